@@ -1,0 +1,118 @@
+"""The program that a case compiles to: what the engine runs, without a word about "reverse" or "round".
+
+A program says which edits are written together (`Program.steps`), which steps are applied in which order
+(`Program.states`) and which probabilities are asked for in which state (`Program.probes`). The engine answers
+with a `CaseScores`. These types are the whole interface between the cases and the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """One fact to be written: ``prompt`` with its subject filled in shall continue with ``target_new``.
+
+    Attributes:
+        prompt: the rewrite prompt; the first ``{}`` stands for the subject, byte for byte as published.
+        subject: label of the subject.
+        target_new: label of the object to be written, without a leading space.
+        target_true: label of the object that the edit replaces, where there is one.
+        relation: relation id ("P36").
+    """
+
+    prompt: str
+    subject: str
+    target_new: str
+    target_true: str | None = None
+    relation: str = ""
+
+    @property
+    def question(self) -> str:
+        """The rewrite prompt with the subject in place (braces in the subject stay as they are)."""
+        return self.prompt.replace("{}", self.subject, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A named edited model: the base model after ``steps`` (indices into `Program.steps`), in that order.
+
+    Names are "0" (base model), "1" (after edit 1), "12" (after both), "2" (edit 2 alone).
+    """
+
+    name: str
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A fact asked in one state: the probability of ``target`` after each of ``prompts``.
+
+    Attributes:
+        fact: the fact's name in the results ("old", "new_exp", "other:0", ...).
+        state: name of a `State`.
+        prompts: complete prompts (subject filled in), rewrite prompt first, then the paraphrases.
+        target: label of the object; prompt and target are joined by one space.
+    """
+
+    fact: str
+    state: str
+    prompts: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldQuestion:
+    """Does the base model hold a fact: is ``object`` the likeliest of ``candidates`` after ``prompt``?
+
+    ``candidates`` excludes ``object`` and every other true object of the same subject and relation.
+    """
+
+    prompt: str
+    object: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the engine runs for one case."""
+
+    case_id: str
+    steps: tuple[tuple[EditRequest, ...], ...]
+    states: tuple[State, ...]
+    probes: tuple[Probe, ...]
+    held: tuple[HeldQuestion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeScore:
+    """The answer to one `Probe`: ``exp(mean log-probability of the target's tokens)`` for each prompt."""
+
+    fact: str
+    state: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseScores:
+    """The engine's answer to one `Program`.
+
+    Attributes:
+        case_id: id of the case.
+        probes: one score per probe, in the program's order; empty when there is an error or a skip.
+        held: whether the base model holds every fact of `Program.held`; None when nothing was asked.
+        seconds: the case's share of its batch's wall time.
+        notes: remarks on the edit ("tiny divisor at edit 2: ...").
+        error: why the case could not be computed (an editor's or the model's exception), else None.
+        skipped: why the case cannot be scored on this model at all, else None.
+    """
+
+    case_id: str
+    probes: tuple[ProbeScore, ...] = ()
+    held: bool | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    skipped: str | None = None
+    timings: dict[str, float] = field(default_factory=dict)

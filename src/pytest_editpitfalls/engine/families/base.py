@@ -1,0 +1,32 @@
+"""What the engine has to know about an architecture: where it keeps its layers. Nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Module paths of one architecture, as names inside the Hugging Face model.
+
+    Attributes:
+        name: the family's name in lists and messages ("llama").
+        model_types: values of ``config.model_type`` that it serves.
+        blocks: path of the list of transformer blocks, from the model ("model.layers").
+        mlp: path of the MLP inside a block; empty where the block holds the projections itself (OPT).
+        down_projection: path of the MLP's down-projection inside a block ("mlp.down_proj"). Its input is the
+            *key* and its output (bias included) the *value* of the locate-then-edit family (field notes 1).
+        attention_output: path of the attention's output projection inside a block.
+        norm_after_mlp: whether a norm stands between the down-projection and the residual stream (Gemma 2,
+            Gemma 3, post-norm OPT). ROME's target vector then sits before that norm.
+        uses_position_ids: False where positions are read off the attention mask (ALiBi).
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    blocks: str
+    mlp: str
+    down_projection: str
+    attention_output: str
+    norm_after_mlp: bool = False
+    uses_position_ids: bool = True

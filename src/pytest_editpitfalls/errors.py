@@ -1,0 +1,48 @@
+"""What went wrong, where, and how to fix it: the one error type that users see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PitfallsError(Exception):
+    """A mistake that the user can repair; shown as one message, never as a traceback.
+
+    Args:
+        what: what is wrong, in one sentence.
+        where: the option, file and line, field or case that it was found in.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  fix: {self.fix}" if self.fix else text
+
+
+class UsageError(PitfallsError):
+    """A wrong command line, configuration or suite file: pytest's usage-error exit (4)."""
+
+
+class CaseError(PitfallsError):
+    """One case cannot be computed (a diverging edit, a broken editor): an error of that item only."""
+
+
+class UnscorableCase(PitfallsError):
+    """One case cannot be asked of this model at all (a target without tokens): skipped with the reason."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
+    if close:
+        match = next(name for name in names if name.lower() == close[0])
+        return f"did you mean '{match}'? (known: {', '.join(names)})"
+    return f"known: {', '.join(names) if names else 'none'}"
