@@ -1,0 +1,94 @@
+"""Where suites are found: the ones that ship by name or group, any other by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import MappingProxyType
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+SUITES: tuple[str, ...] = ("reverse", "composite", "coverage", "easy", "hard")
+"""The suites that ship, in the order in which they run."""
+
+GROUPS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {"conflict": ("reverse", "composite", "coverage"), "distortion": ("easy", "hard"), "all": SUITES}
+)
+"""Names for several suites at once."""
+
+PUBLISHED_PROMPTS = ("conflict_prompts.json", "round_prompts.json")
+"""File names of the benchmark's paraphrases; they are no suites."""
+
+
+def suite_names() -> dict[str, tuple[str, ...]]:
+    """Return every name that a user can give, with the suites it stands for: the suites, then the groups."""
+    return {**{name: (name,) for name in SUITES}, **GROUPS}
+
+
+def suites_directory() -> Path:
+    """Return the directory of the suites that ship.
+
+    In a source tree (an editable install) it is the top-level ``suites``, so that edits there take effect,
+    even where the installer left a copy beside the package; in a wheel it is ``pytest_editpitfalls/_suites``.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    package = Path(__file__).resolve().parent.parent
+    root = package.parent.parent
+    source = root / "suites"
+    if package.parent.name == "src" and (root / "pyproject.toml").is_file() and source.is_dir():
+        return source
+    installed = package / "_suites"
+    if installed.is_dir():
+        return installed
+    raise UsageError(
+        "the suites that ship are not installed",
+        where=str(installed),
+        fix="install pytest-editpitfalls again",
+    )
+
+
+def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Path, ...]:
+    """Turn names, groups and paths into suite files, each once, in the order given.
+
+    Args:
+        specs: what the user wrote: "reverse", "conflict", "data/reverse_edit.json", "my/suite.toml".
+        base: directory that a relative path starts from; default: the working directory.
+
+    Raises:
+        UsageError: an unknown name, or a path that is no suite file.
+    """
+    names = suite_names()
+    paths: dict[Path, None] = {}
+    for spec in specs:
+        if spec in names:
+            paths.update(dict.fromkeys(suites_directory() / f"{name}.toml" for name in names[spec]))
+        else:
+            paths[_suite_file(spec, base or Path.cwd())] = None
+    return tuple(paths)
+
+
+def _suite_file(spec: str, base: Path) -> Path:
+    path = base / Path(spec).expanduser()
+    if path.is_dir():
+        found = sorted(
+            entry.name
+            for entry in path.iterdir()
+            if entry.suffix in {".toml", ".json"} and entry.name not in (*PUBLISHED_PROMPTS, "relations.toml")
+        )
+        fix = f"name a file in it: {', '.join(found[:10])}" if found else "it holds no suite file"
+        raise UsageError(f"'{spec}' is a directory", where="--pitfalls-suite", fix=fix)
+    if path.suffix in {".toml", ".json"}:
+        if not path.is_file():
+            raise UsageError(f"there is no file '{spec}'", where="--pitfalls-suite", fix="check the path")
+        return path.resolve()
+    if path.exists():
+        raise UsageError(
+            f"'{spec}' is no suite file",
+            where="--pitfalls-suite",
+            fix="name a .toml header (own format) or a published .json file",
+        )
+    raise UsageError(
+        f"unknown suite '{spec}'", where="--pitfalls-suite", fix=did_you_mean(spec, suite_names())
+    )

@@ -1,0 +1,43 @@
+"""Which facts a case takes for granted in the base model, and what the model may choose among."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .case import Fact, HeldFact
+
+MAX_CANDIDATES = 32
+
+
+class BaseFacts:
+    """The facts that a suite file takes as true before any edit, in file order.
+
+    They give the candidates of a `HeldFact`: the distinct objects of its relation, without the ones that are
+    true for its subject.
+    """
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        self._objects: dict[str, dict[str, None]] = {}
+        self._true: dict[tuple[str, str], set[str]] = {}
+        for fact in facts:
+            self._objects.setdefault(fact.relation, {})[fact.object] = None
+            self._true.setdefault((fact.relation, fact.subject), set()).add(fact.object)
+
+    def true_objects(self, relation: str, subject: str) -> set[str]:
+        """Return the objects that the file takes as true for (subject, relation)."""
+        return self._true.get((relation, subject), set())
+
+    def held(self, facts: Iterable[Fact]) -> tuple[HeldFact, ...]:
+        """Return the question for each fact; a fact that has no candidate at all is left out."""
+        questions = (HeldFact(fact, self._candidates(fact)) for fact in facts)
+        return tuple(question for question in questions if question.candidates)
+
+    def _candidates(self, fact: Fact) -> tuple[str, ...]:
+        true = self.true_objects(fact.relation, fact.subject)
+        found: list[str] = []
+        for label in self._objects.get(fact.relation, {}):
+            if label not in true and label != fact.object:
+                found.append(label)
+                if len(found) == MAX_CANDIDATES:
+                    break
+        return tuple(found)

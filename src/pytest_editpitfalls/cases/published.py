@@ -1,0 +1,287 @@
+"""The benchmark's published files: `reverse_edit.json`, ..., `easy.json`, with the prompts file beside them.
+
+A file is recognised by its content, not by its name;
+labels and prompts are kept byte for byte. Fields that are not used are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from .case import Case, Edit, Fact, Kind, Relation
+from .files import SuiteContent, read_bounded
+from .held import BaseFacts
+from .validation import usage_error
+
+LICENSE = "MIT (published benchmark data)"
+PROVENANCE = "Li et al., Unveiling the Pitfalls of Knowledge Editing for Large Language Models (ICLR 2024)"
+
+
+def _prompt(text: str) -> str:
+    if "{}" not in text:
+        raise ValueError("a prompt needs a {} where the subject stands")
+    return text
+
+
+Prompt = Annotated[str, AfterValidator(_prompt)]
+Prompts = Annotated[list[Prompt], Field(min_length=1)]
+
+
+class _Published(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Entity(_Published):
+    """A Wikidata item; two items may share a label."""
+
+    id: str
+    label: str
+
+
+class PublishedRelation(_Published):
+    """A relation with its rewrite prompt."""
+
+    id: str
+    prompt: Prompt
+    query: str = ""
+    label: str = ""
+
+
+class Triple(_Published):
+    """A fact."""
+
+    relation: PublishedRelation
+    subject: Entity
+    object: Entity
+
+    def fact(self) -> Fact:
+        """Return its labels as a `Fact`."""
+        return Fact(self.relation.id, self.subject.label, self.object.label)
+
+
+class PublishedEdit(Triple):
+    """An edit; a composite file's `true_object` is not needed."""
+
+    new_object: Entity
+
+    def edit(self) -> Edit:
+        """Return its labels as an `Edit`."""
+        return Edit(self.relation.id, self.subject.label, self.object.label, self.new_object.label)
+
+
+class ConflictRow(_Published):
+    """A row of `reverse_edit.json`, `composite_edit.json` or `coverage_edit.json` (there without a rule)."""
+
+    type: Literal["reverse", "composite", "coverage"]
+    rule: str | None = None
+    triples: Annotated[list[Triple], Field(min_length=1)]
+    edits: tuple[PublishedEdit, PublishedEdit]
+
+
+class RoundRow(_Published):
+    """A row of `easy.json` or `hard.json`; its type is "1-N@relation"."""
+
+    type: str
+    edit: PublishedEdit
+    true_objects: Annotated[list[Entity], Field(min_length=2)]
+
+
+CONFLICT_ROWS = TypeAdapter(list[ConflictRow])
+ROUND_ROWS = TypeAdapter(list[RoundRow])
+PROMPTS = TypeAdapter(dict[str, Prompts])
+
+
+def read_published_suite(path: Path) -> SuiteContent:
+    """Read one published file and the prompts file beside it.
+
+    The suite is named after the file, without `_edit` ("reverse", "easy").
+
+    Raises:
+        UsageError: it is none of the published forms, or something in it is wrong; file, row, field and fix
+            are named.
+    """
+    data = read_bounded(path)
+    kind = _recognise(path, data)
+    prompts_path = path.parent / ("round_prompts.json" if kind == "round" else "conflict_prompts.json")
+    if not prompts_path.is_file():
+        raise UsageError(
+            f"the file of paraphrases, {prompts_path.name}, is not beside it",
+            where=str(path),
+            fix=f"copy {prompts_path.name} of the benchmark into {path.parent}",
+        )
+    prompts_data = read_bounded(prompts_path)
+    try:
+        prompts = PROMPTS.validate_json(prompts_data)
+    except ValidationError as error:
+        raise usage_error(error, str(prompts_path), None) from None
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem.removesuffix("_edit"))
+    cases = _Builder(path, name, prompts_path, prompts).cases(kind, data)
+    return SuiteContent(
+        name=name,
+        kind=kind,
+        format="published",
+        cases=cases,
+        thresholds=None,
+        license=LICENSE,
+        provenance=PROVENANCE,
+        raw=(data, prompts_data),
+    )
+
+
+def case_id(rule: str, row: int) -> str:
+    """Return the id of a published case ("P800>P170", 17 -> "P800-P170-00017")."""
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', rule).strip('-')}-{row:05d}"
+
+
+def _recognise(path: Path, data: bytes) -> Kind:
+    """Read the kind off the first row."""
+    try:
+        rows: Any = from_json(data)
+    except ValueError as error:
+        raise UsageError(f"not valid JSON: {error}", where=str(path), fix="fetch the file again") from None
+    if rows == []:
+        raise UsageError("the suite has no cases", where=str(path), fix="name a file that holds cases")
+    first = rows[0] if isinstance(rows, list) else None
+    if isinstance(first, dict):
+        if first.get("type") in ("reverse", "composite", "coverage"):
+            kind: Kind = first["type"]
+            return kind
+        if "edit" in first and "true_objects" in first:
+            return "round"
+    raise UsageError(
+        "this is none of the benchmark's files (rows with type and edits, or with edit and true_objects)",
+        where=str(path),
+        fix="name reverse_edit.json, composite_edit.json, coverage_edit.json, easy.json or hard.json; "
+        "or write a suite in the own format (a .toml header)",
+    )
+
+
+class _Builder:
+    """Turns validated rows into cases; relations are shared between them."""
+
+    def __init__(self, path: Path, name: str, prompts_path: Path, prompts: dict[str, list[str]]) -> None:
+        self.path = path
+        self.source = str(path)
+        self.name = name
+        self.prompts_path = prompts_path
+        self.prompts = prompts
+        self._relations: dict[PublishedRelation, Relation] = {}
+
+    def cases(self, kind: Kind, data: bytes) -> tuple[Case, ...]:
+        """Validate the file once, as a whole, and build its cases."""
+        if kind == "round":
+            rounds = self._rows(ROUND_ROWS, RoundRow, data)
+            base = BaseFacts(
+                Fact(row.edit.relation.id, row.edit.subject.label, true.label)
+                for row in rounds
+                for true in row.true_objects
+            )
+            return tuple(self._round(index, row, base) for index, row in enumerate(rounds))
+        conflicts = self._rows(CONFLICT_ROWS, ConflictRow, data)
+        base = BaseFacts(triple.fact() for row in conflicts for triple in row.triples)
+        return tuple(self._conflict(index, row, kind, base) for index, row in enumerate(conflicts))
+
+    def _rows(self, adapter: TypeAdapter[Any], model: type[BaseModel], data: bytes) -> Any:
+        try:
+            return adapter.validate_json(data)
+        except ValidationError as error:
+            location = error.errors(include_url=False)[0]["loc"]
+            where = f"{self.path}, row {location[0]}" if location else str(self.path)
+            raise usage_error(error, where, model, skip=1) from None
+
+    def _conflict(self, index: int, row: ConflictRow, kind: Kind, base: BaseFacts) -> Case:
+        first, second = row.edits
+        if row.type != kind:
+            raise self._wrong(
+                index, "type", f"'{row.type}' in a file of {kind} cases", "put it into a file of its own"
+            )
+        tied = row.triples[0] if kind == "composite" else None
+        if kind == "reverse" and second.subject != first.new_object:
+            raise self._wrong(
+                index, "edits.1.subject", "it is not edits.0.new_object", "correct the chain of edits"
+            )
+        if kind == "coverage" and (
+            second.subject != first.subject or second.relation.id != first.relation.id
+        ):
+            raise self._wrong(
+                index, "edits.1", "its subject or relation is not that of edits.0", "correct the chain"
+            )
+        if tied and (tied.object != first.subject or tied.subject != second.subject):
+            raise self._wrong(
+                index, "triples.0", "it does not tie the subjects of both edits", "correct the triple"
+            )
+        facts: Sequence[Triple] = (first, second) if tied is None else (first, second, tied)
+        rule = row.rule if row.rule is not None else first.relation.id
+        held = [first.edit().before] if tied is None else [first.edit().before, tied.fact()]
+        return Case(
+            id=case_id(rule, index),
+            suite=self.name,
+            kind=kind,
+            rule=rule,
+            source=self.source,
+            source_index=index,
+            edits=(first.edit(), second.edit()),
+            relations=self._case_relations(index, facts),
+            tied=None if tied is None else tied.fact(),
+            held=base.held(held),
+        )
+
+    def _round(self, index: int, row: RoundRow, base: BaseFacts) -> Case:
+        target = row.edit.object
+        if target not in row.true_objects:
+            raise self._wrong(index, "true_objects", "the edit's object is not among them", "add it")
+        edit = row.edit.edit()
+        return Case(
+            id=case_id(row.type, index),
+            suite=self.name,
+            kind="round",
+            rule=row.type,
+            source=self.source,
+            source_index=index,
+            edits=(edit,),
+            relations=self._case_relations(index, (row.edit,)),
+            true_objects=tuple(true.label for true in row.true_objects),
+            others=tuple(true.label for true in row.true_objects if true.id != target.id),
+            held=base.held((edit.before,)),
+        )
+
+    def _case_relations(self, index: int, facts: Sequence[Triple]) -> tuple[Relation, ...]:
+        relations: dict[str, Relation] = {}
+        for fact in facts:
+            relation = self._relation(index, fact.relation)
+            if relations.setdefault(relation.id, relation) != relation:
+                raise self._wrong(
+                    index, "relation.prompt", f"two prompts for {relation.id}", "use one per relation"
+                )
+        return tuple(relations.values())
+
+    def _relation(self, index: int, published: PublishedRelation) -> Relation:
+        relation = self._relations.get(published)
+        if relation is None:
+            if published.id not in self.prompts:
+                raise self._wrong(
+                    index,
+                    "relation.id",
+                    f"relation '{published.id}' has no paraphrases in {self.prompts_path.name}",
+                    f"add it there; {did_you_mean(published.id, self.prompts)}",
+                )
+            relation = Relation(
+                id=published.id,
+                prompt=published.prompt,
+                paraphrases=tuple(self.prompts[published.id]),
+                label=published.label,
+                query=published.query,
+            )
+            self._relations[published] = relation
+        return relation
+
+    def _wrong(self, index: int, field: str, what: str, fix: str) -> UsageError:
+        return UsageError(what, where=f"{self.path}, row {index}, field {field}", fix=fix)

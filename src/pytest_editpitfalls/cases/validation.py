@@ -1,0 +1,67 @@
+"""Pydantic's findings as one clear message: what is wrong, in which field, and what to write instead."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+_SHOWN = 60
+
+
+def usage_error(
+    error: ValidationError, where: str, model: type[BaseModel] | None, *, skip: int = 0
+) -> UsageError:
+    """Turn the first finding of ``error`` into a `UsageError`.
+
+    Args:
+        error: what pydantic raised.
+        where: file (and line or row) that was validated.
+        model: the model that was validated, for the names that a misspelt field may have meant.
+        skip: how many leading parts of the finding's location ``where`` names already.
+    """
+    first = error.errors(include_url=False)[0]
+    location = first["loc"][skip:]
+    name = str(location[-1]) if location else ""
+    kind = first["type"]
+    if kind == "json_invalid":
+        return UsageError(f"not valid JSON: {first['ctx']['error']}", where=where, fix="correct the JSON")
+    if kind == "extra_forbidden":
+        known = sorted(_fields(model, location[:-1]))
+        return UsageError(
+            f"unknown field '{name}'", where=_place(where, location), fix=did_you_mean(name, known)
+        )
+    if kind == "missing":
+        return UsageError(f"'{name}' is missing", where=_place(where, location), fix="add it")
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    shown = repr(first["input"])
+    if len(shown) > _SHOWN:
+        shown = shown[: _SHOWN - 3] + "..."
+    return UsageError(f"{message} (found {shown})", where=_place(where, location), fix="correct the value")
+
+
+def _place(where: str, location: tuple[int | str, ...]) -> str:
+    return f"{where}, field {'.'.join(str(part) for part in location)}" if location else where
+
+
+def _fields(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the model that stands at ``location`` inside ``model``."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            arguments = typing.get_args(current)
+            current = arguments[min(part, len(arguments) - 1)] if arguments else None
+            if current is Ellipsis:
+                current = arguments[0]
+        elif isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+        elif typing.get_origin(current) is dict:
+            current = typing.get_args(current)[1]
+        if typing.get_origin(current) in (typing.Union, types.UnionType):
+            current = next(argument for argument in typing.get_args(current) if argument is not type(None))
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

@@ -1,0 +1,67 @@
+"""Token rows of locate-then-edit requests: context templates, subject positions, target positions.
+
+A row is cut before the subject's last token. What comes before (the *prefix*) is the same in every optimisation step
+and its keys and values are kept; the rest (the *suffix*) starts with the subject's last token, where the target vector
+is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...cases.program import EditRequest
+from ...errors import CaseError
+from ..tokens import Encoder
+
+KL_PROMPT = "{} is a"
+"""The prompt of the KL row (kmeng01/rome, rome/compute_v.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditRow:
+    """One row of one request.
+
+    Attributes:
+        job: index of the request in its batch.
+        prefix: token ids before the subject's last token.
+        suffix: token ids from the subject's last token on; for a rewrite row with the target but for its last token.
+        target: the target's token ids; empty for the KL row.
+        bare: whether this is the row of the rewrite prompt without context.
+    """
+
+    job: int
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    target: tuple[int, ...]
+    bare: bool
+
+    @property
+    def columns(self) -> range:
+        """Columns of the suffix that predict the target's tokens."""
+        return range(len(self.suffix) - len(self.target), len(self.suffix))
+
+
+def edit_rows(encoder: Encoder, job: int, request: EditRequest, templates: Sequence[str]) -> list[EditRow]:
+    """Rows of one request: one per context template, then the KL row.
+
+    Raises `CaseError` where the rewrite prompt has no ``{}`` or no token belongs to the subject, and
+    `UnscorableCase` where the target has no tokens.
+    """
+    if "{}" not in request.prompt:
+        raise CaseError(
+            f"the rewrite prompt {request.prompt!r} has no {{}}", fix="put {} where the subject belongs in the prompt"
+        )
+    target = encoder.target(request.target_new)
+    rows = []
+    for template in templates:
+        text = template.replace("{}", request.question, 1)
+        start = template.index("{}") + request.prompt.index("{}")
+        ids, last = encoder.subject_last(text, start, request.subject)
+        rows.append(EditRow(job, ids[:last], ids[last:] + target[:-1], target, template == "{}"))
+    if not any(row.bare for row in rows):
+        raise CaseError("the context templates lack the bare prompt", fix='add "{}" to context_templates')
+    ids, last = encoder.subject_last(KL_PROMPT.replace("{}", request.subject, 1), 0, request.subject)
+    # The KL term is read at the subject's last token, so nothing after it can matter.
+    rows.append(EditRow(job, ids[:last], ids[last : last + 1], (), False))
+    return rows

@@ -1,0 +1,276 @@
+"""The target vector of the locate-then-edit family, learnt for many independent requests at once.
+
+    L = mean over templates of -(1/T) sum_t log p(t_t) + kl KL(p_delta || p_0) + wd |delta| / |v_0|^2
+
+with delta in R^{d_o}, from 0, by Adam, added at the subject's last token in every row; projected to
+|delta| <= clamp |v_0| after each step; stopped below a total loss of 0.05; the last iteration never steps
+(field notes 1; kmeng01/rome rome/compute_v.py, kmeng01/memit memit/compute_z.py).
+
+Requests stay independent: each has its own delta, clamp and stopping mask; batching changes rounding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..bucketing import buckets
+from ..forward import Forward, KeptPrefix, Rows, first_tensor
+from ..overlay import Overlay
+from .edit_rows import EditRow
+
+STOP_LOSS = 0.05
+
+
+@dataclass(frozen=True)
+class VectorObjective:
+    """Hyper-parameters of the optimisation, by their published names."""
+
+    layer: int
+    v_num_grad_steps: int
+    v_lr: float
+    v_weight_decay: float
+    clamp_norm_factor: float
+    kl_factor: float
+
+
+@dataclass(frozen=True)
+class TargetVectors:
+    """What was learnt for n requests.
+
+    Attributes:
+        delta: (n, d_o) float32, the learnt delta.
+        value: (n, d_o) the down-projection's output at the subject's last token of the bare prompt, v_0.
+        bare_key: (n, d_k) its input there.
+        mean_key: (n, d_k) its input averaged over all context templates.
+        loss: (n,) total loss when the optimisation ended.
+    """
+
+    delta: Tensor
+    value: Tensor
+    bare_key: Tensor
+    mean_key: Tensor
+    loss: Tensor
+
+
+@dataclass
+class _Group:
+    """Rows of nearly equal length that run together; kept prefix and stored hidden states included.
+
+    Tensor shapes: r rows, s suffix columns, p predicted tokens.
+    """
+
+    rows: Rows
+    kept: KeptPrefix
+    hidden: Tensor  # (r, s, hidden): what the first replayed block gets
+    job: Tensor  # (r,)
+    at_row: Tensor  # (p,) row of each predicted token
+    at_column: Tensor  # (p,)
+    token: Tensor  # (p,)
+    weight: Tensor  # (p,) 1 / (templates T)
+    kl_base: Tensor | None  # (r, vocabulary) log-probabilities of the unedited model, for KL rows only
+
+
+class TargetVectorSearch:
+    """One optimisation over a batch of requests.
+
+    Args:
+        forward: the base model.
+        overlay: the edited models that the requests are written into.
+        model_of: (n,) index of each request's edited model in ``overlay``.
+        rows: all rows of all requests.
+        objective: hyper-parameters.
+        max_tokens: padded tokens per forward pass.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        overlay: Overlay,
+        model_of: Sequence[int],
+        rows: Sequence[EditRow],
+        objective: VectorObjective,
+        *,
+        max_tokens: int,
+    ) -> None:
+        self._forward, self._overlay, self._objective = forward, overlay, objective
+        self._device = forward.host.device
+        self._model_of = torch.tensor(model_of, device=self._device)
+        self._norm_in_between = forward.host.family.norm_after_mlp
+        # Where a norm follows the MLP the edited block itself is replayed; else delta is added to its output.
+        self._first = objective.layer if self._norm_in_between else objective.layer + 1
+        n = len(model_of)
+        d_o, d_k = forward.host.matrix_shape(objective.layer)
+        self._value = torch.zeros(n, d_o, device=self._device)
+        self._bare_key = torch.zeros(n, d_k, device=self._device)
+        self._key_sum = torch.zeros(n, d_k, device=self._device)
+        templates = [0] * n
+        for row in rows:
+            templates[row.job] += bool(row.target)
+        self._templates = torch.tensor(templates, device=self._device)
+        with torch.no_grad():
+            # KL rows need one token each and are kept apart from the longer rewrite rows.
+            self._groups = [
+                self._prepare([part[index] for index in bucket])
+                for part in ([row for row in rows if row.target], [row for row in rows if not row.target])
+                for bucket in buckets([len(row.suffix) for row in part], max_tokens=max_tokens, max_waste=0.15)
+            ]
+
+    def run(self, on_step: Callable[[int], None] = lambda _: None) -> TargetVectors:
+        """Learn all deltas; ``on_step`` hears the number of the iteration that is over."""
+        objective = self._objective
+        delta = torch.zeros_like(self._value, requires_grad=True)
+        limit = objective.clamp_norm_factor * self._value.norm(dim=1, keepdim=True)
+        decay = objective.v_weight_decay / self._value.norm(dim=1).square()
+        adam = torch.optim.Adam([delta], lr=objective.v_lr)
+        active = torch.ones(len(delta), dtype=torch.bool, device=self._device)
+        final = torch.full((len(delta),), torch.nan, device=self._device)
+        for step in range(objective.v_num_grad_steps):
+            last = step == objective.v_num_grad_steps - 1
+            adam.zero_grad()
+            with torch.set_grad_enabled(not last):
+                penalty = decay * delta.norm(dim=1)
+                loss = penalty.detach().clone()
+                if not last:
+                    penalty.sum().backward()
+                for group in self._groups:
+                    part = self._loss(group, delta)
+                    if not last:
+                        part.sum().backward()
+                    loss += part.detach()
+            final = torch.where(active, loss, final)
+            active &= loss >= STOP_LOSS
+            on_step(step)
+            if last or not bool(active.any()):
+                break
+            frozen = delta.detach().clone()
+            adam.step()
+            with torch.no_grad():
+                norm = delta.norm(dim=1, keepdim=True)
+                delta *= torch.where(norm > limit, limit / norm, torch.ones_like(norm))
+                delta.copy_(torch.where(active[:, None], delta, frozen))
+            if not bool(active.all()):
+                self._groups = [kept for group in self._groups if (kept := _drop_stopped(group, active)) is not None]
+        return TargetVectors(
+            delta.detach(), self._value, self._bare_key, self._key_sum / self._templates[:, None], final
+        )
+
+    def _prepare(self, rows: list[EditRow]) -> _Group:
+        """One pass over the whole rows: keys, values, base KL distribution, and everything that stays the same."""
+        forward, layer = self._forward, self._objective.layer
+        column = max(len(row.prefix) for row in rows)
+        whole = Rows.pad([row.prefix for row in rows], [row.suffix for row in rows], self._device)
+        job = torch.tensor([row.job for row in rows], device=self._device)
+        taken: dict[str, Tensor] = {}
+
+        def take_projection(_module: object, args: tuple[Tensor, ...], output: Tensor) -> None:
+            shape = whole.ids.shape
+            taken["key"] = args[0].reshape(*shape, -1)[:, column].float()
+            taken["value"] = output.reshape(*shape, -1)[:, column].float()
+
+        block = forward.host.blocks[layer]
+        hooks = [
+            block.register_forward_pre_hook(lambda _m, args: taken.__setitem__("in", args[0])),
+            block.register_forward_hook(lambda _m, _a, output: taken.__setitem__("out", first_tensor(output))),
+        ]
+        cache = KeptPrefix.empty(forward.n_layers)
+        with self._overlay.rows(self._model_of[job]):
+            # Registered after the overlay's hooks, so that the value is the edited model's.
+            hooks.append(forward.host.down_projection(layer).register_forward_hook(take_projection))
+            try:
+                hidden = forward.blocks(whole, cache=cache)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        self._record_keys(rows, taken["key"], taken["value"])
+        kl_base = None
+        if not rows[0].target:
+            kl_base = forward.head(hidden[:, column]).log_softmax(dim=1)
+        predicted = [(r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)]
+        at_row, at_column, token = torch.tensor(predicted, device=self._device).reshape(-1, 3).T
+        weight = torch.tensor(
+            [1 / (len(rows[r].target) * int(self._templates[rows[r].job])) for r, _, _ in predicted],
+            device=self._device,
+        )
+        return _Group(
+            rows=whole.split(column)[1],
+            kept=cache.grown(column, first=self._first),
+            hidden=taken["in" if self._norm_in_between else "out"][:, column:],
+            job=job,
+            at_row=at_row,
+            at_column=at_column,
+            token=token,
+            weight=weight,
+            kl_base=kl_base,
+        )
+
+    def _record_keys(self, rows: list[EditRow], keys: Tensor, values: Tensor) -> None:
+        for index, row in enumerate(rows):
+            if row.target:
+                self._key_sum[row.job] += keys[index]
+            if row.bare:
+                self._value[row.job], self._bare_key[row.job] = values[index], keys[index]
+
+    def _loss(self, group: _Group, delta: Tensor) -> Tensor:
+        """(n,) this group's share of each request's loss."""
+        hidden = self._replay(group, delta[group.job])
+        total = torch.zeros(len(delta), device=self._device)
+        if group.kl_base is not None:
+            log_p = self._forward.head(hidden[:, 0]).log_softmax(dim=1)
+            divergence = (log_p.exp() * (log_p - group.kl_base)).sum(dim=1)
+            return total.index_add(0, group.job, self._objective.kl_factor * divergence)
+        log_p = self._forward.log_probs(hidden[group.at_row, group.at_column], group.token)
+        return total.index_add(0, group.job[group.at_row], -log_p * group.weight)
+
+    def _replay(self, group: _Group, delta: Tensor) -> Tensor:
+        """Hidden states after the last block with each row's delta added at its first suffix column."""
+        forward, layer = self._forward, self._objective.layer
+        rows, hidden = group.rows, group.hidden
+        with self._overlay.rows(self._model_of[group.job]):
+            if not self._norm_in_between:
+                added = hidden[:, :1] + delta[:, None].to(hidden.dtype)
+                hidden = torch.cat([added, hidden[:, 1:]], dim=1)
+                if self._first == forward.n_layers:
+                    return hidden
+                return forward.blocks(rows, first=self._first, hidden=hidden, cache=group.kept)
+
+            def add(_module: object, _args: object, output: Tensor) -> Tensor:
+                wide = output.reshape(*rows.ids.shape, -1)
+                added = wide[:, :1] + delta[:, None].to(wide.dtype)
+                return torch.cat([added, wide[:, 1:]], dim=1).reshape(output.shape)
+
+            hook = forward.host.down_projection(layer).register_forward_hook(add)
+            try:
+                if self._first == 0:
+                    return forward.blocks(rows, cache=group.kept)
+                return forward.blocks(rows, first=self._first, hidden=hidden, cache=group.kept)
+            finally:
+                hook.remove()
+
+
+def _drop_stopped(group: _Group, active: Tensor) -> _Group | None:
+    """The group without rows of requests that have stopped; None when nothing is left."""
+    keep = active[group.job]
+    if bool(keep.all()):
+        return group
+    if not bool(keep.any()):
+        return None
+    rows = keep.nonzero()[:, 0]
+    renumbered = keep.cumsum(0) - 1
+    predicted = keep[group.at_row]
+    return _Group(
+        rows=group.rows.select(rows),
+        kept=group.kept.grown(group.kept.length, rows),
+        hidden=group.hidden[rows],
+        job=group.job[rows],
+        at_row=renumbered[group.at_row[predicted]],
+        at_column=group.at_column[predicted],
+        token=group.token[predicted],
+        weight=group.weight[predicted],
+        kl_base=None if group.kl_base is None else group.kl_base[rows],
+    )
+
+

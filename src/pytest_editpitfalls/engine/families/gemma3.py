@@ -1,0 +1,20 @@
+"""Gemma 3, text only: norms before and after attention and MLP, most layers slide.
+
+Down-projection (no bias): input (rows, tokens, d_k) is act(gate) * up, output (rows, tokens, d_o). Block
+output: bare tensor. The down-projection's output passes ``post_feedforward_layernorm`` before it is added to
+the residual stream.
+"""
+
+from __future__ import annotations
+
+from .base import Family
+
+FAMILY = Family(
+    name="gemma3",
+    model_types=("gemma3_text",),
+    blocks="model.layers",
+    mlp="mlp",
+    down_projection="mlp.down_proj",
+    attention_output="self_attn.o_proj",
+    norm_after_mlp=True,
+)

@@ -1,0 +1,18 @@
+"""Qwen3 (dense): like Llama, with norms on queries and keys; layers may slide.
+
+Down-projection (no bias): input (rows, tokens, d_k) is act(gate) * up, output (rows, tokens, d_o). Block
+output: bare tensor.
+"""
+
+from __future__ import annotations
+
+from .base import Family
+
+FAMILY = Family(
+    name="qwen3",
+    model_types=("qwen3",),
+    blocks="model.layers",
+    mlp="mlp",
+    down_projection="mlp.down_proj",
+    attention_output="self_attn.o_proj",
+)

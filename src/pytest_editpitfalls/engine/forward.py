@@ -1,0 +1,258 @@
+"""Running a part of the model without imitating its code.
+
+Stand-ins take the places of the blocks that shall not run, in the model's own list and only for the time of the
+call: the first gives the stored hidden states, the others pass their input on. Masks, rotary positions, norms and
+head stay the model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicLayer
+
+from .host import Host
+
+
+@dataclass
+class Rows:
+    """A batch of token rows, each a left-padded prefix (kept or not) followed by right-padded new tokens.
+
+    Prefixes are padded on the left and new tokens on the right, so that the tokens of a row are contiguous and
+    sliding windows, which count columns, stay right.
+
+    Attributes:
+        ids: (rows, new tokens) token ids.
+        mask: (rows, kept + new tokens) 1 where there is a token.
+        positions: (rows, new tokens) position ids.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor
+
+    @property
+    def kept(self) -> int:
+        """Columns of the kept prefix."""
+        return self.mask.shape[1] - self.ids.shape[1]
+
+    @classmethod
+    def pad(cls, prefixes: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], device: torch.device) -> Rows:
+        """Rows of ``prefix + suffix``, nothing kept; the first suffix token has the same column in every row."""
+        width = max(map(len, prefixes), default=0)
+        ids, mask, positions = [], [], []
+        longest = max(map(len, suffixes), default=0)
+        for prefix, suffix in zip(prefixes, suffixes, strict=True):
+            left, right = width - len(prefix), longest - len(suffix)
+            count = len(prefix) + len(suffix)
+            ids.append([0] * left + [*prefix, *suffix] + [0] * right)
+            mask.append([0] * left + [1] * count + [0] * right)
+            positions.append([0] * left + list(range(count)) + [0] * right)
+        return cls(*(torch.tensor(each, device=device) for each in (ids, mask, positions)))
+
+    def split(self, column: int) -> tuple[Rows, Rows]:
+        """The first ``column`` columns, and the rest with those as its kept prefix."""
+        head = Rows(self.ids[:, :column], self.mask[:, :column], self.positions[:, :column])
+        return head, Rows(self.ids[:, column:], self.mask, self.positions[:, column:])
+
+    def select(self, rows: Tensor) -> Rows:
+        return Rows(self.ids[rows], self.mask[rows], self.positions[rows])
+
+
+class _KeptLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of a kept prefix; `update` joins new ones to them without growing, unless asked to grow."""
+
+    def __init__(self, length: int, kept: tuple[Tensor, Tensor] | None, grow: bool) -> None:
+        super().__init__()
+        self.length, self.kept, self.grow = length, kept, grow
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self.kept is not None:
+            key_states = torch.cat([self.kept[0], key_states], dim=-2)
+            value_states = torch.cat([self.kept[1], value_states], dim=-2)
+        if self.grow:
+            self.kept = (key_states, value_states)
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+
+class KeptPrefix(Cache):  # type: ignore[misc]
+    """Keys and values of a prefix for every block, used again and again.
+
+    The length is stated, never read off a layer: a model reads it off its first full-attention layer, which a
+    stand-in may leave empty. Layers never slide; the mask does, so nothing that a window needs is dropped.
+
+    Args:
+        kept: per block (keys, values), each (rows, heads, length, head size), or None where the block does not run.
+        length: columns of the prefix.
+        grow: keep the keys and values of the next call too (see `grown`).
+    """
+
+    def __init__(self, kept: Sequence[tuple[Tensor, Tensor] | None], length: int, *, grow: bool = False) -> None:
+        super().__init__(layers=[_KeptLayer(length, each, grow) for each in kept])
+        self.length = length
+
+    @classmethod
+    def empty(cls, n_layers: int) -> KeptPrefix:
+        """A cache that keeps what the next call computes."""
+        return cls([None] * n_layers, 0, grow=True)
+
+    def grown(self, length: int, rows: Tensor | None = None, *, first: int = 0) -> KeptPrefix:
+        """The first ``length`` columns of what was kept, as a prefix that no longer grows.
+
+        Args:
+            rows: these rows only; repeated indices repeat rows.
+            first: first block whose keys and values are still needed.
+        """
+
+        def cut(tensor: Tensor) -> Tensor:
+            tensor = tensor[..., :length, :]
+            return tensor if rows is None else tensor[rows]
+
+        return KeptPrefix(
+            [
+                None if layer.kept is None or index < first else (cut(layer.kept[0]), cut(layer.kept[1]))
+                for index, layer in enumerate(self.layers)
+            ],
+            length,
+        )
+
+
+class _StandIn(nn.Module):
+    """Takes a block's place: gives ``stored`` instead of running, or passes its input on."""
+
+    def __init__(self, block: nn.Module, stored: Tensor | None, width: int) -> None:
+        super().__init__()
+        # Not a submodule: the block must not be found twice in the model.
+        object.__setattr__(self, "_block", block)
+        self._stored, self._width = stored, width
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        hidden = self._stored
+        if hidden is None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+        return hidden if self._width == 0 else (hidden, *([None] * (self._width - 1)))
+
+    def __getattr__(self, name: str) -> Any:
+        # Models read attributes of their blocks (attention_type, ...).
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(object.__getattribute__(self, "_block"), name)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Hidden states of a block's output, which is a tensor or a tuple; never an index into a bare tensor."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+class Forward:
+    """Runs blocks ``first`` to ``last - 1`` of a model, or only its final norm and head."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._blocks: list[nn.Module] = list(host.blocks)
+        self._widths = self._probe_widths()
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._blocks)
+
+    def blocks(
+        self,
+        rows: Rows,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        hidden: Tensor | None = None,
+        cache: KeptPrefix | None = None,
+    ) -> Tensor:
+        """Hidden states after block ``last - 1`` (before the final norm), shape (rows, new tokens, hidden).
+
+        Args:
+            rows: what to run; where ``hidden`` is given, its token ids do not matter.
+            first: first block that runs; above 0 ``hidden`` (its input) is needed.
+            last: one past the last block that runs; all by default.
+            cache: the kept prefix of ``rows``, or `KeptPrefix.empty` to keep this one.
+        """
+        last = self.n_layers if last is None else last
+        taken: list[Tensor] = []
+        if first >= last or (first > 0) != (hidden is not None):
+            raise ValueError(f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states")
+        hook = self._blocks[last - 1].register_forward_hook(lambda _m, _a, output: taken.append(first_tensor(output)))
+        try:
+            with self._standing_in(range(first, last), hidden):
+                self.host.model.base_model(
+                    input_ids=rows.ids,
+                    attention_mask=rows.mask,
+                    position_ids=rows.positions,
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                )
+        finally:
+            hook.remove()
+        return taken[0]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (n, vocabulary) of hidden states (n, hidden) that come out of the last block.
+
+        The model's own final norm, head, bias and soft cap are called: each vector is a row of one token.
+        """
+        count = hidden.shape[0]
+        ids = torch.zeros(count, 1, dtype=torch.long, device=hidden.device)
+        with self._standing_in(range(0), hidden[:, None, :]):
+            output = self.host.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=ids, use_cache=False
+            )
+        logits: Tensor = output.logits[:, 0, :]
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+    def log_probs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 512) -> Tensor:
+        """Log-probability (n,) of token ``targets`` (n,) after hidden states (n, hidden)."""
+        parts = []
+        for vectors, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            logits = self.head(vectors)
+            parts.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1))
+        return torch.cat(parts)
+
+    @contextmanager
+    def _standing_in(self, running: range, hidden: Tensor | None) -> Iterator[None]:
+        blocks = self.host.blocks
+        try:
+            for index, block in enumerate(self._blocks):
+                if index not in running:
+                    blocks[index] = _StandIn(block, hidden if index == 0 else None, self._widths[index])
+            yield
+        finally:
+            for index, block in enumerate(self._blocks):
+                blocks[index] = block
+
+    def _probe_widths(self) -> list[int]:
+        """How many values each block returns in a tuple, 0 for a bare tensor: differs by model and version."""
+        widths: dict[int, int] = {}
+        hooks = [
+            block.register_forward_hook(
+                lambda _m, _a, output, index=index: widths.__setitem__(
+                    index, len(output) if isinstance(output, tuple) else 0
+                )
+            )
+            for index, block in enumerate(self._blocks)
+        ]
+        one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
+        try:
+            with torch.no_grad():
+                self.host.model.base_model(input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [widths[index] for index in range(len(self._blocks))]

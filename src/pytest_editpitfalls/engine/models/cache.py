@@ -1,0 +1,63 @@
+"""Where fetched and converted models are kept, and how files get there whole. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from filelock import FileLock
+
+CACHE_VARIABLE = "EDITPITFALLS_CACHE"
+"""Environment variable that moves the cache."""
+
+
+def cache_directory(override: Path | None = None) -> Path:
+    """Return the cache: ``override``, else ``$EDITPITFALLS_CACHE``, else the user's cache directory."""
+    if override is not None:
+        return override
+    if configured := os.environ.get(CACHE_VARIABLE):
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pytest-editpitfalls", appauthor=False)
+
+
+def locked(path: Path) -> FileLock:
+    """A lock between processes for making ``path``; waits as long as the other process needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(path.name + ".lock"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def file_sha256(path: Path, cache: Path) -> str:
+    """SHA-256 of a file; remembered in the cache under its path, size and time of change."""
+    memo = cache / "digests" / f"{state_key([path])}.txt"
+    if memo.is_file():
+        return memo.read_text(encoding="utf-8").strip()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    write_text(memo, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def state_key(paths: Iterable[Path], *extra: str) -> str:
+    """A key that changes when one of the files is replaced or written: paths, sizes, times, ``extra``."""
+    digest = hashlib.sha256()
+    for path in sorted(path.resolve() for path in paths):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    digest.update("\0".join(extra).encode())
+    return digest.hexdigest()[:40]

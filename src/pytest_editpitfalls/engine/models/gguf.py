@@ -1,0 +1,115 @@
+"""GGUF files: dequantised once into a checkpoint directory, which is memory-mapped from then on.
+
+Dequantising takes many seconds per process and private memory; the converted directory takes a moment and its pages
+are shared between processes. Float32, because a dequantised weight has no exact 16-bit form in general.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.errors import UsageError
+
+from .cache import file_sha256, locked, write_text
+
+CONVERSION = 1
+"""Raised when the conversion changes, so that older ones are made again."""
+
+
+def converted_directory(gguf: Path, cache: Path) -> Path:
+    """Return the checkpoint directory of a GGUF file, converting it when that was not done before.
+
+    The directory is named by the file's SHA-256 and appears whole or not at all. Two processes do not convert
+    twice.
+
+    Raises:
+        UsageError: transformers cannot read the file, or the cache cannot be written.
+    """
+    digest = file_sha256(gguf, cache)
+    target = cache / "converted" / f"{digest[:32]}-{CONVERSION}"
+    if target.is_dir():
+        return target
+    try:
+        with locked(target):
+            if not target.is_dir():
+                temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
+                try:
+                    _convert(gguf, digest, temporary)
+                    os.replace(temporary, target)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the converted model: {error.strerror or error}",
+            where=str(target.parent),
+            fix="free disk space, or set EDITPITFALLS_CACHE to a directory with room",
+        ) from error
+    return target
+
+
+def load_gguf(gguf: Path) -> tuple[Any, Any]:
+    """Load a GGUF file through transformers: (model in float32, tokenizer).
+
+    Raises:
+        UsageError: transformers cannot read the file.
+    """
+    import torch
+    import transformers
+
+    options: dict[str, Any] = {}
+    if (config := getattr(transformers, "GgufConfig", None)) is not None:
+        # Newer versions may keep the weights packed, in modules that no editor can write.
+        options["quantization_config"] = config(dequantize=True)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, **options
+        )
+    except (ValueError, KeyError, NotImplementedError, ImportError) as error:
+        raise UsageError(
+            f"transformers {transformers.__version__} cannot read this GGUF file: {_first_line(error)}",
+            where=str(gguf),
+            fix="use the model's Hugging Face checkpoint, or a GGUF file of a supported architecture",
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _convert(gguf: Path, digest: str, directory: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    model, tokenizer = load_gguf(gguf)
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        # A tied head shares its storage with the embedding: kept once, tied again by the config on loading.
+        if tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        tensors[name] = tensor.contiguous()
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_dict()
+    config.pop("quantization_config", None)
+    config.pop("_name_or_path", None)
+    config["architectures"] = [type(model).__name__]
+    config["dtype"] = "float32"
+    write_text(directory / "config.json", json.dumps(config, indent=1, sort_keys=True))
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    origin = {
+        "gguf": gguf.name,
+        "sha256": digest,
+        "versions": {package: version(package) for package in ("transformers", "gguf")},
+    }
+    write_text(directory / "origin.json", json.dumps(origin, indent=1))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,123 @@
+"""From the name on the command line to a `ModelSource`: what is meant, before anything is fetched. Torch-free."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from .cache import cache_directory
+from .known import EMBEDDED, KNOWN_MODELS, known_names, short_name_of
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """One model, by where it comes from.
+
+    Attributes:
+        name: what the user wrote.
+        short_name: for node ids and tables; only letters, digits, dot, underscore, hyphen.
+        kind: "embedded", "gguf", "directory" or "hub".
+        cache: directory of fetched and converted files.
+        path: the directory or the GGUF file; None for "embedded" and "hub".
+        hub_id: the Hugging Face id of "hub".
+        revision: branch, tag or commit of ``hub_id``; None means the main one.
+        allow_remote_code: whether code from the model's repository may run.
+    """
+
+    name: str
+    short_name: str
+    kind: Literal["embedded", "gguf", "directory", "hub"]
+    cache: Path
+    path: Path | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    allow_remote_code: bool = False
+
+
+def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool = False) -> ModelSource:
+    """Return the model that ``name`` means; nothing is fetched.
+
+    Short names come first (write ``./NAME`` for a directory of that name), then paths, then Hugging Face ids
+    (``owner/name`` or ``owner/name@revision``).
+
+    Raises:
+        UsageError: no such short name ("did you mean"), directory or file.
+    """
+    cache = cache_directory(cache_dir)
+    text = name.strip()
+    if text.lower() == EMBEDDED or (_is_plain(text) and short_name_of(text) == EMBEDDED):
+        return ModelSource(name, EMBEDDED, "embedded", cache)
+    if _is_plain(text) and (short := short_name_of(text)) is not None:
+        return ModelSource(
+            name, short, "hub", cache, hub_id=KNOWN_MODELS[short], allow_remote_code=allow_remote_code
+        )
+    path = Path(text).expanduser()
+    if text and path.exists():
+        return _local(name, path, cache, allow_remote_code)
+    if text.startswith((".", "/", "~", "\\")) or text.lower().endswith(".gguf"):
+        raise UsageError(
+            "there is no such file or directory",
+            where=f"model '{name}'",
+            fix="give a directory with config.json, a .gguf file, a Hugging Face id or a short name",
+        )
+    if _HUB_ID.fullmatch(text):
+        hub_id, _, revision = text.partition("@")
+        return ModelSource(
+            name,
+            short_name_of(hub_id) or sanitised(hub_id.rpartition("/")[2]),
+            "hub",
+            cache,
+            hub_id=hub_id,
+            revision=revision or None,
+            allow_remote_code=allow_remote_code,
+        )
+    raise UsageError(
+        f"unknown model '{name}'",
+        fix=f"{did_you_mean(text, known_names())}; also an OWNER/NAME of Hugging Face, a directory or a .gguf file",
+    )
+
+
+def sanitised(name: str) -> str:
+    """``name`` with everything replaced that does not belong in a node id."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def _is_plain(text: str) -> bool:
+    return "/" not in text and "\\" not in text and not text.lower().endswith(".gguf")
+
+
+def _local(name: str, path: Path, cache: Path, allow_remote_code: bool) -> ModelSource:
+    path = path.resolve()
+    if path.is_file():
+        return _gguf(name, path, cache)
+    if (path / "config.json").is_file():
+        return ModelSource(
+            name, sanitised(path.name), "directory", cache, path=path, allow_remote_code=allow_remote_code
+        )
+    candidates = sorted(path.glob("*.gguf"))
+    if len(candidates) == 1:
+        return _gguf(name, candidates[0], cache)
+    found = f"; it holds {len(candidates)} .gguf files" if candidates else ""
+    raise UsageError(
+        f"the directory holds no config.json{found}",
+        where=f"model '{name}'",
+        fix="name one .gguf file, or a directory written by save_pretrained (model and tokenizer)",
+    )
+
+
+def _gguf(name: str, path: Path, cache: Path) -> ModelSource:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise UsageError(
+            "the file is not a GGUF file",
+            where=f"model '{name}'",
+            fix="give a .gguf file, or the directory that holds config.json and the weights",
+        )
+    return ModelSource(name, sanitised(path.stem), "gguf", cache, path=path)

@@ -1,0 +1,78 @@
+"""Text that the model itself samples: context templates and the default second-moment corpus. Seeded."""
+
+from __future__ import annotations
+
+import torch
+
+from .host import Host
+
+# As released for MEMIT (kmeng01/memit, memit_main.py, get_context_templates): models without a BOS start from these.
+SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
+
+
+@torch.no_grad()
+def sample(host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int, top_k: int | None) -> list[list[int]]:
+    """Token ids sampled after each of ``starts``; every row ends up with ``length`` tokens, start included.
+
+    Args:
+        starts: token ids that each row begins with; all of the same length.
+        length: tokens per row.
+        seed: the global random state is put back afterwards.
+        top_k: sample among the k likeliest tokens; None samples from the whole distribution.
+    """
+    ids = torch.tensor(starts, device=host.device)
+    forbidden = [i for i in set(host.tokenizer.all_special_ids) if i is not None]
+    generator = torch.Generator(device=host.device).manual_seed(seed)
+    cache = None
+    step = ids
+    for _ in range(length - ids.shape[1]):
+        mask = torch.ones_like(ids)
+        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
+        output = host.model(
+            input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        cache = output.past_key_values
+        logits = output.logits[:, -1].float()
+        logits[:, forbidden] = -torch.inf
+        if top_k is not None:
+            logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
+        step = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)
+        ids = torch.cat([ids, step], dim=1)
+    return [list(map(int, row)) for row in ids.tolist()]
+
+
+def context_templates(host: Host, length_params: list[tuple[int, int]], *, seed: int) -> list[str]:
+    """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (field notes 1, context templates).
+
+    Args:
+        length_params: published as (tokens, number of texts); tokens include the seed word.
+
+    Texts start from the five seed words in turn, are sampled with top-5 as released, and have their braces and line
+    breaks taken out, because a template has exactly one ``{}``.
+    """
+    templates = ["{}"]
+    for group, (length, count) in enumerate(length_params):
+        for word in SEED_WORDS:
+            rows = [index for index in range(count) if SEED_WORDS[index % len(SEED_WORDS)] == word]
+            if not rows:
+                continue
+            start = host.encoder.prompt(word)
+            wanted = max(length, len(start) + 1)
+            word_seed = seed * 1_000_003 + group * 101 + SEED_WORDS.index(word)
+            for ids in sample(host, [start] * len(rows), wanted, seed=word_seed, top_k=5):
+                text = " ".join(host.encoder.decode(ids).replace("{", " ").replace("}", " ").split())
+                templates.append(f"{text}. {{}}")
+    return templates
+
+
+def sampled_documents(host: Host, tokens: int, *, length: int, seed: int, rows: int = 96) -> list[list[int]]:
+    """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document."""
+    start = [host.encoder.prompt(word) for word in SEED_WORDS]
+    documents: list[list[int]] = []
+    batch = 0
+    while len(documents) * length < tokens:
+        count = min(rows, -(-tokens // length) - len(documents))
+        word = start[batch % len(start)]
+        documents += sample(host, [word] * count, length, seed=seed * 7919 + batch, top_k=None)
+        batch += 1
+    return documents

@@ -1,0 +1,168 @@
+"""Prompts x targets x edited models to log-probabilities.
+
+Each prompt is encoded once per edited model and shared by all its targets; blocks below the lowest edited one are run
+once per prompt and shared by all edited models; the vocabulary projection is read where a target token is predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .bucketing import buckets
+from .forward import Forward, KeptPrefix, Rows
+from .overlay import Deltas, Overlay
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How likely is ``target`` after ``prompt`` for edited model number ``model``? All are token ids."""
+
+    model: int
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@dataclass
+class _PromptBatch:
+    """Prompts of one bucket after the blocks that all edited models share."""
+
+    rows: Rows
+    hidden: Tensor | None
+    cache: KeptPrefix | None
+
+
+class Scorer:
+    """Answers questions in batches of at most ``max_tokens`` padded tokens."""
+
+    def __init__(self, forward: Forward, *, max_tokens: int) -> None:
+        self._forward = forward
+        self._max_tokens = max_tokens
+
+    @torch.no_grad()
+    def mean_log_probs(self, models: Sequence[Deltas], questions: Sequence[Question]) -> list[float]:
+        """Mean log-probability of each question's target tokens, teacher-forced, natural logarithm.
+
+        Args:
+            models: the edited models' deltas; `Question.model` is an index into it.
+            questions: in any order; equal ones are computed once.
+        """
+        overlay = Overlay(self._forward.host, models)
+        # Where nothing is edited there is nothing to share: all blocks run in one go.
+        shared = overlay.lowest_layer(default=0)
+        asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]] = {}
+        for question in questions:
+            asked.setdefault(question.prompt, {}).setdefault(question.model, {})[question.target] = 0.0
+        prompts = list(asked)
+        for bucket in buckets([len(prompt) for prompt in prompts], max_tokens=self._max_tokens):
+            self._bucket(overlay, shared, [prompts[index] for index in bucket], asked)
+        return [asked[q.prompt][q.model][q.target] / len(q.target) for q in questions]
+
+    def _bucket(
+        self,
+        overlay: Overlay,
+        shared: int,
+        prompts: list[tuple[int, ...]],
+        asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]],
+    ) -> None:
+        device = self._forward.host.device
+        rows = Rows.pad([prompt[:-1] for prompt in prompts], [prompt[-1:] for prompt in prompts], device)
+        batch = _PromptBatch(rows, None, None)
+        if shared:
+            cache = KeptPrefix.empty(self._forward.n_layers)
+            batch = _PromptBatch(rows, self._forward.blocks(rows, last=shared, cache=cache), cache)
+        pairs = [(index, model) for index, prompt in enumerate(prompts) for model in asked[prompt]]
+        size = max(1, self._max_tokens // rows.ids.shape[1])
+        for start in range(0, len(pairs), size):
+            chunk = pairs[start : start + size]
+            self._chunk(overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk])
+
+    def _chunk(
+        self,
+        overlay: Overlay,
+        shared: int,
+        batch: _PromptBatch,
+        pairs: list[tuple[int, int]],
+        answers: list[dict[tuple[int, ...], float]],
+    ) -> None:
+        """Score all targets of some (prompt, model) pairs; writes summed log-probabilities into ``answers``."""
+        forward, device = self._forward, self._forward.host.device
+        prompt_of = torch.tensor([index for index, _ in pairs], device=device)
+        model_of = torch.tensor([model for _, model in pairs], device=device)
+        cache = KeptPrefix.empty(forward.n_layers)
+        with overlay.rows(model_of):
+            hidden = forward.blocks(
+                batch.rows.select(prompt_of),
+                first=shared,
+                hidden=None if batch.hidden is None else batch.hidden[prompt_of],
+                cache=cache,
+            )
+        targets = [(row, target) for row, found in enumerate(answers) for target in found]
+        row_of = torch.tensor([row for row, _ in targets], device=device)
+        first = torch.tensor([target[0] for _, target in targets], device=device)
+        log_probs = forward.head(hidden[:, -1]).log_softmax(dim=1)
+        sums = log_probs[row_of, first].double()
+        del log_probs
+        longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
+        width = batch.rows.ids.shape[1]
+        for part in buckets([len(targets[i][1]) - 1 for i in longer], max_tokens=max(64, self._max_tokens // 4)):
+            chosen = [longer[index] for index in part]
+            at = row_of[torch.tensor(chosen, device=device)]
+            more = self._continuations(
+                overlay, shared, batch, cache, prompt_of[at], model_of[at], at, [targets[i][1] for i in chosen], width
+            )
+            sums[torch.tensor(chosen, device=device)] += more
+        for (row, target), value in zip(targets, sums.tolist(), strict=True):
+            answers[row][target] = value
+
+    def _continuations(
+        self,
+        overlay: Overlay,
+        shared: int,
+        batch: _PromptBatch,
+        cache: KeptPrefix,
+        prompt_of: Tensor,
+        model_of: Tensor,
+        row_of: Tensor,
+        targets: list[tuple[int, ...]],
+        width: int,
+    ) -> Tensor:
+        """Summed log-probability (n,) of each target's second and later tokens, over the kept prompts."""
+        forward, device = self._forward, self._forward.host.device
+        rows = _continue(batch.rows.select(prompt_of), [target[:-1] for target in targets], device)
+        hidden = None
+        if batch.cache is not None:
+            unique, back = _unique_pairs(prompt_of, targets)
+            keep = torch.tensor(unique, device=device)
+            hidden = forward.blocks(rows.select(keep), last=shared, cache=batch.cache.grown(width, prompt_of[keep]))
+            hidden = hidden[torch.tensor(back, device=device)]
+        with overlay.rows(model_of):
+            hidden = forward.blocks(rows, first=shared, hidden=hidden, cache=cache.grown(width, row_of))
+        row = torch.tensor([i for i, t in enumerate(targets) for _ in t[1:]], device=device)
+        column = torch.tensor([c for t in targets for c in range(len(t) - 1)], device=device)
+        token = torch.tensor([token for t in targets for token in t[1:]], device=device)
+        values = forward.log_probs(hidden[row, column], token).double()
+        return torch.zeros(len(targets), dtype=torch.float64, device=device).index_add_(0, row, values)
+
+
+def _continue(prompts: Rows, tokens: list[tuple[int, ...]], device: torch.device) -> Rows:
+    """Rows of new ``tokens`` behind kept prompts."""
+    new = Rows.pad([()] * len(tokens), tokens, device)
+    after = prompts.mask.sum(dim=1, keepdim=True)
+    return Rows(new.ids, torch.cat([prompts.mask, new.mask], dim=1), (new.positions + after) * new.mask)
+
+
+def _unique_pairs(prompt_of: Tensor, targets: list[tuple[int, ...]]) -> tuple[list[int], list[int]]:
+    """First index of each distinct (prompt, target), and for every index its place among those."""
+    places: dict[tuple[int, tuple[int, ...]], int] = {}
+    unique: list[int] = []
+    back: list[int] = []
+    for index, key in enumerate(zip(prompt_of.tolist(), targets, strict=True)):
+        if key not in places:
+            places[key] = len(unique)
+            unique.append(index)
+        back.append(places[key])
+    return unique, back

@@ -1,0 +1,49 @@
+"""What a run asks of the engine. Torch-free, so that the command line can be checked before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """One model and how to run it.
+
+    Attributes:
+        model: name, Hugging Face id, directory or GGUF file.
+        device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1".
+        dtype: "float32", "bfloat16", ...; None means float32 on a CPU and the checkpoint's own on a GPU.
+        seed: seed of everything random (context templates, sampled second-moment text).
+        batch_size: cases per batch; None means automatic.
+        config_tables: the tables of ``--pitfalls-config``, by editor.
+        overrides: ``--pitfalls-set`` values as typed, by editor.
+        config_path: the file that ``config_tables`` came from; relative paths in it start there.
+    """
+
+    model: str
+    device: str = "auto"
+    dtype: str | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    config_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is: ``done`` of ``total`` units of ``stage`` ("edit", "score", "second moment", ...)."""
+
+    stage: str
+    done: int
+    total: int
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """A progress callback for those who do not watch."""

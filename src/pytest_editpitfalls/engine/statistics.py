@@ -1,0 +1,303 @@
+"""Second moments C = E[k k^T] of a down-projection's input: corpora, cache and factorisation.
+
+Uncentred; every token of every document counts (field notes 1, C). One Cholesky factorisation per layer serves all
+cases. The source is part of the key and of the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import UsageError
+from .bucketing import buckets
+from .forward import Forward, Rows
+from .sampling import sampled_documents
+from .settings import Progress, ProgressCallback, silent
+
+SAMPLED_LENGTH = 64
+"""Tokens per document of the default, self-sampled corpus."""
+
+TOKENS_PER_DIMENSION = 10
+"""Self-sampled tokens per row of C: with fewer, C is dominated by noise (field notes 1: tokens >> d_k)."""
+
+
+@dataclass(frozen=True)
+class MomentSource:
+    """Where C comes from.
+
+    Attributes:
+        kind: "sampled" (text of the model itself), "text" (a file), "datasets" (a hub id) or "npz" (published).
+        reference: path or data set id; empty for "sampled".
+        samples: documents used at most (text, datasets); None means all.
+        tokens: tokens wanted (sampled); None means ten per dimension.
+        ridge: multiple of C's mean eigenvalue added to its diagonal; None means automatic for "sampled", 0 else.
+        seed: seed of the sampled text.
+    """
+
+    kind: str = "sampled"
+    reference: str = ""
+    samples: int | None = None
+    tokens: int | None = None
+    ridge: float | None = None
+    seed: int = 0
+
+
+@dataclass
+class SecondMoment:
+    """C of one layer.
+
+    Attributes:
+        matrix: (d_k, d_k) float64, without the ridge.
+        tokens: tokens that it was estimated from.
+        ridge: what is added to the diagonal, absolute.
+        record: how it came about, as plain JSON types.
+    """
+
+    matrix: Tensor
+    tokens: int
+    ridge: float
+    record: dict[str, Any]
+    _factor: Tensor | None = field(default=None, repr=False)
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C^-1 applied to keys (n, d_k), in float64; raises `UsageError` where C has no inverse."""
+        if self._factor is None:
+            size = self.matrix.shape[0]
+            regular = self.matrix + self.ridge * torch.eye(size, dtype=torch.float64, device=self.matrix.device)
+            factor, info = torch.linalg.cholesky_ex(regular)
+            if int(info) != 0:
+                raise UsageError(
+                    f"the second moment of {self.record['module']} is singular: {self.tokens} tokens for {size} "
+                    "dimensions",
+                    where=f"mom2 source {self.record['source']['kind']} {self.record['source']['reference']}".rstrip(),
+                    fix="use more text, or add a ridge: --pitfalls-set EDITOR.mom2_ridge=0.01",
+                )
+            self._factor = factor
+        return torch.cholesky_solve(keys.double().T, self._factor).T
+
+
+class SecondMoments:
+    """Computes, caches and hands out second moments of one model.
+
+    Args:
+        forward: the model.
+        fingerprint: of the model's weights and tokenizer; part of the cache's key.
+        cache: directory for finished matrices.
+        max_tokens: padded tokens per forward pass.
+    """
+
+    def __init__(self, forward: Forward, *, fingerprint: str, cache: Path, max_tokens: int) -> None:
+        self._forward = forward
+        self._fingerprint = fingerprint
+        self._cache = cache
+        self._max_tokens = max_tokens
+        self._loaded: dict[tuple[MomentSource, int], SecondMoment] = {}
+
+    def get(
+        self, source: MomentSource, layers: Sequence[int], progress: ProgressCallback = silent
+    ) -> dict[int, SecondMoment]:
+        """C of each of ``layers``; all missing ones are computed in one pass over the corpus."""
+        missing = [layer for layer in layers if (source, layer) not in self._loaded]
+        content = _content_key(source) if missing else ""
+        for layer in list(missing):
+            found = self._read(source, content, layer)
+            if found is not None:
+                self._loaded[source, layer] = found
+                missing.remove(layer)
+        if missing:
+            sums, tokens = self._collect(source, missing, progress)
+            for layer, total in sums.items():
+                self._loaded[source, layer] = self._finish(source, layer, total / tokens, tokens)
+                self._write(content, layer, self._loaded[source, layer])
+        return {layer: self._loaded[source, layer] for layer in layers}
+
+    def _finish(self, source: MomentSource, layer: int, matrix: Tensor, tokens: int) -> SecondMoment:
+        share = source.ridge
+        if share is None:
+            # Shrinks where documents are few: a tenth of the noise-to-signal ratio d_k / tokens.
+            share = matrix.shape[0] / (10 * tokens) if source.kind == "sampled" else 0.0
+        mean_eigenvalue = float(matrix.trace()) / matrix.shape[0]
+        record = {
+            "module": self._forward.host.down_projection_path(layer),
+            "source": {**asdict(source), "reference": Path(source.reference).name if source.reference else ""},
+            "tokens": tokens,
+            "ridge": share,
+            "trace": float(matrix.trace()),
+            "frobenius_norm": float(matrix.norm()),
+        }
+        return SecondMoment(matrix, tokens, share * mean_eigenvalue, record)
+
+    def _collect(
+        self, source: MomentSource, layers: Sequence[int], progress: ProgressCallback
+    ) -> tuple[dict[int, Tensor], int]:
+        """Sum of k k^T over all tokens, for each layer, and the number of tokens."""
+        if source.kind == "npz":
+            return _read_npz(source, layers, self._forward)
+        documents = self._documents(source, progress)
+        host = self._forward.host
+        sums = {
+            layer: torch.zeros(2 * [host.matrix_shape(layer)[1]], dtype=torch.float64, device=host.device)
+            for layer in layers
+        }
+        taken: dict[int, Tensor] = {}
+        hooks = [
+            host.down_projection(layer).register_forward_pre_hook(
+                lambda _m, args, layer=layer: taken.__setitem__(layer, args[0])
+            )
+            for layer in layers
+        ]
+        done = 0
+        total = sum(map(len, documents))
+        try:
+            with torch.no_grad():
+                for bucket in buckets([len(d) for d in documents], max_tokens=self._max_tokens):
+                    rows = Rows.pad([()] * len(bucket), [documents[i] for i in bucket], host.device)
+                    self._forward.blocks(rows, last=max(layers) + 1)
+                    there = rows.mask.reshape(-1).bool()
+                    for layer in layers:
+                        keys = taken[layer].reshape(-1, taken[layer].shape[-1])[there].double()
+                        sums[layer].addmm_(keys.T, keys)
+                    done += int(there.sum())
+                    progress(Progress("second moment", done, total))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return sums, done
+
+    def _documents(self, source: MomentSource, progress: ProgressCallback) -> list[list[int]]:
+        host = self._forward.host
+        limit = getattr(host.model.config, "max_position_embeddings", None) or 2048
+        if source.kind == "sampled":
+            wanted = source.tokens or TOKENS_PER_DIMENSION * max(
+                host.matrix_shape(layer)[1] for layer in range(host.n_layers)
+            )
+            progress(Progress("sampling text for the second moment", 0, wanted))
+            return sampled_documents(host, wanted, length=min(SAMPLED_LENGTH, limit), seed=source.seed)
+        texts = _text_lines(source) if source.kind == "text" else _dataset_texts(source)
+        documents = [list(host.tokenizer(text)["input_ids"])[:limit] for text in texts]
+        documents = [ids for ids in documents if ids]
+        if not documents:
+            raise UsageError("no text to compute second moments from", where=source.reference, fix="one document a line")
+        return documents
+
+    def _path(self, content: str, layer: int) -> Path:
+        key = json.dumps([self._fingerprint, content, self._forward.host.down_projection_path(layer)])
+        return self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+    def _read(self, source: MomentSource, content: str, layer: int) -> SecondMoment | None:
+        path = self._path(content, layer)
+        try:
+            with safe_open(path, framework="pt", device=str(self._forward.host.device)) as file:
+                tokens = int(file.metadata()["tokens"])
+                matrix = file.get_tensor("mom2")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None  # absent or damaged: computed again and written anew
+        return self._finish(source, layer, matrix, tokens)
+
+    def _write(self, content: str, layer: int, moment: SecondMoment) -> None:
+        """Keep a finished matrix; a cache that cannot be written only costs time."""
+        path = self._path(content, layer)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+            os.close(handle)
+            metadata = {"tokens": str(moment.tokens), "record": json.dumps(moment.record)}
+            save_file({"mom2": moment.matrix.cpu().contiguous()}, temporary, metadata=metadata)
+            os.replace(temporary, path)
+        except OSError:
+            return
+
+
+def _content_key(source: MomentSource) -> str:
+    """What the numbers depend on: the file's content, not its name; the ridge is added after the cache."""
+    parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 1}
+    if source.kind in ("text", "npz"):
+        parts["reference"] = _digest(Path(source.reference))
+    if source.kind == "sampled":
+        parts["length"] = SAMPLED_LENGTH
+    return json.dumps(parts, sort_keys=True)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the second-moment source: {error.strerror}", where=str(path), fix="check the path"
+        ) from error
+
+
+def _sha(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    read: Callable[[], bytes] = lambda: file.read(1 << 20)  # noqa: E731
+    for block in iter(read, b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _text_lines(source: MomentSource) -> list[str]:
+    try:
+        text = Path(source.reference).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8") from error
+    return [line for line in text.split("\n") if line.strip()][: source.samples]
+
+
+def _dataset_texts(source: MomentSource) -> Iterable[str]:
+    """Texts of ``owner/name``, ``owner/name:config`` of the hub, streamed; needs the ``datasets`` extra."""
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise UsageError(
+            "second moments from a hub data set need the 'datasets' package",
+            where=f"mom2_dataset = {source.reference}",
+            fix='pip install "pytest-editpitfalls[datasets]", or give mom2_corpus = a text file',
+        ) from error
+    name, _, config = source.reference.partition(":")
+    try:
+        stream = load_dataset(name, config or None, split="train", streaming=True)
+        return [row["text"] for _, row in zip(range(source.samples or 100_000), stream, strict=False)]
+    except Exception as error:
+        raise UsageError(
+            f"cannot load the data set: {type(error).__name__}: {error}",
+            where=f"mom2_dataset = {source.reference}",
+            fix="check the id and the network, or give mom2_corpus = a text file",
+        ) from error
+
+
+def _read_npz(source: MomentSource, layers: Sequence[int], forward: Forward) -> tuple[dict[int, Tensor], int]:
+    """A published ``.npz`` of one layer: ``mom2.mom2`` is the sum of k k^T, ``mom2.count`` the tokens (ROME's layout)."""
+    where = source.reference
+    if len(layers) != 1:
+        raise UsageError("one .npz holds one layer", where=where, fix="use mom2_npz with editors of a single layer")
+    try:
+        with np.load(where, allow_pickle=False) as file:
+            total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"not a second-moment file: {error}",
+            where=where,
+            fix="give an .npz with the arrays 'mom2.mom2' and 'mom2.count', as ROME publishes them",
+        ) from error
+    wanted = forward.host.matrix_shape(layers[0])[1]
+    if total.shape != (wanted, wanted) or count < 1 or not np.isfinite(total).all():
+        raise UsageError(
+            f"shape {total.shape}, {count} tokens; layer {layers[0]} needs a finite ({wanted}, {wanted}) matrix",
+            where=where,
+            fix="use the file of this model and layer",
+        )
+    return {layers[0]: torch.from_numpy(total).to(forward.host.device)}, count

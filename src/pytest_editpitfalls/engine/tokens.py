@@ -1,0 +1,86 @@
+"""Text to token ids: prompts, targets and the position of a subject's last token.
+
+Everything is built by joining token ids, never by decoding and tokenising again (field notes 5, leading space).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from ..errors import CaseError, UnscorableCase, UsageError
+
+# A letter that no tokenizer merges with a following space: stands for "whatever text comes before".
+_ANCHOR = "a"
+
+
+class Encoder:
+    """Prompts keep the tokenizer's default special tokens (a BOS where it has one); targets never have any."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise UsageError(
+                f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
+                where="model's tokenizer",
+                fix="save a fast tokenizer beside the model (AutoTokenizer(..., use_fast=True).save_pretrained)",
+            )
+        self._tokenizer = tokenizer
+        self._anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
+        self.prompt = lru_cache(maxsize=65536)(self._prompt)
+        self.target = lru_cache(maxsize=65536)(self._target)
+
+    def _prompt(self, text: str) -> tuple[int, ...]:
+        """Token ids of a prompt, with the tokenizer's default special tokens.
+
+        A trailing end-of-sequence token, which some tokenizers add, is left off: the target follows.
+        """
+        ids = list(self._tokenizer(text)["input_ids"])
+        eos = self._tokenizer.eos_token_id
+        if len(ids) > 1 and eos is not None and ids[-1] == eos and not text.endswith(self._tokenizer.eos_token):
+            ids.pop()
+        if not ids:
+            raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
+        return tuple(ids)
+
+    def _target(self, label: str) -> tuple[int, ...]:
+        """Token ids of ``label`` after one space, as they follow any prompt.
+
+        Read off behind an anchor, because SentencePiece tokenizers put a space of their own before a text that
+        stands alone. Raises `UnscorableCase` when nothing is left.
+        """
+        joined = self._tokenizer(f"{_ANCHOR} {label}", add_special_tokens=False)["input_ids"]
+        start = len(self._anchor)
+        if joined[:start] == self._anchor:
+            ids = joined[start:]
+        else:
+            ids = self._tokenizer(f" {label}", add_special_tokens=False)["input_ids"]
+        if not ids or not label.strip():
+            raise UnscorableCase(
+                f"the target {label!r} has no tokens",
+                fix="give the object a label that the model's tokenizer can write",
+            )
+        return tuple(ids)
+
+    def subject_last(self, text: str, start: int, subject: str) -> tuple[tuple[int, ...], int]:
+        """Token ids of ``text`` and the index of the last token that overlaps the subject.
+
+        Args:
+            text: prompt with the subject at characters ``start`` to ``start + len(subject)``.
+
+        Raises `CaseError` when no token overlaps the subject.
+        """
+        if not subject or text[start : start + len(subject)] != subject:
+            raise CaseError(
+                f"the subject {subject!r} does not stand at character {start} of {text!r}",
+                fix="put {} where the subject belongs in the rewrite prompt",
+            )
+        ids = self.prompt(text)
+        offsets = self._tokenizer(text, return_offsets_mapping=True)["offset_mapping"][: len(ids)]
+        end = start + len(subject.rstrip())
+        found = [index for index, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
+        if not found:
+            raise CaseError(f"no token of {text!r} belongs to the subject {subject!r}", fix="check the subject's label")
+        return ids, found[-1]
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))

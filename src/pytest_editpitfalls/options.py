@@ -1,0 +1,314 @@
+"""Command line and ini to one frozen `RunConfig`. Torch-free and pydantic-free: it is loaded with pytest itself."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .engine.settings import EngineSettings
+
+DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_SUITES = ("all",)
+SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
+
+_HELP = {
+    "editor": "edit with EDITOR (for instance rome) and judge what it breaks; may be given several times",
+    "model": f"model to edit: a name, Hugging Face id, directory or GGUF file; may be given several times "
+    f"(default: {DEFAULT_MODEL})",
+    "suite": "suite to run: a name, a group (conflict, distortion, all) or the path of a case file; may be "
+    "given several times (default: the suites that ship)",
+    "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
+    "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
+    "config": "TOML file with one table of hyper-parameters per editor",
+    "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
+    "dtype": "float32, bfloat16 or float16 (default: float32 on a cpu, the checkpoint's own on cuda)",
+    "batch_size": "cases edited together: a number or auto (default: auto)",
+    "seed": "seed of everything that is random (default: 0)",
+    "json": "write all results to this JSON file",
+    "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the user asked for.
+
+    Attributes:
+        editors: names of the editors; empty means that the plugin does nothing.
+        models: names, ids or paths of the models, as typed.
+        suites: suite names, groups or paths, from the command line or else from ini.
+        suites_asked: whether ``--pitfalls-suite`` was given.
+        limit: cases per suite, or None for all.
+        overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
+        config_path: the file of ``--pitfalls-config``.
+        config_tables: its tables: editor -> key -> value.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: name of the dtype, or None for the default.
+        batch_size: cases per batch, or None for automatic.
+        seed: seed of everything random.
+        json_path: where the results go, or None.
+        gates: gates as typed, ini first.
+        thresholds: ini ``pitfalls_thresholds``, as typed.
+        short_forms_taken: short options that belong to somebody else here ("--model").
+    """
+
+    editors: tuple[str, ...] = ()
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    suites: tuple[str, ...] = DEFAULT_SUITES
+    suites_asked: bool = False
+    limit: int | None = None
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    config_path: Path | None = None
+    config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    json_path: Path | None = None
+    gates: tuple[str, ...] = ()
+    thresholds: tuple[str, ...] = ()
+    short_forms_taken: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Short label of each model, for node ids and results: model as typed -> label."""
+        return model_labels(self.models)
+
+    def engine_settings(self, model: str) -> EngineSettings:
+        """Return what the engine needs to open ``model`` (as typed)."""
+        from .engine.settings import EngineSettings
+
+        return EngineSettings(
+            model=model,
+            device=self.device,
+            dtype=self.dtype,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            config_tables=self.config_tables,
+            overrides=self.overrides,
+            config_path=self.config_path,
+        )
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the prefixed options and the ini keys."""
+    group = parser.getgroup("editpitfalls", "knowledge editing pitfalls (pytest-editpitfalls)")
+
+    def option(name: str, **kwargs: Any) -> None:
+        flag = "--pitfalls-" + name.replace("_", "-")
+        group.addoption(flag, dest=f"pitfalls_{name}", default=None, help=_HELP[name], **kwargs)
+
+    option("editor", action="append", metavar="EDITOR")
+    option("model", action="append", metavar="MODEL")
+    option("suite", action="append", metavar="SUITE")
+    option("limit", metavar="N")
+    option("set", action="append", metavar="EDITOR.KEY=VALUE")
+    option("config", metavar="FILE.toml")
+    option("device", metavar="DEVICE")
+    option("dtype", metavar="DTYPE")
+    option("batch_size", metavar="N|auto")
+    option("seed", metavar="N")
+    option("json", metavar="PATH")
+    option("gate", action="append", metavar="GATE")
+
+    parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
+    parser.addini(
+        "pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[]
+    )
+    parser.addini(
+        "pitfalls_gates", "gates, one a line: reverse.cs_exp >= 0.6", type="linelist", default=[]
+    )
+    parser.addini(
+        "pitfalls_thresholds",
+        "thresholds that a case must meet, one a line: reverse: cs_exp >= 1",
+        type="linelist",
+        default=[],
+    )
+    parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
+    for name in ("config", "device", "dtype", "batch_size", "seed", "limit"):
+        parser.addini(f"pitfalls_{name}", _HELP[name], default="")
+
+
+def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> None:
+    """Register ``--editor`` and ``--model`` where they are used (or help is asked) and nobody else owns them.
+
+    Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
+    registered: a conftest found later, during collection, may then still own it.
+    """
+    wants_help = any(arg in {"-h", "--help"} for arg in args)
+    for short, long in SHORT_FORMS.items():
+        typed = any(arg == short or arg.startswith(f"{short}=") for arg in args)
+        if not (typed or wants_help) or not is_free(parser, short):
+            continue
+        name = long.removeprefix("--pitfalls-")
+        parser.getgroup("editpitfalls").addoption(
+            short,
+            dest=f"pitfalls_{name}",
+            action="append",
+            default=None,
+            metavar=name.upper(),
+            help=f"short form of {long}",
+        )
+
+
+def is_free(parser: pytest.Parser, flag: str) -> bool:
+    """Whether no plugin or conftest has registered ``flag``."""
+    return f"{flag}=x" in parser.parse_known_and_unknown_args([f"{flag}=x"])[1]
+
+
+def build(config: pytest.Config) -> RunConfig:
+    """Read command line and ini; raises `UsageError` for anything that cannot be understood."""
+    editors = _unique(config.getoption("pitfalls_editor") or ())
+    if not editors:
+        return RunConfig()
+    suites = _unique(config.getoption("pitfalls_suite") or ())
+    root = config.inipath.parent if config.inipath else config.rootpath
+    here = config.invocation_params.dir
+    ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
+    config_path = _path(config.getoption("pitfalls_config"), here) or _path(
+        config.getini("pitfalls_config"), root
+    )
+    taken = tuple(
+        short
+        for short, long in SHORT_FORMS.items()
+        if not config.stash.get(SHORT_FORMS_FREE, {}).get(short, True)
+    )
+    return RunConfig(
+        editors=editors,
+        models=_unique(
+            config.getoption("pitfalls_model") or config.getini("pitfalls_model") or (DEFAULT_MODEL,)
+        ),
+        suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
+        suites_asked=bool(suites),
+        limit=_positive(config, "limit"),
+        overrides=parse_overrides(
+            [*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]
+        ),
+        config_path=config_path,
+        config_tables=read_config_file(config_path) if config_path else {},
+        device=_device(_text(config, "device") or "auto"),
+        dtype=_text(config, "dtype"),
+        batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
+        seed=_integer(config, "seed") or 0,
+        json_path=_path(config.getoption("pitfalls_json"), here),
+        gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
+        thresholds=tuple(config.getini("pitfalls_thresholds")),
+        short_forms_taken=taken,
+    )
+
+
+SHORT_FORMS_FREE: pytest.StashKey[dict[str, bool]] = pytest.StashKey()
+"""Which short forms nobody else owns; filled in after the initial conftests were loaded."""
+
+
+def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Parse ``editor.key=value`` entries, split at the last dot before the first ``=``; a later entry wins."""
+    overrides: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        editor, dot, key = name.strip().rpartition(".")
+        if not (equals and dot and editor and key):
+            raise UsageError(
+                f"'{entry}' is not EDITOR.KEY=VALUE",
+                where="--pitfalls-set",
+                fix="write for instance --pitfalls-set rome.v_lr=0.1",
+            )
+        overrides.setdefault(editor, {})[key] = value.strip()
+    return overrides
+
+
+def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the TOML file of ``--pitfalls-config``: one table per editor."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError("no such file", where=str(path), fix="check the path of --pitfalls-config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read: {error}", where=str(path), fix="give a readable TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line named") from None
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(
+                f"'{name}' stands outside of any table",
+                where=str(path),
+                fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
+            )
+    return tables
+
+
+def model_labels(models: Sequence[str]) -> dict[str, str]:
+    """Return a short label for each model that fits into a node id; equal labels get a number."""
+    labels: dict[str, str] = {}
+    for model in models:
+        stem = re.sub(r"\.gguf$", "", model.replace("\\", "/").rstrip("/").rpartition("/")[2], flags=re.I)
+        base = re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-") or "model"
+        label, number = base, 2
+        while label in labels.values():
+            label, number = f"{base}-{number}", number + 1
+        labels[model] = label
+    return labels
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    # pytest-xdist's workers parse the arguments on top of the controller's options: appended values come twice.
+    return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
+
+
+def _text(config: pytest.Config, name: str) -> str | None:
+    value = config.getoption(f"pitfalls_{name}")
+    if value is None:
+        value = config.getini(f"pitfalls_{name}")
+    return str(value).strip() or None
+
+
+def _integer(config: pytest.Config, name: str) -> int | None:
+    text = _text(config, name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        flag = f"--pitfalls-{name.replace('_', '-')}"
+        raise UsageError(f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8") from None
+
+
+def _positive(config: pytest.Config, name: str) -> int | None:
+    number = _integer(config, name)
+    if number is not None and number < 1:
+        flag = f"--pitfalls-{name.replace('_', '-')}"
+        raise UsageError(f"{number} is less than 1", where=flag, fix=f"for instance {flag}=8")
+    return number
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise UsageError(
+            f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N"
+        )
+    return text
+
+
+def _path(text: str | None, folder: Path) -> Path | None:
+    return folder / Path(text).expanduser() if text else None
+
+
+def _from_folder(suite: str, folder: Path) -> str:
+    """Make a suite's path absolute, starting in ``folder``; leave names and groups alone."""
+    if not any(mark in suite for mark in "/\\."):
+        return suite
+    return str((folder / Path(suite).expanduser()).resolve())
