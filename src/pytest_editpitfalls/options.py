@@ -138,16 +138,20 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(f"pitfalls_{name}", _HELP[name], default="")
 
 
-def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> None:
+def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> tuple[str, ...]:
     """Register ``--editor`` and ``--model`` where they are used (or help is asked) and nobody else owns them.
 
     Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
     registered: a conftest found later, during collection, may then still own it.
+
+    Returns:
+        The short forms that somebody else owns.
     """
     wants_help = any(arg in {"-h", "--help"} for arg in args)
+    taken = tuple(short for short in SHORT_FORMS if not is_free(parser, short))
     for short, long in SHORT_FORMS.items():
         typed = any(arg == short or arg.startswith(f"{short}=") for arg in args)
-        if not (typed or wants_help) or not is_free(parser, short):
+        if not (typed or wants_help) or short in taken:
             continue
         name = long.removeprefix("--pitfalls-")
         parser.getgroup("editpitfalls").addoption(
@@ -158,6 +162,7 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> None:
             metavar=name.upper(),
             help=f"short form of {long}",
         )
+    return taken
 
 
 def is_free(parser: pytest.Parser, flag: str) -> bool:
@@ -176,11 +181,6 @@ def build(config: pytest.Config) -> RunConfig:
     ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
     config_path = _path(config.getoption("pitfalls_config"), here) or _path(
         config.getini("pitfalls_config"), root
-    )
-    taken = tuple(
-        short
-        for short, long in SHORT_FORMS.items()
-        if not config.stash.get(SHORT_FORMS_FREE, {}).get(short, True)
     )
     return RunConfig(
         editors=editors,
@@ -202,12 +202,12 @@ def build(config: pytest.Config) -> RunConfig:
         json_path=_path(config.getoption("pitfalls_json"), here),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         thresholds=tuple(config.getini("pitfalls_thresholds")),
-        short_forms_taken=taken,
+        short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
 
 
-SHORT_FORMS_FREE: pytest.StashKey[dict[str, bool]] = pytest.StashKey()
-"""Which short forms nobody else owns; filled in after the initial conftests were loaded."""
+SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
+"""The short forms that somebody else owns; filled in after the initial conftests were loaded."""
 
 
 def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -8,8 +8,15 @@ from types import MappingProxyType
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
+from .case import Kind
+
 SUITES: tuple[str, ...] = ("reverse", "composite", "coverage", "easy", "hard")
 """The suites that ship, in the order in which they run."""
+
+SUITE_KINDS: MappingProxyType[str, Kind] = MappingProxyType(
+    {"reverse": "reverse", "composite": "composite", "coverage": "coverage", "easy": "round", "hard": "round"}
+)
+"""The kind of each suite that ships, so that gates and thresholds can be checked without reading a file."""
 
 GROUPS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {"conflict": ("reverse", "composite", "coverage"), "distortion": ("easy", "hard"), "all": SUITES}

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
+from typing_extensions import NotRequired, TypedDict
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
@@ -35,36 +36,28 @@ Prompt = Annotated[str, AfterValidator(_prompt)]
 Prompts = Annotated[list[Prompt], Field(min_length=1)]
 
 
-class _Published(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class Entity(_Published):
+class Entity(TypedDict):
     """A Wikidata item; two items may share a label."""
 
     id: str
     label: str
 
 
-class PublishedRelation(_Published):
+class PublishedRelation(TypedDict):
     """A relation with its rewrite prompt."""
 
     id: str
     prompt: Prompt
-    query: str = ""
-    label: str = ""
+    query: NotRequired[str]
+    label: NotRequired[str]
 
 
-class Triple(_Published):
+class Triple(TypedDict):
     """A fact."""
 
     relation: PublishedRelation
     subject: Entity
     object: Entity
-
-    def fact(self) -> Fact:
-        """Return its labels as a `Fact`."""
-        return Fact(self.relation.id, self.subject.label, self.object.label)
 
 
 class PublishedEdit(Triple):
@@ -72,21 +65,17 @@ class PublishedEdit(Triple):
 
     new_object: Entity
 
-    def edit(self) -> Edit:
-        """Return its labels as an `Edit`."""
-        return Edit(self.relation.id, self.subject.label, self.object.label, self.new_object.label)
 
-
-class ConflictRow(_Published):
+class ConflictRow(TypedDict):
     """A row of `reverse_edit.json`, `composite_edit.json` or `coverage_edit.json` (there without a rule)."""
 
     type: Literal["reverse", "composite", "coverage"]
-    rule: str | None = None
+    rule: NotRequired[str]
     triples: Annotated[list[Triple], Field(min_length=1)]
     edits: tuple[PublishedEdit, PublishedEdit]
 
 
-class RoundRow(_Published):
+class RoundRow(TypedDict):
     """A row of `easy.json` or `hard.json`; its type is "1-N@relation"."""
 
     type: str
@@ -94,9 +83,11 @@ class RoundRow(_Published):
     true_objects: Annotated[list[Entity], Field(min_length=2)]
 
 
-CONFLICT_ROWS = TypeAdapter(list[ConflictRow])
-ROUND_ROWS = TypeAdapter(list[RoundRow])
-PROMPTS = TypeAdapter(dict[str, Prompts])
+# Typed dicts, not models: a file holds some 40,000 entities, and a model for each takes three times as long.
+STRICT = ConfigDict(strict=True)
+CONFLICT_ROWS = TypeAdapter(list[ConflictRow], config=STRICT)
+ROUND_ROWS = TypeAdapter(list[RoundRow], config=STRICT)
+PROMPTS = TypeAdapter(dict[str, Prompts], config=STRICT)
 
 
 def read_published_suite(path: Path) -> SuiteContent:
@@ -173,54 +164,51 @@ class _Builder:
         self.name = name
         self.prompts_path = prompts_path
         self.prompts = prompts
-        self._relations: dict[PublishedRelation, Relation] = {}
+        self._relations: dict[tuple[str, str], Relation] = {}
 
     def cases(self, kind: Kind, data: bytes) -> tuple[Case, ...]:
         """Validate the file once, as a whole, and build its cases."""
         if kind == "round":
-            rounds = self._rows(ROUND_ROWS, RoundRow, data)
+            rounds: list[RoundRow] = self._rows(ROUND_ROWS, data)
             base = BaseFacts(
-                Fact(row.edit.relation.id, row.edit.subject.label, true.label)
+                Fact(row["edit"]["relation"]["id"], row["edit"]["subject"]["label"], true["label"])
                 for row in rounds
-                for true in row.true_objects
+                for true in row["true_objects"]
             )
             return tuple(self._round(index, row, base) for index, row in enumerate(rounds))
-        conflicts = self._rows(CONFLICT_ROWS, ConflictRow, data)
-        base = BaseFacts(triple.fact() for row in conflicts for triple in row.triples)
+        conflicts: list[ConflictRow] = self._rows(CONFLICT_ROWS, data)
+        base = BaseFacts(_fact(triple) for row in conflicts for triple in row["triples"])
         return tuple(self._conflict(index, row, kind, base) for index, row in enumerate(conflicts))
 
-    def _rows(self, adapter: TypeAdapter[Any], model: type[BaseModel], data: bytes) -> Any:
+    def _rows(self, adapter: TypeAdapter[Any], data: bytes) -> Any:
         try:
             return adapter.validate_json(data)
         except ValidationError as error:
             location = error.errors(include_url=False)[0]["loc"]
             where = f"{self.path}, row {location[0]}" if location else str(self.path)
-            raise usage_error(error, where, model, skip=1) from None
+            raise usage_error(error, where, None, skip=1) from None
 
     def _conflict(self, index: int, row: ConflictRow, kind: Kind, base: BaseFacts) -> Case:
-        first, second = row.edits
-        if row.type != kind:
+        first, second = row["edits"]
+        tied = row["triples"][0] if kind == "composite" else None
+        if row["type"] != kind:
             raise self._wrong(
-                index, "type", f"'{row.type}' in a file of {kind} cases", "put it into a file of its own"
+                index, "type", f"'{row['type']}' in a file of {kind} cases", "put it into a file of its own"
             )
-        tied = row.triples[0] if kind == "composite" else None
-        if kind == "reverse" and second.subject != first.new_object:
-            raise self._wrong(
-                index, "edits.1.subject", "it is not edits.0.new_object", "correct the chain of edits"
-            )
+        if kind == "reverse" and second["subject"] != first["new_object"]:
+            raise self._wrong(index, "edits.1.subject", "it is not edits.0.new_object", "correct the edits")
         if kind == "coverage" and (
-            second.subject != first.subject or second.relation.id != first.relation.id
+            second["subject"] != first["subject"] or second["relation"]["id"] != first["relation"]["id"]
         ):
             raise self._wrong(
-                index, "edits.1", "its subject or relation is not that of edits.0", "correct the chain"
+                index, "edits.1", "its subject or relation is not that of edits.0", "correct the edits"
             )
-        if tied and (tied.object != first.subject or tied.subject != second.subject):
+        if tied and (tied["object"] != first["subject"] or tied["subject"] != second["subject"]):
             raise self._wrong(
-                index, "triples.0", "it does not tie the subjects of both edits", "correct the triple"
+                index, "triples.0", "it does not tie the subjects of the two edits", "correct the triple"
             )
         facts: Sequence[Triple] = (first, second) if tied is None else (first, second, tied)
-        rule = row.rule if row.rule is not None else first.relation.id
-        held = [first.edit().before] if tied is None else [first.edit().before, tied.fact()]
+        rule = row.get("rule", first["relation"]["id"])
         return Case(
             id=case_id(rule, index),
             suite=self.name,
@@ -228,60 +216,70 @@ class _Builder:
             rule=rule,
             source=self.source,
             source_index=index,
-            edits=(first.edit(), second.edit()),
+            edits=(_edit(first), _edit(second)),
             relations=self._case_relations(index, facts),
-            tied=None if tied is None else tied.fact(),
-            held=base.held(held),
+            tied=None if tied is None else _fact(tied),
+            held=base.held(_fact(asked) for asked in (first, tied) if asked is not None),
         )
 
     def _round(self, index: int, row: RoundRow, base: BaseFacts) -> Case:
-        target = row.edit.object
-        if target not in row.true_objects:
+        target = row["edit"]["object"]
+        if target not in row["true_objects"]:
             raise self._wrong(index, "true_objects", "the edit's object is not among them", "add it")
-        edit = row.edit.edit()
         return Case(
-            id=case_id(row.type, index),
+            id=case_id(row["type"], index),
             suite=self.name,
             kind="round",
-            rule=row.type,
+            rule=row["type"],
             source=self.source,
             source_index=index,
-            edits=(edit,),
-            relations=self._case_relations(index, (row.edit,)),
-            true_objects=tuple(true.label for true in row.true_objects),
-            others=tuple(true.label for true in row.true_objects if true.id != target.id),
-            held=base.held((edit.before,)),
+            edits=(_edit(row["edit"]),),
+            relations=self._case_relations(index, (row["edit"],)),
+            true_objects=tuple(true["label"] for true in row["true_objects"]),
+            others=tuple(true["label"] for true in row["true_objects"] if true["id"] != target["id"]),
+            held=base.held((_fact(row["edit"]),)),
         )
 
     def _case_relations(self, index: int, facts: Sequence[Triple]) -> tuple[Relation, ...]:
         relations: dict[str, Relation] = {}
         for fact in facts:
-            relation = self._relation(index, fact.relation)
-            if relations.setdefault(relation.id, relation) != relation:
+            relation = self._relation(index, fact["relation"])
+            if relations.setdefault(relation.id, relation) is not relation:
                 raise self._wrong(
-                    index, "relation.prompt", f"two prompts for {relation.id}", "use one per relation"
+                    index, "relation.prompt", f"{relation.id} has two prompts", "use one per relation"
                 )
         return tuple(relations.values())
 
     def _relation(self, index: int, published: PublishedRelation) -> Relation:
-        relation = self._relations.get(published)
+        name, prompt = published["id"], published["prompt"]
+        relation = self._relations.get((name, prompt))
         if relation is None:
-            if published.id not in self.prompts:
+            if name not in self.prompts:
                 raise self._wrong(
                     index,
                     "relation.id",
-                    f"relation '{published.id}' has no paraphrases in {self.prompts_path.name}",
-                    f"add it there; {did_you_mean(published.id, self.prompts)}",
+                    f"relation '{name}' has no paraphrases in {self.prompts_path.name}",
+                    f"add it there; {did_you_mean(name, self.prompts)}",
                 )
             relation = Relation(
-                id=published.id,
-                prompt=published.prompt,
-                paraphrases=tuple(self.prompts[published.id]),
-                label=published.label,
-                query=published.query,
+                id=name,
+                prompt=prompt,
+                paraphrases=tuple(self.prompts[name]),
+                label=published.get("label", ""),
+                query=published.get("query", ""),
             )
-            self._relations[published] = relation
+            self._relations[name, prompt] = relation
         return relation
 
     def _wrong(self, index: int, field: str, what: str, fix: str) -> UsageError:
         return UsageError(what, where=f"{self.path}, row {index}, field {field}", fix=fix)
+
+
+def _fact(triple: Triple) -> Fact:
+    return Fact(triple["relation"]["id"], triple["subject"]["label"], triple["object"]["label"])
+
+
+def _edit(edit: PublishedEdit) -> Edit:
+    return Edit(
+        edit["relation"]["id"], edit["subject"]["label"], edit["object"]["label"], edit["new_object"]["label"]
+    )

@@ -16,7 +16,7 @@ _SHOWN = 60
 def usage_error(
     error: ValidationError, where: str, model: type[BaseModel] | None, *, skip: int = 0
 ) -> UsageError:
-    """Turn the first finding of ``error`` into a `UsageError`.
+    """Turn the most telling finding of ``error`` into a `UsageError`.
 
     Args:
         error: what pydantic raised.
@@ -24,7 +24,9 @@ def usage_error(
         model: the model that was validated, for the names that a misspelt field may have meant.
         skip: how many leading parts of the finding's location ``where`` names already.
     """
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # A misspelt field is reported twice, as missing and as unknown; the latter shows the word to correct.
+    first = next((finding for finding in found if finding["type"] == "extra_forbidden"), found[0])
     location = first["loc"][skip:]
     name = str(location[-1]) if location else ""
     kind = first["type"]
@@ -36,6 +38,9 @@ def usage_error(
             f"unknown field '{name}'", where=_place(where, location), fix=did_you_mean(name, known)
         )
     if kind == "missing":
+        if isinstance(location[-1], int):
+            what = f"item {location[-1] + 1} of '{location[-2] if len(location) > 1 else 'the list'}' is missing"
+            return UsageError(what, where=_place(where, location), fix="add it")
         return UsageError(f"'{name}' is missing", where=_place(where, location), fix="add it")
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

@@ -42,7 +42,9 @@ class Rows:
         return self.mask.shape[1] - self.ids.shape[1]
 
     @classmethod
-    def pad(cls, prefixes: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], device: torch.device) -> Rows:
+    def pad(
+        cls, prefixes: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], device: torch.device
+    ) -> Rows:
         """Rows of ``prefix + suffix``, nothing kept; the first suffix token has the same column in every row."""
         width = max(map(len, prefixes), default=0)
         ids, mask, positions = [], [], []
@@ -98,7 +100,9 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         grow: keep the keys and values of the next call too (see `grown`).
     """
 
-    def __init__(self, kept: Sequence[tuple[Tensor, Tensor] | None], length: int, *, grow: bool = False) -> None:
+    def __init__(
+        self, kept: Sequence[tuple[Tensor, Tensor] | None], length: int, *, grow: bool = False
+    ) -> None:
         super().__init__(layers=[_KeptLayer(length, each, grow) for each in kept])
         self.length = length
 
@@ -153,7 +157,8 @@ class _StandIn(nn.Module):
 
 def first_tensor(output: Any) -> Tensor:
     """Hidden states of a block's output, which is a tensor or a tuple; never an index into a bare tensor."""
-    return output[0] if isinstance(output, tuple) else output
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
 
 
 class Forward:
@@ -188,8 +193,12 @@ class Forward:
         last = self.n_layers if last is None else last
         taken: list[Tensor] = []
         if first >= last or (first > 0) != (hidden is not None):
-            raise ValueError(f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states")
-        hook = self._blocks[last - 1].register_forward_hook(lambda _m, _a, output: taken.append(first_tensor(output)))
+            raise ValueError(
+                f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states"
+            )
+        hook = self._blocks[last - 1].register_forward_hook(
+            lambda _m, _a, output: taken.append(first_tensor(output))
+        )
         try:
             with self._standing_in(range(first, last), hidden):
                 self.host.model.base_model(
@@ -251,7 +260,9 @@ class Forward:
         one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
         try:
             with torch.no_grad():
-                self.host.model.base_model(input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False)
+                self.host.model.base_model(
+                    input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False
+                )
         finally:
             for hook in hooks:
                 hook.remove()

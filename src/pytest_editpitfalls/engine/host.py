@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from pytest_editpitfalls.errors import UsageError
+
 from .families.base import Family
 from .tokens import Encoder
 
@@ -41,11 +42,16 @@ class Host:
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.model.parameters())).device
+        return torch.device(self._weight.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(iter(self.model.parameters())).dtype
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> Tensor:
+        weight: Tensor = next(iter(self.model.parameters()))
+        return weight
 
     @property
     def blocks(self) -> nn.ModuleList:

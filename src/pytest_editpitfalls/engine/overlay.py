@@ -50,12 +50,16 @@ class Overlay:
 
     def __init__(self, host: Host, models: Sequence[Deltas]) -> None:
         self._host = host
-        self._stacks = {name: _stack(name, models) for name in sorted({d.module for deltas in models for d in deltas})}
+        self._stacks = {
+            name: _stack(name, models) for name in sorted({d.module for deltas in models for d in deltas})
+        }
 
     def lowest_layer(self, default: int) -> int:
         """Index of the lowest block that any delta touches, or ``default``: blocks below are the base model's."""
         prefix = f"{self._host.family.blocks}."
-        layers = [int(name[len(prefix) :].split(".", 1)[0]) for name in self._stacks if name.startswith(prefix)]
+        layers = [
+            int(name[len(prefix) :].split(".", 1)[0]) for name in self._stacks if name.startswith(prefix)
+        ]
         return min(layers, default=default)
 
     @contextmanager

@@ -11,7 +11,9 @@ SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
 
 
 @torch.no_grad()
-def sample(host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int, top_k: int | None) -> list[list[int]]:
+def sample(
+    host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int, top_k: int | None
+) -> list[list[int]]:
     """Token ids sampled after each of ``starts``; every row ends up with ``length`` tokens, start included.
 
     Args:
@@ -27,7 +29,9 @@ def sample(host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int,
     step = ids
     for _ in range(length - ids.shape[1]):
         mask = torch.ones_like(ids)
-        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
+        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(
+            step
+        )
         output = host.model(
             input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
@@ -35,7 +39,9 @@ def sample(host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int,
         logits = output.logits[:, -1].float()
         logits[:, forbidden] = -torch.inf
         if top_k is not None:
-            logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
+            logits = logits.masked_fill(
+                logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf
+            )
         step = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)
         ids = torch.cat([ids, step], dim=1)
     return [list(map(int, row)) for row in ids.tolist()]

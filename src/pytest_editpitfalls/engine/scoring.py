@@ -78,7 +78,9 @@ class Scorer:
         size = max(1, self._max_tokens // rows.ids.shape[1])
         for start in range(0, len(pairs), size):
             chunk = pairs[start : start + size]
-            self._chunk(overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk])
+            self._chunk(
+                overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk]
+            )
 
     def _chunk(
         self,
@@ -108,11 +110,21 @@ class Scorer:
         del log_probs
         longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
         width = batch.rows.ids.shape[1]
-        for part in buckets([len(targets[i][1]) - 1 for i in longer], max_tokens=max(64, self._max_tokens // 4)):
+        for part in buckets(
+            [len(targets[i][1]) - 1 for i in longer], max_tokens=max(64, self._max_tokens // 4)
+        ):
             chosen = [longer[index] for index in part]
             at = row_of[torch.tensor(chosen, device=device)]
             more = self._continuations(
-                overlay, shared, batch, cache, prompt_of[at], model_of[at], at, [targets[i][1] for i in chosen], width
+                overlay,
+                shared,
+                batch,
+                cache,
+                prompt_of[at],
+                model_of[at],
+                at,
+                [targets[i][1] for i in chosen],
+                width,
             )
             sums[torch.tensor(chosen, device=device)] += more
         for (row, target), value in zip(targets, sums.tolist(), strict=True):
@@ -137,7 +149,9 @@ class Scorer:
         if batch.cache is not None:
             unique, back = _unique_pairs(prompt_of, targets)
             keep = torch.tensor(unique, device=device)
-            hidden = forward.blocks(rows.select(keep), last=shared, cache=batch.cache.grown(width, prompt_of[keep]))
+            hidden = forward.blocks(
+                rows.select(keep), last=shared, cache=batch.cache.grown(width, prompt_of[keep])
+            )
             hidden = hidden[torch.tensor(back, device=device)]
         with overlay.rows(model_of):
             hidden = forward.blocks(rows, first=shared, hidden=hidden, cache=cache.grown(width, row_of))

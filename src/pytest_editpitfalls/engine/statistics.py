@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import UsageError
+from pytest_editpitfalls.errors import UsageError
+
 from .bucketing import buckets
 from .forward import Forward, Rows
 from .sampling import sampled_documents
@@ -76,7 +77,9 @@ class SecondMoment:
         """C^-1 applied to keys (n, d_k), in float64; raises `UsageError` where C has no inverse."""
         if self._factor is None:
             size = self.matrix.shape[0]
-            regular = self.matrix + self.ridge * torch.eye(size, dtype=torch.float64, device=self.matrix.device)
+            regular = self.matrix + self.ridge * torch.eye(
+                size, dtype=torch.float64, device=self.matrix.device
+            )
             factor, info = torch.linalg.cholesky_ex(regular)
             if int(info) != 0:
                 raise UsageError(
@@ -132,7 +135,10 @@ class SecondMoments:
         mean_eigenvalue = float(matrix.trace()) / matrix.shape[0]
         record = {
             "module": self._forward.host.down_projection_path(layer),
-            "source": {**asdict(source), "reference": Path(source.reference).name if source.reference else ""},
+            "source": {
+                **asdict(source),
+                "reference": Path(source.reference).name if source.reference else "",
+            },
             "tokens": tokens,
             "ridge": share,
             "trace": float(matrix.trace()),
@@ -190,7 +196,9 @@ class SecondMoments:
         documents = [list(host.tokenizer(text)["input_ids"])[:limit] for text in texts]
         documents = [ids for ids in documents if ids]
         if not documents:
-            raise UsageError("no text to compute second moments from", where=source.reference, fix="one document a line")
+            raise UsageError(
+                "no text to compute second moments from", where=source.reference, fix="one document a line"
+            )
         return documents
 
     def _path(self, content: str, layer: int) -> Path:
@@ -234,7 +242,11 @@ def _content_key(source: MomentSource) -> str:
 def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+            return (
+                hashlib.file_digest(file, "sha256").hexdigest()
+                if hasattr(hashlib, "file_digest")
+                else _sha(file)
+            )
     except OSError as error:
         raise UsageError(
             f"cannot read the second-moment source: {error.strerror}", where=str(path), fix="check the path"
@@ -253,7 +265,9 @@ def _text_lines(source: MomentSource) -> list[str]:
     try:
         text = Path(source.reference).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError("the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8") from error
+        raise UsageError(
+            "the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8"
+        ) from error
     return [line for line in text.split("\n") if line.strip()][: source.samples]
 
 
@@ -280,10 +294,12 @@ def _dataset_texts(source: MomentSource) -> Iterable[str]:
 
 
 def _read_npz(source: MomentSource, layers: Sequence[int], forward: Forward) -> tuple[dict[int, Tensor], int]:
-    """A published ``.npz`` of one layer: ``mom2.mom2`` is the sum of k k^T, ``mom2.count`` the tokens (ROME's layout)."""
+    """A published ``.npz`` of one layer, as ROME writes it: ``mom2.mom2`` sums k k^T over ``mom2.count`` tokens."""
     where = source.reference
     if len(layers) != 1:
-        raise UsageError("one .npz holds one layer", where=where, fix="use mom2_npz with editors of a single layer")
+        raise UsageError(
+            "one .npz holds one layer", where=where, fix="use mom2_npz with editors of a single layer"
+        )
     try:
         with np.load(where, allow_pickle=False) as file:
             total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from ..errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 
 # A letter that no tokenizer merges with a following space: stands for "whatever text comes before".
 _ANCHOR = "a"
@@ -36,7 +36,12 @@ class Encoder:
         """
         ids = list(self._tokenizer(text)["input_ids"])
         eos = self._tokenizer.eos_token_id
-        if len(ids) > 1 and eos is not None and ids[-1] == eos and not text.endswith(self._tokenizer.eos_token):
+        if (
+            len(ids) > 1
+            and eos is not None
+            and ids[-1] == eos
+            and not text.endswith(self._tokenizer.eos_token)
+        ):
             ids.pop()
         if not ids:
             raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
@@ -79,7 +84,9 @@ class Encoder:
         end = start + len(subject.rstrip())
         found = [index for index, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
         if not found:
-            raise CaseError(f"no token of {text!r} belongs to the subject {subject!r}", fix="check the subject's label")
+            raise CaseError(
+                f"no token of {text!r} belongs to the subject {subject!r}", fix="check the subject's label"
+            )
         return ids, found[-1]
 
     def decode(self, ids: list[int]) -> str:

@@ -1,1 +1,1 @@
-
+"""What a run leaves behind: records, aggregates, gates and the JSON file. Pure Python."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...cases.program import EditRequest
-from ..forward import Forward
-from ..host import Host
-from ..overlay import Deltas
-from ..settings import EngineSettings, ProgressCallback, silent
-from ..statistics import SecondMoments
+from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.overlay import Deltas
+from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
+from pytest_editpitfalls.engine.statistics import SecondMoments
 
 
 @dataclass(frozen=True)

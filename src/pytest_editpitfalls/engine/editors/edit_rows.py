@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...cases.program import EditRequest
-from ...errors import CaseError
-from ..tokens import Encoder
+from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.engine.tokens import Encoder
+from pytest_editpitfalls.errors import CaseError
 
 KL_PROMPT = "{} is a"
 """The prompt of the KL row (kmeng01/rome, rome/compute_v.py)."""
@@ -50,7 +50,8 @@ def edit_rows(encoder: Encoder, job: int, request: EditRequest, templates: Seque
     """
     if "{}" not in request.prompt:
         raise CaseError(
-            f"the rewrite prompt {request.prompt!r} has no {{}}", fix="put {} where the subject belongs in the prompt"
+            f"the rewrite prompt {request.prompt!r} has no {{}}",
+            fix="put {} where the subject belongs in the prompt",
         )
     target = encoder.target(request.target_new)
     rows = []

@@ -17,11 +17,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import CaseError, UnscorableCase
-from ..overlay import Deltas, LowRankDelta, Overlay
-from ..sampling import context_templates
-from ..settings import Progress, ProgressCallback, silent
-from ..statistics import MomentSource
+from pytest_editpitfalls.engine.overlay import Deltas, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.sampling import context_templates
+from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.statistics import MomentSource
+from pytest_editpitfalls.errors import CaseError, UnscorableCase
+
 from .base import EditJob, EditorResources, EditResult
 from .edit_rows import EditRow, edit_rows
 from .hyperparameters import RomeHyperparameters
@@ -66,7 +67,9 @@ class Rome:
         self.prepare(progress)
         results = [EditResult() for _ in jobs]
         for turn in range(max((len(job.requests) for job in jobs), default=0)):
-            open_jobs = [i for i, job in enumerate(jobs) if turn < len(job.requests) and results[i].error is None]
+            open_jobs = [
+                i for i, job in enumerate(jobs) if turn < len(job.requests) and results[i].error is None
+            ]
             self._turn(turn, open_jobs, jobs, results, progress)
         return results
 
@@ -164,4 +167,3 @@ def moment_source(hp: RomeHyperparameters, seed: int) -> MomentSource:
     if hp.mom2_dataset:
         return MomentSource("datasets", hp.mom2_dataset, samples=hp.mom2_n_samples, ridge=hp.mom2_ridge)
     return MomentSource("sampled", tokens=hp.mom2_tokens, ridge=hp.mom2_ridge, seed=seed)
-

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..bucketing import buckets
-from ..forward import Forward, KeptPrefix, Rows, first_tensor
-from ..overlay import Overlay
+from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, first_tensor
+from pytest_editpitfalls.engine.overlay import Overlay
+
 from .edit_rows import EditRow
 
 STOP_LOSS = 0.05
@@ -116,7 +117,9 @@ class TargetVectorSearch:
             self._groups = [
                 self._prepare([part[index] for index in bucket])
                 for part in ([row for row in rows if row.target], [row for row in rows if not row.target])
-                for bucket in buckets([len(row.suffix) for row in part], max_tokens=max_tokens, max_waste=0.15)
+                for bucket in buckets(
+                    [len(row.suffix) for row in part], max_tokens=max_tokens, max_waste=0.15
+                )
             ]
 
     def run(self, on_step: Callable[[int], None] = lambda _: None) -> TargetVectors:
@@ -153,7 +156,9 @@ class TargetVectorSearch:
                 delta *= torch.where(norm > limit, limit / norm, torch.ones_like(norm))
                 delta.copy_(torch.where(active[:, None], delta, frozen))
             if not bool(active.all()):
-                self._groups = [kept for group in self._groups if (kept := _drop_stopped(group, active)) is not None]
+                self._groups = [
+                    kept for group in self._groups if (kept := _drop_stopped(group, active)) is not None
+                ]
         return TargetVectors(
             delta.detach(), self._value, self._bare_key, self._key_sum / self._templates[:, None], final
         )
@@ -174,7 +179,9 @@ class TargetVectorSearch:
         block = forward.host.blocks[layer]
         hooks = [
             block.register_forward_pre_hook(lambda _m, args: taken.__setitem__("in", args[0])),
-            block.register_forward_hook(lambda _m, _a, output: taken.__setitem__("out", first_tensor(output))),
+            block.register_forward_hook(
+                lambda _m, _a, output: taken.__setitem__("out", first_tensor(output))
+            ),
         ]
         cache = KeptPrefix.empty(forward.n_layers)
         with self._overlay.rows(self._model_of[job]):
@@ -189,7 +196,9 @@ class TargetVectorSearch:
         kl_base = None
         if not rows[0].target:
             kl_base = forward.head(hidden[:, column]).log_softmax(dim=1)
-        predicted = [(r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)]
+        predicted = [
+            (r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)
+        ]
         at_row, at_column, token = torch.tensor(predicted, device=self._device).reshape(-1, 3).T
         weight = torch.tensor(
             [1 / (len(rows[r].target) * int(self._templates[rows[r].job])) for r, _, _ in predicted],
@@ -272,5 +281,3 @@ def _drop_stopped(group: _Group, active: Tensor) -> _Group | None:
         weight=group.weight[predicted],
         kl_base=None if group.kl_base is None else group.kl_base[rows],
     )
-
-

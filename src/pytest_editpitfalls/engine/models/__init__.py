@@ -1,1 +1,32 @@
+"""Where models come from: the embedded one, Hugging Face ids, directories, GGUF files. See docs/models.md.
 
+`resolve` a name, look at `memory_estimate`, `load`, and name what was loaded by its `fingerprint`. Importing
+this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from .cache import CACHE_VARIABLE, cache_directory
+from .fingerprint import fingerprint
+from .known import EMBEDDED, KNOWN_MODELS, known_names
+from .loading import load, memory_estimate, prepare
+from .placement import DTYPES, MemoryEstimate, resolve_device, resolve_dtype
+from .source import ModelSource, resolve
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "DTYPES",
+    "EMBEDDED",
+    "KNOWN_MODELS",
+    "MemoryEstimate",
+    "ModelSource",
+    "cache_directory",
+    "fingerprint",
+    "known_names",
+    "load",
+    "memory_estimate",
+    "prepare",
+    "resolve",
+    "resolve_device",
+    "resolve_dtype",
+]

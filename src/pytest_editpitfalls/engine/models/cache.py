@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
+
+from pytest_editpitfalls.errors import UsageError
 
 CACHE_VARIABLE = "EDITPITFALLS_CACHE"
 """Environment variable that moves the cache."""
@@ -26,8 +29,22 @@ def cache_directory(override: Path | None = None) -> Path:
 
 
 def locked(path: Path) -> FileLock:
-    """A lock between processes for making ``path``; waits as long as the other process needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A lock between processes for making ``path``; waits as long as the other process needs.
+
+    Raises:
+        UsageError: the cache cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(
+            "the cache directory cannot be written",
+            where=str(path.parent),
+            fix=f"make it writable, or set {CACHE_VARIABLE} to a directory that is",
+        )
     return FileLock(path.with_name(path.name + ".lock"))
 
 
@@ -40,6 +57,12 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def remember(path: Path, text: str) -> None:
+    """`write_text` for what only saves time: a cache that cannot be written is no error."""
+    with contextlib.suppress(OSError):
+        write_text(path, text)
+
+
 def file_sha256(path: Path, cache: Path) -> str:
     """SHA-256 of a file; remembered in the cache under its path, size and time of change."""
     memo = cache / "digests" / f"{state_key([path])}.txt"
@@ -49,7 +72,7 @@ def file_sha256(path: Path, cache: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-    write_text(memo, digest.hexdigest())
+    remember(memo, digest.hexdigest())
     return digest.hexdigest()
 
 

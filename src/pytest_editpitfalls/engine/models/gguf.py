@@ -1,7 +1,7 @@
 """GGUF files: dequantised once into a checkpoint directory, which is memory-mapped from then on.
 
-Dequantising takes many seconds per process and private memory; the converted directory takes a moment and its pages
-are shared between processes. Float32, because a dequantised weight has no exact 16-bit form in general.
+Dequantising takes many seconds per process and private memory; the converted directory takes a moment and its
+pages are shared between processes. Float32, because a dequantised weight has no exact 16-bit form in general.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
 
-from .cache import file_sha256, locked, write_text
+from .cache import CACHE_VARIABLE, file_sha256, locked, write_text
 
 CONVERSION = 1
 """Raised when the conversion changes, so that older ones are made again."""
@@ -35,22 +35,50 @@ def converted_directory(gguf: Path, cache: Path) -> Path:
     target = cache / "converted" / f"{digest[:32]}-{CONVERSION}"
     if target.is_dir():
         return target
+    from safetensors import SafetensorError
+
     try:
         with locked(target):
             if not target.is_dir():
+                _check_room(gguf, target.parent)
                 temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
                 try:
                     _convert(gguf, digest, temporary)
+                    temporary.chmod(0o755)
                     os.replace(temporary, target)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UsageError(
-            f"cannot write the converted model: {error.strerror or error}",
+            f"cannot write the converted model: {first_line(error)}",
             where=str(target.parent),
-            fix="free disk space, or set EDITPITFALLS_CACHE to a directory with room",
+            fix=f"make the directory writable, or set {CACHE_VARIABLE} to one that is",
         ) from error
     return target
+
+
+def _check_room(gguf: Path, directory: Path) -> None:
+    """Refuse before the long work when memory or disk cannot hold the float32 weights."""
+    import psutil
+    from gguf import GGUFReader
+
+    try:
+        parameters = sum(int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
+    except (ValueError, KeyError, IndexError) as error:
+        raise UsageError(
+            f"the file is damaged: {first_line(error)}", where=str(gguf), fix="fetch the file again"
+        ) from error
+    needed = 4 * parameters
+    for place, free in (
+        ("memory", psutil.virtual_memory().available),
+        (f"disk space in {directory}", shutil.disk_usage(directory).free),
+    ):
+        if needed > free:
+            raise UsageError(
+                f"converting it takes {needed / 1e9:.1f} GB of {place}, and {free / 1e9:.1f} GB are available",
+                where=str(gguf),
+                fix=f"use a smaller model, or a directory with room ({CACHE_VARIABLE}=DIRECTORY)",
+            )
 
 
 def load_gguf(gguf: Path) -> tuple[Any, Any]:
@@ -71,13 +99,15 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, **options
         )
-    except (ValueError, KeyError, NotImplementedError, ImportError) as error:
+    except (ValueError, KeyError, IndexError, NotImplementedError, ImportError, OSError) as error:
         raise UsageError(
-            f"transformers {transformers.__version__} cannot read this GGUF file: {_first_line(error)}",
+            f"transformers {transformers.__version__} cannot read this GGUF file: {first_line(error)}",
             where=str(gguf),
             fix="use the model's Hugging Face checkpoint, or a GGUF file of a supported architecture",
         ) from error
-    return model.eval(), tokenizer
+    model.requires_grad_(False)
+    model.train(False)
+    return model, tokenizer
 
 
 def _convert(gguf: Path, digest: str, directory: Path) -> None:
@@ -111,5 +141,6 @@ def _convert(gguf: Path, digest: str, directory: Path) -> None:
     write_text(directory / "origin.json", json.dumps(origin, indent=1))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

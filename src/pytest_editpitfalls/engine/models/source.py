@@ -1,4 +1,4 @@
-"""From the name on the command line to a `ModelSource`: what is meant, before anything is fetched. Torch-free."""
+"""From the name on the command line to a `ModelSource`, before anything is fetched. Torch-free."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
         )
     raise UsageError(
         f"unknown model '{name}'",
-        fix=f"{did_you_mean(text, known_names())}; also an OWNER/NAME of Hugging Face, a directory or a .gguf file",
+        fix=f"{did_you_mean(text, known_names())}; or OWNER/NAME on Hugging Face, a directory, a .gguf file",
     )
 
 

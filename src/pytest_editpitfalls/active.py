@@ -1,0 +1,211 @@
+"""The hooks of a run with an editor. Each hands over to the module that knows; see `plugin` for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .collection.modules import collect_suites
+from .collection.parametrize import CaseParam, param_of
+from .errors import PitfallsError, UsageError
+from .options import RunConfig
+from .outcome import PitfallFailed
+from .recording import Recorder
+from .reports.progress import ProgressLine
+from .state import PAYLOAD, STATE, RunState
+
+if TYPE_CHECKING:
+    from .results.records import RunResults
+
+
+class ActiveRun:
+    """Registered by `plugin` when an editor is given, in every process of the run.
+
+    Args:
+        config: pytest's configuration.
+        run: what the user asked for.
+
+    Raises:
+        UsageError: the command line, ini or a suite is wrong; nothing has been loaded or written yet.
+    """
+
+    def __init__(self, config: pytest.Config, run: RunConfig) -> None:
+        self.is_worker = hasattr(config, "workerinput")
+        self.config = config
+        if not self.is_worker:  # workers get what has been checked
+            check_names(run)
+        self.state = RunState(config, run, ProgressLine(config))
+        config.stash[STATE] = self.state
+        config.args = list(self.state.selection.paths)
+        config.args_source = pytest.Config.ArgsSource.ARGS
+        self.recorder = Recorder(self.state, config.invocation_params.args)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is edited, in which model."""
+        from .reports.header import header
+
+        return header(self.state)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Put the suites' items beside what pytest collects from its own arguments."""
+        report = yield
+        if isinstance(collector, pytest.Session):
+            try:
+                report.result = [*report.result, *collect_suites(collector, self.state.selection)]
+            except PitfallsError as error:
+                raise pytest.UsageError(str(error)) from None
+        return report
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One item per case, editor and model."""
+        self.state.parametrizer.parametrize(metafunc)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort cases by model, so that each model is loaded once; everything else stays where it is."""
+        if len(self.state.run.models) > 1:
+            labels = list(self.state.run.labels.values())
+            places = [place for place, item in enumerate(items) if param_of(item) is not None]
+            cases = [(item, param) for item in items if (param := param_of(item)) is not None]
+            cases.sort(key=lambda pair: labels.index(pair[1].model))
+            for place, (item, _) in zip(places, cases, strict=True):
+                items[place] = item
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Cut batches from the selected cases."""
+        self.state.runner.select(param for item in session.items if (param := param_of(item)) is not None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Open the first model before the first test, so that what is wrong with it is said once."""
+        broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+        if self.is_worker or broken or session.config.option.collectonly:
+            return
+        try:
+            self.state.runner.prepare()
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Show our own failures without a traceback, and let the case's record travel on the report."""
+        report = yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed | PitfallsError):
+            if not hasattr(report, "wasxfail"):
+                report.longrepr = call.excinfo.getrepr(style="value")
+        if (param := param_of(item)) is not None:
+            self._attach(item, param, report, call)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the case's record, in the process that writes results."""
+        if not self.is_worker and (payload := getattr(report, "pitfall", None)) is not None:
+            self.recorder.add(payload)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge the gates, set the exit status and write the results, also after ``-x`` or Ctrl-C."""
+        if self.is_worker or self.config.option.collectonly:
+            return
+        results = self.recorder.results()
+        if self.recorder.usage_error is not None:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif session.exitstatus == pytest.ExitCode.OK and any(
+            gate.passed is not True for gate in results.gates
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        results = self.recorder.results(int(session.exitstatus))
+        self.config.hook.pytest_pitfalls_results(config=self.config, results=results)
+        self._write(results)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the tables."""
+        from .reports.terminal import write_summary
+
+        write_summary(terminalreporter, self.state, self.recorder)
+
+    def _attach(
+        self, item: pytest.Item, param: CaseParam, report: pytest.TestReport, call: pytest.CallInfo[None]
+    ) -> None:
+        """Attach the record to the report that decides: the call's, or that of a setup that did not get there."""
+        decides = report.when == "call" or (report.when == "setup" and not report.passed)
+        if not decides and not (report.when == "teardown" and report.failed):
+            return
+        if PAYLOAD not in item.stash:
+            self.state.blank(item, param)
+        payload: dict[str, Any] = item.stash[PAYLOAD]
+        record = payload["record"]
+        record["outcome"] = _outcome_of(report, call)
+        if record["outcome"] in {"failed", "error", "skipped", "xfailed"}:
+            record["reason"] = record["reason"] or _reason_of(report, call)
+        if self.state.usage_error is not None and record["outcome"] == "error":
+            payload["usage_error"] = self.state.usage_error
+        if record["outcome"] == "skipped" and report.when == "setup":
+            # point at the test, not at the line of this package that skipped it
+            path, line, _ = item.location
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {record['reason']}")
+        report.pitfall = payload  # type: ignore[attr-defined]
+
+    def _write(self, results: RunResults) -> None:
+        path = self.state.run.json_path
+        if path is None:
+            return
+        from .results.writer import write_results
+
+        try:
+            write_results(results, path)
+        except PitfallsError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def check_names(run: RunConfig) -> None:
+    """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
+    from .engine.editors.registry import EDITORS
+    from .engine.models import resolve
+    from .errors import did_you_mean
+
+    known = list(EDITORS)
+    for editor in run.editors:
+        if editor not in known:
+            raise UsageError(
+                f"unknown editor '{editor}'", where="--pitfalls-editor", fix=did_you_mean(editor, known)
+            )
+    for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
+        for editor in names:
+            if editor not in known:
+                raise UsageError(
+                    f"unknown editor '{editor}'", where=source, fix=did_you_mean(editor, known)
+                )
+    for model in run.models:
+        resolve(model)
+    if run.json_path is not None:
+        from .results.writer import check_writable
+
+        check_writable(run.json_path)
+
+
+def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    if report.skipped:
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if report.passed:
+        return "passed"
+    of_engine = call.excinfo is not None and isinstance(call.excinfo.value, PitfallsError)
+    return "failed" if report.when == "call" and not of_engine else "error"
+
+
+def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail).removeprefix("reason: ")
+    if call.excinfo is None:
+        return None
+    value = call.excinfo.value
+    text = str(getattr(value, "msg", None) or value) or type(value).__name__
+    return text.splitlines()[0]

@@ -1,0 +1,244 @@
+"""From a `ModelSource` to a model and its tokenizer, refusing early and clearly what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.engine.families import Family, family_for
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from .embedded import GGUF_SHA256, embedded_gguf
+from .gguf import CONVERSION, converted_directory, first_line
+from .known import known_names
+from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
+from .source import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel", "Model")
+
+
+def prepare(source: ModelSource) -> Path | None:
+    """Fetch and convert what has to be; return the checkpoint directory, None where the hub's cache holds it.
+
+    Raises:
+        UsageError: the model cannot be fetched or converted.
+    """
+    if source.kind == "embedded":
+        converted = source.cache / "converted" / f"{GGUF_SHA256[:32]}-{CONVERSION}"
+        return (
+            converted
+            if converted.is_dir()
+            else converted_directory(embedded_gguf(source.cache), source.cache)
+        )
+    if source.kind == "gguf":
+        assert source.path is not None
+        return converted_directory(source.path, source.cache)
+    return source.path
+
+
+def memory_estimate(source: ModelSource, dtype: str | None = None, device: str = "auto") -> MemoryEstimate:
+    """Return what the model takes, from its config alone: no weight is read.
+
+    Raises:
+        UsageError: as `load`, but for the memory itself.
+    """
+    config = load_config(source)
+    place = resolve_device(device)
+    return _estimate(source, config, family_for(config), resolve_dtype(dtype, place, config.dtype), place)
+
+
+def load_config(source: ModelSource) -> PretrainedConfig:
+    """Return the config of a causal language model that the engine can work with.
+
+    Raises:
+        UsageError: it cannot be fetched or read, is quantised, is an encoder-decoder or has no head.
+    """
+    from transformers import AutoConfig
+
+    with _explained(source):
+        config: PretrainedConfig = AutoConfig.from_pretrained(_place(source), **_options(source))
+    where = f"model '{source.name}'"
+    if getattr(config, "quantization_config", None) is not None:
+        raise UsageError(
+            "the checkpoint is quantised, and editors need its weights as plain matrices",
+            where=where,
+            fix="use the unquantised checkpoint, or a GGUF file, which is dequantised",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise UsageError(
+            f"'{config.model_type}' is an encoder-decoder model",
+            where=where,
+            fix="use a causal (decoder-only) language model",
+        )
+    architectures = config.architectures or ()
+    if architectures and not any(name.endswith(_CAUSAL) for name in architectures):
+        raise UsageError(
+            f"the checkpoint is a {architectures[0]}, which has no language-model head",
+            where=where,
+            fix="use the checkpoint of the causal language model",
+        )
+    return config
+
+
+def load(
+    source: ModelSource, device: str = "auto", dtype: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load model and tokenizer, in evaluation mode and without gradients on the weights.
+
+    Args:
+        source: from `resolve`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: a name of `placement.DTYPES`; None means float32 on a CPU, the checkpoint's own on a GPU.
+
+    Raises:
+        UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, lacks weights or
+            has no fast tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = resolve_device(device)
+    config = load_config(source)
+    family = family_for(config)
+    chosen = resolve_dtype(dtype, place, config.dtype)
+    memory = _estimate(source, config, family, chosen, place)
+    if not memory.fits:
+        raise UsageError(
+            f"the model does not fit: {memory}",
+            where=f"model '{source.name}'",
+            fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
+        )
+    with _explained(source), _quiet():
+        tokenizer: Any = AutoTokenizer.from_pretrained(_place(source), **_options(source))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            _place(source), dtype=chosen, output_loading_info=True, **_options(source)
+        )
+    model, report = loaded
+    _check_complete(source, report)
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
+            where=f"model '{source.name}'",
+            fix="save a fast tokenizer (tokenizer.json) beside the model",
+        )
+    model.requires_grad_(False)
+    return model.eval().to(place), tokenizer
+
+
+def _place(source: ModelSource) -> str:
+    return str(prepare(source) or source.hub_id)
+
+
+def _options(source: ModelSource) -> dict[str, Any]:
+    options: dict[str, Any] = {"trust_remote_code": source.allow_remote_code}
+    if source.revision is not None:
+        options["revision"] = source.revision
+    return options
+
+
+def _estimate(
+    source: ModelSource, config: PretrainedConfig, family: Family, dtype: Any, device: Any
+) -> MemoryEstimate:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    make: Any = AutoModelForCausalLM.from_config
+    with _explained(source), torch.device("meta"):
+        skeleton = make(config, trust_remote_code=source.allow_remote_code)
+    skeleton.tie_weights()
+    weight = skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}").weight
+    return estimate(source.short_name, skeleton, weight.numel() // config.hidden_size, dtype, device)
+
+
+def _check_complete(source: ModelSource, report: Any) -> None:
+    """transformers fills missing weights with random ones and only warns; here that is an error."""
+    missing = sorted(str(key) for key in report["missing_keys"])
+    if missing:
+        raise UsageError(
+            f"the checkpoint lacks {len(missing)} weights ({', '.join(missing[:3])}, ...)",
+            where=f"model '{source.name}'",
+            fix="use a complete checkpoint of the causal language model",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading without progress bars, which would land between pytest's lines."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _explained(source: ModelSource) -> Iterator[None]:
+    """Turn what transformers, safetensors and the hub raise into one message."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
+        raise _usage_error(error, source) from error
+
+
+def _usage_error(error: BaseException, source: ModelSource) -> UsageError:
+    where = f"model '{source.name}'"
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            "the model needs code from its repository, which is not run",
+            where=where,
+            fix="use a model whose architecture transformers knows itself",
+        )
+    if "does not recognize this architecture" in str(error):
+        return UsageError(
+            f"transformers does not know its architecture: {first_line(error)}",
+            where=where,
+            fix="install a newer transformers, then declare its family: docs/families.md",
+        )
+    if source.kind != "hub":
+        return UsageError(
+            f"it cannot be loaded: {first_line(error)}",
+            where=where,
+            fix="give a directory that save_pretrained has written, with the tokenizer's files in it",
+        )
+    causes = _cause_names(error)
+    what, fix = f"it cannot be loaded: {first_line(error)}", "check the id; " + _elsewhere(source)
+    if "GatedRepoError" in causes:
+        what = f"access to '{source.hub_id}' is restricted"
+        fix = "accept its licence on its Hugging Face page and log in with 'hf auth login'"
+    elif "RepositoryNotFoundError" in causes:
+        what = f"Hugging Face has no public model '{source.hub_id}'"
+        fix = did_you_mean((source.hub_id or "").rpartition("/")[2], known_names())
+    elif "RevisionNotFoundError" in causes:
+        what, fix = f"'{source.hub_id}' has no revision '{source.revision}'", "check the part after '@'"
+    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout"}:
+        what = f"'{source.hub_id}' is not in the local cache, and Hugging Face cannot be reached"
+        fix = _elsewhere(source)
+    return UsageError(what, where=where, fix=fix)
+
+
+def _elsewhere(source: ModelSource) -> str:
+    return (
+        f"run 'hf download {source.hub_id} --local-dir DIR' where there is a network, "
+        "and give DIR as the model here"
+    )
+
+
+def _cause_names(error: BaseException | None) -> set[str]:
+    names: set[str] = set()
+    while error is not None:
+        names.update(kind.__name__ for kind in type(error).__mro__)
+        error = error.__cause__ or error.__context__
+    return names

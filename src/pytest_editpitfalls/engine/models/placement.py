@@ -1,0 +1,135 @@
+"""Device and dtype by name, and whether a model fits. torch is imported inside the functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("bfloat16", "float16", "float32", "float64")
+_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What a model takes before the first case runs.
+
+    Attributes:
+        model: short name.
+        parameters: number of weights, tied ones counted once.
+        dtype: name of their dtype.
+        weights_bytes: bytes of the weights.
+        moment_bytes: bytes of one second moment and its factor in float64 (2 * 8 * d_k^2).
+        device: where it goes.
+        available_bytes: free memory there.
+    """
+
+    model: str
+    parameters: int
+    dtype: str
+    weights_bytes: int
+    moment_bytes: int
+    device: str
+    available_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.weights_bytes + self.moment_bytes <= self.available_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model}: {self.parameters / 1e6:,.0f} M parameters in {self.dtype} take "
+            f"{self.weights_bytes / 1e9:.2f} GB, one second moment {self.moment_bytes / 1e9:.2f} GB; "
+            f"{self.available_bytes / 1e9:.1f} GB available on {self.device}"
+        )
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" is cuda where there is one, else cpu.
+
+    Raises:
+        UsageError: no such device here, or not a device's name.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(
+            f"'{name}' is not a device", where="--pitfalls-device", fix="auto, cpu, cuda or cuda:N"
+        ) from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(
+            f"device '{name}' is not supported", where="--pitfalls-device", fix="auto, cpu, cuda or cuda:N"
+        )
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(
+                f"'{name}' was asked for, but torch sees {count or 'no'} CUDA device(s)",
+                where="--pitfalls-device",
+                fix="--pitfalls-device=cpu, or a torch build and a driver for the GPU",
+            )
+    return device
+
+
+def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = None) -> torch.dtype:
+    """Return the dtype to load the weights in.
+
+    Args:
+        name: one of `DTYPES`; None means float32 on a CPU and the checkpoint's dtype elsewhere.
+        device: where the model goes.
+        checkpoint: ``config.dtype`` of the model; None is read as float32.
+
+    Raises:
+        UsageError: not a name of `DTYPES`.
+    """
+    import torch
+
+    if name is None:
+        kept = str(checkpoint).removeprefix("torch.")
+        name = kept if device.type != "cpu" and kept in DTYPES else "float32"
+    if name not in DTYPES:
+        raise UsageError(f"'{name}' is not a dtype", where="--pitfalls-dtype", fix=did_you_mean(name, DTYPES))
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def available_memory(device: torch.device) -> int:
+    """Free bytes on the device; on a CPU the container's limit counts, too."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    available = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no control group of version 2, or "max"
+        return available
+    return min(available, limit - used + int(statistics.get("file", 0)))
+
+
+def estimate(model: str, skeleton: Any, d_k: int, dtype: torch.dtype, device: torch.device) -> MemoryEstimate:
+    """Return the estimate of a model whose weights are on the meta device (``skeleton``)."""
+    name = str(dtype).removeprefix("torch.")
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    return MemoryEstimate(
+        model=model,
+        parameters=parameters,
+        dtype=name,
+        weights_bytes=parameters * _BYTES[name],
+        moment_bytes=2 * 8 * d_k * d_k,
+        device=str(device),
+        available_bytes=available_memory(device),
+    )

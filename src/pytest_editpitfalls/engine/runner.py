@@ -1,0 +1,238 @@
+"""One batch of programs through its states: edits step by step, then all probes. One broken case errors alone."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from pytest_editpitfalls.cases.program import CaseScores, Probe, ProbeScore, Program
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError
+
+from .editors.base import EditJob, Editor, EditResult
+from .overlay import Deltas
+from .scoring import Question, Scorer
+from .settings import Progress, ProgressCallback, silent
+from .tokens import Encoder
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Steps = tuple[int, ...]
+
+
+@dataclass
+class _Run:
+    """A program on its way: edited models by the steps that made them, and what went wrong."""
+
+    program: Program
+    models: dict[Steps, Deltas] = field(default_factory=lambda: {(): ()})
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+    skipped: str | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.error is None and self.skipped is None
+
+
+def run_batch(
+    editor: Editor,
+    scorer: Scorer,
+    encoder: Encoder,
+    programs: Sequence[Program],
+    progress: ProgressCallback = silent,
+) -> list[CaseScores]:
+    """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
+
+    Raises `UsageError` for what concerns the whole run (a second moment that cannot be computed).
+    """
+    started = time.perf_counter()
+    runs = [_Run(program) for program in programs]
+    for run in runs:
+        _check_scorable(run, encoder)
+    edit_programs(editor, runs, progress)
+    edited = time.perf_counter()
+    scores = _score(scorer, encoder, [run for run in runs if run.open], progress)
+    ended = time.perf_counter()
+    share = max(1, sum(run.skipped is None for run in runs))
+    timings = {"edit": (edited - started) / share, "score": (ended - edited) / share}
+    answers = []
+    for run in runs:
+        probes, held = scores.get(run.program.case_id, ((), None))
+        if run.error is None and any(not math.isfinite(p) for probe in probes for p in probe.probabilities):
+            run.error, probes, held = (
+                "the edited model's probabilities are not finite (NaN or infinity)",
+                (),
+                None,
+            )
+        answers.append(
+            CaseScores(
+                case_id=run.program.case_id,
+                probes=probes if run.open else (),
+                held=held if run.open else None,
+                seconds=sum(timings.values()) if run.skipped is None else 0.0,
+                notes=tuple(run.notes),
+                error=run.error,
+                skipped=run.skipped,
+                timings=timings if run.skipped is None else {},
+            )
+        )
+    return answers
+
+
+def deltas_of(editor: Editor, program: Program, state: str) -> Deltas:
+    """The edited model of one state of one program.
+
+    Raises:
+        CaseError: it cannot be computed.
+    """
+    run = _Run(program)
+    edit_programs(editor, [run], silent)
+    if run.error is not None:
+        raise CaseError(run.error, where=program.case_id)
+    steps = next(known.steps for known in program.states if known.name == state)
+    return run.models[steps]
+
+
+def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallback) -> None:
+    """Compute every edited model that the states need, all cases' n-th steps together."""
+    depth = max((len(state.steps) for run in runs for state in run.program.states), default=0)
+    for level in range(1, depth + 1):
+        wanted: list[tuple[_Run, Steps]] = []
+        for run in runs:
+            if run.open:
+                prefixes = {state.steps[:level] for state in run.program.states if len(state.steps) >= level}
+                wanted += [(run, steps) for steps in sorted(prefixes)]
+        jobs = [
+            EditJob(run.program.case_id, steps[-1] + 1, run.program.steps[steps[-1]], run.models[steps[:-1]])
+            for run, steps in wanted
+        ]
+        offset, total = level - 1, depth
+
+        def report(inner: Progress, offset: int = offset, total: int = total) -> None:
+            # One scale for all levels, so that the progress line never runs backwards.
+            scaled = inner.stage == "edit"
+            progress(
+                Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner
+            )
+
+        results = _isolated(
+            lambda part, report=report: editor.edit(part, report),  # type: ignore[misc]
+            jobs,
+            lambda job, error: EditResult(error=f"edit {job.step}: {error}"),
+        )
+        for (run, steps), result in zip(wanted, results, strict=True):
+            run.notes += [note for note in result.notes if note not in run.notes]
+            if result.error is not None:
+                run.error = run.error or result.error
+            else:
+                run.models[steps] = (*run.models[steps[:-1]], *result.deltas)
+
+
+def _check_scorable(run: _Run, encoder: Encoder) -> None:
+    try:
+        for probe in run.program.probes:
+            encoder.target(probe.target)
+        for step in run.program.steps:
+            for request in step:
+                encoder.target(request.target_new)
+    except UnscorableCase as error:
+        run.skipped = str(error)
+
+
+def _score(
+    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback
+) -> dict[str, tuple[tuple[ProbeScore, ...], bool | None]]:
+    progress(Progress("score", 0, len(runs)))
+    answers = _isolated(
+        lambda part: _score_together(scorer, encoder, part), list(runs), lambda run, error: _fail(run, error)
+    )
+    progress(Progress("score", len(runs), len(runs)))
+    return {
+        run.program.case_id: answer for run, answer in zip(runs, answers, strict=True) if answer is not None
+    }
+
+
+def _fail(run: _Run, error: str) -> None:
+    run.error = f"scoring: {error}"
+
+
+def _score_together(
+    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]
+) -> list[tuple[tuple[ProbeScore, ...], bool | None] | None]:
+    models: list[Deltas] = [()]
+    questions: list[Question] = []
+    for run in runs:
+        number: dict[str, int] = {}
+        for state in run.program.states:
+            if run.models[state.steps]:
+                models.append(run.models[state.steps])
+                number[state.name] = len(models) - 1
+            else:
+                number[state.name] = 0  # the base model is one model for all cases
+        for probe in run.program.probes:
+            target = encoder.target(probe.target)
+            questions += [
+                Question(number[probe.state], encoder.prompt(text), target) for text in probe.prompts
+            ]
+        for held in run.program.held:
+            prompt = encoder.prompt(held.prompt)
+            questions += [
+                Question(0, prompt, encoder.target(label)) for label in (held.object, *held.candidates)
+            ]
+    values = iter(scorer.mean_log_probs(models, questions))
+
+    def take(count: int) -> list[float]:
+        return [next(values) for _ in range(count)]
+
+    def scored(probe: Probe) -> ProbeScore:
+        return ProbeScore(
+            probe.fact, probe.state, tuple(math.exp(value) for value in take(len(probe.prompts)))
+        )
+
+    answers: list[tuple[tuple[ProbeScore, ...], bool | None] | None] = []
+    for run in runs:
+        probes = tuple(scored(probe) for probe in run.program.probes)
+        verdicts = []
+        for held in run.program.held:
+            own, *others = take(1 + len(held.candidates))
+            verdicts.append(all(own > other for other in others))
+        answers.append((probes, all(verdicts) if verdicts else None))
+    return answers
+
+
+def _isolated(
+    work: Callable[[list[Item]], list[Answer]], items: list[Item], failed: Callable[[Item, str], Answer]
+) -> list[Answer]:
+    """``work`` on all items together; halved when memory runs out, item by item when something else breaks."""
+    if not items:
+        return []
+    try:
+        return work(items)
+    except UsageError:
+        raise
+    except Exception as error:
+        out_of_memory = is_out_of_memory(error)
+        message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
+    # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
+    if len(items) == 1:
+        return [failed(items[0], message)]
+    if out_of_memory:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = len(items) // 2
+        return _isolated(work, items[:middle], failed) + _isolated(work, items[middle:], failed)
+    return [answer for item in items for answer in _isolated(work, [item], failed)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA's and the CPU allocator's ways of saying so."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

@@ -1,0 +1,174 @@
+"""One model, ready to be edited and asked: what the plugin talks to."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+
+from pytest_editpitfalls.cases.program import CaseScores, Program
+
+from . import models
+from .editors.base import Editor, EditorResources
+from .editors.hyperparameters import module_name_notes, resolve_hyperparameters
+from .editors.registry import EDITORS
+from .families import family_for
+from .forward import Forward
+from .host import Host
+from .overlay import Overlay
+from .runner import deltas_of, run_batch
+from .scoring import Scorer
+from .settings import EngineSettings, ProgressCallback, silent
+from .statistics import SecondMoments
+
+CPU_TOKENS, GPU_TOKENS = 768, 16384
+"""Padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
+
+CPU_CASES, GPU_CASES = 16, 64
+"""Cases per batch where ``batch_size`` is automatic."""
+
+
+class EngineSession:
+    """A loaded model with its editors, statistics and scorer. Made by `open`.
+
+    Attributes:
+        settings: what was asked for.
+        host: the base model; its weights are never written.
+        fingerprint: SHA-256 of config, tokenizer and weights.
+        seconds: time spent outside of batches, by stage ("load", "prepare NAME").
+    """
+
+    def __init__(self, settings: EngineSettings, host: Host, source: models.ModelSource) -> None:
+        self.settings = settings
+        self.host = host
+        self.source = source
+        self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
+        self.seconds: dict[str, float] = {}
+        self.forward = Forward(host)
+        tokens = CPU_TOKENS if host.device.type == "cpu" else GPU_TOKENS
+        self._scorer = Scorer(self.forward, max_tokens=tokens)
+        moments = SecondMoments(
+            self.forward,
+            fingerprint=f"{self.fingerprint}-{host.dtype}",
+            cache=source.cache / "second-moments",
+            max_tokens=4 * tokens,
+        )
+        self._resources = EditorResources(host, self.forward, moments, settings, tokens)
+        self._editors: dict[str, Editor] = {}
+
+    @classmethod
+    def open(
+        cls, settings: EngineSettings, announce: Callable[[str], None] = lambda _: None
+    ) -> EngineSession:
+        """Load the model of ``settings``, after saying how much memory it takes.
+
+        Raises:
+            UsageError: unknown or unsuitable model, no such device, not enough memory, no network.
+        """
+        started = time.perf_counter()
+        source = models.resolve(settings.model)
+        announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
+        model, tokenizer = models.load(source, settings.device, settings.dtype)
+        session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source)
+        session.seconds["load"] = time.perf_counter() - started
+        return session
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model, as the base model."""
+        return self.host.model
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.host.tokenizer
+
+    def batch_size(self, editor: str) -> int:
+        """Cases per batch for this editor."""
+        del editor  # all editors of the low-rank form take the same
+        return self.settings.batch_size or (CPU_CASES if self.host.device.type == "cpu" else GPU_CASES)
+
+    def run(
+        self, editor: str, programs: Sequence[Program], progress: ProgressCallback | None = None
+    ) -> list[CaseScores]:
+        """Edit and score a batch; one answer per program, in order; a broken case is an answer with its error.
+
+        Raises:
+            UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed.
+        """
+        watch = progress or silent
+        chosen = self._prepared(editor, watch)
+        return run_batch(chosen, self._scorer, self.host.encoder, programs, watch)
+
+    @contextmanager
+    def edited(self, editor: str, program: Program, state: str) -> Iterator[Any]:
+        """The Hugging Face model, answering as the edited one of ``state`` while the context is open.
+
+        Works with any call, ``generate`` included; the weights stay the base model's.
+
+        Raises:
+            CaseError: the edit cannot be computed.
+        """
+        deltas = deltas_of(self._prepared(editor, silent), program, state)
+        with Overlay(self.host, [deltas]).rows(torch.tensor([0], device=self.host.device)):
+            yield self.host.model
+
+    def describe(self, editor: str) -> dict[str, Any]:
+        """Everything that the numbers depend on, as plain JSON types."""
+        chosen = self._editor(editor)
+        parameters = sum(p.numel() for p in self.host.model.parameters())
+        return {
+            "editor": chosen.describe(),
+            "model": {
+                "name": self.settings.model,
+                "label": self.source.short_name,
+                "fingerprint": self.fingerprint,
+                "architecture": type(self.host.model).__name__,
+                "family": self.host.family.name,
+                "layers": self.host.n_layers,
+                "parameters": parameters,
+                "dtype": str(self.host.dtype).removeprefix("torch."),
+                "device": self._device_name(),
+            },
+            "seed": self.settings.seed,
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "python": platform.python_version(),
+            },
+            "threads": torch.get_num_threads(),
+            "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
+        }
+
+    def _device_name(self) -> str:
+        device = self.host.device
+        return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+    def _editor(self, name: str) -> Editor:
+        if name not in self._editors:
+            factory = EDITORS.get(name, where="--pitfalls-editor")
+            values = resolve_hyperparameters(
+                name,
+                self.settings.model,
+                self.host.n_layers,
+                self.settings.config_tables.get(name),
+                self.settings.overrides.get(name),
+                config_path=self.settings.config_path,
+            )
+            module_name_notes(values, self.host.family)
+            self._editors[name] = factory(values, self._resources)
+        return self._editors[name]
+
+    def _prepared(self, name: str, progress: ProgressCallback) -> Editor:
+        """The editor with what all cases share; the time that takes is booked once, not on the first cases."""
+        editor = self._editor(name)
+        stage = f"prepare {name}"
+        if stage not in self.seconds:
+            started = time.perf_counter()
+            editor.prepare(progress)
+            self.seconds[stage] = time.perf_counter() - started
+        return editor

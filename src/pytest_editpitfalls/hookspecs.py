@@ -1,0 +1,34 @@
+"""Hooks that a conftest.py or another plugin may implement. Each gets plain objects of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
+    from .results.records import RunResults
+
+
+@pytest.hookspec
+def pytest_pitfalls_outcome(item: pytest.Item, outcome: Outcome) -> None:
+    """A case has been edited, scored and judged; its test has not run yet.
+
+    Called in the process that runs the test (a worker, with pytest-xdist). Example, to write a property for JUnit::
+
+        def pytest_pitfalls_outcome(item, outcome):
+            item.user_properties.append(("cs_exp", outcome.metrics["cs_exp"]))
+    """
+
+
+@pytest.hookspec
+def pytest_pitfalls_results(config: pytest.Config, results: RunResults) -> None:
+    """All tests have run: ``results`` is the document that ``--pitfalls-json`` writes.
+
+    Called once, in the process that the user started, before the file is written. Example, to print a line::
+
+        def pytest_pitfalls_results(config, results):
+            for aggregate in results.aggregates:
+                print(aggregate.suite, aggregate.metrics["cs_exp"].value)
+    """

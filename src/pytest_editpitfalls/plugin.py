@@ -1,0 +1,82 @@
+"""What pytest loads. Without an editor nothing happens here but the registration of options and fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import pytest
+
+from . import options
+from .collection.parametrize import MARKER
+from .collection.selection import parse_target
+from .errors import PitfallsError
+from .fixtures import (  # fixtures are found by being here
+    NO_EDITOR,
+    base_model,
+    base_tokenizer,
+    edited_model,
+    pitfall_case,
+    pitfall_outcome,
+)
+from .state import STATE
+
+__all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the prefixed options and the ini keys."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let others implement our hooks."""
+    from . import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: Sequence[str]
+) -> Generator[None, object, object]:
+    """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
+    result = yield
+    early_config.stash[options.SHORT_FORMS_TAKEN] = options.add_short_forms(parser, args)
+    return result
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options; with an editor, take over what is collected."""
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(suite): run the test once per case of a suite of knowledge-editing pitfalls "
+        '("reverse", or the path of a case file); needs --pitfalls-editor',
+    )
+    try:
+        run = options.build(config)
+        if run.editors:
+            _start(config, run)
+    except PitfallsError as error:
+        raise pytest.UsageError(str(error)) from None
+    if not run.editors:
+        _refuse_targets(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip marked tests where there is no editor."""
+    if STATE not in item.config.stash and item.get_closest_marker(MARKER) is not None:
+        pytest.skip(NO_EDITOR)
+
+
+def _start(config: pytest.Config, run: options.RunConfig) -> None:
+    from .active import ActiveRun
+
+    config.pluginmanager.register(ActiveRun(config, run), "editpitfalls-run")
+
+
+def _refuse_targets(config: pytest.Config) -> None:
+    """Say what is missing when a suite's item is named without an editor."""
+    for argument in config.args:
+        if parse_target(argument, config.invocation_params.dir) is not None:
+            raise pytest.UsageError(f"{argument}: there is no such file\n  fix: suites need an editor: add --editor=rome")

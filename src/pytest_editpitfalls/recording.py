@@ -1,0 +1,172 @@
+"""Collects what items report, in the process that writes results, and makes one document of it."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cases.case import Kind
+    from .results.records import RunResults
+    from .state import RunState
+
+SEVERITY = ("passed", "skipped", "xfailed", "failed", "error")
+"""Outcomes from good to bad: the worst counts when several items are about one case."""
+
+Key = tuple[str, str, str, str]
+
+
+class Recorder:
+    """All reports of a run.
+
+    Args:
+        state: the run.
+        command: the arguments of pytest.
+    """
+
+    def __init__(self, state: RunState, command: tuple[str, ...]) -> None:
+        self.state = state
+        self.command = command
+        self.payloads: dict[Key, dict[str, Any]] = {}
+        self.engines: dict[tuple[str, str], dict[str, Any]] = {}
+        self.suites: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+        self.usage_error: str | None = None
+        self.started = datetime.datetime.now(datetime.timezone.utc)
+        self._clock = time.perf_counter()
+        self._results: RunResults | None = None
+
+    def add(self, payload: dict[str, Any]) -> None:
+        """Take one item's report."""
+        record = payload["record"]
+        key: Key = (record["suite"], record["editor"], record["model"], record["id"])
+        for stage, seconds in payload["seconds"].items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        if "engine" in payload:
+            self.engines.setdefault(key[1:3], payload["engine"])
+        if "suite" in payload:
+            self.suites.setdefault(key[0], payload["suite"])
+        self.usage_error = self.usage_error or payload.get("usage_error")
+        known = self.payloads.get(key)
+        if known is not None and _severity(known) >= _severity(payload):
+            return
+        self.payloads[key] = payload
+
+    def fail(self, key: Key, reason: str) -> None:
+        """Turn a recorded case into an error (its teardown failed)."""
+        if key in self.payloads:
+            self.payloads[key]["record"].update(outcome="error", reason=reason)
+
+    def ordered(self) -> list[dict[str, Any]]:
+        """Return the reports in canonical order: suite, editor and model as asked for, then place in the suite."""
+        suites = {name: place for place, name in enumerate([*self.state.suites, *self.suites])}
+        editors = {name: place for place, name in enumerate(self.state.run.editors)}
+        models = {label: place for place, label in enumerate(self.state.run.labels.values())}
+
+        def place(payload: dict[str, Any]) -> tuple[int, int, int, int]:
+            record = payload["record"]
+            return (
+                suites.get(record["suite"], len(suites)),
+                models.get(record["model"], len(models)),
+                editors.get(record["editor"], len(editors)),
+                payload["index"],
+            )
+
+        return sorted(self.payloads.values(), key=place)
+
+    def results(self, exit_status: int | None = None) -> RunResults:
+        """Return the document: run, cases, aggregates and gates. Computed once; only the status may change."""
+        from .results.aggregates import aggregate
+        from .results.gates import evaluate_gates
+        from .results.records import CaseRecord, RunResults
+
+        if self._results is None:
+            payloads = self.ordered()
+            cases = [CaseRecord.model_validate(payload["record"]) for payload in payloads]
+            kinds: dict[str, Kind] = {payload["record"]["suite"]: payload["kind"] for payload in payloads}
+            aggregates = aggregate(cases, kinds, seed=self.state.run.seed)
+            gates = evaluate_gates(self.state.late_gates(kinds), aggregates)
+            self._results = RunResults(
+                run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
+            )
+        self._results.run.exit_status = exit_status
+        return self._results
+
+    def timings(self) -> dict[str, float]:
+        """Return where the time went: stage -> seconds, summed over processes."""
+        spent = dict(self.seconds)
+        for payload in self.payloads.values():
+            for stage, seconds in payload["timings"].items():
+                spent[stage] = spent.get(stage, 0.0) + seconds
+        return spent
+
+    def _run_record(self) -> Any:
+        from .results.records import RunRecord
+
+        run = self.state.run
+        first = next(iter(self.engines.values()), {})
+        return RunRecord.model_validate(
+            {
+                "started": self.started.isoformat(timespec="seconds"),
+                "seconds": time.perf_counter() - self._clock,
+                "command": list(self.command),
+                "seed": run.seed,
+                "device": first.get("model", {}).get("device"),
+                "dtype": first.get("model", {}).get("dtype"),
+                "batch_size": run.batch_size,
+                "limit": run.limit,
+                "editors": [self._editor(editor, model) for editor, model in self.engines],
+                "models": self._models(),
+                "suites": self._suites(),
+                "versions": {**own_versions(), **first.get("versions", {})},
+                "timings": self.timings(),
+            }
+        )
+
+    def _editor(self, editor: str, model: str) -> dict[str, Any]:
+        facts = self.engines[editor, model].get("editor", {})
+        used = dict(facts.get("hyperparameters", {}))
+        if facts.get("context_templates") is not None:  # the sampled ones, as they were used
+            used["context_templates"] = facts["context_templates"]
+        return {
+            "name": editor,
+            "model": model,
+            "hyper_parameters": used,
+            "second_moment": facts.get("second_moment"),
+        }
+
+    def _models(self) -> list[dict[str, Any]]:
+        models: dict[str, dict[str, Any]] = {}
+        for (_, label), facts in self.engines.items():
+            details = dict(facts.get("model", {}))
+            record = {field: details.pop(field, None) for field in ("fingerprint", "family", "device", "dtype")}
+            source = details.pop("name", None)
+            details.pop("label", None)
+            models.setdefault(label, {"name": label, "source": source, **record, "details": details})
+        return list(models.values())
+
+    def _suites(self) -> list[dict[str, Any]]:
+        from .state import suite_facts
+
+        facts = {
+            suite.name: suite_facts(suite, self.state.thresholds(suite))
+            for suite in self.state.selection.suites
+        } | self.suites
+        counts = {name: {key[3] for key in self.payloads if key[0] == name} for name in facts}
+        return [facts[name] | {"selected": len(counts[name])} for name in facts]
+
+
+def own_versions() -> dict[str, str]:
+    """Return the versions of Python, pytest and this plugin."""
+    import platform
+
+    import pytest
+
+    from . import __version__
+
+    return {"python": platform.python_version(), "pytest": pytest.__version__, "pytest-editpitfalls": __version__}
+
+
+def _severity(payload: dict[str, Any]) -> int:
+    return SEVERITY.index(payload["record"]["outcome"])

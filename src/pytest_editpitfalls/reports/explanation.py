@@ -1,0 +1,78 @@
+"""Why a case fell, as plain text: the edits in words, the probabilities by state, the thresholds, the rerun command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .escaping import visible
+
+if TYPE_CHECKING:
+    from ..cases.case import Case
+    from ..metrics.thresholds import Verdict
+    from ..outcome import Outcome
+
+STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
+"""Headings of the states, in order."""
+
+
+def edits_in_words(case: Case) -> list[str]:
+    """Return one line per edit: the question, the old object and the new one."""
+    steps = [
+        (case.questions(edit.before)[0].rstrip(), edit.object, edit.new_object) for edit in case.edits
+    ]
+    if case.kind == "round":  # the second edit writes the first object back
+        question, old, new = steps[0]
+        steps.append((question, new, old))
+    return [
+        f"edit {number}: {visible(question)} ... {visible(old)} -> {visible(new)}"
+        for number, (question, old, new) in enumerate(steps, 1)
+    ]
+
+
+def facts_in_words(case: Case) -> dict[str, str]:
+    """Return each probed fact as a sentence: fact name -> words."""
+    from ..cases.compilers import compile_case
+
+    words: dict[str, str] = {}
+    for probe in compile_case(case).probes:
+        words.setdefault(probe.fact, f"{probe.prompts[0].rstrip()} {probe.target}")
+    return {fact: visible(text) for fact, text in words.items()}
+
+
+def probability_table(outcome: Outcome) -> list[str]:
+    """Return the mean probabilities, one line per fact and one column per state."""
+    from ..metrics.definitions import fact_probabilities
+
+    means = fact_probabilities(outcome.probes)
+    states = [state for state in STATES if any(known == state for _, known in means)]
+    facts = list(dict.fromkeys(fact for fact, _ in means))
+    if not facts:
+        return ["no probability is known"]
+    words = facts_in_words(outcome.case)
+    width = max(len(fact) for fact in facts)
+    lines = [" " * width + "".join(f"{STATES[state]:>14}" for state in states) + "  fact"]
+    for fact in facts:
+        cells = "".join(
+            f"{means[fact, state]:>14.3g}" if (fact, state) in means else f"{'-':>14}" for state in states
+        )
+        lines.append(f"{fact:<{width}}{cells}  {words.get(fact, '')}")
+    return lines
+
+
+def explain(outcome: Outcome, verdict: Verdict) -> str:
+    """Return the whole explanation; its first line says which thresholds fell and by how much."""
+    case = outcome.case
+    lines = ["; ".join(str(result) for result in (*verdict.fallen, *verdict.not_evaluated))]
+    lines.append(
+        f"{visible(case.suite)} case {visible(case.id)} ({visible(case.rule)}), "
+        f"{visible(outcome.editor)} on {visible(outcome.model)}"
+    )
+    lines += [f"  {line}" for line in edits_in_words(case)]
+    if outcome.held is False:
+        lines.append("  held: false (the model does not know the facts that are edited)")
+    lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
+    lines += [f"  {result}" for result in verdict.results]
+    lines += [f"note: {visible(note)}" for note in outcome.notes]
+    if outcome.rerun:
+        lines += ["rerun:", f"  {outcome.rerun}"]
+    return "\n".join(lines)

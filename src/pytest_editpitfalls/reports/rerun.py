@@ -1,0 +1,68 @@
+"""The command that runs one item again, alone and under the same settings."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ..collection.modules import SuiteModule
+from ..collection.parametrize import CaseParam
+from ..collection.selection import parse_target
+from ..options import DEFAULT_MODEL, SHORT_FORMS, RunConfig, model_labels
+
+
+def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
+    """Return the pytest command that selects ``item`` from the directory where pytest was started."""
+    here = item.config.invocation_params.dir
+    module = item.getparent(pytest.Module)
+    suite_option: list[str] = []
+    if not isinstance(module, SuiteModule):
+        target = [item.config.cwd_relative_nodeid(item.nodeid)]
+    elif parse_target(item.nodeid, here) is None:  # the user has a file of that very name
+        target = ["-k", param.id]
+        suite_option = [f"--pitfalls-suite={_suite(param)}"]
+    else:
+        target = [item.nodeid]
+        if _suite(param) != param.suite.name:
+            suite_option = [f"--pitfalls-suite={_suite(param)}"]
+    return _quoted(["pytest", *target, *suite_option, *_settings(param, run)])
+
+
+def _suite(param: CaseParam) -> str:
+    """Return how the suite is named on a command line: by name when it ships, else by its path."""
+    from ..cases.discovery import SUITES, suites_directory
+
+    ships = param.suite.name in SUITES and param.suite.source.parent == suites_directory()
+    return param.suite.name if ships else str(param.suite.source)
+
+
+def _settings(param: CaseParam, run: RunConfig) -> list[str]:
+    flags = {
+        long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()
+    }
+    model = next(name for name, label in run.labels.items() if label == param.model)
+    # a label with a number is only right beside the model that took the plain one
+    models = [model] if model_labels([model])[model] == param.model else list(run.models)
+    options = [f"{flags['--pitfalls-editor']}={param.editor}"]
+    options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
+    if run.config_path is not None:
+        options.append(f"--pitfalls-config={run.config_path}")
+    options += [
+        f"--pitfalls-set={editor}.{key}={value}"
+        for editor, values in run.overrides.items()
+        for key, value in values.items()
+    ]
+    if run.device != "auto":
+        options.append(f"--pitfalls-device={run.device}")
+    if run.dtype is not None:
+        options.append(f"--pitfalls-dtype={run.dtype}")
+    if run.seed:
+        options.append(f"--pitfalls-seed={run.seed}")
+    return options
+
+
+def _quoted(words: list[str]) -> str:
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

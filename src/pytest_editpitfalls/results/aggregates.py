@@ -1,0 +1,122 @@
+"""Case values to suite values: means with 95 % confidence intervals."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
+
+from .records import AggregateRecord, CaseRecord, MetricAggregate
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+SCORED = frozenset({"passed", "failed", "xfailed"})
+
+
+def aggregate(
+    cases: Iterable[CaseRecord], kinds: Mapping[str, Kind], *, seed: int = 0
+) -> list[AggregateRecord]:
+    """Return one record per (suite, editor, model), in order of first appearance.
+
+    Args:
+        cases: records of any outcome; cases without values (skipped, error) do not count, nor as zero.
+        kinds: suite name -> kind.
+        seed: seed of the bootstrap; the interval of a metric depends on it and on the values alone.
+    """
+    groups: dict[tuple[str, str, str], list[CaseRecord]] = {}
+    for case in cases:
+        groups.setdefault((case.suite, case.editor, case.model), []).append(case)
+    records = []
+    for (suite, editor, model), members in groups.items():
+        scored = [case for case in members if case.outcome in SCORED]
+        kind = kinds[suite]
+        records.append(
+            AggregateRecord(
+                suite=suite,
+                editor=editor,
+                model=model,
+                n=len(scored),
+                metrics={
+                    metric.name: summarise(
+                        metric, kind, [case.metrics.get(metric.name) for case in scored], seed=seed
+                    )
+                    for metric in metrics_for(kind)
+                },
+            )
+        )
+    return records
+
+
+def summarise(
+    metric: Metric, kind: Kind, values: Sequence[float | None], *, seed: int = 0
+) -> MetricAggregate:
+    """Return mean and interval of one metric over the known ``values``.
+
+    Binary metrics get the Wilson score interval of a proportion; the others a bootstrap interval of the mean
+    (BCa, or percentile where BCa is not defined), seeded and cut to the metric's range. With fewer than two
+    known values there is no interval.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return MetricAggregate(value=None, low=None, high=None, n=0)
+    mean = math.fsum(known) / len(known)
+    if len(known) == 1:
+        return MetricAggregate(value=mean, low=None, high=None, n=1)
+    if metric.is_binary(kind):
+        low, high = wilson_interval(round(math.fsum(known)), len(known))
+    else:
+        low, high = bootstrap_interval(known, seed=seed, label=metric.name)
+        low = low if metric.low is None else max(low, metric.low)
+        high = min(high, metric.high)
+    return MetricAggregate(value=mean, low=min(low, mean), high=max(high, mean), n=len(known))
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927, without continuity correction)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(values: Sequence[float], *, seed: int, label: str) -> tuple[float, float]:
+    """Return a 95 % bootstrap interval of the mean (Efron 1987, BCa), the same for the same values and seed.
+
+    Equal values give an interval of no width. ``label`` keeps the resamples of two metrics independent.
+    """
+    import warnings
+
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    data = np.asarray(values, dtype=float)
+    if np.all(data == data[0]):
+        return float(data[0]), float(data[0])
+    digest = hashlib.sha256(f"{seed}:{label}".encode()).digest()
+    for method in ("BCa", "percentile"):
+        generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            interval = bootstrap(
+                (data,),
+                _mean,
+                n_resamples=RESAMPLES,
+                batch=max(1, 2_000_000 // len(values)),
+                confidence_level=CONFIDENCE,
+                method=method,
+                vectorized=True,
+                rng=generator,
+            ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+        if math.isfinite(low) and math.isfinite(high):
+            break
+    return low, high
+
+
+def _mean(sample: object, axis: int) -> object:
+    import numpy as np
+
+    return np.mean(np.asarray(sample), axis=axis)

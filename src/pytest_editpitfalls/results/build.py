@@ -1,0 +1,80 @@
+"""From a case, its scores and its verdict to a `CaseRecord`."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.program import CaseScores
+from pytest_editpitfalls.metrics.definitions import compute_metrics
+from pytest_editpitfalls.metrics.thresholds import ThresholdResult, Verdict
+
+from .records import CaseRecord, Outcome, ProbeRecord, ThresholdRecord
+
+
+def case_record(
+    case: Case,
+    scores: CaseScores,
+    *,
+    editor: str,
+    model: str,
+    outcome: Outcome,
+    verdict: Verdict | None = None,
+    reason: str | None = None,
+    cached: bool = False,
+) -> CaseRecord:
+    """Return the record of one case.
+
+    Args:
+        case: the case.
+        scores: what the engine answered.
+        editor: editor name.
+        model: model name, as typed.
+        outcome: the item's outcome.
+        verdict: the thresholds' verdict; None when nothing was judged.
+        reason: why it failed, was skipped or is an error; default: the engine's own reason.
+        cached: whether the scores came from a store.
+
+    A probability that is no finite number becomes null, with a note.
+    """
+    notes = list(scores.notes)
+    broken = sum(not math.isfinite(value) for probe in scores.probes for value in probe.probabilities)
+    if broken:
+        notes.append(f"{broken} probabilities are not finite and count as unknown")
+    metrics = compute_metrics(case.kind, scores.probes) if scores.probes else {}
+    unknown = [name for name, value in metrics.items() if value is None]
+    if unknown:
+        notes.append(f"unknown: {', '.join(unknown)}")
+    return CaseRecord(
+        id=case.id,
+        source_index=case.source_index,
+        suite=case.suite,
+        editor=editor,
+        model=model,
+        outcome=outcome,
+        reason=reason or scores.error or scores.skipped,
+        held=scores.held,
+        metrics=metrics,
+        probes=[
+            ProbeRecord.model_validate(
+                {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
+            )
+            for probe in scores.probes
+        ],
+        thresholds=[] if verdict is None else [threshold_record(result) for result in verdict.results],
+        seconds=scores.seconds,
+        cached=cached,
+        notes=notes,
+    )
+
+
+def threshold_record(result: ThresholdResult) -> ThresholdRecord:
+    """Return a threshold's result as a record."""
+    return ThresholdRecord(
+        threshold=str(result.threshold),
+        metric=result.threshold.metric,
+        value=result.value,
+        bound=result.threshold.bound,
+        passed=result.passed,
+        missed_by=result.missed_by,
+    )

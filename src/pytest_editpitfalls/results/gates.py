@@ -1,0 +1,57 @@
+"""Gates held against aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_editpitfalls.metrics.thresholds import Gate, hold
+
+from .records import AggregateRecord, GateRecord
+
+
+def evaluate_gates(gates: Iterable[Gate], aggregates: Sequence[AggregateRecord]) -> list[GateRecord]:
+    """Return one record per gate, editor and model.
+
+    A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is null and
+    the reason says why. That is never a pass.
+    """
+    records = []
+    for gate in gates:
+        named = [aggregate for aggregate in aggregates if aggregate.suite == gate.suite]
+        if not named:
+            records.append(
+                GateRecord(
+                    gate=str(gate),
+                    suite=gate.suite,
+                    metric=gate.threshold.metric,
+                    bound=gate.threshold.bound,
+                    passed=None,
+                    reason=f"suite '{gate.suite}' has no cases in this run",
+                )
+            )
+        records += [_evaluate(gate, aggregate) for aggregate in named]
+    return records
+
+
+def _evaluate(gate: Gate, aggregate: AggregateRecord) -> GateRecord:
+    summary = aggregate.metrics.get(gate.threshold.metric)
+    result = hold(gate.threshold, None if summary is None else summary.value)
+    reason = None
+    if result.passed is None:
+        scored = f"{aggregate.n} scored case{'' if aggregate.n == 1 else 's'}"
+        reason = f"{gate.threshold.metric} is unknown: {scored}, none of them with a value"
+    elif result.passed is False:
+        reason = str(result)
+    return GateRecord(
+        gate=str(gate),
+        suite=aggregate.suite,
+        editor=aggregate.editor,
+        model=aggregate.model,
+        metric=gate.threshold.metric,
+        value=result.value,
+        low=None if summary is None else summary.low,
+        high=None if summary is None else summary.high,
+        bound=gate.threshold.bound,
+        passed=result.passed,
+        reason=reason,
+    )

@@ -1,0 +1,181 @@
+"""The JSON of a run, as types: what `--pitfalls-json` writes and what comes back from it.
+
+The key of a case is (suite, editor, model, id). Numbers are finite; what is unknown is null.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["passed", "failed", "xfailed", "skipped", "error"]
+StateName = Literal["0", "1", "12", "2"]
+
+
+def _finite(value: object) -> object:
+    """JSON knows neither NaN nor infinity: such a number is unknown."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""A finite number, or None."""
+
+
+class Record(BaseModel):
+    """Base of all records: fields that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class EditorRecord(Record):
+    """An editor with the hyper-parameters that it ran with on one model."""
+
+    name: str
+    model: str = Field(description="name of the model, as in `cases[].model`")
+    hyper_parameters: dict[str, JsonValue] = Field(
+        default_factory=dict, description="all hyper-parameters by their published names, overrides included"
+    )
+    second_moment: dict[str, JsonValue] | None = Field(
+        default=None, description="where E[kk^T] came from: source, tokens, ridge; null when it is not used"
+    )
+
+
+class ModelRecord(Record):
+    """A model of the run."""
+
+    name: str = Field(description="as the user typed it")
+    source: str | None = Field(default=None, description="what it resolved to: id, directory or file")
+    fingerprint: str | None = Field(default=None, description="content key of weights and configuration")
+    family: str | None = Field(default=None, description="declaration of the architecture")
+    device: str | None = None
+    dtype: str | None = None
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class SuiteRecord(Record):
+    """A suite of the run."""
+
+    name: str
+    kind: Literal["reverse", "composite", "coverage", "round"]
+    format: Literal["own", "published"]
+    source: str = Field(description="the suite's file")
+    digest: str = Field(description="SHA-256 over its files")
+    total: int = Field(ge=0, description="cases in the file")
+    selected: int = Field(ge=0, description="cases that were selected")
+    thresholds: list[str] = Field(default_factory=list, description="case thresholds that applied")
+    license: str = ""
+    provenance: str = ""
+
+
+class RunRecord(Record):
+    """How the figures came about."""
+
+    started: str | None = Field(default=None, description="time of the start, ISO 8601 with zone")
+    seconds: Number = Field(default=None, description="wall time of the run")
+    command: list[str] = Field(default_factory=list, description="the arguments of pytest")
+    exit_status: int | None = None
+    seed: int = 0
+    device: str | None = None
+    dtype: str | None = None
+    batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
+    limit: int | None = Field(default=None, description="`--pitfalls-limit`")
+    editors: list[EditorRecord] = Field(default_factory=list)
+    models: list[ModelRecord] = Field(default_factory=list)
+    suites: list[SuiteRecord] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict, description="package or tool -> version")
+    timings: dict[str, Number] = Field(default_factory=dict, description="stage -> seconds")
+
+
+class ProbeRecord(Record):
+    """One fact in one state."""
+
+    fact: str = Field(
+        description="conflict: old, new_exp, new_imp, tied, single_old, single_new; "
+        "round: object (o1), new_object (o*), other:0, other:1, ... in file order"
+    )
+    state: StateName = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
+    probabilities: list[Number] = Field(description="rewrite prompt first, then the paraphrases in order")
+
+
+class ThresholdRecord(Record):
+    """A case threshold held against its metric."""
+
+    threshold: str
+    metric: str
+    value: Number = None
+    bound: float
+    passed: bool | None = Field(description="null: not evaluated, the metric is unknown")
+    missed_by: Number = Field(default=None, description="how far beyond the bound, when it fell")
+
+
+class CaseRecord(Record):
+    """One case with one editor on one model."""
+
+    id: str
+    source_index: int = Field(ge=0, description="row in the suite's case file, from 0")
+    suite: str
+    editor: str
+    model: str
+    outcome: Outcome
+    reason: str | None = Field(default=None, description="why it failed, was skipped or is an error")
+    held: bool | None = Field(default=None, description="the base model holds the facts; null: not asked")
+    metrics: dict[str, Number] = Field(default_factory=dict, description="fractions; null is unknown")
+    probes: list[ProbeRecord] = Field(default_factory=list)
+    thresholds: list[ThresholdRecord] = Field(default_factory=list)
+    seconds: Number = Field(default=None, description="the case's share of its batch's wall time")
+    cached: bool = Field(default=False, description="true when it came from a store")
+    notes: list[str] = Field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """(suite, editor, model, id)."""
+        return self.suite, self.editor, self.model, self.id
+
+
+class MetricAggregate(Record):
+    """The mean of a metric over the cases that have a value, with a 95 % confidence interval."""
+
+    value: Number = Field(description="mean; null when no case has a value")
+    low: Number = Field(description="lower end of the interval; null when there is none")
+    high: Number = Field(description="upper end of the interval; null when there is none")
+    n: int = Field(ge=0, description="cases with a value")
+
+
+class AggregateRecord(Record):
+    """The metrics of one suite with one editor on one model."""
+
+    suite: str
+    editor: str
+    model: str
+    n: int = Field(ge=0, description="cases that were scored: neither skipped nor error")
+    metrics: dict[str, MetricAggregate]
+
+
+class GateRecord(Record):
+    """A gate held against one aggregate."""
+
+    gate: str
+    suite: str
+    editor: str | None = None
+    model: str | None = None
+    metric: str
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    bound: float
+    passed: bool | None = Field(description="null: not evaluated, see reason; never a pass")
+    reason: str | None = None
+
+
+class RunResults(Record):
+    """The whole document."""
+
+    schema_version: Literal[1] = 1
+    run: RunRecord
+    cases: list[CaseRecord] = Field(default_factory=list)
+    aggregates: list[AggregateRecord] = Field(default_factory=list)
+    gates: list[GateRecord] = Field(default_factory=list)

@@ -1,0 +1,99 @@
+"""Writing and reading the result file: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pytest_editpitfalls.cases.files import MAX_FILE_BYTES
+from pytest_editpitfalls.cases.validation import usage_error
+from pytest_editpitfalls.errors import UsageError
+
+from .records import RunResults
+
+MAX_RESULT_BYTES = 32 * MAX_FILE_BYTES
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the run whether a result file can be written to ``path``; nothing is left behind.
+
+    Raises:
+        UsageError: its directory is absent or not writable, or it is a directory itself.
+    """
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a directory", where="--pitfalls-json", fix="name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"the directory '{path.parent}' does not exist", where="--pitfalls-json", fix="make it first"
+        )
+    if path.exists() and not os.access(path, os.W_OK):
+        raise _not_writable(path, "permission denied")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise _not_writable(path, error.strerror) from None
+
+
+def write_results(results: RunResults, path: Path) -> None:
+    """Write ``results`` as JSON: into a temporary file in the same directory, then in one move to ``path``.
+
+    Raises:
+        UsageError: the file cannot be written; an earlier file at ``path`` is left as it was.
+    """
+    text = results.model_dump_json(indent=1) + "\n"
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only the owner may read; a result file is an ordinary file.
+        os.chmod(temporary, _usual_mode(path))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _not_writable(path, error.strerror) from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def read_results(path: Path) -> RunResults:
+    """Read a result file.
+
+    Raises:
+        UsageError: it is absent, too large, or no result file of this schema version.
+    """
+    try:
+        if path.stat().st_size > MAX_RESULT_BYTES:
+            raise UsageError("the file is too large for a result file", where=str(path), fix="check the path")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the file: {error.strerror}", where=str(path), fix="check the path"
+        ) from None
+    try:
+        return RunResults.model_validate_json(data)
+    except ValidationError as error:
+        raise usage_error(error, str(path), RunResults) from None
+
+
+def _usual_mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _not_writable(path: Path, reason: str | None) -> UsageError:
+    return UsageError(
+        f"cannot write '{path}': {reason or 'unknown reason'}",
+        where="--pitfalls-json",
+        fix="name a file in a directory that you may write to",
+    )

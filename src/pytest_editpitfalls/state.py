@@ -1,0 +1,230 @@
+"""The state of one run with an editor: what was asked, the suites, the engine and the verdicts of its cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .collection.parametrize import CaseParam, Parametrizer
+from .collection.selection import Selection, select
+from .errors import CaseError, UsageError
+from .options import RunConfig
+from .running import Runner, Watcher
+
+if TYPE_CHECKING:
+    from .cases.case import Kind
+    from .cases.suite import Suite
+    from .metrics.thresholds import Gate, Threshold
+    from .outcome import Outcome
+
+STATE: pytest.StashKey[RunState] = pytest.StashKey()
+PAYLOAD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+"""What an item reports: a case record as plain JSON types, and what only the summary needs."""
+
+
+class RunState:
+    """One run with an editor. Built before collection, in every process of the run.
+
+    Args:
+        config: pytest's configuration.
+        run: what the user asked for.
+        watcher: who is told about progress.
+
+    Raises:
+        UsageError: an unknown suite, a broken suite file, a wrong gate or threshold.
+    """
+
+    def __init__(self, config: pytest.Config, run: RunConfig, watcher: Watcher) -> None:
+        self.run = run
+        self.selection: Selection = select(config, run)
+        self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
+        self.parametrizer = Parametrizer(run, self.suites)
+        self.runner = Runner(run, watcher)
+        self.usage_error: str | None = None
+        self._described: set[tuple[str, str]] = set()
+        self._thresholds: dict[str, tuple[Threshold, ...]] = {}
+        self.gates, self.pending_gates = self._parse_gates()
+        self._ini_thresholds = self._parse_ini_thresholds()
+        for suite in self.suites.values():
+            self.thresholds(suite)
+
+    @property
+    def gated(self) -> set[str]:
+        """Names of the suites that a gate judges."""
+        return {gate.suite for gate in self.gates} | {_suite_of(text) for text in self.pending_gates}
+
+    def kinds(self) -> dict[str, Kind]:
+        """Return the kind of every suite that is known here: those that ship and those of this run."""
+        shipped: dict[str, Kind] = {
+            "reverse": "reverse",
+            "composite": "composite",
+            "coverage": "coverage",
+            "easy": "round",
+            "hard": "round",
+        }
+        return {**shipped, **{name: suite.kind for name, suite in self.suites.items()}}
+
+    def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
+        """Return the thresholds of a suite's cases: those of ini where it names the suite, else the suite's own."""
+        if suite.name not in self._thresholds:
+            from .metrics.thresholds import parse_gate, parse_thresholds
+
+            kinds = {**self.kinds(), suite.name: suite.kind}
+            texts = [text for text in self._ini_thresholds if _suite_of(text) == suite.name]
+            if texts:
+                parsed = tuple(parse_gate(text, kinds, where=_INI_THRESHOLDS).threshold for text in texts)
+            else:
+                parsed = parse_thresholds(suite.thresholds, kind=suite.kind, where=str(suite.source))
+            self._thresholds[suite.name] = parsed
+        return self._thresholds[suite.name]
+
+    def outcome(self, item: pytest.Item, param: CaseParam) -> Outcome:
+        """Return the outcome of an item's case, running its batch when it is the first to ask.
+
+        Raises:
+            CaseError: the editor or the model failed on this case.
+            UsageError: the model or the editor cannot be used at all; pytest stops after this item.
+        """
+        from .metrics.thresholds import judge
+        from .outcome import Outcome
+        from .reports.rerun import rerun_command
+        from .results.build import case_record
+
+        try:
+            scores = self.runner.scores(param)
+        except UsageError as error:
+            self.usage_error = str(error)
+            item.session.shouldstop = self.usage_error.splitlines()[0]
+            raise
+        verdict = None
+        if scores.error is None and scores.skipped is None:
+            from .metrics.definitions import compute_metrics
+
+            metrics = compute_metrics(param.case.kind, scores.probes)
+            verdict = judge(metrics, self.thresholds(param.suite))
+        record = case_record(
+            param.case, scores, editor=param.editor, model=param.model, outcome="error", verdict=verdict
+        )
+        self._report(item, param, record.model_dump(mode="json"), scores.timings)
+        if scores.error is not None:
+            raise CaseError(scores.error, where=f"{param.suite.name} case {param.case.id}")
+        if scores.skipped is not None:
+            pytest.skip(scores.skipped)
+        assert verdict is not None
+        return Outcome(
+            case=param.case,
+            editor=param.editor,
+            model=param.model,
+            metrics=metrics,
+            probes=scores.probes,
+            verdict=verdict,
+            held=scores.held,
+            notes=scores.notes,
+            seconds=scores.seconds,
+            timings=scores.timings,
+            gated=param.suite.name in self.gated,
+            rerun=rerun_command(item, param, self.run),
+        )
+
+    def blank(self, item: pytest.Item, param: CaseParam) -> None:
+        """Make a report for an item that never came to have scores (its setup failed before)."""
+        from .cases.program import CaseScores
+        from .results.build import case_record
+
+        record = case_record(
+            param.case,
+            CaseScores(param.case.id),
+            editor=param.editor,
+            model=param.model,
+            outcome="error",
+        )
+        self._report(item, param, record.model_dump(mode="json"), {})
+
+    def _report(
+        self, item: pytest.Item, param: CaseParam, record: dict[str, Any], timings: Mapping[str, float]
+    ) -> None:
+        from .reports.explanation import edits_in_words
+
+        payload: dict[str, Any] = {
+            "record": record,
+            "kind": param.case.kind,
+            "index": param.index,
+            "nodeid": item.nodeid,
+            "edits": edits_in_words(param.case),
+            "timings": {stage: float(seconds) for stage, seconds in timings.items()},
+            "seconds": self.runner.take_seconds(),
+        }
+        if self.usage_error is None and record["probes"] and (param.editor, param.model) not in self._described:
+            self._described.add((param.editor, param.model))
+            payload["engine"] = self.runner.describe(param)
+        if param.suite.name not in self.selected_names:
+            payload["suite"] = suite_facts(param.suite, self.thresholds(param.suite))
+        item.stash[PAYLOAD] = payload
+
+    @property
+    def selected_names(self) -> set[str]:
+        """Names of the suites that every process of the run knows from the command line or ini."""
+        return {suite.name for suite in self.selection.suites}
+
+    def _parse_gates(self) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
+        from .metrics.thresholds import parse_gate
+
+        kinds = self.kinds()
+        gates: list[Gate] = []
+        pending: list[str] = []
+        for text in self.run.gates:
+            # a user's own module may bring a suite that nobody has loaded yet
+            if self.selection.paths and _suite_of(text) and _suite_of(text) not in kinds:
+                pending.append(text)
+            else:
+                gates.append(parse_gate(text, kinds, where="pitfalls_gates or --pitfalls-gate"))
+        return tuple(gates), tuple(pending)
+
+    def late_gates(self, kinds: Mapping[str, Kind]) -> tuple[Gate, ...]:
+        """Return all gates, once every suite of the run is known; raises `UsageError` for one that cannot be read."""
+        from .metrics.thresholds import parse_gate
+
+        known = {**self.kinds(), **kinds}
+        return (*self.gates, *(parse_gate(text, known, where="pitfalls_gates") for text in self.pending_gates))
+
+    def _parse_ini_thresholds(self) -> tuple[str, ...]:
+        from .metrics.thresholds import parse_gate
+
+        texts = tuple(_colon_to_dot(text) for text in self.run.thresholds)
+        kinds = self.kinds()
+        for text in texts:
+            if not (self.selection.paths and _suite_of(text) and _suite_of(text) not in kinds):
+                parse_gate(text, kinds, where=_INI_THRESHOLDS)
+        return texts
+
+
+_INI_THRESHOLDS = "ini key pitfalls_thresholds"
+
+
+def suite_facts(suite: Suite, thresholds: Iterable[Threshold]) -> dict[str, Any]:
+    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
+    return {
+        "name": suite.name,
+        "kind": suite.kind,
+        "format": suite.format,
+        "source": str(suite.source),
+        "digest": suite.digest,
+        "total": len(suite.cases),
+        "thresholds": [str(threshold) for threshold in thresholds],
+        "license": suite.license,
+        "provenance": suite.provenance,
+    }
+
+
+def _suite_of(text: str) -> str:
+    """Return the suite that a gate names ("reverse.cs_exp >= 1"), or "" where it names none."""
+    return re.split(r"[<>=!]", text, maxsplit=1)[0].strip().rpartition(".")[0]
+
+
+def _colon_to_dot(text: str) -> str:
+    """Read ``reverse: cs_exp >= 1`` as ``reverse.cs_exp >= 1``."""
+    return re.sub(r"^\s*([^\s:<>=]+)\s*:\s*", r"\1.", text.strip())
+

@@ -1,0 +1,142 @@
+"""A small valid suite of every kind to start from, and the published files where they are present."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+
+HEADER = {
+    "format": 1,
+    "name": "small",
+    "license": "CC0-1.0",
+    "provenance": "made for this test",
+    "relations": "relations.toml",
+    "cases": "small.jsonl",
+    "thresholds": [],
+}
+RELATIONS = {
+    name: {"label": label, "prompt": prompt, "paraphrases": [f"{word}, {{}} has" for word in "abcdefghij"]}
+    for name, label, prompt in (
+        ("P36", "capital", "The capital of {} is"),
+        ("P1376", "capital of", "{} is the capital of"),
+        ("P17", "country", "The country of {} is"),
+        ("P279", "subclass", "{} is a kind of"),
+    )
+}
+
+
+def edit(relation: str, subject: str, before: str, after: str) -> dict[str, str]:
+    return {"relation": relation, "subject": subject, "object": before, "new_object": after}
+
+
+LINES: dict[str, list[dict[str, Any]]] = {
+    "reverse": [
+        {
+            "id": "P36-0000",
+            "rule": "P36>P1376",
+            "edits": [edit("P36", "France", "Paris", "Rome"), edit("P1376", "Rome", "France", "Spain")],
+        },
+        {
+            "id": "P36-0001",
+            "rule": "P36>P1376",
+            "edits": [edit("P36", "Japan", "Tokyo", "Oslo"), edit("P1376", "Oslo", "Japan", "Peru")],
+        },
+    ],
+    "composite": [
+        {
+            "id": "P17-0000",
+            "rule": "P17&P36>P279",
+            "edits": [edit("P36", "France", "Paris", "Rome"), edit("P279", "Lyon", "Paris", "Oslo")],
+            "tied": {"relation": "P17", "subject": "Lyon", "object": "France"},
+        },
+        {
+            "id": "P17-0001",
+            "rule": "P17&P36>P279",
+            "edits": [edit("P36", "Japan", "Tokyo", "Rome"), edit("P279", "Kobe", "Tokyo", "Oslo")],
+            "tied": {"relation": "P17", "subject": "Kobe", "object": "Japan"},
+        },
+    ],
+    "coverage": [
+        {
+            "id": "P36-0000",
+            "rule": "P36",
+            "edits": [edit("P36", "France", "Paris", "Rome"), edit("P36", "France", "Rome", "Oslo")],
+        },
+        {
+            "id": "P36-0001",
+            "rule": "P36",
+            "edits": [edit("P36", "Japan", "Tokyo", "Rome"), edit("P36", "Japan", "Rome", "Oslo")],
+        },
+    ],
+    "round": [
+        {
+            "id": "P279-0000",
+            "rule": "P279",
+            "edits": [edit("P279", "oak", "tree", "fish")],
+            "true_objects": ["plant", "tree", "living thing"],
+        },
+        {
+            "id": "P279-0001",
+            "rule": "P279",
+            "edits": [edit("P279", "trout", "fish", "tree")],
+            "true_objects": ["fish", "animal"],
+        },
+    ],
+}
+
+
+def toml_value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class SmallSuite:
+    """A suite in memory that a test can spoil before it is written to disk."""
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self.directory = directory
+        self.header: dict[str, Any] = {**copy.deepcopy(HEADER), "kind": kind}
+        self.relations: dict[str, dict[str, Any]] = copy.deepcopy(RELATIONS)
+        self.lines = copy.deepcopy(LINES[kind])
+
+    def write(self) -> Path:
+        header = self.directory / "small.toml"
+        header.write_text("".join(f"{key} = {toml_value(value)}\n" for key, value in self.header.items()), "utf-8")
+        tables = (
+            f"[{name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in table.items())
+            for name, table in self.relations.items()
+        )
+        (self.directory / "relations.toml").write_text("\n".join(tables), "utf-8")
+        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.lines)
+        (self.directory / "small.jsonl").write_text(lines, "utf-8")
+        return header
+
+
+@pytest.fixture
+def small_suite(tmp_path: Path) -> Callable[[str], SmallSuite]:
+    return lambda kind: SmallSuite(tmp_path, kind)
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The directory of the benchmark's published files."""
+    path = SHARED / "data" / "pitfalls"
+    if not path.is_dir():
+        pytest.skip(f"the published files are not present ({path.name})")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The directory of what the released code computes."""
+    path = SHARED / "golden"
+    if not path.is_dir():
+        pytest.skip(f"the reference figures are not present ({path.name})")
+    return path

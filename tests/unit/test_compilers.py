@@ -1,0 +1,104 @@
+"""What each protocol asks: the table of facts and states, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.cases.case import fill
+from pytest_editpitfalls.cases.compilers import COMPILERS, compile_case
+from pytest_editpitfalls.cases.program import EditRequest, HeldQuestion, Program
+from pytest_editpitfalls.cases.suite import load_suite
+
+Make = Callable[[str], Any]
+
+
+def program(small_suite: Make, kind: str) -> Program:
+    return compile_case(load_suite(small_suite(kind).write()).cases[0])
+
+
+def asked(program: Program) -> list[tuple[str, str, str, str]]:
+    """(fact, state, rewrite question, target) of every probe."""
+    return [(probe.fact, probe.state, probe.prompts[0], probe.target) for probe in program.probes]
+
+
+def test_reverse(small_suite: Make) -> None:
+    result = program(small_suite, "reverse")
+    assert asked(result) == [
+        ("old", "1", "The capital of France is", "Rome"),
+        ("old", "12", "The capital of France is", "Rome"),
+        ("new_exp", "12", "Rome is the capital of", "Spain"),
+        ("new_imp", "12", "The capital of Spain is", "Rome"),
+    ]
+    assert [(state.name, state.steps) for state in result.states] == [("1", (0,)), ("12", (0, 1))]
+    assert result.steps == (
+        (EditRequest("The capital of {} is", "France", "Rome", "Paris", "P36"),),
+        (EditRequest("{} is the capital of", "Rome", "Spain", "France", "P1376"),),
+    )
+    assert result.held == (HeldQuestion("The capital of France is", "Paris", ("Tokyo",)),)
+
+
+def test_composite(small_suite: Make) -> None:
+    result = program(small_suite, "composite")
+    assert asked(result) == [
+        ("old", "1", "The capital of France is", "Rome"),
+        ("old", "12", "The capital of France is", "Rome"),
+        ("new_exp", "12", "Lyon is a kind of", "Oslo"),
+        ("new_imp", "12", "The capital of France is", "Oslo"),
+        *(("tied", state, "The country of Lyon is", "France") for state in ("0", "1", "12", "2")),
+    ]
+    assert [(state.name, state.steps) for state in result.states] == [
+        ("0", ()),
+        ("1", (0,)),
+        ("12", (0, 1)),
+        ("2", (1,)),
+    ]
+    assert [question.object for question in result.held] == ["Paris", "France"]
+
+
+def test_coverage(small_suite: Make) -> None:
+    result = program(small_suite, "coverage")
+    question = "The capital of France is"
+    assert asked(result) == [
+        ("old", "1", question, "Rome"),
+        ("old", "12", question, "Rome"),
+        ("new_exp", "12", question, "Oslo"),
+        ("single_old", "2", question, "Rome"),
+        ("single_new", "2", question, "Oslo"),
+    ]
+    assert [state.name for state in result.states] == ["1", "12", "2"]
+
+
+def test_round(small_suite: Make) -> None:
+    result = program(small_suite, "round")
+    question = "oak is a kind of"
+    assert asked(result) == [
+        *(("object", state, question, "tree") for state in ("0", "1", "12")),
+        *(("new_object", state, question, "fish") for state in ("0", "1", "12")),
+        *(("other:0", state, question, "plant") for state in ("0", "12")),
+        *(("other:1", state, question, "living thing") for state in ("0", "12")),
+    ]
+    assert [(request.target_true, request.target_new) for (request,) in result.steps] == [
+        ("tree", "fish"),
+        ("fish", "tree"),
+    ]
+    assert [state.name for state in result.states] == ["0", "1", "12"]
+
+
+@pytest.mark.parametrize("kind", list(COMPILERS))
+def test_prompts_are_the_rewrite_prompt_and_all_paraphrases(small_suite: Make, kind: str) -> None:
+    small = small_suite(kind)
+    for relation in small.relations.values():
+        relation["paraphrases"].append(relation["paraphrases"][0])
+    case = load_suite(small.write()).cases[0]
+    for probe in compile_case(case).probes:
+        assert len(probe.prompts) == 12
+        assert probe.prompts[1] == probe.prompts[11], "a paraphrase listed twice is asked twice"
+
+
+def test_braces_in_a_subject_stay() -> None:
+    assert fill("The author of {} is", "f{}() {x}") == "The author of f{}() {x} is"
+    request = EditRequest("The author of {} is", "f{}() {x}", "Ada")
+    assert request.question == fill(request.prompt, request.subject)

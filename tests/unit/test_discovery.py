@@ -1,0 +1,104 @@
+"""Suites by name, group and path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.cases import discovery
+from pytest_editpitfalls.cases.discovery import GROUPS, SUITE_KINDS, SUITES, expand_suites, suite_names
+from pytest_editpitfalls.cases.suite import load_suite, load_suites
+from pytest_editpitfalls.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def package_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path / "cases").mkdir(parents=True)
+    monkeypatch.setattr(discovery, "__file__", str(path / "cases" / "discovery.py"))
+
+
+def test_names_and_groups() -> None:
+    names = suite_names()
+    assert names["reverse"] == ("reverse",)
+    assert names["conflict"] + names["distortion"] == names["all"] == SUITES == tuple(SUITE_KINDS)
+    assert set(GROUPS) == {"conflict", "distortion", "all"}
+
+
+def test_a_source_tree_wins_over_a_stale_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package_at(tmp_path / "src" / "pytest_editpitfalls", monkeypatch)
+    copy = tmp_path / "src" / "pytest_editpitfalls" / "_suites"
+    copy.mkdir()
+    assert discovery.suites_directory() == copy
+    (tmp_path / "suites").mkdir()
+    assert discovery.suites_directory() == copy, "a 'suites' folder of somebody else is not ours"
+    (tmp_path / "pyproject.toml").touch()
+    assert discovery.suites_directory() == tmp_path / "suites"
+
+
+def test_a_wheel_uses_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside a source tree, a folder that happens to be called suites is not looked at."""
+    package_at(tmp_path / "lib" / "site-packages" / "pytest_editpitfalls", monkeypatch)
+    (tmp_path / "lib" / "suites").mkdir()
+    (tmp_path / "lib" / "pyproject.toml").touch()
+    with pytest.raises(UsageError, match="not installed"):
+        discovery.suites_directory()
+    copy = tmp_path / "lib" / "site-packages" / "pytest_editpitfalls" / "_suites"
+    copy.mkdir()
+    assert discovery.suites_directory() == copy
+
+
+def test_names_groups_and_paths_once_and_in_order(
+    small_suite: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    header = small_suite("reverse").write()
+    monkeypatch.setattr(discovery, "suites_directory", lambda: tmp_path)
+    paths = expand_suites(["hard", "distortion", "small.toml", str(header)], base=header.parent)
+    assert paths == (tmp_path / "hard.toml", tmp_path / "easy.toml", header.resolve())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("revers", r"unknown suite 'revers'\n  fix: did you mean 'reverse'\?"),
+        ("distorsion", r"did you mean 'distortion'\?"),
+        ("absent.toml", "there is no file 'absent.toml'"),
+        ("absent/easy.json", "there is no file"),
+        (".", r"is a directory\n  fix: name a file in it: small.toml"),
+        ("small.jsonl", "is no suite file"),
+    ],
+)
+def test_what_is_no_suite(small_suite: Callable[[str], Any], spec: str, message: str) -> None:
+    header = small_suite("reverse").write()
+    with pytest.raises(UsageError, match=message):
+        expand_suites([spec], base=header.parent)
+
+
+def test_a_group_is_not_one_suite() -> None:
+    with pytest.raises(UsageError, match="'distortion' is a group of suites"):
+        load_suite("distortion")
+
+
+def test_suites_of_one_name_and_directory_are_refused(small_suite: Callable[[str], Any], tmp_path: Path) -> None:
+    header = small_suite("reverse").write()
+    for name in ("second.toml", "third.toml"):
+        (tmp_path / name).write_bytes(header.read_bytes())
+    names = [suite.name for suite in load_suites([str(header), str(tmp_path / "second.toml")])]
+    assert names == ["small", f"{tmp_path.name}-small"]
+    with pytest.raises(UsageError, match="two suites are called"):
+        load_suites([str(tmp_path / name) for name in ("small.toml", "second.toml", "third.toml")])
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_suites_that_ship_load(name: str) -> None:
+    path = ROOT / "suites" / f"{name}.toml"
+    suite = load_suite(path)
+    assert (suite.name, suite.kind) == (name, SUITE_KINDS[name])
+    assert len(suite.cases) >= 40
+    assert suite.license
+    assert suite.provenance
+    assert all(len(relation.paraphrases) >= 10 for case in suite.cases for relation in case.relations)
+    assert all(case.held for case in suite.cases)
