@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,15 @@ class ActiveRun:
         from .reports.header import header
 
         return header(self.state)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Time the collection."""
+        started = time.perf_counter()
+        result = yield
+        if not self.state.is_distributed:
+            self.recorder.seconds["collection"] = time.perf_counter() - started
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -97,9 +107,9 @@ class ActiveRun:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Show our own failures without a traceback, and let the case's record travel on the report."""
         report = yield
-        if call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed | PitfallsError):
-            if not hasattr(report, "wasxfail"):
-                report.longrepr = call.excinfo.getrepr(style="value")
+        ours = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed | PitfallsError)
+        if call.excinfo is not None and ours and not hasattr(report, "wasxfail"):
+            report.longrepr = call.excinfo.getrepr(style="value")
         if (param := param_of(item)) is not None:
             self._attach(item, param, report, call)
         return report
@@ -181,9 +191,7 @@ def check_names(run: RunConfig) -> None:
     for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
         for editor in names:
             if editor not in known:
-                raise UsageError(
-                    f"unknown editor '{editor}'", where=source, fix=did_you_mean(editor, known)
-                )
+                raise UsageError(f"unknown editor '{editor}'", where=source, fix=did_you_mean(editor, known))
     for model in run.models:
         resolve(model)
     if run.json_path is not None:

@@ -33,7 +33,9 @@ def pitfall_outcome(request: pytest.FixtureRequest, pitfall_case: Case) -> Outco
     The first test of a batch that asks for it runs the whole batch. An exception of the editor or the model is an
     error of this test; a case that cannot be asked of the model is skipped with the reason.
     """
-    return _state(request).outcome(request.node, _param(request))
+    outcome = _state(request).outcome(request.node, _param(request))
+    request.node.ihook.pytest_pitfalls_outcome(item=request.node, outcome=outcome)
+    return outcome
 
 
 @pytest.fixture

@@ -124,9 +124,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[]
     )
-    parser.addini(
-        "pitfalls_gates", "gates, one a line: reverse.cs_exp >= 0.6", type="linelist", default=[]
-    )
+    parser.addini("pitfalls_gates", "gates, one a line: reverse.cs_exp >= 0.6", type="linelist", default=[])
     parser.addini(
         "pitfalls_thresholds",
         "thresholds that a case must meet, one a line: reverse: cs_exp >= 1",
@@ -238,7 +236,9 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise UsageError("no such file", where=str(path), fix="check the path of --pitfalls-config") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path), fix="give a readable TOML file") from None
+        raise UsageError(
+            f"cannot be read: {error}", where=str(path), fix="give a readable TOML file"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line named") from None
     for name, table in tables.items():
@@ -284,7 +284,9 @@ def _integer(config: pytest.Config, name: str) -> int | None:
         return int(text)
     except ValueError:
         flag = f"--pitfalls-{name.replace('_', '-')}"
-        raise UsageError(f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8") from None
+        raise UsageError(
+            f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8"
+        ) from None
 
 
 def _positive(config: pytest.Config, name: str) -> int | None:

@@ -79,4 +79,6 @@ def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
     for argument in config.args:
         if parse_target(argument, config.invocation_params.dir) is not None:
-            raise pytest.UsageError(f"{argument}: there is no such file\n  fix: suites need an editor: add --editor=rome")
+            raise pytest.UsageError(
+                f"{argument}: there is no such file\n  fix: suites need an editor: add --editor=rome"
+            )

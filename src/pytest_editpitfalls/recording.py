@@ -140,7 +140,9 @@ class Recorder:
         models: dict[str, dict[str, Any]] = {}
         for (_, label), facts in self.engines.items():
             details = dict(facts.get("model", {}))
-            record = {field: details.pop(field, None) for field in ("fingerprint", "family", "device", "dtype")}
+            record = {
+                field: details.pop(field, None) for field in ("fingerprint", "family", "device", "dtype")
+            }
             source = details.pop("name", None)
             details.pop("label", None)
             models.setdefault(label, {"name": label, "source": source, **record, "details": details})
@@ -165,7 +167,11 @@ def own_versions() -> dict[str, str]:
 
     from . import __version__
 
-    return {"python": platform.python_version(), "pytest": pytest.__version__, "pytest-editpitfalls": __version__}
+    return {
+        "python": platform.python_version(),
+        "pytest": pytest.__version__,
+        "pytest-editpitfalls": __version__,
+    }
 
 
 def _severity(payload: dict[str, Any]) -> int:

@@ -39,6 +39,9 @@ class RunState:
 
     def __init__(self, config: pytest.Config, run: RunConfig, watcher: Watcher) -> None:
         self.run = run
+        self.is_distributed = config.pluginmanager.has_plugin("dsession") or bool(
+            config.getoption("numprocesses", None)
+        )
         self.selection: Selection = select(config, run)
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
@@ -157,7 +160,11 @@ class RunState:
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
             "seconds": self.runner.take_seconds(),
         }
-        if self.usage_error is None and record["probes"] and (param.editor, param.model) not in self._described:
+        if (
+            self.usage_error is None
+            and record["probes"]
+            and (param.editor, param.model) not in self._described
+        ):
             self._described.add((param.editor, param.model))
             payload["engine"] = self.runner.describe(param)
         if param.suite.name not in self.selected_names:
@@ -188,7 +195,10 @@ class RunState:
         from .metrics.thresholds import parse_gate
 
         known = {**self.kinds(), **kinds}
-        return (*self.gates, *(parse_gate(text, known, where="pitfalls_gates") for text in self.pending_gates))
+        return (
+            *self.gates,
+            *(parse_gate(text, known, where="pitfalls_gates") for text in self.pending_gates),
+        )
 
     def _parse_ini_thresholds(self) -> tuple[str, ...]:
         from .metrics.thresholds import parse_gate
@@ -227,4 +237,3 @@ def _suite_of(text: str) -> str:
 def _colon_to_dot(text: str) -> str:
     """Read ``reverse: cs_exp >= 1`` as ``reverse.cs_exp >= 1``."""
     return re.sub(r"^\s*([^\s:<>=]+)\s*:\s*", r"\1.", text.strip())
-

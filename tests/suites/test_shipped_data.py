@@ -62,7 +62,7 @@ def test_relation_has_a_prompt_and_ten_other_ways_to_ask(relation: str) -> None:
         assert prompt == prompt.strip(), prompt
     # Subjects at the very start of a prompt sit on an attention sink: the rewrite prompt avoids that.
     assert not entry["prompt"].startswith("{}")
-    assert any(prompt.startswith("{}") or prompt.startswith("The {}") for prompt in entry["paraphrases"])
+    assert any(prompt.startswith(("{}", "The {}")) for prompt in entry["paraphrases"])
 
 
 def test_every_relation_of_a_fact_or_rule_has_prompts() -> None:
@@ -88,7 +88,10 @@ def test_suite_is_large_and_diverse(suite: str) -> None:
     assert 40 <= len(cases) <= 60
     assert len({case["id"] for case in cases}) == len(cases)
     bases = Counter((case["edits"][0]["relation"], case["edits"][0]["subject"]) for case in cases)
-    for of in (Counter(case["rule"] for case in cases), Counter(case["edits"][0]["relation"] for case in cases)):
+    for of in (
+        Counter(case["rule"] for case in cases),
+        Counter(case["edits"][0]["relation"] for case in cases),
+    ):
         assert len(of) >= 3
         assert max(of.values()) <= len(cases) / 2
     if suite not in ROUND:
@@ -144,7 +147,9 @@ def test_new_objects_are_false(suite: str, case: dict[str, Any]) -> None:
 
 def test_easy_and_hard_share_no_edited_object() -> None:
     edited = {
-        suite: {tuple(case["edits"][0][key] for key in ("relation", "subject", "object")) for case in CASES[suite]}
+        suite: {
+            tuple(case["edits"][0][key] for key in ("relation", "subject", "object")) for case in CASES[suite]
+        }
         for suite in ROUND
     }
     assert not edited["easy"] & edited["hard"]

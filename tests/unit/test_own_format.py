@@ -35,7 +35,10 @@ def test_composite_case_in_full(small_suite: Make) -> None:
     assert [relation.id for relation in case.relations] == ["P36", "P279", "P17"]
     assert case.questions(Fact("P36", "France", "x"))[:2] == ("The capital of France is", "a, France has")
     assert case.sentence(case.edits[0].after) == "The capital of France is Rome"
-    assert [(held.fact.object, held.candidates) for held in case.held] == [("Paris", ("Tokyo",)), ("France", ("Japan",))]
+    assert [(held.fact.object, held.candidates) for held in case.held] == [
+        ("Paris", ("Tokyo",)),
+        ("France", ("Japan",)),
+    ]
 
 
 def test_round_case_in_full(small_suite: Make) -> None:
@@ -125,7 +128,12 @@ def spoil_long(small: Any) -> None:
         (spoil_key, "field edits.0.new_objekt", "unknown field", "did you mean 'new_object'?"),
         (spoil_missing, "field edits.1.subject", "'subject' is missing", "add it"),
         (spoil_edit_count, "field edits.1", "item 2 of 'edits' is missing", "add it"),
-        (spoil_relation, "case P36-0001, field edits.0.relation", "relation 'P37' has no prompts", "did you mean 'P"),
+        (
+            spoil_relation,
+            "case P36-0001, field edits.0.relation",
+            "relation 'P37' has no prompts",
+            "did you mean 'P",
+        ),
         (spoil_blank, "field edits.0.new_object", "the text is empty", "correct"),
         (spoil_spaces, "field edits.0.new_object", "starts or ends with a space", "correct"),
         (spoil_number, "field edits.0.new_object", "valid string (found 7)", "correct"),
@@ -232,6 +240,7 @@ def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object,
         ("titel", "x", "unknown field 'titel'"),
         ("relations", "../relations.toml", "outside the suite's directory"),
         ("cases", "/etc/hostname", "outside the suite's directory"),
+        ("cases", "a\u0000b", "outside the suite's directory"),
         ("cases", "absent.jsonl", "cannot read the file"),
     ],
 )
@@ -260,6 +269,9 @@ def test_a_link_out_of_the_directory_is_refused(small_suite: Make, tmp_path: Pat
         ("small.jsonl", b"\n\n", "the suite has no cases", "small.jsonl"),
         ("small.jsonl", b'\n{"id": "x", "rule"', "not valid JSON", "small.jsonl:2"),
         ("small.jsonl", b'{"id": "\xff"}\n', "not UTF-8", "small.jsonl:1"),
+        ("small.jsonl", b'{"id": "\\ud800"}\n', "not valid JSON", "small.jsonl:1"),
+        ("small.jsonl", b"[" * 100_000, "not valid JSON", "small.jsonl:1"),
+        ("small.toml", b"a = " + b"[" * 100_000, "not valid TOML", "small.toml"),
         ("small.jsonl", b"[1]\n", "should be an object", "small.jsonl:1"),
         ("small.toml", b"format = \n", "not valid TOML", "small.toml"),
         ("relations.toml", b"[P36]\nlabel = 'x\n", "not valid TOML", "relations.toml"),

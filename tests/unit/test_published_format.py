@@ -80,7 +80,7 @@ def test_every_case_compiles_and_ids_are_unique(published: Path) -> None:
 
 def test_ids_name_rule_and_row(published: Path) -> None:
     suite = load_suite(published / "GPT2-XL" / "reverse_edit.json")
-    assert suite.cases[17].id == "P800-P170-00017" or suite.cases[17].id.endswith("-00017")
+    assert suite.cases[17].id == "P800-P170-00017"
     assert suite.cases[0].id == "P800-P170-00000"
     assert case_id("P22&P40>P3373", 3) == "P22-P40-P3373-00003"
     assert case_id("1-3@P366", 2499) == "1-3-P366-02499"
@@ -137,7 +137,6 @@ def test_two_files_of_one_name_are_told_apart(published: Path) -> None:
     assert len(expand_suites([str(published / "GPT-J" / "easy.json")] * 2)) == 1
 
 
-ENTITY = {"id": "Q1", "label": "France"}
 RELATION = {"id": "P36", "prompt": "The capital of {} is", "query": "", "label": "capital"}
 
 
@@ -151,7 +150,8 @@ def conflict_rows() -> list[dict[str, Any]]:
     second = {"relation": RELATION, "subject": france, "object": rome, "new_object": oslo}
     triple = {"relation": RELATION, "subject": france, "object": paris}
     return [
-        {"triples": [triple], "prerequisites": [], "type": "coverage", "edits": [first, second]} for _ in range(2)
+        {"triples": [triple], "prerequisites": [], "type": "coverage", "edits": [first, second]}
+        for _ in range(2)
     ]
 
 
@@ -206,16 +206,46 @@ def change(rows: list[dict[str, Any]], path: tuple[Any, ...], value: object) -> 
 @pytest.mark.parametrize(
     ("rows", "path", "value", "what", "where"),
     [
-        (conflict_rows(), (1, "edits", 0, "subject", "label"), 7, "valid string", "row 1, field edits.0.subject.label"),
-        (conflict_rows(), (1, "edits", 0, "new_object"), None, "is missing", "row 1, field edits.0.new_object"),
+        (
+            conflict_rows(),
+            (1, "edits", 0, "subject", "label"),
+            7,
+            "valid string",
+            "row 1, field edits.0.subject.label",
+        ),
+        (
+            conflict_rows(),
+            (1, "edits", 0, "new_object"),
+            None,
+            "is missing",
+            "row 1, field edits.0.new_object",
+        ),
         (conflict_rows(), (1, "edits", 1), None, "item 2 of 'edits'", "row 1, field edits.1"),
-        (conflict_rows(), (1, "edits", 1, "subject", "id"), "Q9", "not that of edits.0", "row 1, field edits.1"),
+        (
+            conflict_rows(),
+            (1, "edits", 1, "subject", "id"),
+            "Q9",
+            "not that of edits.0",
+            "row 1, field edits.1",
+        ),
         (conflict_rows(), (1, "type"), "reverse", "'reverse' in a file of coverage", "row 1, field type"),
         (conflict_rows(), (1, "type"), "revers", "'reverse', 'composite' or 'coverage'", "row 1, field type"),
-        (conflict_rows(), (1, "edits", 1, "relation", "prompt"), "no slot", "needs a {}", "edits.1.relation.prompt"),
+        (
+            conflict_rows(),
+            (1, "edits", 1, "relation", "prompt"),
+            "no slot",
+            "needs a {}",
+            "edits.1.relation.prompt",
+        ),
         (conflict_rows(), (1, "edits", 1, "relation", "prompt"), "{}:", "has two prompts", "row 1"),
         (conflict_rows(), (1, "edits", 0, "relation", "id"), "P9", "not that of edits.0", "row 1"),
-        (round_rows(), (1, "edit", "relation", "id"), "P9", "'P9' has no paraphrases", "row 1, field relation.id"),
+        (
+            round_rows(),
+            (1, "edit", "relation", "id"),
+            "P9",
+            "'P9' has no paraphrases",
+            "row 1, field relation.id",
+        ),
         (round_rows(), (1, "true_objects", 0, "id"), "Q8", "not among them", "row 1, field true_objects"),
         (round_rows(), (1, "true_objects", 0), None, "at least 2 items", "row 1, field true_objects"),
     ],
@@ -247,7 +277,11 @@ def test_another_file_is_refused(write: Callable[..., Path], rows: str, what: st
 
 @pytest.mark.parametrize(
     ("prompts", "what"),
-    [({"P36": []}, "at least 1 item"), ({"P36": ["no slot"]}, "needs a {}"), ({"P36": "x {}"}, "valid list")],
+    [
+        ({"P36": []}, "at least 1 item"),
+        ({"P36": ["no slot"]}, "needs a {}"),
+        ({"P36": "x {}"}, "valid array"),
+    ],
 )
 def test_wrong_prompts_are_named(write: Callable[..., Path], prompts: Any, what: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -258,5 +292,5 @@ def test_wrong_prompts_are_named(write: Callable[..., Path], prompts: Any, what:
 
 def test_absent_prompts_are_named(published: Path, tmp_path: Path) -> None:
     shutil.copy(published / "GPT2-XL" / "easy.json", tmp_path)
-    with pytest.raises(UsageError, match="round_prompts.json, is not beside it"):
+    with pytest.raises(UsageError, match=r"round_prompts\.json, is not beside it"):
         load_suite(tmp_path / "easy.json")

@@ -77,7 +77,10 @@ def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Pa
 
 
 def _suite_file(spec: str, base: Path) -> Path:
-    path = base / Path(spec).expanduser()
+    try:
+        path = base / Path(spec).expanduser()
+    except RuntimeError:  # "~somebody" whose home is unknown
+        path = base / spec
     if path.is_dir():
         found = sorted(
             entry.name

@@ -69,6 +69,10 @@ def read_toml(path: Path, data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line") from None
+    except RecursionError:
+        raise UsageError(
+            "not valid TOML: nested too deeply", where=str(path), fix="correct the file"
+        ) from None
 
 
 def inside(header: Path, name: str, field: str) -> Path:
@@ -77,9 +81,12 @@ def inside(header: Path, name: str, field: str) -> Path:
     Raises:
         UsageError: the name leads out of the header's directory (absolute, "..", or through a link).
     """
-    directory = header.parent.resolve()
     path = header.parent / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(directory):
+    try:
+        within = path.resolve().is_relative_to(header.parent.resolve())
+    except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
+        within = False
+    if not within or Path(name).is_absolute():
         raise UsageError(
             f"'{name}' lies outside the suite's directory",
             where=f"{header}, field {field}",

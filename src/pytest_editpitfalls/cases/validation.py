@@ -39,7 +39,9 @@ def usage_error(
         )
     if kind == "missing":
         if isinstance(location[-1], int):
-            what = f"item {location[-1] + 1} of '{location[-2] if len(location) > 1 else 'the list'}' is missing"
+            what = (
+                f"item {location[-1] + 1} of '{location[-2] if len(location) > 1 else 'the list'}' is missing"
+            )
             return UsageError(what, where=_place(where, location), fix="add it")
         return UsageError(f"'{name}' is missing", where=_place(where, location), fix="add it")
     message = first["msg"].removeprefix("Value error, ")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import UsageError
+from pytest_editpitfalls.errors import UsageError
+
 from .selection import FOLDER, Selection, check_targets
 
 if TYPE_CHECKING:
-    from ..cases.suite import Suite
+    from pytest_editpitfalls.cases.suite import Suite
 
 
 class SuiteModule(pytest.Module):
@@ -56,7 +57,7 @@ class SuiteModule(pytest.Module):
         items = list(super().collect())
         for item in items:
             if isinstance(item, pytest.Item):
-                path, line, name = item.reportinfo()
+                _, line, name = item.reportinfo()
                 # a verbose line would otherwise point at the file's place in site-packages
                 item.__dict__["location"] = (self.name, line, name)
         return items
@@ -79,7 +80,7 @@ def collect_suites(session: pytest.Session, selection: Selection) -> list[pytest
 
 
 def _ships(suite: Suite) -> bool:
-    from ..cases.discovery import suites_directory
+    from pytest_editpitfalls.cases.discovery import suites_directory
 
     return suite.source.parent == suites_directory()
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import PitfallsError, UsageError
-from ..options import RunConfig
-from ..planning import Group, Slot
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.options import RunConfig
+from pytest_editpitfalls.planning import Group, Slot
+
 from .modules import SuiteModule
 
 if TYPE_CHECKING:
-    from ..cases.case import Case
-    from ..cases.suite import Suite
+    from pytest_editpitfalls.cases.case import Case
+    from pytest_editpitfalls.cases.suite import Suite
 
 MARKER = "pitfalls"
 CASE_FIXTURE = "pitfall_case"
@@ -91,7 +92,7 @@ class Parametrizer:
         metafunc.parametrize(CASE_FIXTURE, params, ids=[param.id for param in params], indirect=True)
 
     def _cases(self, suite: Suite) -> list[tuple[int, Case]]:
-        from ..cases.selection import limit_cases
+        from pytest_editpitfalls.cases.selection import limit_cases
 
         numbered = list(enumerate(suite.cases))
         if self.run.limit is None:
@@ -119,7 +120,7 @@ class Parametrizer:
     def _load(self, spec: str, folder: Path) -> Suite:
         from dataclasses import replace
 
-        from ..cases.suite import load_suite
+        from pytest_editpitfalls.cases.suite import load_suite
 
         if spec in self.suites:
             return self.suites[spec]
@@ -134,6 +135,8 @@ class Parametrizer:
                     f"two suites are called '{name}' ({known.source} and {suite.source})",
                     fix="give one of the files or its folder another name",
                 )
-            suite = known or replace(suite, name=name, cases=tuple(replace(c, suite=name) for c in suite.cases))
+            suite = known or replace(
+                suite, name=name, cases=tuple(replace(c, suite=name) for c in suite.cases)
+            )
         self.suites[suite.name] = suite
         return suite

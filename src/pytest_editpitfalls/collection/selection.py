@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import UsageError, did_you_mean
-from ..options import RunConfig
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.options import RunConfig
 
 if TYPE_CHECKING:
-    from ..cases.suite import Suite
+    from pytest_editpitfalls.cases.suite import Suite
 
 FOLDER = "pitfalls"
 
@@ -81,7 +81,7 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
     With a path, pytest's arguments run (and what ``--pitfalls-suite`` names). Without one, the suites run instead
     of testpaths.
     """
-    from ..cases.suite import load_suites
+    from pytest_editpitfalls.cases.suite import load_suites
 
     typed = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
     here = config.invocation_params.dir
@@ -108,8 +108,8 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:
     """Load suites that only a node id names: those of ini first, then those that ship."""
-    from ..cases.discovery import SUITES
-    from ..cases.suite import load_suite, load_suites
+    from pytest_editpitfalls.cases.discovery import SUITES
+    from pytest_editpitfalls.cases.suite import load_suite, load_suites
 
     from_ini = {} if run.suites_asked else {suite.name: suite for suite in load_suites(run.suites)}
     found: dict[str, Suite] = {}
@@ -129,7 +129,7 @@ def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunCon
 
 def _shipped_module(argument: str, here: Path) -> Target | None:
     """Read the real path of a shipped suite's test module (``suites/reverse.py``) as its node id."""
-    from ..cases.discovery import SUITES, suites_directory
+    from pytest_editpitfalls.cases.discovery import SUITES, suites_directory
 
     base, bracket, rest = argument.partition("[")
     text, *names = base.split("::")

@@ -7,7 +7,7 @@ head stay the model's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,15 @@ from .host import Host
 
 @dataclass
 class Rows:
-    """A batch of token rows, each a left-padded prefix (kept or not) followed by right-padded new tokens.
+    """A batch of token rows: kept prefixes, padded on the left, then new tokens, padded on the right.
 
-    Prefixes are padded on the left and new tokens on the right, so that the tokens of a row are contiguous and
-    sliding windows, which count columns, stay right.
+    So the tokens of a row are contiguous, which sliding windows (they count columns) need. Padding on the right is not
+    masked: causality hides it from every real token, and a query that may attend to nothing gives NaN in some
+    attention kernels.
 
     Attributes:
         ids: (rows, new tokens) token ids.
-        mask: (rows, kept + new tokens) 1 where there is a token.
+        mask: (rows, kept + new tokens) 0 on the left of a kept prefix, else 1.
         positions: (rows, new tokens) position ids.
     """
 
@@ -36,34 +37,40 @@ class Rows:
     mask: Tensor
     positions: Tensor
 
-    @property
-    def kept(self) -> int:
-        """Columns of the kept prefix."""
-        return self.mask.shape[1] - self.ids.shape[1]
+    @classmethod
+    def pad(cls, tokens: Sequence[Sequence[int]], device: torch.device) -> Rows:
+        """Rows of ``tokens``, nothing kept."""
+        return cls.behind(torch.zeros(len(tokens), dtype=torch.long, device=device), 0, tokens)
 
     @classmethod
-    def pad(
-        cls, prefixes: Sequence[Sequence[int]], suffixes: Sequence[Sequence[int]], device: torch.device
-    ) -> Rows:
-        """Rows of ``prefix + suffix``, nothing kept; the first suffix token has the same column in every row."""
-        width = max(map(len, prefixes), default=0)
-        ids, mask, positions = [], [], []
-        longest = max(map(len, suffixes), default=0)
-        for prefix, suffix in zip(prefixes, suffixes, strict=True):
-            left, right = width - len(prefix), longest - len(suffix)
-            count = len(prefix) + len(suffix)
-            ids.append([0] * left + [*prefix, *suffix] + [0] * right)
-            mask.append([0] * left + [1] * count + [0] * right)
-            positions.append([0] * left + list(range(count)) + [0] * right)
-        return cls(*(torch.tensor(each, device=device) for each in (ids, mask, positions)))
-
-    def split(self, column: int) -> tuple[Rows, Rows]:
-        """The first ``column`` columns, and the rest with those as its kept prefix."""
-        head = Rows(self.ids[:, :column], self.mask[:, :column], self.positions[:, :column])
-        return head, Rows(self.ids[:, column:], self.mask, self.positions[:, column:])
+    def behind(cls, kept: Tensor, width: int, tokens: Sequence[Sequence[int]]) -> Rows:
+        """Rows of new ``tokens`` behind prefixes of ``kept`` (rows,) tokens in ``width`` columns."""
+        longest = max(map(len, tokens), default=0)
+        ids = torch.tensor([[*row] + [0] * (longest - len(row)) for row in tokens], device=kept.device)
+        count = torch.tensor([len(row) for row in tokens], device=kept.device)
+        column = torch.arange(longest, device=kept.device)
+        new = column < count[:, None]
+        old = torch.arange(width, device=kept.device) >= width - kept[:, None]
+        mask = torch.cat([old, torch.ones_like(new)], dim=1).long()
+        return cls(ids, mask, (kept[:, None] + column) * new)
 
     def select(self, rows: Tensor) -> Rows:
         return Rows(self.ids[rows], self.mask[rows], self.positions[rows])
+
+
+def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tensor:
+    """``width`` columns of ``tensor`` (rows, ...) along ``dim``, from column ``start[row]`` on.
+
+    Columns outside the tensor repeat its edge; they are padding to whoever asks.
+    """
+    index = (start[:, None] + torch.arange(width, device=start.device)).clamp(
+        0, max(tensor.shape[dim] - 1, 0)
+    )
+    shape = [1] * tensor.ndim
+    shape[0], shape[dim] = index.shape
+    return tensor.gather(
+        dim, index.reshape(shape).expand(*tensor.shape[:dim], width, *tensor.shape[dim + 1 :])
+    )
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
@@ -111,24 +118,29 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         """A cache that keeps what the next call computes."""
         return cls([None] * n_layers, 0, grow=True)
 
-    def grown(self, length: int, rows: Tensor | None = None, *, first: int = 0) -> KeptPrefix:
-        """The first ``length`` columns of what was kept, as a prefix that no longer grows.
+    def grown(self, lengths: Tensor, width: int, *, rows: Tensor | None = None, first: int = 0) -> KeptPrefix:
+        """The first ``lengths`` tokens of each kept row as a prefix that no longer grows, padded on the left.
 
         Args:
-            rows: these rows only; repeated indices repeat rows.
+            lengths: (rows,) tokens of each row of the result; the kept rows start at column 0.
+            width: columns of the result.
+            rows: kept rows to take, all by default; a repeated index repeats a row.
             first: first block whose keys and values are still needed.
         """
 
         def cut(tensor: Tensor) -> Tensor:
-            tensor = tensor[..., :length, :]
-            return tensor if rows is None else tensor[rows]
+            return columns_from(tensor if rows is None else tensor[rows], lengths - width, width, dim=2)
 
+        return self._map(cut, width, first)
+
+    def select(self, rows: Tensor) -> KeptPrefix:
+        """These rows of a prefix."""
+        return self._map(lambda tensor: tensor[rows], self.length, 0)
+
+    def _map(self, change: Callable[[Tensor], Tensor], length: int, first: int) -> KeptPrefix:
+        kept = [layer.kept if index >= first else None for index, layer in enumerate(self.layers)]
         return KeptPrefix(
-            [
-                None if layer.kept is None or index < first else (cut(layer.kept[0]), cut(layer.kept[1]))
-                for index, layer in enumerate(self.layers)
-            ],
-            length,
+            [None if each is None else (change(each[0]), change(each[1])) for each in kept], length
         )
 
 

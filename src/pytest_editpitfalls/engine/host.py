@@ -49,6 +49,11 @@ class Host:
         return self._weight.dtype
 
     @property
+    def edit_dtype(self) -> torch.dtype:
+        """float32, or float64 for a float64 model: editing mathematics is never done in half precision."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    @property
     def _weight(self) -> Tensor:
         weight: Tensor = next(iter(self.model.parameters()))
         return weight

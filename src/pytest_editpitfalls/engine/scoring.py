@@ -31,8 +31,13 @@ class _PromptBatch:
     """Prompts of one bucket after the blocks that all edited models share."""
 
     rows: Rows
-    hidden: Tensor | None
-    cache: KeptPrefix | None
+    lengths: Tensor
+    hidden: Tensor | None = None
+    cache: KeptPrefix | None = None
+
+    @property
+    def width(self) -> int:
+        return self.rows.ids.shape[1]
 
 
 class Scorer:
@@ -69,13 +74,13 @@ class Scorer:
         asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]],
     ) -> None:
         device = self._forward.host.device
-        rows = Rows.pad([prompt[:-1] for prompt in prompts], [prompt[-1:] for prompt in prompts], device)
-        batch = _PromptBatch(rows, None, None)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        batch = _PromptBatch(Rows.pad(prompts, device), lengths)
         if shared:
-            cache = KeptPrefix.empty(self._forward.n_layers)
-            batch = _PromptBatch(rows, self._forward.blocks(rows, last=shared, cache=cache), cache)
+            batch.cache = KeptPrefix.empty(self._forward.n_layers)
+            batch.hidden = self._forward.blocks(batch.rows, last=shared, cache=batch.cache)
         pairs = [(index, model) for index, prompt in enumerate(prompts) for model in asked[prompt]]
-        size = max(1, self._max_tokens // rows.ids.shape[1])
+        size = max(1, self._max_tokens // batch.width)
         for start in range(0, len(pairs), size):
             chunk = pairs[start : start + size]
             self._chunk(
@@ -105,11 +110,11 @@ class Scorer:
         targets = [(row, target) for row, found in enumerate(answers) for target in found]
         row_of = torch.tensor([row for row, _ in targets], device=device)
         first = torch.tensor([target[0] for _, target in targets], device=device)
-        log_probs = forward.head(hidden[:, -1]).log_softmax(dim=1)
+        at_end = batch.lengths[prompt_of] - 1
+        log_probs = forward.head(hidden[torch.arange(len(pairs), device=device), at_end]).log_softmax(dim=1)
         sums = log_probs[row_of, first].double()
         del log_probs
         longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
-        width = batch.rows.ids.shape[1]
         for part in buckets(
             [len(targets[i][1]) - 1 for i in longer], max_tokens=max(64, self._max_tokens // 4)
         ):
@@ -140,11 +145,11 @@ class Scorer:
         model_of: Tensor,
         row_of: Tensor,
         targets: list[tuple[int, ...]],
-        width: int,
     ) -> Tensor:
         """Summed log-probability (n,) of each target's second and later tokens, over the kept prompts."""
         forward, device = self._forward, self._forward.host.device
-        rows = _continue(batch.rows.select(prompt_of), [target[:-1] for target in targets], device)
+        lengths, width = batch.lengths[prompt_of], batch.width
+        rows = Rows.behind(lengths, width, [target[:-1] for target in targets])
         hidden = None
         if batch.cache is not None:
             unique, back = _unique_pairs(prompt_of, targets)
@@ -154,19 +159,14 @@ class Scorer:
             )
             hidden = hidden[torch.tensor(back, device=device)]
         with overlay.rows(model_of):
-            hidden = forward.blocks(rows, first=shared, hidden=hidden, cache=cache.grown(width, row_of))
+            hidden = forward.blocks(
+                rows, first=shared, hidden=hidden, cache=cache.grown(lengths, width, rows=row_of)
+            )
         row = torch.tensor([i for i, t in enumerate(targets) for _ in t[1:]], device=device)
         column = torch.tensor([c for t in targets for c in range(len(t) - 1)], device=device)
         token = torch.tensor([token for t in targets for token in t[1:]], device=device)
         values = forward.log_probs(hidden[row, column], token).double()
         return torch.zeros(len(targets), dtype=torch.float64, device=device).index_add_(0, row, values)
-
-
-def _continue(prompts: Rows, tokens: list[tuple[int, ...]], device: torch.device) -> Rows:
-    """Rows of new ``tokens`` behind kept prompts."""
-    new = Rows.pad([()] * len(tokens), tokens, device)
-    after = prompts.mask.sum(dim=1, keepdim=True)
-    return Rows(new.ids, torch.cat([prompts.mask, new.mask], dim=1), (new.positions + after) * new.mask)
 
 
 def _unique_pairs(prompt_of: Tensor, targets: list[tuple[int, ...]]) -> tuple[list[int], list[int]]:

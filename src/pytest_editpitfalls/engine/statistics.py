@@ -170,9 +170,11 @@ class SecondMoments:
         try:
             with torch.no_grad():
                 for bucket in buckets([len(d) for d in documents], max_tokens=self._max_tokens):
-                    rows = Rows.pad([()] * len(bucket), [documents[i] for i in bucket], host.device)
+                    rows = Rows.pad([documents[i] for i in bucket], host.device)
                     self._forward.blocks(rows, last=max(layers) + 1)
-                    there = rows.mask.reshape(-1).bool()
+                    width = rows.ids.shape[1]
+                    there = torch.tensor([c < len(documents[i]) for i in bucket for c in range(width)])
+                    there = there.to(host.device)
                     for layer in layers:
                         keys = taken[layer].reshape(-1, taken[layer].shape[-1])[there].double()
                         sums[layer].addmm_(keys.T, keys)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from .escaping import visible
 
 if TYPE_CHECKING:
-    from ..cases.case import Case
-    from ..metrics.thresholds import Verdict
-    from ..outcome import Outcome
+    from pytest_editpitfalls.cases.case import Case
+    from pytest_editpitfalls.metrics.thresholds import Verdict
+    from pytest_editpitfalls.outcome import Outcome
 
 STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
 """Headings of the states, in order."""
@@ -17,9 +17,7 @@ STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 a
 
 def edits_in_words(case: Case) -> list[str]:
     """Return one line per edit: the question, the old object and the new one."""
-    steps = [
-        (case.questions(edit.before)[0].rstrip(), edit.object, edit.new_object) for edit in case.edits
-    ]
+    steps = [(case.questions(edit.before)[0].rstrip(), edit.object, edit.new_object) for edit in case.edits]
     if case.kind == "round":  # the second edit writes the first object back
         question, old, new = steps[0]
         steps.append((question, new, old))
@@ -31,7 +29,7 @@ def edits_in_words(case: Case) -> list[str]:
 
 def facts_in_words(case: Case) -> dict[str, str]:
     """Return each probed fact as a sentence: fact name -> words."""
-    from ..cases.compilers import compile_case
+    from pytest_editpitfalls.cases.compilers import compile_case
 
     words: dict[str, str] = {}
     for probe in compile_case(case).probes:
@@ -41,7 +39,7 @@ def facts_in_words(case: Case) -> dict[str, str]:
 
 def probability_table(outcome: Outcome) -> list[str]:
     """Return the mean probabilities, one line per fact and one column per state."""
-    from ..metrics.definitions import fact_probabilities
+    from pytest_editpitfalls.metrics.definitions import fact_probabilities
 
     means = fact_probabilities(outcome.probes)
     states = [state for state in STATES if any(known == state for _, known in means)]
@@ -71,7 +69,7 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     if outcome.held is False:
         lines.append("  held: false (the model does not know the facts that are edited)")
     lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
-    lines += [f"  {result}" for result in verdict.results]
+    lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]
     if outcome.rerun:
         lines += ["rerun:", f"  {outcome.rerun}"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .escaping import visible
 
 if TYPE_CHECKING:
-    from ..state import RunState
+    from pytest_editpitfalls.state import RunState
 
 
 def header(state: RunState) -> list[str]:
@@ -19,8 +19,10 @@ def header(state: RunState) -> list[str]:
         text += f", suites {suites}"
     if run.limit is not None:
         text += f", at most {run.limit} cases each"
-    lines = [visible(text)]
-    taken = [short for short in run.short_forms_taken if short in {"--model", "--editor"}]
-    for short in taken:
-        lines.append(f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}")
-    return lines
+    return [
+        visible(text),
+        *(
+            f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
+            for short in run.short_forms_taken
+        ),
+    ]

@@ -12,8 +12,8 @@ import pytest
 from .escaping import encodable, visible
 
 if TYPE_CHECKING:
-    from ..engine.settings import Progress
-    from ..planning import Batch
+    from pytest_editpitfalls.engine.settings import Progress
+    from pytest_editpitfalls.planning import Batch
 
 INTERVAL = 0.1
 """Seconds between two drawings of the line."""

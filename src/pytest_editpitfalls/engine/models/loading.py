@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .embedded import GGUF_SHA256, embedded_gguf
-from .gguf import CONVERSION, converted_directory, first_line
+from .gguf import converted_directory, converted_name, first_line
 from .known import known_names
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .source import ModelSource
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "Model")
 
 
-def prepare(source: ModelSource) -> Path | None:
+def prepare(source: ModelSource, announce: Callable[[str], None] | None = None) -> Path | None:
     """Fetch and convert what has to be; return the checkpoint directory, None where the hub's cache holds it.
+
+    Args:
+        source: from `resolve`.
+        announce: called with one line before work that takes long.
 
     Raises:
         UsageError: the model cannot be fetched or converted.
     """
     if source.kind == "embedded":
-        converted = source.cache / "converted" / f"{GGUF_SHA256[:32]}-{CONVERSION}"
-        return (
-            converted
-            if converted.is_dir()
-            else converted_directory(embedded_gguf(source.cache), source.cache)
-        )
+        converted = converted_name(source.cache, GGUF_SHA256)
+        if converted.is_dir():
+            return converted
+        return converted_directory(embedded_gguf(source.cache, announce), source.cache, announce)
     if source.kind == "gguf":
         assert source.path is not None
-        return converted_directory(source.path, source.cache)
+        return converted_directory(source.path, source.cache, announce)
     return source.path
 
 
@@ -112,8 +114,9 @@ def load(
             where=f"model '{source.name}'",
             fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
         )
-    with _explained(source), _quiet():
+    with _explained(source, "its tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(_place(source), **_options(source))
+    with _explained(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _place(source), dtype=chosen, output_loading_info=True, **_options(source)
         )
@@ -159,41 +162,45 @@ def _check_complete(source: ModelSource, report: Any) -> None:
     missing = sorted(str(key) for key in report["missing_keys"])
     if missing:
         raise UsageError(
-            f"the checkpoint lacks {len(missing)} weights ({', '.join(missing[:3])}, ...)",
+            f"the checkpoint lacks {len(missing)} weight(s), for instance {missing[0]}",
             where=f"model '{source.name}'",
             fix="use a complete checkpoint of the causal language model",
         )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading without progress bars, which would land between pytest's lines."""
+def _quiet(source: ModelSource) -> Iterator[None]:
+    """Loading without warnings and progress bars between pytest's lines; downloads keep their bars."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if source.kind != "hub":
+        logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()
 
 
 @contextmanager
-def _explained(source: ModelSource) -> Iterator[None]:
+def _explained(source: ModelSource, part: str = "it") -> Iterator[None]:
     """Turn what transformers, safetensors and the hub raise into one message."""
     from safetensors import SafetensorError
 
     try:
-        yield
+        with _quiet(source):
+            yield
     except UsageError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
-        raise _usage_error(error, source) from error
+        raise _usage_error(error, source, part) from error
 
 
-def _usage_error(error: BaseException, source: ModelSource) -> UsageError:
+def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageError:
     where = f"model '{source.name}'"
     if "trust_remote_code" in str(error):
         return UsageError(
@@ -209,12 +216,12 @@ def _usage_error(error: BaseException, source: ModelSource) -> UsageError:
         )
     if source.kind != "hub":
         return UsageError(
-            f"it cannot be loaded: {first_line(error)}",
+            f"{part} cannot be loaded: {first_line(error)}",
             where=where,
             fix="give a directory that save_pretrained has written, with the tokenizer's files in it",
         )
     causes = _cause_names(error)
-    what, fix = f"it cannot be loaded: {first_line(error)}", "check the id; " + _elsewhere(source)
+    what, fix = f"{part} cannot be loaded: {first_line(error)}", "check the id; " + _elsewhere(source)
     if "GatedRepoError" in causes:
         what = f"access to '{source.hub_id}' is restricted"
         fix = "accept its licence on its Hugging Face page and log in with 'hf auth login'"

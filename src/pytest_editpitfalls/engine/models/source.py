@@ -10,7 +10,7 @@ from typing import Literal
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .cache import cache_directory
-from .known import EMBEDDED, KNOWN_MODELS, known_names, short_name_of
+from .known import EMBEDDED, KNOWN_MODELS, known_names, short_name_of, short_name_of_id
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
@@ -70,7 +70,7 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
         hub_id, _, revision = text.partition("@")
         return ModelSource(
             name,
-            short_name_of(hub_id) or sanitised(hub_id.rpartition("/")[2]),
+            short_name_of_id(hub_id) or sanitised(hub_id.rpartition("/")[2]),
             "hub",
             cache,
             hub_id=hub_id,

@@ -1,0 +1,181 @@
+"""What the summary says, as plain data: rows of the papers' columns, worst cases, notes, times. No drawing here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .escaping import visible
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate, RunResults
+
+CONFLICT_COLUMNS = {"cs_exp": "CS exp", "cs_imp": "CS imp", "cm": "CM", "tfd_released": "TFD", "succ": "Succ"}
+DISTORTION_COLUMNS = {"succ": "Succ", "distortion_released": "D", "ir": "IR", "fr": "FR"}
+"""Metric -> title: the papers' columns, in the released definitions, so that they can be compared."""
+
+WORST = 5
+NOTES = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a suite with an editor on a model, or published figures beside it.
+
+    Attributes:
+        suite, editor, model: what the line is about.
+        n: cases that were scored.
+        held: "38/40" where the base model was asked for its facts, else "".
+        cells: metric -> aggregate; a metric that is absent does not exist for the suite.
+        published: whether these are published figures (no intervals).
+    """
+
+    suite: str
+    editor: str
+    model: str
+    n: int
+    held: str
+    cells: Mapping[str, MetricAggregate]
+    published: bool = False
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction as per cent, "-" where it is unknown."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def interval(cell: MetricAggregate, digits: int = 1) -> str:
+    """Return the confidence interval in per cent, "" where there is none."""
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"[{percent(cell.low, digits)}, {percent(cell.high, digits)}]"
+
+
+def rows(results: RunResults, kinds: Mapping[str, str], formats: Mapping[str, str]) -> list[Row]:
+    """Return the lines of both tables in order, published figures behind the lines that they belong to.
+
+    Args:
+        results: the run.
+        kinds: suite -> kind.
+        formats: suite -> "own" or "published".
+    """
+    lines: list[Row] = []
+    for aggregate in results.aggregates:
+        cases = [
+            case
+            for case in results.cases
+            if (case.suite, case.editor, case.model) == (aggregate.suite, aggregate.editor, aggregate.model)
+        ]
+        asked = [case for case in cases if case.held is not None]
+        held = f"{sum(case.held is True for case in asked)}/{len(asked)}" if asked else ""
+        lines.append(
+            Row(
+                aggregate.suite, aggregate.editor, aggregate.model, aggregate.n, held, dict(aggregate.metrics)
+            )
+        )
+        if (row := _published(aggregate, kinds, formats)) is not None:
+            lines.append(row)
+    return lines
+
+
+def _published(
+    aggregate: AggregateRecord, kinds: Mapping[str, str], formats: Mapping[str, str]
+) -> Row | None:
+    from pytest_editpitfalls.metrics.published import published_figures
+    from pytest_editpitfalls.results.records import MetricAggregate
+
+    if formats.get(aggregate.suite) != "published":
+        return None
+    kind = kinds[aggregate.suite]
+    suite = kind
+    if kind == "round":
+        suite = "hard" if "hard" in aggregate.suite.lower() else "easy"
+    figures = published_figures(aggregate.model, aggregate.editor, suite) or published_figures(
+        "gpt2-xl", aggregate.editor, suite
+    )
+    if figures is None:
+        return None
+    cells = {
+        name: MetricAggregate(value=value, low=None, high=None, n=figures.n)
+        for name, value in figures.metrics.items()
+    }
+    return Row(aggregate.suite, figures.editor, figures.model, figures.n, "", cells, published=True)
+
+
+def worst_cases(payloads: Iterable[dict[str, Any]], limit: int = WORST) -> list[tuple[str, list[str]]]:
+    """Return the failing cases that missed their thresholds by most, each as a headline and lines below it."""
+    failing = [p for p in payloads if p["record"]["outcome"] in {"failed", "xfailed"}]
+    failing.sort(key=_missed, reverse=True)
+    return [(_headline(payload), _details(payload)) for payload in failing[:limit]]
+
+
+def _missed(payload: dict[str, Any]) -> tuple[int, float]:
+    fallen = [t for t in payload["record"]["thresholds"] if t["passed"] is False]
+    return len(fallen), sum(t["missed_by"] or 0.0 for t in fallen)
+
+
+def _headline(payload: dict[str, Any]) -> str:
+    record = payload["record"]
+    fallen = ", ".join(
+        f"{t['metric']} {t['value']:.3g} (wanted {t['threshold'].removeprefix(t['metric']).strip()})"
+        for t in record["thresholds"]
+        if t["passed"] is False
+    )
+    where = f"{record['suite']} {record['id']} ({record['editor']} on {record['model']})"
+    return visible(f"{where}: {fallen or record['reason'] or record['outcome']}")
+
+
+def _details(payload: dict[str, Any]) -> list[str]:
+    means: dict[str, dict[str, float]] = {}
+    for probe in payload["record"]["probes"]:
+        known = [value for value in probe["probabilities"] if value is not None]
+        if known:
+            means.setdefault(probe["fact"], {})[probe["state"]] = sum(known) / len(known)
+    parts = []
+    for fact, states in means.items():
+        order = [state for state in ("0", "1", "12", "2") if state in states]
+        if len(order) > 1 and order[-1] == "2":
+            order.remove("2")
+        parts.append(f"{fact} {' -> '.join(f'{states[state]:.3g}' for state in _ends(order))}")
+    return [*payload["edits"], "p: " + visible(", ".join(parts))] if parts else list(payload["edits"])
+
+
+def _ends(order: Sequence[str]) -> Sequence[str]:
+    return order if len(order) < 3 else (order[0], order[-1])
+
+
+def notes(cases: Iterable[CaseRecord], limit: int = NOTES) -> list[str]:
+    """Return the editors' remarks, equal kinds counted together ("tiny divisor at edit 2: ..." in 3 cases)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for case in cases:
+        for note in case.notes:
+            found.setdefault(note.partition(":")[0], []).append((case.id, note))
+    lines = []
+    for kind, members in sorted(found.items(), key=lambda pair: -len(pair[1]))[:limit]:
+        case_id, note = members[0]
+        if len(members) == 1:
+            lines.append(visible(f"{case_id}: {note}"))
+        else:
+            lines.append(visible(f"{kind}: {len(members)} cases, the first {case_id}: {note}"))
+    if len(found) > limit:
+        lines.append(f"and {len(found) - limit} more kinds of note, see --pitfalls-json")
+    return lines
+
+
+def times(timings: Mapping[str, float], wall: float | None, summed: bool) -> str:
+    """Return where the time went, longest first.
+
+    Args:
+        timings: stage -> seconds.
+        wall: wall time of the run.
+        summed: whether the stages are summed over several processes, so that there is no rest to name.
+    """
+    parts = [f"{stage} {seconds:.1f} s" for stage, seconds in sorted(timings.items(), key=lambda p: -p[1])]
+    if wall is None:
+        return ", ".join(parts)
+    rest = wall - sum(timings.values())
+    if not summed and rest >= 0.05:
+        parts.append(f"pytest and the rest {rest:.1f} s")
+    text = f"{wall:.1f} s: {', '.join(parts)}" if parts else f"{wall:.1f} s"
+    return f"{text} (stages summed over workers)" if summed and parts else text

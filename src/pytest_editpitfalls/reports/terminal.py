@@ -1,0 +1,197 @@
+"""The summary inside pytest's own terminal report: tables, gates, worst cases, time. Nothing of pytest is replaced."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import tables
+from .escaping import encodable, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from pytest_editpitfalls.recording import Recorder
+    from pytest_editpitfalls.results.records import GateRecord, RunResults
+    from pytest_editpitfalls.state import RunState
+
+
+def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: Recorder) -> None:
+    """Write the summary of what has been recorded; nothing when no case was."""
+    if not recorder.payloads:
+        return
+    results = recorder.results(recorder.results().run.exit_status)
+    kinds = {payload["record"]["suite"]: payload["kind"] for payload in recorder.payloads.values()}
+    formats = {suite.name: suite.format for suite in results.run.suites}
+    lines = tables.rows(results, kinds, formats)
+    encoding = getattr(reporter._tw._file, "encoding", None)
+    if reporter.config.get_verbosity() < 0:
+        _write(reporter, short_summary(lines, results.gates), encoding)
+        return
+    reporter.section("editing pitfalls", sep="=")
+    console = _console(reporter, encoding)
+    ascii_only = not (encoding or "utf-8").lower().startswith("utf")
+    for renderable in _body(lines, kinds, results, recorder, ascii_only, console.width):
+        console.print(renderable, highlight=False)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    _write(reporter, [line.rstrip() for line in file.getvalue().splitlines()], encoding)
+
+
+def short_summary(lines: Sequence[tables.Row], gates: Sequence[GateRecord]) -> list[str]:
+    """Return the summary for ``-q``: one line per row and per gate, without intervals."""
+    text = []
+    for row in lines:
+        titles = tables.DISTORTION_COLUMNS if "ir" in row.cells else tables.CONFLICT_COLUMNS
+        cells = ", ".join(
+            f"{title} {tables.percent(row.cells[name].value)}"
+            for name, title in titles.items()
+            if name in row.cells
+        )
+        published = " (published)" if row.published else ""
+        text.append(visible(f"{row.suite} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
+    return [*text, *(gate_line(gate) for gate in gates)]
+
+
+def gate_line(gate: GateRecord) -> str:
+    """Return a gate's verdict in words."""
+    words = {True: "passed", False: "FAILED", None: "NOT EVALUATED"}[gate.passed]
+    where = f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
+    value = f", {gate.metric} = {gate.value:.4g}" if gate.value is not None else f", {gate.reason}"
+    between = f" [{gate.low:.4g}, {gate.high:.4g}]" if gate.low is not None and gate.high is not None else ""
+    return visible(f"gate {gate.gate}{where}: {words}{value}{between}")
+
+
+def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console:
+    """Return a console that draws into a string, as wide and as colourful as pytest's own."""
+    from rich.console import Console
+
+    colour = reporter._tw.hasmarkup
+    return Console(
+        file=io.StringIO(),
+        width=max(20, reporter._tw.fullwidth),
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        legacy_windows=False,
+        emoji=False,
+        markup=False,
+        soft_wrap=False,
+    )
+
+
+def _body(
+    lines: Sequence[tables.Row],
+    kinds: Mapping[str, str],
+    results: RunResults,
+    recorder: Recorder,
+    ascii_only: bool,
+    width: int,
+) -> list[RenderableType]:
+    from rich.text import Text
+
+    body: list[RenderableType] = []
+    conflict = [row for row in lines if kinds[row.suite] != "round"]
+    distortion = [row for row in lines if kinds[row.suite] == "round"]
+    if conflict:
+        body += _table("Knowledge conflict (%)", conflict, tables.CONFLICT_COLUMNS, ascii_only, width)
+    if distortion:
+        body += _table("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS, ascii_only, width)
+    if any(row.published for row in lines):
+        body.append(Text("published: Li et al., ICLR 2024; same definitions, their models and cases.", "dim"))
+    style = {True: "green", False: "bold red", None: "bold yellow"}
+    body += [Text(gate_line(gate), style[gate.passed]) for gate in results.gates]
+    if worst := tables.worst_cases(recorder.ordered()):
+        body.append(Text("Worst cases (mean probability, before -> after)", "bold"))
+        for headline, details in worst:
+            body.append(Text(f"  {headline}", "red"))
+            body += [Text(f"    {line}") for line in details]
+    outcomes = [case.outcome for case in results.cases]
+    body += [
+        Text(f"{outcomes.count(outcome)} cases {words}: they do not count in the tables", "yellow")
+        for outcome, words in (("error", "are errors"), ("skipped", "were skipped"))
+        if outcome in outcomes
+    ]
+    body += [Text(f"note: {note}", "yellow") for note in tables.notes(results.cases)]
+    summed = recorder.state.is_distributed
+    body.append(Text(f"time {tables.times(recorder.timings(), results.run.seconds, summed)}", "dim"))
+    return body
+
+
+def _table(
+    title: str, lines: Sequence[tables.Row], titles: Mapping[str, str], ascii_only: bool, width: int
+) -> list[RenderableType]:
+    """Return the widest form that fits: intervals beside the values, below them, or one line per value."""
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = {name: text for name, text in titles.items() if any(name in row.cells for row in lines)}
+    measure = Console(file=io.StringIO(), width=10_000, legacy_windows=False)
+    for between, digits in ((" ", 1), ("\n", 1), ("\n", 0)):
+        table = _grid(title, lines, shown, between, digits, ascii_only)
+        if measure.measure(table).maximum <= width:
+            return [table]
+    block: list[RenderableType] = [Text(title, "bold")]
+    for row in lines:
+        held = f", held {row.held}" if row.held else ""
+        block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
+        block += [
+            Text(
+                f"  {text} {tables.percent(row.cells[name].value)} {tables.interval(row.cells[name])}".rstrip()
+            )
+            for name, text in shown.items()
+            if name in row.cells
+        ]
+    return block
+
+
+def _grid(
+    title: str,
+    lines: Sequence[tables.Row],
+    shown: Mapping[str, str],
+    between: str,
+    digits: int,
+    ascii_only: bool,
+) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    pairs = {(row.editor, row.model) for row in lines if not row.published}
+    if len(pairs) == 1:  # said once, to leave room for the figures
+        editor, model = next(iter(pairs))
+        title = visible(f"{title}, {editor} on {model}")
+    table = Table(
+        title=Text(title, "bold"), title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD
+    )
+    columns = ["suite"] if len(pairs) == 1 else ["suite", "editor", "model"]
+    for heading in columns:
+        table.add_column(heading, no_wrap=True)
+    for heading in ("n", "held", *shown.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in lines:
+        name = f"{_name(row)} {row.model}" if row.published and len(pairs) == 1 else _name(row)
+        names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
+        cells = [_cell(row, metric, between, digits) for metric in shown]
+        table.add_row(*names, str(row.n), row.held, *cells, style="dim" if row.published else None)
+    return table
+
+
+def _name(row: tables.Row) -> str:
+    return "published" if row.published else row.suite
+
+
+def _cell(row: tables.Row, name: str, between: str, digits: int) -> str:
+    if name not in row.cells:
+        return ""
+    value, around = tables.percent(row.cells[name].value), tables.interval(row.cells[name], digits)
+    return f"{value}{between}{around}" if around else value
+
+
+def _write(reporter: Any, lines: Sequence[str], encoding: str | None) -> None:
+    for line in lines:
+        reporter.write_line(encodable(line, encoding))

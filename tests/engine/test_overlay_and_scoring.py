@@ -1,0 +1,91 @@
+"""Per-row deltas and shared scoring against weights changed in place, one row at a time, in every family."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.overlay import Deltas, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.scoring import Question, Scorer
+from tests.engine import naive
+from tests.engine.conftest import tolerance
+
+PROMPTS = ["The capital of France is", "The mother of the king", "Danielle Darrieux speaks", "Rome is "]
+TARGETS = ["Paris", "the queen of Spain", "Russian and French"]
+
+
+def random_models(forward: Forward) -> list[Deltas]:
+    """The base model, one delta, two of another rank in one module, and deltas in two layers."""
+    generator = torch.Generator().manual_seed(1)
+
+    def delta(layer: int, rank: int) -> LowRankDelta:
+        d_o, d_k = forward.host.matrix_shape(layer)
+        u = torch.randn(d_o, rank, generator=generator, dtype=torch.float64)
+        v = torch.randn(d_k, rank, generator=generator, dtype=torch.float64) / d_k**0.5
+        return LowRankDelta(forward.host.down_projection_path(layer), u, v)
+
+    return [(), (delta(2, 1),), (delta(2, 2), delta(2, 1)), (delta(1, 1), delta(3, 3))]
+
+
+def transposed(forward: Forward) -> bool:
+    return type(forward.host.down_projection(0)).__name__ == "Conv1D"
+
+
+def checksum(forward: Forward) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in forward.host.model.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_scores_of_many_edited_models_equal_in_place_edits_one_by_one(forward: Forward) -> None:
+    host, models = forward.host, random_models(forward)
+    before = checksum(forward)
+    asked = [(m, p, t) for m in range(len(models)) for p in PROMPTS for t in TARGETS]
+    questions = [Question(m, host.encoder.prompt(p), host.encoder.target(t)) for m, p, t in asked]
+    got = Scorer(forward, max_tokens=40).mean_log_probs(models, questions)
+    together = Scorer(forward, max_tokens=10_000).mean_log_probs(models, questions)
+    assert checksum(forward) == before
+    torch.testing.assert_close(
+        torch.tensor(got), torch.tensor(together), rtol=tolerance(forward), atol=tolerance(forward)
+    )
+    for (m, prompt, target), value in zip(asked, got, strict=True):
+        updates = [(delta.module, delta.u @ delta.v.T) for delta in models[m]]
+        with naive.in_place(host.model, updates, transposed(forward)):
+            expected = naive.mean_log_prob(host.model, host.tokenizer, prompt, target)
+        assert abs(value - expected) < 20 * tolerance(forward), (m, prompt, target)
+    assert checksum(forward) == before
+
+
+def test_models_differ_and_base_scores_do_not_depend_on_neighbours(forward: Forward) -> None:
+    host, models = forward.host, random_models(forward)
+    prompt, target = host.encoder.prompt(PROMPTS[0]), host.encoder.target(TARGETS[1])
+    together = Scorer(forward, max_tokens=500).mean_log_probs(
+        models, [Question(m, prompt, target) for m in range(4)]
+    )
+    alone = Scorer(forward, max_tokens=500).mean_log_probs([()], [Question(0, prompt, target)])
+    assert abs(together[0] - alone[0]) < tolerance(forward)
+    assert len({round(value, 3) for value in together}) == 4
+
+
+@torch.no_grad()
+def test_generate_answers_as_the_edited_model(forward: Forward) -> None:
+    host, models = forward.host, random_models(forward)
+    ids = torch.tensor([host.encoder.prompt(PROMPTS[0]), host.encoder.prompt(PROMPTS[0])])
+    options = {
+        "max_new_tokens": 6,
+        "do_sample": False,
+        "attention_mask": torch.ones_like(ids),
+        "pad_token_id": 0,
+    }
+    overlay = Overlay(host, [models[2]])
+    with overlay.rows(torch.tensor([0])):
+        edited = host.model.generate(ids, **options)
+    updates = [(delta.module, delta.u @ delta.v.T) for delta in models[2]]
+    with naive.in_place(host.model, updates, transposed(forward)):
+        expected = host.model.generate(ids, **options)
+    assert edited.tolist() == expected.tolist()
+    plain = host.model.generate(ids, **options)
+    assert plain.tolist() != edited.tolist()

@@ -1,0 +1,71 @@
+"""A project in a temporary directory whose runs use the fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+class Project:
+    """What a user has: a directory, a conftest, and pytest run in it."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.engine()
+
+    def engine(self, extra: str = "", **settings: Any) -> None:
+        """Write the conftest that installs the fake engine with these settings."""
+        (self.path / "conftest.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(HERE)!r})\nimport fake_engine\n"
+            f"fake_engine.install(**{settings!r})\n{extra}\n",
+            encoding="utf-8",
+        )
+
+    def run(self, *args: str, editor: bool = True) -> pytest.RunResult:
+        """Run pytest in this process (with ``-n`` its workers are processes of their own)."""
+        options = ["--editor=rome", *args] if editor else list(args)
+        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+    def ids(self, *args: str) -> list[str]:
+        """Return the node ids that a run collects."""
+        result = self.run("--collect-only", "-q", *args)
+        return [line for line in result.outlines if "::" in line]
+
+    def results(self, *args: str) -> dict[str, Any]:
+        """Run with ``--pitfalls-json`` and return the document."""
+        self.last = self.run("--pitfalls-json=out.json", *args)
+        document: dict[str, Any] = json.loads((self.path / "out.json").read_text(encoding="utf-8"))
+        return document
+
+    def calls(self, kind: str) -> list[dict[str, Any]]:
+        """Return the engine's calls of one kind ("open", "run")."""
+        file = self.path / "calls.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [call for call in map(json.loads, lines) if kind in call]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A user's project with the fake engine."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in [*os.environ]:
+        if name.startswith("PYTEST_XDIST") or name in {"PYTEST_ADDOPTS", "NO_COLOR", "FORCE_COLOR", "CI"}:
+            monkeypatch.delenv(name)
+    return Project(pytester)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The benchmark's published files."""
+    shared = Path(os.environ.get("EDITPITFALLS_SHARED", HERE.parents[2] / "shared"))
+    folder = shared / "data" / "pitfalls"
+    if not folder.is_dir():
+        pytest.skip("the published files are not here (set EDITPITFALLS_SHARED)")
+    return folder

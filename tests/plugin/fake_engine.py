@@ -1,0 +1,133 @@
+"""An engine that answers at once: puts itself in the place of the real session module. For tests only.
+
+`install` says how cases come out; every call is written to ``calls.jsonl`` in the working directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import types
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_editpitfalls.cases.program import CaseScores, Probe, ProbeScore, Program
+from pytest_editpitfalls.engine.settings import EngineSettings, Progress
+from pytest_editpitfalls.errors import UsageError
+
+GOOD = {
+    ("old", "1"): 0.8,
+    ("old", "12"): 0.1,
+    ("new_exp", "12"): 0.6,
+    ("new_imp", "12"): 0.5,
+    ("object", "1"): 0.1,
+    ("object", "12"): 0.6,
+    ("new_object", "1"): 0.7,
+    ("new_object", "12"): 0.1,
+    ("single_old", "2"): 0.1,
+    ("single_new", "2"): 0.7,
+}
+
+
+class EngineSession:
+    """What the plugin needs of the real one."""
+
+    lose: Collection[str] = ()
+    errors: Collection[str] = ()
+    skips: Collection[str] = ()
+    refuse: str | None = None
+    unknown: Collection[str] = ()
+    size = 4
+    notes: tuple[str, ...] = ()
+    interrupt_after: int | None = None
+    batches = 0
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.seconds = {"load": 0.25}
+        self.model = FakeModel()
+        self.tokenizer = "tokenizer"
+
+    @classmethod
+    def open(cls, settings: EngineSettings, announce: Any) -> EngineSession:
+        write({"open": settings.model, "seed": settings.seed, "overrides": dict(settings.overrides)})
+        if cls.refuse is not None:
+            raise UsageError(cls.refuse, where="--pitfalls-model", fix="take another one")
+        announce(f"{settings.model}: takes 0.1 GB")
+        return cls(settings)
+
+    def batch_size(self, editor: str) -> int:
+        return self.settings.batch_size or self.size
+
+    def run(self, editor: str, programs: Sequence[Program], progress: Any = None) -> list[CaseScores]:
+        write({"run": editor, "model": self.settings.model, "ids": [program.case_id for program in programs]})
+        if self.interrupt_after is not None and type(self).batches >= self.interrupt_after:
+            raise KeyboardInterrupt
+        type(self).batches += 1
+        self.seconds.setdefault(f"prepare {editor}", 0.5)
+        for done in range(len(programs)):
+            progress(Progress("edit", done, len(programs)))
+        return [self._scores(program) for program in programs]
+
+    def describe(self, editor: str) -> dict[str, Any]:
+        return {
+            "editor": {"hyperparameters": {"v_lr": 0.5}, "second_moment": {"source": "fake"}},
+            "model": {"name": self.settings.model, "fingerprint": "f" * 8, "device": "cpu", "dtype": "float32"},
+            "versions": {"torch": "none"},
+        }
+
+    @contextmanager
+    def edited(self, editor: str, program: Program, state: str) -> Iterator[Any]:
+        self.model.state = state
+        try:
+            yield self.model
+        finally:
+            self.model.state = "0"
+
+    def _scores(self, program: Program) -> CaseScores:
+        case = program.case_id
+        if case in self.errors:
+            return CaseScores(case, error="the solve is singular")
+        if case in self.skips:
+            return CaseScores(case, skipped="the target has no tokens")
+        return CaseScores(
+            case,
+            probes=tuple(self._probe(case, probe) for probe in program.probes),
+            held=True,
+            seconds=0.01,
+            notes=self.notes,
+            timings={"edit": 0.01, "score": 0.002},
+        )
+
+    def _probe(self, case: str, probe: Probe) -> ProbeScore:
+        value = GOOD.get((probe.fact, probe.state), 0.3)
+        if case in self.lose and probe.fact in {"new_exp", "new_object"}:
+            value = 0.01
+        if case in self.unknown and probe.fact == "new_exp":
+            value = float("nan")
+        return ProbeScore(probe.fact, probe.state, tuple(value for _ in probe.prompts))
+
+
+class FakeModel:
+    """Stands for a Hugging Face model; ``state`` tells how it would answer."""
+
+    state = "0"
+
+
+def install(**settings: Any) -> None:
+    """Put the fake in place of `pytest_editpitfalls.engine.session`."""
+    module = types.ModuleType("pytest_editpitfalls.engine.session")
+    session = type("EngineSession", (EngineSession,), {"batches": 0, **settings})
+    module.EngineSession = session  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+
+
+def write(call: dict[str, Any]) -> None:
+    """Write one call down."""
+    call["pid"] = os.getpid()
+    call["time"] = time.time()
+    with open("calls.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(call, default=str) + "\n")

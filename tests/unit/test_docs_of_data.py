@@ -1,0 +1,84 @@
+"""The documents say what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from pytest_editpitfalls.cases import files
+from pytest_editpitfalls.cases.discovery import SUITE_KINDS
+from pytest_editpitfalls.cases.own_format import LINES, EditLine, Header, RelationTable
+from pytest_editpitfalls.cases.suite import DEFAULT_THRESHOLDS
+from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.metrics.published import COLUMNS, published_figures
+from pytest_editpitfalls.results import records
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").replace("\\|", "∣").split("|")]
+
+
+def test_every_metric_and_threshold_is_documented() -> None:
+    text = (DOCS / "metrics.md").read_text("utf-8")
+    table = {cells(line)[0].strip("`"): cells(line) for line in text.splitlines() if line.startswith("| `")}
+    for name in METRICS:
+        metric = METRICS.get(name)
+        assert name in table
+        _, title, *_ = table[name]
+        assert title == metric.title
+        assert table[name][3] == ("higher" if metric.higher_is_better else "lower")
+    for kind, thresholds in DEFAULT_THRESHOLDS.items():
+        assert f"| {kind} | {', '.join(f'`{threshold}`' for threshold in thresholds)} |" in text
+
+
+@pytest.mark.parametrize("suites", [("coverage", "reverse", "composite"), ("easy", "hard")])
+def test_the_published_tables_are_the_data(suites: tuple[str, ...]) -> None:
+    text = (DOCS / "metrics.md").read_text("utf-8")
+    expected = []
+    for model in ("gpt2-xl", "gpt-j"):
+        for editor in ("ft", "mend", "rome", "memit", "mle"):
+            rows = [published_figures(model, editor, suite) for suite in suites]
+            if None in rows:
+                continue
+            values = [100 * row.metrics[name] for row in rows if row for name in COLUMNS[row.suite]]
+            numbers = " | ".join(f"{value:.2f}" for value in values)
+            expected.append(f"| {model.upper()} {editor.upper()} | {numbers} |")
+    assert len(expected) == (8 if "reverse" in suites else 10)
+    assert "\n".join(expected) in text
+    assert {SUITE_KINDS[suite] for suite in suites} <= set(DEFAULT_THRESHOLDS)
+
+
+def test_the_suite_formats_fields_are_documented() -> None:
+    text = (DOCS / "suite-format.md").read_text("utf-8")
+    models: list[Any] = [Header, RelationTable, EditLine, *LINES.values()]
+    for model in models:
+        for field in model.model_fields:
+            assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"
+
+
+def test_the_documented_header_is_valid() -> None:
+    text = (DOCS / "suite-format.md").read_text("utf-8")
+    header, _ = re.findall(r"```toml\n(.*?)```", text, re.S)
+    assert Header.model_validate(files.tomllib.loads(header)).name == "capitals"
+    (line,) = re.findall(r"```json\n(.*?)```", text, re.S)
+    assert LINES["reverse"].model_validate_json(line).id == "P36-0007"
+
+
+def test_the_result_fields_are_documented() -> None:
+    text = (DOCS / "results-schema.md").read_text("utf-8")
+    for model in (
+        records.RunResults,
+        records.CaseRecord,
+        records.AggregateRecord,
+        records.GateRecord,
+        records.RunRecord,
+    ):
+        for field in model.model_fields:
+            assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"
+    for outcome in get_args(records.Outcome):
+        assert f"`{outcome}`" in text

@@ -1,0 +1,224 @@
+"""Metrics on values computed by hand, against scipy, and under arbitrary probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import rel_entr
+
+from pytest_editpitfalls.cases.case import KINDS
+from pytest_editpitfalls.cases.compilers import compile_case
+from pytest_editpitfalls.cases.program import ProbeScore
+from pytest_editpitfalls.cases.suite import load_suite
+from pytest_editpitfalls.metrics.definitions import (
+    METRICS,
+    compute_metrics,
+    fact_probabilities,
+    jensen_shannon,
+    metrics_for,
+)
+
+
+def scores(**facts: dict[str, float]) -> list[ProbeScore]:
+    """``scores(old={"1": 0.4})``: two prompts around the mean 0.4."""
+    return [
+        ProbeScore(fact.replace("other_", "other:"), state, (p - min(p, 1 - p) / 2, p + min(p, 1 - p) / 2))
+        for fact, states in facts.items()
+        for state, p in states.items()
+    ]
+
+
+REVERSE = {"old": {"1": 0.4, "12": 0.1}, "new_exp": {"12": 0.2}, "new_imp": {"12": 0.05}}
+
+
+def test_reverse_by_hand() -> None:
+    metrics = compute_metrics("reverse", scores(**REVERSE))
+    assert metrics == {
+        "cs_exp": 1.0,
+        "cs_imp": 0.0,
+        "cm": pytest.approx(0.75),
+        "cm_unclamped": pytest.approx(0.75),
+    }
+
+
+def test_a_growing_old_fact_is_cut_off_at_minus_one_only_in_cm() -> None:
+    metrics = compute_metrics("reverse", scores(**{**REVERSE, "old": {"1": 0.1, "12": 0.5}}))
+    assert metrics["cm"] == -1.0
+    assert metrics["cm_unclamped"] == pytest.approx(-4.0)
+
+
+def test_a_tie_is_no_win() -> None:
+    tied = scores(old={"1": 0.4, "12": 0.2}, new_exp={"12": 0.2}, new_imp={"12": 0.2})
+    assert compute_metrics("reverse", tied)["cs_exp"] == 0.0
+    assert compute_metrics("reverse", tied)["cs_imp"] == 0.0
+
+
+def test_composite_by_hand() -> None:
+    metrics = compute_metrics("composite", scores(**REVERSE, tied={"0": 0.5, "1": 0.4, "12": 0.1, "2": 0.3}))
+    assert metrics["tfd"] == pytest.approx(0.75)
+    assert metrics["tfd_released"] == pytest.approx(0.8)
+
+
+def test_coverage_by_hand() -> None:
+    facts = {
+        "old": {"1": 0.4, "12": 0.1},
+        "new_exp": {"12": 0.2},
+        "single_old": {"2": 0.3},
+        "single_new": {"2": 0.1},
+    }
+    metrics = compute_metrics("coverage", scores(**facts))
+    assert metrics == {
+        "succ": 0.0,
+        "cs_exp": 1.0,
+        "cm": pytest.approx(0.75),
+        "cm_unclamped": pytest.approx(0.75),
+    }
+
+
+ROUND = {
+    "object": {"0": 0.2, "1": 0.1, "12": 0.8},
+    "new_object": {"0": 0.01, "1": 0.6, "12": 0.9},
+    "other_0": {"0": 0.1, "12": 0.1},
+    "other_1": {"0": 0.1, "12": 0.05},
+    "other_2": {"0": 0.1, "12": 0.05},
+}
+
+
+def test_round_by_hand() -> None:
+    metrics = compute_metrics("round", scores(**ROUND))
+    assert metrics["succ"] == 0.5, "o* wins after edit 1, o1 does not win it back"
+    assert metrics["ir"] == pytest.approx(2 / 3)
+    assert metrics["fr"] == 1.0
+    # (.4, .2, .2, .2) against (.8, .1, .05, .05)
+    p, q = (0.4, 0.2, 0.2, 0.2), (0.8, 0.1, 0.05, 0.05)
+    m = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    by_hand = sum(a * math.log(a / c) + b * math.log(b / c) for a, b, c in zip(p, q, m, strict=True)) / 2
+    assert metrics["distortion"] == pytest.approx(by_hand)
+    assert metrics["distortion_released"] == pytest.approx(by_hand / 4)
+
+
+def test_exactly_half_is_no_failure() -> None:
+    facts = {**ROUND, "other_1": {"0": 0.1, "12": 0.2}, "other_2": {"0": 0.1, "12": 0.05}}
+    facts["other_3"] = {"0": 0.1, "12": 0.05}
+    metrics = compute_metrics("round", scores(**facts))
+    assert metrics["ir"] == 0.5
+    assert metrics["fr"] == 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_scores_everything_is_unknown(kind: Any) -> None:
+    assert set(compute_metrics(kind, []).values()) == {None}
+
+
+def test_a_lost_state_leaves_only_its_metrics_unknown() -> None:
+    facts = {key: dict(value) for key, value in ROUND.items()}
+    del facts["other_1"]["12"]
+    metrics = compute_metrics("round", scores(**facts))
+    assert metrics["succ"] == 0.5
+    assert [metrics[name] for name in ("distortion", "distortion_released", "ir", "fr")] == [None] * 4
+
+
+def test_division_by_zero_is_unknown() -> None:
+    metrics = compute_metrics("reverse", scores(**{**REVERSE, "old": {"1": 0.0, "12": 0.1}}))
+    assert metrics["cm"] is None
+    assert metrics["cm_unclamped"] is None
+    assert metrics["cs_exp"] == 1.0
+    dead = {name: dict.fromkeys(states, 0.0) for name, states in ROUND.items()}
+    assert compute_metrics("round", scores(**dead))["distortion"] is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.5])
+def test_what_is_no_probability_is_unknown(value: float) -> None:
+    assert fact_probabilities([ProbeScore("old", "1", (0.5, value))]) == {}
+    assert fact_probabilities([ProbeScore("old", "1", ())]) == {}
+    assert fact_probabilities([ProbeScore("old", "1", (0.5, 0.25))]) == {("old", "1"): 0.375}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_answers_every_metric_of_its_kind(small_suite: Callable[[str], Any], kind: Any) -> None:
+    case = load_suite(small_suite(kind).write()).cases[0]
+    answers = [
+        ProbeScore(probe.fact, probe.state, (0.3,) * len(probe.prompts))
+        for probe in compile_case(case).probes
+    ]
+    metrics = compute_metrics(kind, answers)
+    assert list(metrics) == [metric.name for metric in metrics_for(kind)]
+    assert None not in metrics.values()
+
+
+probability = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 5e-324, math.nan, math.inf, -1.0]))
+
+
+FACTS = (
+    "old", "new_exp", "new_imp", "tied", "single_old", "single_new", "object", "new_object", "other:0", "other:1",
+)  # fmt: skip
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    values=st.dictionaries(
+        st.tuples(
+            st.sampled_from(FACTS),
+            st.sampled_from(["0", "1", "12", "2"]),
+        ),
+        st.lists(probability, max_size=3),
+    ),
+)
+def test_every_value_is_in_its_range_or_unknown(
+    kind: Any, values: dict[tuple[str, str], list[float]]
+) -> None:
+    metrics = compute_metrics(kind, [ProbeScore(*key, tuple(value)) for key, value in values.items()])
+    for name, value in metrics.items():
+        metric = METRICS.get(name)
+        if value is None:
+            continue
+        assert math.isfinite(value)
+        assert value <= metric.high
+        assert metric.low is None or value >= metric.low
+        if metric.is_binary(kind):
+            assert value in (0.0, 1.0)
+
+
+weights = st.lists(st.tuples(st.floats(1e-9, 1), st.floats(1e-9, 1)), min_size=2, max_size=10)
+
+
+@given(pairs=weights, scale=st.floats(1e-3, 1e3))
+def test_jensen_shannon_agrees_with_scipy(pairs: list[tuple[float, float]], scale: float) -> None:
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    ours = jensen_shannon(first, second)
+    assert ours is not None
+    p, q = np.array(first) / sum(first), np.array(second) / sum(second)
+    middle = (p + q) / 2
+    assert ours == pytest.approx(float(rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2, abs=1e-12)
+    assert jensen_shannon(second, first) == pytest.approx(ours, abs=1e-12)
+    assert jensen_shannon([scale * a for a in first], second) == pytest.approx(ours, abs=1e-12)
+    assert jensen_shannon(first, first) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_jensen_shannon_extremes() -> None:
+    assert jensen_shannon([1.0, 0.0], [0.0, 1.0]) == pytest.approx(math.log(2))
+    assert jensen_shannon([0.0, 0.0], [0.5, 0.5]) is None
+    assert jensen_shannon([1.0], [0.5, 0.5]) is None
+
+
+def test_specs_are_complete() -> None:
+    expected = {
+        "cs_exp", "cs_imp", "cm", "cm_unclamped", "tfd", "tfd_released", "succ", "distortion",
+        "distortion_released", "ir", "fr",
+    }  # fmt: skip
+    assert set(METRICS) == expected
+    for name in METRICS:
+        metric = METRICS.get(name)
+        assert metric.name == name
+        assert set(metric.binary_kinds) <= set(metric.kinds) <= set(KINDS)
+        assert metric.title
+        assert metric.definition
+        assert metric.source
+    assert METRICS.get("succ").is_binary("coverage")
+    assert not METRICS.get("succ").is_binary("round")

@@ -1,0 +1,68 @@
+"""The published figures as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_editpitfalls.cases.discovery import SUITE_KINDS
+from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.metrics.published import COLUMNS, REMARKS, published_figures
+
+EDITORS = {"conflict": ("ft", "mend", "rome", "memit"), "round": ("ft", "mend", "rome", "memit", "mle")}
+
+
+@pytest.mark.parametrize(
+    ("model", "editor", "suite", "metrics"),
+    [
+        ("gpt2-xl", "rome", "reverse", {"cs_exp": 0.6592, "cs_imp": 0.0, "cm": -0.0065}),
+        (
+            "gpt2-xl",
+            "rome",
+            "composite",
+            {"cs_exp": 0.717, "cs_imp": 0.387, "cm": 0.3704, "tfd_released": 0.6955},
+        ),
+        ("openai-community/gpt2-xl", "ROME", "coverage", {"succ": 0.9996, "cs_exp": 0.9976, "cm": 0.9692}),
+        ("EleutherAI/gpt-j-6B", "rome", "hard", {"succ": 0.998, "distortion_released": 0.1395, "ir": 0.7898}),
+        ("gpt-j", "mle", "easy", {"succ": 0.9396, "distortion_released": 0.0211, "ir": 0.0248, "fr": 0.008}),
+    ],
+)
+def test_known_cells(model: str, editor: str, suite: str, metrics: dict[str, float]) -> None:
+    figures = published_figures(model, editor, suite)
+    assert figures is not None
+    assert {name: figures.metrics[name] for name in metrics} == pytest.approx(metrics)
+
+
+def test_every_row_is_there_and_fits_its_metrics() -> None:
+    for model in ("gpt2-xl", "gpt-j"):
+        for suite, kind in SUITE_KINDS.items():
+            for editor in EDITORS["round" if kind == "round" else "conflict"]:
+                figures = published_figures(model, editor, suite)
+                assert figures is not None
+                assert tuple(figures.metrics) == COLUMNS[suite]
+                assert figures.n == (2000 if (model, suite) == ("gpt2-xl", "composite") else 2500)
+                for name, value in figures.metrics.items():
+                    metric = METRICS.get(name)
+                    assert kind in metric.kinds
+                    assert value <= metric.high
+                    assert metric.low is None or value >= metric.low
+
+
+def test_counts_are_whole_numbers_of_cases_except_where_remarked() -> None:
+    """A share of n cases is a multiple of 1/n: a transcription error would show here."""
+    for model in ("gpt2-xl", "gpt-j"):
+        for suite, kind in SUITE_KINDS.items():
+            for editor in EDITORS["round" if kind == "round" else "conflict"]:
+                figures = published_figures(model, editor, suite)
+                assert figures is not None
+                for name, value in figures.metrics.items():
+                    if METRICS.get(name).is_binary(kind) and (model, editor, suite, name) not in REMARKS:
+                        count = value * figures.n
+                        # Printed with two decimals of a per cent.
+                        assert abs(count - round(count)) <= figures.n * 0.00005 + 1e-9
+                        assert round(round(count) / figures.n, 4) == pytest.approx(value, abs=1e-9)
+
+
+def test_what_was_not_published_is_none() -> None:
+    assert published_figures("smollm2-135m", "rome", "reverse") is None
+    assert published_figures("gpt2-xl", "mle", "reverse") is None
+    assert published_figures("gpt2", "rome", "reverse") is None

@@ -1,0 +1,339 @@
+"""Records, aggregates, gates and the file: complete, finite, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_editpitfalls.cases.compilers import compile_case
+from pytest_editpitfalls.cases.discovery import SUITE_KINDS
+from pytest_editpitfalls.cases.program import CaseScores, ProbeScore
+from pytest_editpitfalls.cases.suite import load_suite
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.metrics.definitions import METRICS, compute_metrics
+from pytest_editpitfalls.metrics.thresholds import judge, parse_gate, parse_thresholds
+from pytest_editpitfalls.results.aggregates import (
+    aggregate,
+    bootstrap_interval,
+    summarise,
+    wilson_interval,
+)
+from pytest_editpitfalls.results.build import case_record
+from pytest_editpitfalls.results.gates import evaluate_gates
+from pytest_editpitfalls.results.records import CaseRecord, RunRecord, RunResults
+from pytest_editpitfalls.results.schema import json_schema, schema_text
+from pytest_editpitfalls.results.writer import check_writable, read_results, write_results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def record(
+    case_id: str, suite: str = "reverse", outcome: Any = "passed", **metrics: float | None
+) -> CaseRecord:
+    return CaseRecord(
+        id=case_id, source_index=0, suite=suite, editor="rome", model="m", outcome=outcome, metrics=metrics
+    )
+
+
+def full_record(small_suite: Callable[[str], Any], probability: float = 0.25) -> CaseRecord:
+    case = load_suite(small_suite("reverse").write()).cases[1]
+    probes = tuple(
+        ProbeScore(probe.fact, probe.state, (probability,) * len(probe.prompts))
+        for probe in compile_case(case).probes
+    )
+    scores = CaseScores(case.id, probes, held=True, seconds=1.5, notes=("tiny divisor at edit 2: 0.001",))
+    verdict = judge(compute_metrics("reverse", probes), parse_thresholds(["cs_exp >= 1"], kind="reverse"))
+    return case_record(
+        case, scores, editor="rome", model="m", outcome="failed", verdict=verdict, reason="fell"
+    )
+
+
+def test_a_case_record_in_full(small_suite: Callable[[str], Any]) -> None:
+    result = full_record(small_suite)
+    assert result.key == ("small", "rome", "m", "P36-0001")
+    assert (result.source_index, result.outcome, result.held, result.cached) == (1, "failed", True, False)
+    assert result.metrics == {"cs_exp": 0.0, "cs_imp": 0.0, "cm": 0.0, "cm_unclamped": 0.0}
+    assert [(probe.fact, probe.state, len(probe.probabilities)) for probe in result.probes] == [
+        ("old", "1", 11),
+        ("old", "12", 11),
+        ("new_exp", "12", 11),
+        ("new_imp", "12", 11),
+    ]
+    (threshold,) = result.thresholds
+    assert (threshold.threshold, threshold.passed, threshold.missed_by) == ("cs_exp >= 1", False, 1.0)
+    assert result.notes == ["tiny divisor at edit 2: 0.001"]
+    json.dumps(result.model_dump(mode="json"), allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_becomes_null_and_a_note(small_suite: Callable[[str], Any], value: float) -> None:
+    result = full_record(small_suite, value)
+    assert set(result.metrics.values()) == {None}
+    assert set(result.probes[0].probabilities) == {None}
+    assert "44 probabilities are not finite and count as unknown" in result.notes
+    assert "unknown: cs_exp, cs_imp, cm, cm_unclamped" in result.notes
+    assert result.thresholds[0].passed is None
+    json.loads(result.model_dump_json(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+
+
+@given(value=st.floats(), name=st.sampled_from(["seconds", "metric", "parameter"]))
+def test_no_number_but_a_finite_one_reaches_json(value: float, name: str) -> None:
+    results = RunResults(run=RunRecord(), cases=[record("a", cm=value if name == "metric" else 0.0)])
+    if name == "seconds":
+        results.cases[0].seconds = value
+        results.run.timings = {"editing": value}
+    if name == "parameter":
+        results.run = RunRecord.model_validate(
+            {"editors": [{"name": "rome", "model": "m", "hyper_parameters": {"v_lr": value}}]}
+        )
+    text = results.model_dump_json()
+    json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
+    RunResults.model_validate_json(text)
+
+
+def test_an_unscored_case_has_its_reason(small_suite: Callable[[str], Any]) -> None:
+    case = load_suite(small_suite("round").write()).cases[0]
+    scores = CaseScores(case.id, skipped="the target has no tokens")
+    result = case_record(case, scores, editor="rome", model="m", outcome="skipped")
+    assert result.reason == "the target has no tokens"
+    assert result.metrics == {}
+    assert result.probes == []
+
+
+# Aggregates ---------------------------------------------------------------------------------------------------------
+
+
+def test_wilson_by_hand() -> None:
+    """Wilson 1927 for 7 of 10 at z = 1.959964."""
+    z, p, n = 1.959963984540054, 0.7, 10
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert wilson_interval(7, 10) == pytest.approx((middle - half, middle + half))
+
+
+def test_skipped_and_broken_cases_do_not_count() -> None:
+    cases = [
+        record("a", cs_exp=1.0, cm=0.5),
+        record("b", outcome="failed", cs_exp=0.0, cm=None),
+        record("c", outcome="xfailed", cs_exp=1.0, cm=0.7),
+        record("d", outcome="skipped"),
+        record("e", outcome="error"),
+    ]
+    (result,) = aggregate(cases, SUITE_KINDS)
+    assert (result.suite, result.editor, result.model, result.n) == ("reverse", "rome", "m", 3)
+    assert result.metrics["cs_exp"].n == 3
+    assert result.metrics["cs_exp"].value == pytest.approx(2 / 3)
+    assert (result.metrics["cs_exp"].low, result.metrics["cs_exp"].high) == pytest.approx(
+        wilson_interval(2, 3)
+    )
+    assert result.metrics["cm"].n == 2
+    assert result.metrics["cm"].value == pytest.approx(0.6)
+    unknown = result.metrics["cs_imp"]
+    assert (unknown.value, unknown.low, unknown.high, unknown.n) == (None, None, None, 0)
+
+
+def test_groups_stay_apart() -> None:
+    cases = [record("a", cs_exp=1.0), record("a", suite="coverage", cs_exp=0.0)]
+    cases.append(cases[0].model_copy(update={"model": "other"}))
+    groups = aggregate(cases, SUITE_KINDS)
+    assert [(group.suite, group.model, group.metrics["cs_exp"].value) for group in groups] == [
+        ("reverse", "m", 1.0),
+        ("coverage", "m", 0.0),
+        ("reverse", "other", 1.0),
+    ]
+
+
+def test_one_value_has_no_interval() -> None:
+    summary = summarise(METRICS.get("cm"), "reverse", [0.3, None])
+    assert (summary.value, summary.low, summary.high, summary.n) == (0.3, None, None, 1)
+
+
+def test_the_bootstrap_is_seeded() -> None:
+    values = [0.1, 0.2, 0.35, 0.8, 0.9]
+    first = bootstrap_interval(values, seed=1, label="cm")
+    assert first == bootstrap_interval(values, seed=1, label="cm")
+    assert first != bootstrap_interval(values, seed=2, label="cm")
+    assert first != bootstrap_interval(values, seed=1, label="ir")
+
+
+def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    hits = 0
+    for index in range(100):
+        low, high = bootstrap_interval(list(generator.uniform(0, 1, 30)), seed=index, label="x")
+        hits += low <= 0.5 <= high
+    assert 86 <= hits <= 100
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=12))
+def test_an_interval_holds_its_mean_and_stays_in_range(values: list[float]) -> None:
+    for name in ("cm", "tfd"):
+        summary = summarise(METRICS.get(name), "composite", values)
+        assert summary.value is not None
+        assert summary.low is not None
+        assert summary.high is not None
+        assert -1.0 <= summary.low <= summary.value <= summary.high <= 1.0
+
+
+# Gates --------------------------------------------------------------------------------------------------------------
+
+
+def test_gates_hold_the_value_of_each_aggregate() -> None:
+    cases = [record("a", cs_exp=1.0, cm=0.4), record("b", cs_exp=0.0, cm=0.6)]
+    gates = [parse_gate(text, SUITE_KINDS) for text in ("reverse.cs_exp >= 0.5", "reverse.cm > 0.6")]
+    passed, fell = evaluate_gates(gates, aggregate(cases, SUITE_KINDS))
+    assert (passed.gate, passed.passed, passed.value, passed.reason) == (
+        "reverse.cs_exp >= 0.5",
+        True,
+        0.5,
+        None,
+    )
+    assert (passed.editor, passed.model, passed.bound) == ("rome", "m", 0.5)
+    assert passed.low is not None
+    assert fell.passed is False
+    assert fell.reason == "cm > 0.6: fell, cm = 0.5, missed by 0.1"
+
+
+@pytest.mark.parametrize(
+    ("cases", "reason"),
+    [
+        ([], "suite 'reverse' has no cases in this run"),
+        ([record("a", outcome="skipped")], "cs_exp is unknown: 0 scored cases, none of them with a value"),
+        ([record("a", cs_exp=None)], "cs_exp is unknown: 1 scored case, none of them with a value"),
+    ],
+)
+def test_a_gate_without_values_is_never_a_pass(cases: list[CaseRecord], reason: str) -> None:
+    (result,) = evaluate_gates(
+        [parse_gate("reverse.cs_exp >= 0", SUITE_KINDS)], aggregate(cases, SUITE_KINDS)
+    )
+    assert result.passed is None
+    assert result.reason == reason
+
+
+# File and schema ----------------------------------------------------------------------------------------------------
+
+
+def results(small_suite: Callable[[str], Any]) -> RunResults:
+    case = full_record(small_suite)
+    kinds: dict[str, Any] = {"small": "reverse"}
+    aggregates = aggregate([case], kinds)
+    return RunResults(
+        run=RunRecord(seed=3, versions={"torch": "2"}),
+        cases=[case],
+        aggregates=aggregates,
+        gates=evaluate_gates([parse_gate("small.cs_exp >= 0.5", kinds)], aggregates),
+    )
+
+
+def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], Any], tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    written = results(small_suite)
+    write_results(written, path)
+    assert read_results(path) == written
+    document = json.loads(path.read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    jsonschema.validate(document, json_schema())
+    assert document["schema_version"] == 1
+    assert set(document) == {"schema_version", "run", "cases", "aggregates", "gates"}
+    for change in ("outcome", "editor"):
+        broken = json.loads(path.read_text("utf-8"))
+        broken["cases"][0][change] = 7
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, json_schema())
+
+
+def test_the_documented_schema_is_current() -> None:
+    documented = (ROOT / "docs" / "results.schema.json").read_text("utf-8")
+    assert documented == schema_text(), (
+        "run: python -m pytest_editpitfalls.results.schema > docs/results.schema.json"
+    )
+
+
+def test_a_failed_write_leaves_the_earlier_file(
+    small_suite: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out" / "results.json"
+    target.parent.mkdir()
+    target.write_text("earlier", "utf-8")
+
+    def fail(source: object, destination: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_results(results(small_suite), target)
+    assert target.read_text("utf-8") == "earlier"
+    assert [entry.name for entry in target.parent.iterdir()] == ["results.json"]
+
+
+def test_the_file_has_usual_permissions(small_suite: Callable[[str], Any], tmp_path: Path) -> None:
+    plain = tmp_path / "plain.json"
+    plain.touch()
+    write_results(results(small_suite), tmp_path / "results.json")
+    assert stat.S_IMODE((tmp_path / "results.json").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [("absent/results.json", "does not exist"), (".", "is a directory")],
+)
+def test_unwritable_paths_are_found_early(tmp_path: Path, path: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        check_writable(tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_a_read_only_directory_is_found_early(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UsageError, match="cannot write"):
+            check_writable(tmp_path / "results.json")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_full_device_is_found_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", fail)
+    with pytest.raises(UsageError, match="Read-only file system"):
+        check_writable(tmp_path / "results.json")
+
+
+def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_writable(tmp_path / "results.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", "not valid JSON"),
+        ('{"schema_version": 2, "run": {}}', "should be 1"),
+        ('{"run": {"sead": 1}}', "did you mean 'seed'"),
+        ('{"run": {}, "cases": [{"id": "a"}]}', "is missing"),
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, content: str, what: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_results(path)
+    assert what in str(caught.value)
