@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from .collection.modules import collect_suites
 from .collection.parametrize import CaseParam, param_of
 from .errors import PitfallsError, UsageError
+from .keys import PAYLOAD, STATE
 from .options import RunConfig
 from .outcome import PitfallFailed
 from .recording import Recorder
 from .reports.progress import ProgressLine
-from .state import PAYLOAD, STATE, RunState
+from .state import RunState
 
 if TYPE_CHECKING:
     from .results.records import RunResults
@@ -128,9 +130,7 @@ class ActiveRun:
         results = self.recorder.results()
         if self.recorder.usage_error is not None:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif session.exitstatus == pytest.ExitCode.OK and any(
-            gate.passed is not True for gate in results.gates
-        ):
+        elif session.exitstatus == pytest.ExitCode.OK and self.state.gates_fail(results.gates):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         results = self.recorder.results(int(session.exitstatus))
         self.config.hook.pytest_pitfalls_results(config=self.config, results=results)
@@ -158,11 +158,12 @@ class ActiveRun:
             record["reason"] = record["reason"] or _reason_of(report, call)
         if self.state.usage_error is not None and record["outcome"] == "error":
             payload["usage_error"] = self.state.usage_error
-        if record["outcome"] == "skipped" and report.when == "setup":
+        if record["outcome"] == "skipped" and _skipped_here(call):
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {record['reason']}")
         report.pitfall = payload  # type: ignore[attr-defined]
+        item.stash[PAYLOAD] = {**payload, "seconds": {}}  # told once
 
     def _write(self, results: RunResults) -> None:
         path = self.state.run.json_path
@@ -207,6 +208,10 @@ def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
         return "passed"
     of_engine = call.excinfo is not None and isinstance(call.excinfo.value, PitfallsError)
     return "failed" if report.when == "call" and not of_engine else "error"
+
+
+def _skipped_here(call: pytest.CallInfo[None]) -> bool:
+    return call.excinfo is not None and Path(call.excinfo.traceback[-1].path).parent == Path(__file__).parent
 
 
 def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .collection.parametrize import CaseParam, param_of
 from .errors import UsageError
-from .state import STATE, RunState
+from .keys import STATE
 
 if TYPE_CHECKING:
     from .cases.case import Case
+    from .collection.parametrize import CaseParam
     from .engine.session import EngineSession
     from .outcome import Outcome
+    from .state import RunState
 
 NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance --editor=rome"
 
@@ -68,6 +69,8 @@ def base_tokenizer(request: pytest.FixtureRequest) -> Any:
 
 
 def _session(request: pytest.FixtureRequest) -> EngineSession:
+    from .collection.parametrize import param_of
+
     state = _state(request)
     param = param_of(request.node)
     return state.runner.session(param.model if param is not None else next(iter(state.run.labels.values())))
@@ -81,8 +84,9 @@ def _state(request: pytest.FixtureRequest) -> RunState:
 
 
 def _param(request: pytest.FixtureRequest) -> CaseParam:
-    if request.config.stash.get(STATE, None) is None:
-        pytest.skip(NO_EDITOR)
+    from .collection.parametrize import param_of
+
+    _state(request)
     param = param_of(request.node)
     if param is None:
         raise UsageError(

@@ -57,6 +57,7 @@ class RunConfig:
         seed: seed of everything random.
         json_path: where the results go, or None.
         gates: gates as typed, ini first.
+        gates_asked: those of the command line.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to somebody else here ("--model").
     """
@@ -75,6 +76,7 @@ class RunConfig:
     seed: int = 0
     json_path: Path | None = None
     gates: tuple[str, ...] = ()
+    gates_asked: tuple[str, ...] = ()
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
 
@@ -199,6 +201,7 @@ def build(config: pytest.Config) -> RunConfig:
         seed=_integer(config, "seed") or 0,
         json_path=_path(config.getoption("pitfalls_json"), here),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
+        gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         thresholds=tuple(config.getini("pitfalls_thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )

@@ -7,8 +7,6 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from . import options
-from .collection.parametrize import MARKER
-from .collection.selection import parse_target
 from .errors import PitfallsError
 from .fixtures import (  # fixtures are found by being here
     NO_EDITOR,
@@ -18,7 +16,7 @@ from .fixtures import (  # fixtures are found by being here
     pitfall_case,
     pitfall_outcome,
 )
-from .state import STATE
+from .keys import FOLDER, MARKER, STATE
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
@@ -77,6 +75,10 @@ def _start(config: pytest.Config, run: options.RunConfig) -> None:
 
 def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
+    if not any(f"{FOLDER}/" in argument for argument in config.args):
+        return
+    from .collection.selection import parse_target
+
     for argument in config.args:
         if parse_target(argument, config.invocation_params.dir) is not None:
             raise pytest.UsageError(

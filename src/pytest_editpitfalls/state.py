@@ -11,6 +11,7 @@ import pytest
 from .collection.parametrize import CaseParam, Parametrizer
 from .collection.selection import Selection, select
 from .errors import CaseError, UsageError
+from .keys import PAYLOAD
 from .options import RunConfig
 from .running import Runner, Watcher
 
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from .cases.suite import Suite
     from .metrics.thresholds import Gate, Threshold
     from .outcome import Outcome
-
-STATE: pytest.StashKey[RunState] = pytest.StashKey()
-PAYLOAD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-"""What an item reports: a case record as plain JSON types, and what only the summary needs."""
+    from .results.records import GateRecord
 
 
 class RunState:
@@ -190,6 +188,20 @@ class RunState:
                 gates.append(parse_gate(text, kinds, where="pitfalls_gates or --pitfalls-gate"))
         return tuple(gates), tuple(pending)
 
+    def gates_fail(self, gates: Iterable[GateRecord]) -> bool:
+        """Whether the gates fail the run.
+
+        One that fell does, and one that could not be evaluated although its suite ran. A gate of ini whose suite
+        was not run does not; one that was typed for this very run does.
+        """
+        asked = {gate.gate for gate in gates if gate.editor is None} & {
+            str(gate) for gate in self.gates if any(_same(gate, text) for text in self.run.gates_asked)
+        }
+        return any(
+            gate.passed is False or (gate.passed is None and (gate.editor is not None or gate.gate in asked))
+            for gate in gates
+        )
+
     def late_gates(self, kinds: Mapping[str, Kind]) -> tuple[Gate, ...]:
         """Return all gates, once every suite of the run is known; raises `UsageError` for one that cannot be read."""
         from .metrics.thresholds import parse_gate
@@ -209,6 +221,15 @@ class RunState:
             if not (self.selection.paths and _suite_of(text) and _suite_of(text) not in kinds):
                 parse_gate(text, kinds, where=_INI_THRESHOLDS)
         return texts
+
+
+def _same(gate: Gate, text: str) -> bool:
+    """Whether ``text`` is how ``gate`` was typed, spaces and the form of the number aside."""
+    from .metrics.thresholds import parse_threshold
+
+    return gate.suite == _suite_of(text) and gate.threshold == parse_threshold(
+        text.strip()[len(gate.suite) + 1 :]
+    )
 
 
 _INI_THRESHOLDS = "ini key pitfalls_thresholds"

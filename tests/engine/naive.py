@@ -79,10 +79,9 @@ def rome(
     def run(text: str, extra: list[int], at: int, delta: Tensor | None) -> Tensor:
         def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             tokens = output.reshape(-1, output.shape[-1])
-            seen["key"], seen["value"] = (
-                args[0].reshape(-1, args[0].shape[-1])[at].detach(),
-                tokens[at].detach(),
-            )
+            # Cloned: Falcon adds its attention's output to this tensor in place.
+            seen["key"] = args[0].reshape(-1, args[0].shape[-1])[at].detach().clone()
+            seen["value"] = tokens[at].detach().clone()
             if delta is None:
                 return None
             mark = torch.zeros(len(tokens), 1, dtype=tokens.dtype)
@@ -117,7 +116,7 @@ def rome(
         loss = sum(losses) / len(losses)
         loss = loss + kl_factor * (now.exp() * (now - base)).sum()
         loss = loss + decay * delta.norm() / value.norm() ** 2
-        if float(loss) < 0.05 or step == steps - 1:
+        if float(loss.detach()) < 0.05 or step == steps - 1:
             break
         adam.zero_grad()
         loss.backward()

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
+# pytester puts sys.modules back after each run: what cannot be imported twice, or slowly, is imported before
+import rich.table  # noqa: F401
+import scipy.stats  # noqa: F401
+
+import pytest_editpitfalls.cases.suite
+import pytest_editpitfalls.engine.editors.registry
+import pytest_editpitfalls.engine.models
+import pytest_editpitfalls.reports.terminal
+import pytest_editpitfalls.results.build
+import pytest_editpitfalls.results.gates
+import pytest_editpitfalls.results.writer  # noqa: F401
+
 HERE = Path(__file__).parent
+QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 
 
 class Project:
@@ -31,7 +44,7 @@ class Project:
     def run(self, *args: str, editor: bool = True) -> pytest.RunResult:
         """Run pytest in this process (with ``-n`` its workers are processes of their own)."""
         options = ["--editor=rome", *args] if editor else list(args)
-        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *QUICK, *options)
 
     def ids(self, *args: str) -> list[str]:
         """Return the node ids that a run collects."""

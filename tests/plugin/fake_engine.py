@@ -75,7 +75,12 @@ class EngineSession:
     def describe(self, editor: str) -> dict[str, Any]:
         return {
             "editor": {"hyperparameters": {"v_lr": 0.5}, "second_moment": {"source": "fake"}},
-            "model": {"name": self.settings.model, "fingerprint": "f" * 8, "device": "cpu", "dtype": "float32"},
+            "model": {
+                "name": self.settings.model,
+                "fingerprint": "f" * 8,
+                "device": "cpu",
+                "dtype": "float32",
+            },
             "versions": {"torch": "none"},
         }
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.keys import FOLDER
 
-from .selection import FOLDER, Selection, check_targets
+from .selection import Selection, check_targets
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.suite import Suite

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.keys import CASE_FIXTURE, MARKER
 from pytest_editpitfalls.options import RunConfig
 from pytest_editpitfalls.planning import Group, Slot
 
@@ -17,9 +18,6 @@ from .modules import SuiteModule
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.cases.suite import Suite
-
-MARKER = "pitfalls"
-CASE_FIXTURE = "pitfall_case"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.keys import FOLDER
 from pytest_editpitfalls.options import RunConfig
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.suite import Suite
-
-FOLDER = "pitfalls"
 
 
 @dataclass(frozen=True, slots=True)

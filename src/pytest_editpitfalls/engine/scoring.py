@@ -129,7 +129,6 @@ class Scorer:
                 model_of[at],
                 at,
                 [targets[i][1] for i in chosen],
-                width,
             )
             sums[torch.tensor(chosen, device=device)] += more
         for (row, target), value in zip(targets, sums.tolist(), strict=True):
@@ -154,9 +153,8 @@ class Scorer:
         if batch.cache is not None:
             unique, back = _unique_pairs(prompt_of, targets)
             keep = torch.tensor(unique, device=device)
-            hidden = forward.blocks(
-                rows.select(keep), last=shared, cache=batch.cache.grown(width, prompt_of[keep])
-            )
+            kept = batch.cache.grown(lengths[keep], width, rows=prompt_of[keep])
+            hidden = forward.blocks(rows.select(keep), last=shared, cache=kept)
             hidden = hidden[torch.tensor(back, device=device)]
         with overlay.rows(model_of):
             hidden = forward.blocks(

@@ -43,8 +43,15 @@ class EngineSession:
         seconds: time spent outside of batches, by stage ("load", "prepare NAME").
     """
 
-    def __init__(self, settings: EngineSettings, host: Host, source: models.ModelSource) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        host: Host,
+        source: models.ModelSource,
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.settings = settings
+        self._announce = announce
         self.host = host
         self.source = source
         self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
@@ -72,9 +79,10 @@ class EngineSession:
         """
         started = time.perf_counter()
         source = models.resolve(settings.model)
+        models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
-        session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source)
+        session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
 
@@ -159,7 +167,8 @@ class EngineSession:
                 self.settings.overrides.get(name),
                 config_path=self.settings.config_path,
             )
-            module_name_notes(values, self.host.family)
+            for note in module_name_notes(values, self.host.family):
+                self._announce(f"{name}: {note}")
             self._editors[name] = factory(values, self._resources)
         return self._editors[name]
 

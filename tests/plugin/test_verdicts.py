@@ -1,0 +1,194 @@
+"""Verdicts, explanations and exit statuses."""
+
+from __future__ import annotations
+
+import pytest
+from plugin_helpers import case_ids
+
+R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
+
+
+@pytest.fixture
+def cases():
+    return case_ids("reverse", 3)
+
+
+def test_all_pass(project):
+    result = project.run(*R3)
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=3)
+
+
+def test_a_failing_case_explains_itself(project, cases):
+    project.engine(lose=cases[:1], notes=("tiny divisor at edit 2: 1e-9",))
+    result = project.run(*R3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2, failed=1)
+    name = f"pitfalls/reverse.py::test_reverse[[]rome-smollm2-135m-{cases[0]}]"
+    result.stdout.fnmatch_lines(
+        [
+            f"_* test_reverse[[]rome-smollm2-135m-{cases[0]}] _*",
+            "cs_exp >= 1: fell, cs_exp = 0, missed by 1",
+            f"reverse case {cases[0]} (*), rome on smollm2-135m",
+            "  edit 1: The * ... * -> *",
+            "  edit 2: * ... * -> *",
+            "*after edit 1*after both*fact",
+            "  old *0.8*0.1*",
+            "  new_exp *-*0.01*",
+            "note: tiny divisor at edit 2: 1e-9",
+            "rerun:",
+            f"  pytest 'pitfalls/reverse.py::test_reverse[[]rome-smollm2-135m-{cases[0]}]' --editor=rome",
+            f"FAILED {name} - PitfallFailed: cs_exp >= 1: fell*",
+        ]
+    )
+    for trace in ("*Traceback*", "*outcome.py*", "*pitfall_outcome.check*"):
+        result.stdout.no_fnmatch_line(trace)
+
+
+def test_the_rerun_command_works(project, cases, monkeypatch):
+    project.engine(lose=cases[:1])
+    (project.path / "c.toml").write_text("[rome]\nv_lr = 0.1\n")
+    options = [
+        "--pitfalls-set=rome.v_lr=0.2",
+        "--pitfalls-config=c.toml",
+        "--pitfalls-seed=7",
+        "--model=gpt2",
+    ]
+    result = project.run(*R3, "--pitfalls-device=cpu", *options)
+    lines = [line.strip() for line in result.outlines]
+    command = lines[lines.index("rerun:") + 1]
+    import shlex
+
+    words = shlex.split(command)
+    assert words[0] == "pytest"
+    again = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", *words[1:])
+    again.assert_outcomes(failed=1)
+    assert f"  {command}" in again.outlines
+    last = project.calls("open")[-1]
+    assert last["open"] == "gpt2"
+    assert last["seed"] == 7
+    assert last["overrides"] == {"rome": {"v_lr": "0.2"}}
+
+
+def test_a_broken_editor_is_an_error_of_that_item(project, cases):
+    project.engine(errors=cases[1:2])
+    document = project.results(*R3)
+    project.last.assert_outcomes(passed=2, errors=1)
+    assert project.last.ret == pytest.ExitCode.TESTS_FAILED
+    project.last.stdout.fnmatch_lines([f"reverse case {cases[1]}: the solve is singular"])
+    project.last.stdout.no_fnmatch_line("*Traceback*")
+    project.last.stdout.no_fnmatch_line("*state.py*")
+    assert [case["outcome"] for case in document["cases"]] == ["passed", "error", "passed"]
+    assert document["cases"][1]["reason"] == "the solve is singular"
+    assert document["aggregates"][0]["n"] == 2
+
+
+def test_a_case_that_cannot_be_scored_is_skipped(project, cases):
+    project.engine(skips=cases[1:2])
+    document = project.results(*R3, "-rs")
+    project.last.assert_outcomes(passed=2, skipped=1)
+    assert project.last.ret == pytest.ExitCode.OK
+    project.last.stdout.fnmatch_lines(["SKIPPED [[]1] pitfalls/reverse.py:*: the target has no tokens"])
+    assert document["cases"][1]["outcome"] == "skipped"
+    assert document["aggregates"][0]["metrics"]["cs_exp"] == {
+        "value": 1.0,
+        "low": pytest.approx(0.342, abs=0.01),
+        "high": 1.0,
+        "n": 2,
+    }
+
+
+def test_an_unknown_metric_is_no_pass(project, cases):
+    project.engine(unknown=cases[:1])
+    document = project.results(*R3, "-rs")
+    project.last.assert_outcomes(passed=2, skipped=1)
+    project.last.stdout.fnmatch_lines(["SKIPPED [[]1] pitfalls/reverse.py:*not evaluated, cs_exp is unknown"])
+    assert document["cases"][0]["outcome"] == "skipped"
+    assert document["cases"][0]["metrics"]["cs_exp"] is None
+
+
+def test_a_gate_decides(project, cases):
+    project.engine(lose=cases[:1])
+    gate = "--pitfalls-gate=reverse.cs_exp >= 0.6"
+    document = project.results(*R3, gate, "-rx")
+    project.last.assert_outcomes(passed=2, xfailed=1)
+    assert project.last.ret == pytest.ExitCode.OK
+    project.last.stdout.fnmatch_lines(
+        [
+            "gate reverse.cs_exp >= 0.6 (rome on smollm2-135m): passed, cs_exp = 0.6667*",
+            "XFAIL *judged by gate*",
+        ]
+    )
+    assert document["cases"][0]["outcome"] == "xfailed"
+    assert document["gates"][0]["passed"] is True
+    document = project.results(*R3, "--pitfalls-gate=reverse.cs_exp >= 0.7")
+    assert project.last.ret == pytest.ExitCode.TESTS_FAILED
+    assert document["gates"][0]["passed"] is False
+    assert document["run"]["exit_status"] == 1
+    project.run(*R3, gate, "--runxfail").assert_outcomes(passed=2, failed=1)
+
+
+def test_gates_of_ini_and_other_suites(project, cases):
+    project.engine(lose=[*cases[:1], *case_ids("coverage", 3)[:1]])
+    project.pytester.makeini("[pytest]\npitfalls_gates =\n    reverse.cs_exp >= 0.6\n    easy.succ >= 0.9\n")
+    result = project.run("--pitfalls-suite=reverse", "--pitfalls-suite=coverage", "--pitfalls-limit=3")
+    result.assert_outcomes(passed=4, xfailed=1, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result = project.run(*R3)
+    assert result.ret == pytest.ExitCode.OK, "the gate of a suite that was not run does not fail the run"
+    result.stdout.fnmatch_lines(["gate easy.succ >= 0.9: NOT EVALUATED*"])
+    result = project.run(*R3, "--pitfalls-gate=easy.succ>=0.90")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, "unless it was typed for this run"
+
+
+def test_errors_fail_a_gated_suite(project, cases):
+    project.engine(errors=cases[:1])
+    result = project.run(*R3, "--pitfalls-gate=reverse.cs_exp >= 0.6")
+    result.assert_outcomes(passed=2, errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_thresholds_of_ini(project, cases):
+    project.engine(lose=cases)
+    project.pytester.makeini("[pytest]\npitfalls_thresholds =\n  reverse: cm >= 0.5\n  reverse.cs_imp >= 1\n")
+    document = project.results(*R3)
+    project.last.assert_outcomes(passed=3)
+    assert [result["threshold"] for result in document["cases"][0]["thresholds"]] == [
+        "cm >= 0.5",
+        "cs_imp >= 1",
+    ]
+    assert document["run"]["suites"][0]["thresholds"] == ["cm >= 0.5", "cs_imp >= 1"]
+
+
+def test_whole_run_problems_are_said_once(project):
+    project.engine(refuse="there is no such model")
+    result = project.run(*R3)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --pitfalls-model: there is no such model", "  fix: take another one"]
+    )
+    assert str(result.stdout).count("no such model") == 0
+    assert len(project.calls("open")) == 1
+
+
+def test_a_test_of_the_users_judges_by_itself(project, cases):
+    (project.path / "test_own.py").write_text(
+        "import pytest\n@pytest.mark.pitfalls('reverse')\n"
+        "def test_own(pitfall_outcome):\n    pitfall_outcome.check('cm >= 0.99')\n"
+    )
+    result = project.run("test_own.py", "--pitfalls-limit=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["cm >= 0.99: fell, cm = 0.875, missed by 0.115", "  pytest 'test_own.py::test_own*"]
+    )
+
+
+def test_teardown_errors_count(project):
+    (project.path / "test_own.py").write_text(
+        "import pytest\n@pytest.fixture\ndef late():\n    yield\n    raise RuntimeError('late')\n"
+        "@pytest.mark.pitfalls('reverse')\ndef test_own(late, pitfall_outcome):\n    pass\n"
+    )
+    document = project.results("test_own.py", "--pitfalls-limit=1")
+    assert [case["outcome"] for case in document["cases"]] == ["error"]
+    assert document["cases"][0]["reason"] == "late"
+    assert document["run"]["timings"]["load"] == 0.25
