@@ -15,7 +15,7 @@ same answer. For the round suites the other true objects of the subject do not c
 
 easy and hard: the *closeness* of an object o1 to its siblings (the other true objects of its subject) is the
 cosine between its vector and the mean of the siblings' vectors. The vector of an object is the mean over its
-tokens of the hidden state after block `HIDDEN_LAYER` when the model reads the rewrite prompt and the object,
+tokens of the hidden state after block 20 when the model reads the rewrite prompt and the object,
 minus the mean of such vectors over all objects of the relation. Within a relation, held objects closer than
 the median are easy, the others hard.
 """
@@ -40,7 +40,6 @@ else:
 HERE = Path(__file__).resolve().parent
 SUITES = ("reverse", "composite", "coverage", "easy", "hard")
 MARGIN = 0.02
-HIDDEN_LAYER = 20
 Rule = dict[str, Any]
 Case = dict[str, Any]
 
@@ -98,6 +97,10 @@ class Facts:
         """Distinct objects of a relation (of subjects of one kind), in file order."""
         chosen = (f for f in self.of[relation].values() if kind is None or f.kind == kind)
         return list(dict.fromkeys(label for fact in chosen for label in fact.objects))
+
+    def labels(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Relation to subject to objects."""
+        return {r: {s: fact.objects for s, fact in known.items()} for r, known in self.of.items()}
 
     def subjects(self, relation: str, kind: str) -> list[str]:
         return [f.subject for f in self.of[relation].values() if f.kind == kind]
@@ -192,7 +195,8 @@ def candidates_of(rule: Rule, suite: str, facts: Facts) -> list[Candidate]:
                     found.append(Candidate(rule, fact, fact.objects[0], tied, conclusion))
         else:
             found.append(Candidate(rule, fact, fact.objects[0]))
-    return found
+    # "ice cream": cream. An answer inside the question is no knowledge.
+    return [c for c in found if not any(f" {label} " in f" {subject} " for _, subject, label in c.base)]
 
 
 def spread(candidates: list[Candidate], rng: random.Random) -> list[Candidate]:
@@ -244,7 +248,24 @@ def select(
             if objects.get(candidate.object, 0) < rule.get("per_object", 4) and selection.try_add(candidate):
                 objects[candidate.object] = objects.get(candidate.object, 0) + 1
                 taken += 1
-    return selection.chosen
+    # Cases without any rival are left out: of those, "held" would ask nothing.
+    chosen = selection.chosen
+    while alone := [c for c in chosen if not has_rivals(c, chosen, facts)]:
+        chosen = [c for c in chosen if c not in alone]
+    return chosen
+
+
+def has_rivals(candidate: Candidate, chosen: list[Candidate], facts: Facts) -> bool:
+    """Whether every base fact of a case competes with an object that is false for its subject."""
+    return all(
+        any(
+            other not in facts.of[relation][subject].objects
+            for case in chosen
+            for other_relation, _, other in case.base
+            if other_relation == relation
+        )
+        for relation, subject, _ in candidate.base
+    )
 
 
 def one_each(candidates: list[Candidate]) -> list[Candidate]:
@@ -331,7 +352,10 @@ def base_facts(case: Case) -> list[tuple[str, str, str]]:
 
 
 def not_held(cases: list[Case], scorer: Scorer) -> list[str]:
-    """Ids of the cases that are not held, by the rule that the plugin applies at run time."""
+    """Ids of the cases that are not held, by the rule that the plugin applies at run time.
+
+    A case whose object has no rival at all counts as not held: nothing would be asked.
+    """
     objects: dict[str, set[str]] = {}
     for case in cases:
         for relation, _, label in base_facts(case):
@@ -340,98 +364,10 @@ def not_held(cases: list[Case], scorer: Scorer) -> list[str]:
     for case in cases:
         for relation, subject, label in base_facts(case):
             true = {label, *case.get("true_objects", ())}
-            best = max((scorer.logprob(relation, subject, o) for o in objects[relation] - true), default=-1e9)
-            if best >= scorer.logprob(relation, subject, label):
+            rivals = [scorer.logprob(relation, subject, o) for o in objects[relation] - true]
+            if not rivals or max(rivals) >= scorer.logprob(relation, subject, label):
                 wrong.append(case["id"])
     return wrong
-
-
-class ModelScorer:
-    """A `Scorer` that asks a Hugging Face model; answers are kept per prompt."""
-
-    def __init__(self, directory: str, relations: dict[str, Any], facts: Facts) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self.torch = torch
-        self.relations = relations
-        self.facts = facts
-        self.tokenizer = AutoTokenizer.from_pretrained(directory)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self._known: dict[tuple[str, str], dict[str, float]] = {}
-        self._vectors: dict[tuple[str, str], Any] = {}
-        self._centre: dict[str, Any] = {}
-
-    def _ids(self, relation: str, subject: str, label: str) -> tuple[list[int], list[int]]:
-        prompt = self.relations[relation]["prompt"].replace("{}", subject, 1)
-        start = self.tokenizer(prompt)["input_ids"]
-        target = self.tokenizer(" " + label, add_special_tokens=False)["input_ids"]
-        return start, target
-
-    def logprob(self, relation: str, subject: str, label: str) -> float:
-        known = self._known.setdefault((relation, subject), {})
-        if label not in known:
-            # Asked for one label, a prompt is nearly always asked for all: score them together.
-            labels = [o for o in {*self.facts.objects(relation), label} if o not in known]
-            known.update(zip(labels, self._score(relation, subject, labels), strict=True))
-        return known[label]
-
-    def _score(self, relation: str, subject: str, labels: list[str]) -> list[float]:
-        torch = self.torch
-        start, _ = self._ids(relation, subject, labels[0])
-        targets = [self._ids(relation, subject, label)[1] for label in labels]
-        with torch.no_grad():
-            out = self.model(torch.tensor([start]), use_cache=True)
-            first = out.logits[0, -1].log_softmax(-1)
-            scores = [[float(first[target[0]])] for target in targets]
-            longer = [i for i, target in enumerate(targets) if len(target) > 1]
-            if longer:
-                width = max(len(targets[i]) for i in longer) - 1
-                rows = torch.zeros(len(longer), width, dtype=torch.long)
-                mask = torch.zeros(len(longer), len(start) + width, dtype=torch.long)
-                mask[:, : len(start)] = 1
-                for row, i in enumerate(longer):
-                    rows[row, : len(targets[i]) - 1] = torch.tensor(targets[i][:-1])
-                    mask[row, len(start) : len(start) + len(targets[i]) - 1] = 1
-                cache = out.past_key_values
-                cache.batch_repeat_interleave(len(longer))
-                positions = torch.arange(len(start), len(start) + width).repeat(len(longer), 1)
-                hidden = self.model.get_decoder()(
-                    input_ids=rows, attention_mask=mask, position_ids=positions, past_key_values=cache
-                ).last_hidden_state
-                # The vocabulary projection only where a token is predicted: padding is most of the rows.
-                logits = self.model.get_output_embeddings()(hidden[mask[:, len(start) :].bool()])
-                tokens = torch.tensor([token for i in longer for token in targets[i][1:]])
-                values = iter((logits[range(len(tokens)), tokens] - logits.logsumexp(-1)).tolist())
-                for i in longer:
-                    scores[i] += [next(values) for _ in targets[i][1:]]
-        return [sum(score) / len(score) for score in scores]
-
-    def _vector(self, relation: str, subject: str, label: str) -> Any:
-        key = (f"{relation}/{subject}", label)
-        if key not in self._vectors:
-            start, target = self._ids(relation, subject, label)
-            with self.torch.no_grad():
-                hidden = self.model(
-                    self.torch.tensor([start + target]), output_hidden_states=True
-                ).hidden_states[HIDDEN_LAYER]
-            self._vectors[key] = hidden[0, len(start) :].mean(0)
-        return self._vectors[key]
-
-    def closeness(self, relation: str, subject: str, label: str) -> float:
-        torch = self.torch
-        if relation not in self._centre:
-            every = [
-                self._vector(relation, f.subject, o)
-                for f in self.facts.of[relation].values()
-                for o in f.objects
-            ]
-            self._centre[relation] = torch.stack(every).mean(0)
-        centre = self._centre[relation]
-        siblings = [o for o in self.facts.of[relation][subject].objects if o != label]
-        mean = torch.stack([self._vector(relation, subject, o) - centre for o in siblings]).mean(0)
-        own = self._vector(relation, subject, label) - centre
-        return float(torch.nn.functional.cosine_similarity(own, mean, dim=0))
 
 
 def main() -> int:
@@ -442,10 +378,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; check the files that are there")
     options = parser.parse_args()
 
+    # Here, not above: torch is needed to build the suites, not to read this module.
+    from build_scorer import ModelScorer
+
     facts = Facts.read(HERE / "facts.jsonl")
     relations = tomllib.loads((HERE / "relations.toml").read_text(encoding="utf-8"))
     rules = tomllib.loads((HERE / "rules.toml").read_text(encoding="utf-8"))["rule"]
-    scorer = ModelScorer(options.model, relations, facts)
+    scorer = ModelScorer(options.model, relations, facts.labels())
     status = 0
     for suite in options.suite or SUITES:
         path = HERE / f"{suite}.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -162,12 +163,12 @@ class ActiveRun:
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {record['reason']}")
-        report.pitfall = payload  # type: ignore[attr-defined]
+        report.pitfall = plain(payload)  # type: ignore[attr-defined]
         item.stash[PAYLOAD] = {**payload, "seconds": {}}  # told once
 
     def _write(self, results: RunResults) -> None:
         path = self.state.run.json_path
-        if path is None:
+        if path is None or (not results.cases and results.run.exit_status == pytest.ExitCode.USAGE_ERROR):
             return
         from .results.writer import write_results
 
@@ -180,7 +181,7 @@ class ActiveRun:
 def check_names(run: RunConfig) -> None:
     """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
     from .engine.editors.registry import EDITORS
-    from .engine.models import resolve
+    from .engine.models import DTYPES, resolve
     from .errors import did_you_mean
 
     known = list(EDITORS)
@@ -193,12 +194,25 @@ def check_names(run: RunConfig) -> None:
         for editor in names:
             if editor not in known:
                 raise UsageError(f"unknown editor '{editor}'", where=source, fix=did_you_mean(editor, known))
+    if run.dtype is not None and run.dtype not in DTYPES:
+        raise UsageError(
+            f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES)
+        )
     for model in run.models:
         resolve(model)
     if run.json_path is not None:
         from .results.writer import check_writable
 
         check_writable(run.json_path)
+
+
+def plain(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of built-in types only.
+
+    A string or number of a library's own type (torch's version is one) would abort a run with pytest-xdist.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(payload, default=str))
+    return copy
 
 
 def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
@@ -211,7 +225,10 @@ def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
 
 
 def _skipped_here(call: pytest.CallInfo[None]) -> bool:
-    return call.excinfo is not None and Path(call.excinfo.traceback[-1].path).parent == Path(__file__).parent
+    """Whether this package skipped the test (its frame calls `pytest.skip`, which is the last one)."""
+    if call.excinfo is None or len(call.excinfo.traceback) < 2:
+        return False
+    return Path(call.excinfo.traceback[-2].path).parent == Path(__file__).parent
 
 
 def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Outcome:
         notes: the editor's remarks ("tiny divisor at edit 2").
         seconds: the case's share of the time of its batch.
         gated: whether a gate judges the suite, so that a failing case is an expected failure.
-        rerun: the command that runs this item again.
+        make_rerun: makes the command that runs this item again.
     """
 
     case: Case
@@ -50,13 +51,18 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     gated: bool = False
-    rerun: str = ""
+    make_rerun: Callable[[], str] = field(default=str, repr=False)
     timings: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def passed(self) -> bool:
         """Whether no threshold fell and all could be evaluated."""
         return self.verdict.passed is True
+
+    @property
+    def rerun(self) -> str:
+        """The command that runs this item again."""
+        return self.make_rerun()
 
     def probability(self, fact: str, state: str) -> float | None:
         """Return the mean probability of a fact over its prompts in one state, or None when it was not asked."""

@@ -86,7 +86,7 @@ class Recorder:
             cases = [CaseRecord.model_validate(payload["record"]) for payload in payloads]
             kinds: dict[str, Kind] = {payload["record"]["suite"]: payload["kind"] for payload in payloads}
             aggregates = aggregate(cases, kinds, seed=self.state.run.seed)
-            gates = evaluate_gates(self.state.late_gates(kinds), aggregates)
+            gates = evaluate_gates(self.state.gates, aggregates)
             self._results = RunResults(
                 run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
             )

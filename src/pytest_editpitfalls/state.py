@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,9 +38,7 @@ class RunState:
 
     def __init__(self, config: pytest.Config, run: RunConfig, watcher: Watcher) -> None:
         self.run = run
-        self.is_distributed = config.pluginmanager.has_plugin("dsession") or bool(
-            config.getoption("numprocesses", None)
-        )
+        self.is_distributed = config.getoption("dist", "no") != "no"
         self.selection: Selection = select(config, run)
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
@@ -47,7 +46,7 @@ class RunState:
         self.usage_error: str | None = None
         self._described: set[tuple[str, str]] = set()
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
-        self.gates, self.pending_gates = self._parse_gates()
+        self.gates = self._parse_gates()
         self._ini_thresholds = self._parse_ini_thresholds()
         for suite in self.suites.values():
             self.thresholds(suite)
@@ -55,7 +54,7 @@ class RunState:
     @property
     def gated(self) -> set[str]:
         """Names of the suites that a gate judges."""
-        return {gate.suite for gate in self.gates} | {_suite_of(text) for text in self.pending_gates}
+        return {gate.suite for gate in self.gates}
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
@@ -127,7 +126,7 @@ class RunState:
             seconds=scores.seconds,
             timings=scores.timings,
             gated=param.suite.name in self.gated,
-            rerun=rerun_command(item, param, self.run),
+            make_rerun=partial(rerun_command, item, param, self.run),
         )
 
     def blank(self, item: pytest.Item, param: CaseParam) -> None:
@@ -174,19 +173,20 @@ class RunState:
         """Names of the suites that every process of the run knows from the command line or ini."""
         return {suite.name for suite in self.selection.suites}
 
-    def _parse_gates(self) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
-        from .metrics.thresholds import parse_gate
+    def _parse_gates(self) -> tuple[Gate, ...]:
+        from .metrics.thresholds import Gate, parse_gate, parse_threshold
 
         kinds = self.kinds()
         gates: list[Gate] = []
-        pending: list[str] = []
+        where = "pitfalls_gates or --pitfalls-gate"
         for text in self.run.gates:
-            # a user's own module may bring a suite that nobody has loaded yet
-            if self.selection.paths and _suite_of(text) and _suite_of(text) not in kinds:
-                pending.append(text)
+            suite = _suite_of(text)
+            if self.selection.paths and suite and suite not in kinds:
+                # a user's own module may bring a suite that nobody has loaded yet
+                gates.append(Gate(suite, parse_threshold(text.strip()[len(suite) + 1 :], where=where)))
             else:
-                gates.append(parse_gate(text, kinds, where="pitfalls_gates or --pitfalls-gate"))
-        return tuple(gates), tuple(pending)
+                gates.append(parse_gate(text, kinds, where=where))
+        return tuple(gates)
 
     def gates_fail(self, gates: Iterable[GateRecord]) -> bool:
         """Whether the gates fail the run.
@@ -200,16 +200,6 @@ class RunState:
         return any(
             gate.passed is False or (gate.passed is None and (gate.editor is not None or gate.gate in asked))
             for gate in gates
-        )
-
-    def late_gates(self, kinds: Mapping[str, Kind]) -> tuple[Gate, ...]:
-        """Return all gates, once every suite of the run is known; raises `UsageError` for one that cannot be read."""
-        from .metrics.thresholds import parse_gate
-
-        known = {**self.kinds(), **kinds}
-        return (
-            *self.gates,
-            *(parse_gate(text, known, where="pitfalls_gates") for text in self.pending_gates),
         )
 
     def _parse_ini_thresholds(self) -> tuple[str, ...]:

@@ -161,7 +161,11 @@ def test_a_published_file_by_its_path(project, shared_data):
     result = project.run(f"--pitfalls-suite={file}", "--pitfalls-limit=2")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        [f"  pytest '{ids[0]}' --pitfalls-suite={file} --editor=rome", "*published*gpt2-xl*99.8*"]
+        [
+            f"  pytest '{ids[0]}' --pitfalls-suite={file} --editor=rome",
+            "*(gpt2-xl)*99.8*",
+            "*published by Li et al.*",
+        ]
     )
     assert project.ids(ids[0], f"--pitfalls-suite={file}") == ids[:1]
 
@@ -212,8 +216,10 @@ def test_ids_from_an_installed_copy_inside_the_rootdir(project, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "pytest_editpitfalls.plugin", "--editor=rome", *R3]
-        + ["--collect-only", "-q", "-p", "no:cacheprovider"],
+        [
+            *(sys.executable, "-m", "pytest", "-p", "pytest_editpitfalls.plugin", "-p", "no:cacheprovider"),
+            *("--editor=rome", *R3, "--collect-only", "-q"),
+        ],
         cwd=project.path,
         capture_output=True,
         text=True,

@@ -38,7 +38,11 @@ class TableScorer:
 
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Peru": "Lima"}
-CITIES = {"Italy": ("Rome", "Milan", "Florence"), "Japan": ("Tokyo", "Osaka", "Hiroshima")}
+CITIES = {
+    "Italy": ("Rome", "Milan", "Florence"),
+    "Japan": ("Tokyo", "Osaka", "Hiroshima"),
+    "Peru": ("Lima", "Cusco", "Arequipa"),
+}
 
 
 @pytest.fixture
@@ -102,8 +106,8 @@ def test_easy_is_close_and_hard_is_far(builder: ModuleType, facts: Any) -> None:
         {case["edits"][0]["object"] for case in builder.build(suite, [ROUND_RULE], facts, scorer, 0)}
         for suite in ("easy", "hard")
     )
-    assert easy == {"Florence", "Hiroshima"}
-    assert hard == {"Rome"}
+    assert easy == {"Florence", "Hiroshima", "Arequipa"}
+    assert hard == {"Rome", "Lima"}
     for case in builder.build("hard", [ROUND_RULE], facts, scorer, 0):
         assert case["edits"][0]["new_object"] not in case["true_objects"]
 
@@ -115,8 +119,22 @@ def test_a_fact_given_twice_is_refused(builder: ModuleType) -> None:
 
 
 def test_no_target_left_says_what_to_add(builder: ModuleType) -> None:
-    lonely = builder.Facts([builder.Fact("P30", "country", "Peru", ("South America",))])
+    stuck = builder.Facts(
+        [
+            builder.Fact("P30", "country", "Peru", ("South America",), never=("Africa",)),
+            builder.Fact("P30", "country", "Kenya", ("Africa",), never=("South America",)),
+        ]
+    )
+    rule = {"id": "P30", "first": "P30", "kind": "country", "cases": 2}
+    scorer = TableScorer({("P30", "Peru", "South America"), ("P30", "Kenya", "Africa")})
+    with pytest.raises(SystemExit, match=r"P30, .*facts\.jsonl"):
+        builder.build("coverage", [rule], stuck, scorer, 0)
+
+
+def test_a_case_without_rivals_is_left_out(builder: ModuleType) -> None:
+    alone = builder.Facts(
+        [builder.Fact("P30", "country", "Peru", ("South America",), targets=("Asia", "Africa"))]
+    )
     rule = {"id": "P30", "first": "P30", "kind": "country", "cases": 1}
     scorer = TableScorer({("P30", "Peru", "South America")})
-    with pytest.raises(SystemExit, match=r"P30, Peru.*facts\.jsonl"):
-        builder.build("coverage", [rule], lonely, scorer, 0)
+    assert builder.build("coverage", [rule], alone, scorer, 0) == []

@@ -144,7 +144,7 @@ class EngineSession:
             },
             "seed": self.settings.seed,
             "versions": {
-                "torch": torch.__version__,
+                "torch": str(torch.__version__),
                 "transformers": transformers.__version__,
                 "python": platform.python_version(),
             },

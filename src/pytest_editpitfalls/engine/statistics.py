@@ -6,14 +6,17 @@ cases. The source is part of the key and of the record.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -81,7 +84,10 @@ class SecondMoment:
                 size, dtype=torch.float64, device=self.matrix.device
             )
             factor, info = torch.linalg.cholesky_ex(regular)
-            if int(info) != 0:
+            # Rounding can leave tiny positive pivots in a singular matrix: each is held against its own diagonal.
+            pivots = factor.diagonal().square()
+            regular_pivots = pivots > size * torch.finfo(torch.float64).eps * regular.diagonal()
+            if int(info) != 0 or not bool(regular_pivots.all()):
                 raise UsageError(
                     f"the second moment of {self.record['module']} is singular: {self.tokens} tokens for {size} "
                     "dimensions",
@@ -112,7 +118,17 @@ class SecondMoments:
     def get(
         self, source: MomentSource, layers: Sequence[int], progress: ProgressCallback = silent
     ) -> dict[int, SecondMoment]:
-        """C of each of ``layers``; all missing ones are computed in one pass over the corpus."""
+        """C of each of ``layers``; all missing ones are computed in one pass over the corpus.
+
+        Raises:
+            UsageError: the source is missing, unreadable, without text, or does not fit the model.
+        """
+        if source.kind == "npz" and len(set(layers)) != 1:
+            raise UsageError(
+                "one .npz holds one layer",
+                where=source.reference,
+                fix="use mom2_npz with editors of a single layer",
+            )
         missing = [layer for layer in layers if (source, layer) not in self._loaded]
         content = _content_key(source) if missing else ""
         for layer in list(missing):
@@ -151,7 +167,7 @@ class SecondMoments:
     ) -> tuple[dict[int, Tensor], int]:
         """Sum of k k^T over all tokens, for each layer, and the number of tokens."""
         if source.kind == "npz":
-            return _read_npz(source, layers, self._forward)
+            return _read_npz(source, layers[0], self._forward)
         documents = self._documents(source, progress)
         host = self._forward.host
         sums = {
@@ -209,31 +225,44 @@ class SecondMoments:
 
     def _read(self, source: MomentSource, content: str, layer: int) -> SecondMoment | None:
         path = self._path(content, layer)
+        size = self._forward.host.matrix_shape(layer)[1]
         try:
             with safe_open(path, framework="pt", device=str(self._forward.host.device)) as file:
-                tokens = int(file.metadata()["tokens"])
-                matrix = file.get_tensor("mom2")
+                metadata = file.metadata()
+                tokens, norm = int(metadata["tokens"]), float(metadata["frobenius_norm"])
+                matrix: Tensor = file.get_tensor("mom2")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None  # absent or damaged: computed again and written anew
+        # A crash of the machine can leave a file of the right length with blocks that were never written.
+        if matrix.shape != (size, size) or tokens < 1 or not abs(float(matrix.norm()) - norm) <= 1e-9 * norm:
+            return None
         return self._finish(source, layer, matrix, tokens)
 
     def _write(self, content: str, layer: int, moment: SecondMoment) -> None:
         """Keep a finished matrix; a cache that cannot be written only costs time."""
         path = self._path(content, layer)
+        metadata = {
+            "tokens": str(moment.tokens),
+            "frobenius_norm": repr(moment.record["frobenius_norm"]),
+            "record": json.dumps(moment.record),
+        }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            os.close(handle)
-            metadata = {"tokens": str(moment.tokens), "record": json.dumps(moment.record)}
-            save_file({"mom2": moment.matrix.cpu().contiguous()}, temporary, metadata=metadata)
-            os.replace(temporary, path)
         except OSError:
             return
+        os.close(handle)
+        try:
+            save_file({"mom2": moment.matrix.cpu().contiguous()}, temporary, metadata=metadata)
+            os.replace(temporary, path)
+        except (OSError, SafetensorError):  # safetensors reports a full disk as an error of its own
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def _content_key(source: MomentSource) -> str:
     """What the numbers depend on: the file's content, not its name; the ridge is added after the cache."""
-    parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 1}
+    parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 2}
     if source.kind in ("text", "npz"):
         parts["reference"] = _digest(Path(source.reference))
     if source.kind == "sampled":
@@ -295,27 +324,23 @@ def _dataset_texts(source: MomentSource) -> Iterable[str]:
         ) from error
 
 
-def _read_npz(source: MomentSource, layers: Sequence[int], forward: Forward) -> tuple[dict[int, Tensor], int]:
+def _read_npz(source: MomentSource, layer: int, forward: Forward) -> tuple[dict[int, Tensor], int]:
     """A published ``.npz`` of one layer, as ROME writes it: ``mom2.mom2`` sums k k^T over ``mom2.count`` tokens."""
     where = source.reference
-    if len(layers) != 1:
-        raise UsageError(
-            "one .npz holds one layer", where=where, fix="use mom2_npz with editors of a single layer"
-        )
     try:
         with np.load(where, allow_pickle=False) as file:
             total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise UsageError(
             f"not a second-moment file: {error}",
             where=where,
             fix="give an .npz with the arrays 'mom2.mom2' and 'mom2.count', as ROME publishes them",
         ) from error
-    wanted = forward.host.matrix_shape(layers[0])[1]
+    wanted = forward.host.matrix_shape(layer)[1]
     if total.shape != (wanted, wanted) or count < 1 or not np.isfinite(total).all():
         raise UsageError(
-            f"shape {total.shape}, {count} tokens; layer {layers[0]} needs a finite ({wanted}, {wanted}) matrix",
+            f"shape {total.shape}, {count} tokens; layer {layer} needs a finite ({wanted}, {wanted}) matrix",
             where=where,
             fix="use the file of this model and layer",
         )
-    return {layers[0]: torch.from_numpy(total).to(forward.host.device)}, count
+    return {layer: torch.from_numpy(total).to(forward.host.device)}, count

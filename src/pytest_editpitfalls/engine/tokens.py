@@ -26,6 +26,7 @@ class Encoder:
             )
         self._tokenizer = tokenizer
         self._anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
+        self._space = tokenizer(f"{_ANCHOR} ", add_special_tokens=False)["input_ids"][len(self._anchor) :]
         self.prompt = lru_cache(maxsize=65536)(self._prompt)
         self.target = lru_cache(maxsize=65536)(self._target)
 
@@ -51,7 +52,8 @@ class Encoder:
         """Token ids of ``label`` after one space, as they follow any prompt.
 
         Read off behind an anchor, because SentencePiece tokenizers put a space of their own before a text that
-        stands alone. Raises `UnscorableCase` when nothing is left.
+        stands alone. Raises `UnscorableCase` when nothing but a space is left, as where a tokenizer drops characters
+        that it does not know, or when a character is unknown: its probability would be that of any unknown text.
         """
         joined = self._tokenizer(f"{_ANCHOR} {label}", add_special_tokens=False)["input_ids"]
         start = len(self._anchor)
@@ -59,11 +61,11 @@ class Encoder:
             ids = joined[start:]
         else:
             ids = self._tokenizer(f" {label}", add_special_tokens=False)["input_ids"]
-        if not ids or not label.strip():
-            raise UnscorableCase(
-                f"the target {label!r} has no tokens",
-                fix="give the object a label that the model's tokenizer can write",
-            )
+        fix = "give the object a label that the model's tokenizer can write"
+        if not label.strip() or not ids or ids == self._space:
+            raise UnscorableCase(f"the target {label!r} has no tokens", fix=fix)
+        if self._tokenizer.unk_token_id in ids:
+            raise UnscorableCase(f"the model's tokenizer does not know all of the target {label!r}", fix=fix)
         return tuple(ids)
 
     def subject_last(self, text: str, start: int, subject: str) -> tuple[tuple[int, ...], int]:

@@ -71,6 +71,6 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
     lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]
-    if outcome.rerun:
-        lines += ["rerun:", f"  {outcome.rerun}"]
+    if command := outcome.rerun:
+        lines += ["rerun:", f"  {command}"]
     return "\n".join(lines)

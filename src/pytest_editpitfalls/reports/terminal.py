@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
 
 def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: Recorder) -> None:
-    """Write the summary of what has been recorded; nothing when no case was."""
+    """Write the summary of what has been recorded; nothing when no case was.
+
+    Honours ``-q`` (short), ``--no-summary``, the terminal's width, ``NO_COLOR`` and ``--color``.
+    """
     if not recorder.payloads:
         return
     results = recorder.results(recorder.results().run.exit_status)
+    encoding = getattr(reporter._tw._file, "encoding", None)
+    if reporter.config.getoption("no_summary"):  # only what explains the exit status
+        _write(reporter, [gate_line(gate) for gate in results.gates if gate.passed is False], encoding)
+        return
     kinds = {payload["record"]["suite"]: payload["kind"] for payload in recorder.payloads.values()}
     formats = {suite.name: suite.format for suite in results.run.suites}
     lines = tables.rows(results, kinds, formats)
-    encoding = getattr(reporter._tw._file, "encoding", None)
     if reporter.config.get_verbosity() < 0:
         _write(reporter, short_summary(lines, results.gates), encoding)
         return
@@ -102,7 +108,7 @@ def _body(
     if distortion:
         body += _table("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS, ascii_only, width)
     if any(row.published for row in lines):
-        body.append(Text("published: Li et al., ICLR 2024; same definitions, their models and cases.", "dim"))
+        body.append(Text("In brackets: published by Li et al., ICLR 2024, with the same definitions.", "dim"))
     style = {True: "green", False: "bold red", None: "bold yellow"}
     body += [Text(gate_line(gate), style[gate.passed]) for gate in results.gates]
     if worst := tables.worst_cases(recorder.ordered()):
@@ -174,7 +180,7 @@ def _grid(
     for heading in ("n", "held", *shown.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in lines:
-        name = f"{_name(row)} {row.model}" if row.published and len(pairs) == 1 else _name(row)
+        name = f"({row.model})" if row.published and len(pairs) == 1 else _name(row)
         names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
         cells = [_cell(row, metric, between, digits) for metric in shown]
         table.add_row(*names, str(row.n), row.held, *cells, style="dim" if row.published else None)
@@ -182,7 +188,7 @@ def _grid(
 
 
 def _name(row: tables.Row) -> str:
-    return "published" if row.published else row.suite
+    return "(published)" if row.published else row.suite
 
 
 def _cell(row: tables.Row, name: str, between: str, digits: int) -> str:

@@ -1,0 +1,1 @@
+"""Measurements: agreement with the released code's numbers, and (later) timings side by side."""

@@ -1,0 +1,176 @@
+"""How closely the engine agrees with what the benchmark's released code computes.
+
+    python -m benchmarks.agreement --golden DIR --data DIR [--suite reverse ...]
+
+``--golden`` holds one JSON file per editor and suite (``ROME_reverse.json``: a list of ``{case, stage: {rewrite,
+generation}}``, probabilities of the released code) and ``rome.toml`` with the fixed templates and corpus; ``--data``
+holds the published case files. Prints one row per suite and ends with 1 when a bound is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.compilers import compile_case
+from pytest_editpitfalls.cases.program import CaseScores
+from pytest_editpitfalls.cases.suite import load_suite
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.options import read_config_file
+
+SUITES = {
+    "reverse": "reverse_edit.json",
+    "composite": "composite_edit.json",
+    "coverage": "coverage_edit.json",
+    "easy": "easy.json",
+    "hard": "hard.json",
+}
+# Stages of the released files to our (fact, state).
+STAGES = {
+    "CM_pre": ("old", "1"),
+    "CM_post": ("old", "12"),
+    "CS_pre": ("old", "12"),
+    "CS_post_explicit": ("new_exp", "12"),
+    "CS_post_implicit": ("new_imp", "12"),
+    "fact_0": ("tied", "0"),
+    "fact_1": ("tied", "1"),
+    "fact_2": ("tied", "12"),
+    "fact_o": ("tied", "2"),
+    "S_pre": ("single_old", "2"),
+    "S_post": ("single_new", "2"),
+}
+ROUND_STATES = {"model": "0", "edit1": "1", "edit2": "12"}
+BASE_BOUND, MEDIAN_BOUND, P95_BOUND = 1e-4, 1e-3, 1e-2
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Differences of log-probability in one suite.
+
+    Attributes:
+        suite: name of the suite.
+        base: |difference| for the base model.
+        edited: |difference| for every edited state.
+        excluded: cases left out because the released code re-tokenises a target cut inside a character.
+        seconds: per case, editing and scoring.
+    """
+
+    suite: str
+    base: tuple[float, ...]
+    edited: tuple[float, ...]
+    excluded: tuple[str, ...]
+    seconds: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.edited)
+
+    @property
+    def p95(self) -> float:
+        return sorted(self.edited)[math.ceil(0.95 * len(self.edited)) - 1]
+
+    @property
+    def within(self) -> bool:
+        return max(self.base, default=0.0) <= BASE_BOUND and self.median <= MEDIAN_BOUND and self.p95 <= P95_BOUND
+
+
+def compare(session: EngineSession, golden: Path, data: Path, suite: str, editor: str = "rome") -> Agreement:
+    """Run the cases of one golden file and compare every probability in it."""
+    expected = json.loads((golden / f"{editor.upper()}_{suite}.json").read_text(encoding="utf-8"))
+    cases = {case.source_index: case for case in load_suite(str(data / SUITES[suite])).cases}
+    chosen = [cases[entry["case"]] for entry in expected]
+    scores = session.run(editor, [compile_case(case) for case in chosen])
+    base, edited, excluded = [], [], []
+    for entry, case, score in zip(expected, chosen, scores, strict=True):
+        if score.error or score.skipped:
+            raise RuntimeError(f"{case.id}: {score.error or score.skipped}")
+        if any(_cut_inside_a_character(session, edit.new_object) for edit in case.edits):
+            excluded.append(case.id)
+            continue
+        for state, got, wanted in _pairs(entry, case, score):
+            (base if state == "0" else edited).append(abs(math.log(got) - math.log(wanted)))
+    seconds = sum(score.seconds for score in scores) / len(scores)
+    return Agreement(suite, tuple(base), tuple(edited), tuple(excluded), seconds)
+
+
+def _pairs(entry: dict[str, Any], case: Case, score: CaseScores) -> Iterator[tuple[str, float, float]]:
+    ours = {(probe.fact, probe.state): probe.probabilities for probe in score.probes}
+    for stage, values in entry.items():
+        for fact, state, wanted in _facts(stage, values, case):
+            for got, probability in zip(
+                ours[fact, state], [wanted["rewrite"], *wanted["generation"]], strict=True
+            ):
+                yield state, got, probability
+
+
+def _facts(stage: str, values: Any, case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(fact, state, probabilities) of one stage of a golden entry."""
+    if stage in ROUND_STATES:
+        state = ROUND_STATES[stage]
+        # In the released round files target_new is the original object and target_true the one edited in, at every
+        # stage but the first edit, whose request is the other way round.
+        names = ("object", "new_object") if stage != "edit1" else ("new_object", "object")
+        yield names[0], state, values["target_new"]
+        yield names[1], state, values["target_true"]
+        for index, other in enumerate(values.get("others", ())):
+            yield f"other:{index}", state, other
+    elif stage in STAGES:
+        fact, state = STAGES[stage]
+        if stage == "CS_post_implicit" and case.kind == "coverage":
+            fact = "new_exp"
+        yield fact, state, values
+
+
+def _cut_inside_a_character(session: EngineSession, label: str) -> bool:
+    ids = session.host.encoder.target(label)
+    return "\ufffd" in session.tokenizer.decode(list(ids[:-1]))
+
+
+def open_session(golden: Path, editor: str = "rome") -> EngineSession:
+    """The embedded model with the golden set-up's templates and corpus."""
+    path = golden / f"{editor}.toml"
+    settings = EngineSettings("smollm2-135m", device="cpu", config_tables=read_config_file(path), config_path=path)
+    return EngineSession.open(settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=__doc__.split("\n")[0])
+    parser.add_argument("--golden", type=Path, required=True, help="directory of the released code's numbers")
+    parser.add_argument("--data", type=Path, required=True, help="directory of the published case files")
+    parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="default: all five")
+    options = parser.parse_args(arguments)
+    session = open_session(options.golden)
+    table = Table(title="ROME, embedded model: |difference of log-probability| from the released code")
+    for column in ("suite", "values", "base max", "median", "95th pct", "max", "s / case", "left out", "verdict"):
+        table.add_column(column, justify="left" if column in ("suite", "left out", "verdict") else "right")
+    results = [compare(session, options.golden, options.data, suite) for suite in options.suite or SUITES]
+    for result in results:
+        table.add_row(
+            result.suite,
+            str(len(result.base) + len(result.edited)),
+            f"{max(result.base):.1e}" if result.base else "-",
+            f"{result.median:.1e}",
+            f"{result.p95:.1e}",
+            f"{max(result.edited):.1e}",
+            f"{result.seconds:.1f}",
+            ", ".join(result.excluded) or "-",
+            "agrees" if result.within else "DIFFERS",
+        )
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    return 0 if all(result.within for result in results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

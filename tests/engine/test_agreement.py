@@ -1,0 +1,41 @@
+"""The engine against the numbers of the benchmark's released code, on the embedded model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import agreement
+from pytest_editpitfalls.engine.session import EngineSession
+
+SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[2].parent / "shared"))
+GOLDEN, DATA = SHARED / "golden", SHARED / "data" / "pitfalls" / "GPT2-XL"
+
+pytestmark = pytest.mark.skipif(
+    not (GOLDEN.is_dir() and DATA.is_dir()), reason="the released code's numbers and the published files are not here"
+)
+
+
+@pytest.fixture(scope="module")
+def session() -> EngineSession:
+    return agreement.open_session(GOLDEN)
+
+
+@pytest.mark.parametrize("suite", agreement.SUITES)
+def test_probabilities_agree_with_the_released_code(session: EngineSession, suite: str) -> None:
+    result = agreement.compare(session, GOLDEN, DATA, suite)
+    assert len(result.edited) > 100
+    assert max(result.base, default=0.0) <= agreement.BASE_BOUND
+    assert result.median <= agreement.MEDIAN_BOUND
+    assert result.p95 <= agreement.P95_BOUND
+
+
+def test_the_second_moment_is_the_released_one(session: EngineSession) -> None:
+    session.describe("rome")
+    editor = session._prepared("rome", lambda _: None)
+    record = editor.describe()["second_moment"]
+    assert record["tokens"] == 68_573
+    assert record["trace"] == pytest.approx(64.9172, rel=1e-5)
+    assert record["frobenius_norm"] == pytest.approx(16.6143, rel=1e-5)

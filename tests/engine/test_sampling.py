@@ -1,0 +1,152 @@
+"""Text that a model samples: seeded, from the right distribution, and usable as context templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pytest_editpitfalls.engine import sampling
+from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates, sample, sampled_documents
+from tests.engine.conftest import make_forward
+
+NAMES = ["gpt2", "llama", "mistral", "falcon_alibi"]
+PUBLISHED = [(5, 10), (10, 10)]
+"""ROME's ``context_template_length_params`` (kmeng01/rome, hparams/ROME/gpt2-xl.json)."""
+
+
+def host_of(name: str) -> Host:
+    return make_forward(name).host
+
+
+@torch.no_grad()
+def next_probabilities(host: Host, ids: list[int]) -> torch.Tensor:
+    """Distribution of the next token, without special tokens; whole row, no cache."""
+    logits = host.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+    logits[host.tokenizer.all_special_ids] = -torch.inf
+    return logits.softmax(dim=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_likeliest_token_is_taken_with_top_1(name: str) -> None:
+    """Greedy decoding with kept keys and values equals whole rows run again for every token."""
+    host = host_of(name)
+    start = host.encoder.prompt("The capital of")
+    starts = [start, (*start[:1], *reversed(start[1:]))]
+    rows = sample(host, starts, len(starts[0]) + 9, seed=0, top_k=1)
+    for start, row in zip(starts, rows, strict=True):
+        assert tuple(row[: len(start)]) == start
+        assert len(row) == len(start) + 9
+        for end in range(len(start), len(row)):
+            assert row[end] == int(next_probabilities(host, row[:end]).argmax())
+
+
+def test_tokens_come_with_their_probabilities() -> None:
+    host, count = host_of("llama"), 3000
+    start = host.encoder.prompt("The king of")
+    wanted = next_probabilities(host, list(start))
+    rows = sample(host, [start] * count, len(start) + 1, seed=3, top_k=None)
+    drawn = torch.bincount(torch.tensor([row[-1] for row in rows]), minlength=len(wanted)) / count
+    deviation = (wanted * (1 - wanted) / count).sqrt()
+    assert bool(((drawn - wanted).abs() <= 5 * deviation + 2 / count).all())
+    assert not any(drawn[i] for i in host.tokenizer.all_special_ids)
+
+    five = wanted.topk(5)
+    rows = sample(host, [start] * count, len(start) + 1, seed=3, top_k=5)
+    drawn = torch.bincount(torch.tensor([row[-1] for row in rows]), minlength=len(wanted)) / count
+    assert set(drawn.nonzero()[:, 0].tolist()) == set(five.indices.tolist())
+    share = five.values / five.values.sum()
+    assert float((drawn[five.indices] - share).abs().max()) < 5 * 0.5 / count**0.5
+
+
+def test_more_than_the_vocabulary_is_no_limit() -> None:
+    host = host_of("gpt2")
+    start = host.encoder.prompt("The")
+    limited = sample(host, [start], 8, seed=1, top_k=10**6)
+    assert limited == sample(host, [start], 8, seed=1, top_k=None)
+
+
+def test_the_seed_decides_and_the_global_random_state_does_not() -> None:
+    host = host_of("llama")
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    texts = context_templates(host, [(5, 5)], seed=0)
+    documents = sampled_documents(host, 60, length=12, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert context_templates(host, [(5, 5)], seed=0) == texts
+    assert sampled_documents(host, 60, length=12, seed=0) == documents
+    assert context_templates(host, [(5, 5)], seed=1)[1:] != texts[1:]
+    assert sampled_documents(host, 60, length=12, seed=1) != documents
+
+
+def test_specials_are_never_sampled() -> None:
+    host = host_of("llama")
+    special = set(host.tokenizer.all_special_ids)
+    for document in sampled_documents(host, 600, length=30, seed=0):
+        assert document[0] == host.tokenizer.bos_token_id
+        assert not special & set(document[1:])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_context_templates_have_the_published_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = host_of(name)
+    rows: list[list[int]] = []
+
+    def watched(*args: Any, **options: Any) -> list[list[int]]:
+        assert options["top_k"] == 5
+        found = sample(*args, **options)
+        rows.extend(found)
+        return found
+
+    monkeypatch.setattr(sampling, "sample", watched)
+    templates = context_templates(host, PUBLISHED, seed=0)
+    assert templates[0] == "{}"
+    assert len(templates) == 21
+    # Tokens with the seed word, but at least one new one: these tokenizers cut "Therefore" into five.
+    seeds = [len(host.encoder.prompt(word)) for word in SEED_WORDS]
+    assert sorted(map(len, rows)) == sorted(
+        2 * [max(length, seed + 1) for length in (5, 10) for seed in seeds]
+    )
+    for template in templates[1:]:
+        assert template.endswith(". {}")
+        assert (template.count("{"), template.count("}"), template.count("\n")) == (1, 1, 0)
+    for word in SEED_WORDS:
+        assert sum(template.split()[0].startswith(word) for template in templates[1:]) >= 4
+    assert len(set(map(tuple, rows))) > 17, "texts of the same seed word are the same"
+
+
+def test_five_templates_start_from_the_five_words() -> None:
+    """MEMIT's [[10, 5]]: one text from each seed word."""
+    templates = context_templates(host_of("gpt2"), [(10, 5)], seed=0)
+    assert len(templates) == 6
+    for word, template in zip(SEED_WORDS, templates[1:], strict=True):
+        assert template.startswith(word)
+
+
+def test_braces_and_line_breaks_are_taken_out_of_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = host_of("gpt2")
+    monkeypatch.setattr(type(host.encoder), "decode", lambda _self, _ids: "The {} {x}\n\n of\t}{ Rome")
+    assert context_templates(host, [(5, 1)], seed=0) == ["{}", "The x of Rome. {}"]
+
+
+def test_no_length_params_leave_the_bare_prompt() -> None:
+    assert context_templates(host_of("gpt2"), [], seed=0) == ["{}"]
+
+
+def test_a_length_below_the_seed_words_still_samples_one_token() -> None:
+    host = host_of("llama")
+    assert len(context_templates(host, [(1, 5)], seed=0)) == 6
+
+
+@pytest.mark.parametrize(("tokens", "length", "rows"), [(1, 8, 4), (64, 8, 4), (65, 8, 4), (200, 8, 3)])
+def test_documents_are_as_many_as_needed(tokens: int, length: int, rows: int) -> None:
+    documents = sampled_documents(host_of("gpt2"), tokens, length=length, seed=0, rows=rows)
+    assert {len(document) for document in documents} == {length}
+    assert tokens <= len(documents) * length < tokens + length
+    assert len({tuple(document) for document in documents}) == len(documents)
+    if len(documents) > rows:
+        second = make_forward("gpt2").host.encoder.prompt(SEED_WORDS[1])
+        assert tuple(documents[rows][: len(second)]) == second, "all documents start with one word"

@@ -1,0 +1,125 @@
+"""The whole way on a tiny random model: from the command line to the JSON file, with the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+R2 = ("--pitfalls-suite=coverage", "--pitfalls-limit=2")
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint directory of a tiny random Llama."""
+    sys.path.insert(0, str(TESTS))
+    try:
+        from tiny_models import save_tiny
+    finally:
+        sys.path.remove(str(TESTS))
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
+
+
+def run(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """Hyper-parameters that cost little."""
+    (tmp_path / "corpus.txt").write_text(
+        "The capital city of Japan is Tokyo.\nThe capital of Peru is Lima.\n" * 8
+    )
+    (tmp_path / "rome.toml").write_text(
+        "[rome]\nlayers = [1]\nv_num_grad_steps = 3\nmom2_corpus = 'corpus.txt'\nmom2_ridge = 0.1\n"
+        "context_templates = ['{}', 'So {}']\n"
+    )
+    return "--pitfalls-config=rome.toml"
+
+
+def test_workers_give_the_same(tiny, tmp_path, quick):
+    options = ("--editor=rome", f"--model={tiny}", "--pitfalls-suite=conflict", "--pitfalls-limit=2", quick)
+    documents = []
+    for name, workers in (("alone", ()), ("workers", ("-n2",))):
+        done = run(tmp_path, *options, f"--pitfalls-json={name}.json", *workers)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        documents.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    first, second = documents
+    assert first["run"]["editors"] == second["run"]["editors"]
+    assert first["run"]["models"] == second["run"]["models"]
+    assert len(first["cases"]) == 6
+    for one, other in zip(first["cases"], second["cases"], strict=True):
+        assert [one[key] for key in ("suite", "id", "outcome")] == [
+            other[key] for key in ("suite", "id", "outcome")
+        ]
+        for probe, same in zip(one["probes"], other["probes"], strict=True):
+            assert probe["probabilities"] == pytest.approx(same["probabilities"], rel=1e-4)
+
+
+def test_end_to_end(tiny, tmp_path, quick):
+    (tmp_path / "test_own.py").write_text(
+        "import pytest\n@pytest.mark.pitfalls('coverage')\n"
+        "def test_own(pitfall_case, edited_model, base_model, base_tokenizer):\n"
+        "    tokens = base_tokenizer(pitfall_case.questions(pitfall_case.edits[0].after)[0], return_tensors='pt')\n"
+        "    before = base_model(**tokens).logits\n"
+        "    with edited_model() as model:\n"
+        "        assert not model(**tokens).logits.equal(before)\n"
+        "        assert model.generate(**tokens, max_new_tokens=2).shape[0] == 1\n"
+        "    assert base_model(**tokens).logits.equal(before)\n"
+    )
+    done = run(
+        tmp_path, "test_own.py", "--editor=rome", f"--model={tiny}", *R2, quick,
+        "--pitfalls-json=out.json", "--pitfalls-gate=coverage.succ >= 0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert [case["outcome"] for case in document["cases"]] in (
+        ["passed"] * 2,
+        ["xfailed"] * 2,
+        ["passed", "xfailed"],
+        ["xfailed", "passed"],
+    )
+    assert {case["model"] for case in document["cases"]} == {"tiny-llama"}
+    assert all(
+        0 <= p <= 1 for case in document["cases"] for probe in case["probes"] for p in probe["probabilities"]
+    )
+    editor = document["run"]["editors"][0]
+    assert editor["hyper_parameters"]["v_num_grad_steps"] == 3
+    assert editor["hyper_parameters"]["context_templates"] == ["{}", "So {}"]
+    assert editor["second_moment"]
+    model = document["run"]["models"][0]
+    assert model["source"] == str(tiny)
+    assert model["family"] == "llama"
+    assert model["fingerprint"]
+    assert document["run"]["device"] == "cpu"
+    assert {"load", "edit", "score", "prepare rome"} <= set(document["run"]["timings"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--pitfalls-set=rome.v_lrr=1", "v_lrr"),
+        ("--pitfalls-set=rome.layers=[99]", "layers"),
+        ("--pitfalls-device=cuda:63", "cuda"),
+    ],
+)
+def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, option, message):
+    done = run(tmp_path, "--editor=rome", f"--model={tiny}", *R2, option, "--pitfalls-json=out.json")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "out.json").exists()
+    assert done.stderr.count("ERROR:") == 1
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,159 @@
+"""What a run leaves behind: the JSON file, partial results, the same with workers and without."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from plugin_helpers import case_ids
+
+R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
+
+
+def test_the_document(project):
+    cases = case_ids("reverse", 3)
+    project.engine(lose=cases[:1])
+    document = project.results(*R3, "--pitfalls-seed=3", "--pitfalls-gate=reverse.cs_exp >= 0.5")
+    assert document["schema_version"] == 1
+    run = document["run"]
+    assert run["seed"] == 3
+    assert run["limit"] == 3
+    assert run["exit_status"] == 0
+    assert run["editors"] == [
+        {
+            "name": "rome",
+            "model": "smollm2-135m",
+            "hyper_parameters": {"v_lr": 0.5},
+            "second_moment": {"source": "fake"},
+        }
+    ]
+    assert run["models"][0]["fingerprint"] == "f" * 8
+    assert run["models"][0]["name"] == run["models"][0]["source"] == "smollm2-135m"
+    assert run["versions"]["pytest"] == pytest.__version__
+    assert run["suites"][0]["selected"] == 3
+    assert run["timings"]["edit"] == pytest.approx(0.03)
+    assert [case["id"] for case in document["cases"]] == cases
+    first = document["cases"][0]
+    assert first["outcome"] == "xfailed"
+    assert first["metrics"]["cs_exp"] == 0.0
+    assert first["cached"] is False
+    assert [(probe["fact"], probe["state"]) for probe in first["probes"]] == [
+        ("old", "1"),
+        ("old", "12"),
+        ("new_exp", "12"),
+        ("new_imp", "12"),
+    ]
+    assert all(len(probe["probabilities"]) >= 11 for probe in first["probes"])
+    assert document["aggregates"][0]["n"] == 3
+    assert document["gates"][0]["passed"] is True
+
+
+def test_cross_product(project):
+    document = project.results(
+        "--pitfalls-suite=conflict", "--pitfalls-limit=2", "--model=gpt2", "--model=gpt2-medium"
+    )
+    keys = [(a["suite"], a["editor"], a["model"]) for a in document["aggregates"]]
+    assert keys == [
+        (suite, "rome", model)
+        for suite in ("reverse", "composite", "coverage")
+        for model in ("gpt2", "gpt2-medium")
+    ]
+    assert [call["open"] for call in project.calls("open")] == ["gpt2", "gpt2-medium"]
+
+
+def test_partial_results_after_x(project):
+    cases = case_ids("reverse", 6)
+    project.engine(lose=cases[1:2])
+    document = project.results("--pitfalls-suite=reverse", "--pitfalls-limit=6", "-x")
+    assert [case["outcome"] for case in document["cases"]] == ["passed", "failed"]
+
+
+def test_partial_results_after_ctrl_c(project):
+    cases = case_ids("reverse", 6)
+    project.engine(interrupt_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        project.run("--pitfalls-json=out.json", "--pitfalls-suite=reverse", "--pitfalls-limit=6")
+    document = json.loads((project.path / "out.json").read_text())
+    assert [case["id"] for case in document["cases"]] == cases[:4]
+    assert document["run"]["exit_status"] == pytest.ExitCode.INTERRUPTED
+
+
+def test_collect_only_writes_nothing(project):
+    project.run("--collect-only", "--pitfalls-json=out.json", *R3)
+    assert not (project.path / "out.json").exists()
+
+
+def test_batches_do_not_depend_on_the_run_order(project):
+    project.engine(
+        extra="def pytest_collection_modifyitems(config, items):\n"
+        "    if config.getoption('verbose') > 0:\n        items.reverse()\n"
+    )
+    options = ("--pitfalls-suite=reverse", "--pitfalls-limit=6")
+    project.run(*options)
+    straight = [call["ids"] for call in project.calls("run")]
+    assert straight == [case_ids("reverse", 6)[:4], case_ids("reverse", 6)[4:]]
+    project.run(*options, "-v")
+    assert [call["ids"] for call in project.calls("run")][2:] == straight[::-1]
+    project.run(*options, "--pitfalls-batch-size=2")
+    assert [len(call["ids"]) for call in project.calls("run")][4:] == [2, 2, 2]
+
+
+def comparable(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out times and the command."""
+    run = {key: document["run"][key] for key in ("seed", "editors", "models", "suites", "exit_status")}
+    return {**document, "run": run}
+
+
+@pytest.mark.parametrize("extra", [(), ("--pitfalls-gate=reverse.cs_exp >= 0.9",)], ids=["plain", "gated"])
+def test_workers_give_the_same(project, extra):
+    cases = case_ids("reverse", 6)
+    project.engine(lose=cases[:2], errors=cases[2:3], skips=cases[3:4])
+    (project.path / "test_own.py").write_text(
+        "import pytest\n@pytest.mark.pitfalls('easy')\ndef test_own(pitfall_outcome): pitfall_outcome.check()\n"
+    )
+    options = ("test_own.py", "--pitfalls-suite=reverse", "--pitfalls-limit=6", "-v", *extra)
+    documents, verdicts, summaries = [], [], []
+    for workers in ((), ("-n0",), ("-n2",)):
+        documents.append(comparable(project.results(*options, *workers)))
+        lines = project.last.outlines
+        verdicts.append(
+            sorted(
+                (name, word)
+                for line in lines
+                for word in ("PASSED", "FAILED", "ERROR", "SKIPPED", "XFAIL")
+                for name in [next((part for part in line.split() if "::" in part), "")]
+                if name and f" {word} " in f" {line} "
+            )
+        )
+        start = next(place for place, line in enumerate(lines) if " editing pitfalls " in line)
+        stop = next(place for place, line in enumerate(lines) if "short test summary" in line)
+        summaries.append([line for line in lines[start:stop] if not line.startswith("time ")])
+    assert documents[0] == documents[1] == documents[2]
+    assert {case["outcome"] for case in documents[0]["cases"]} >= {"passed", "error", "skipped"}
+    assert len(documents[0]["cases"]) == 12
+    assert set(verdicts[0]) == set(verdicts[1]) == set(verdicts[2])
+    assert summaries[0] == summaries[1] == summaries[2]
+
+
+def test_whole_run_problems_with_workers(project):
+    project.engine(refuse="there is no such model")
+    result = project.run(*R3, "-n2", "--pitfalls-json=out.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*there is no such model*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_reports_of_own_hooks(project):
+    project.engine(
+        extra="def pytest_pitfalls_outcome(item, outcome):\n    print('hook', outcome.case.id)\n"
+        "def pytest_pitfalls_results(config, results):\n    print('cases', len(results.cases))\n"
+    )
+    result = project.run(*R3, "-s")
+    result.stdout.fnmatch_lines([f"*hook {case_ids('reverse', 1)[0]}*", "*cases 3*"])
+
+
+def test_junit(project):
+    project.run(*R3, "--junitxml=junit.xml")
+    text = (project.path / "junit.xml").read_text()
+    assert 'classname="pitfalls.reverse"' in text

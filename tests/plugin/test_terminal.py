@@ -1,0 +1,184 @@
+"""The summary, the header and the progress line, on wide and narrow terminals and without one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from plugin_helpers import case_ids
+
+from pytest_editpitfalls.engine.settings import Progress
+from pytest_editpitfalls.planning import Batch, Group
+from pytest_editpitfalls.reports.escaping import encodable, visible
+from pytest_editpitfalls.reports.progress import ProgressLine
+from pytest_editpitfalls.reports.tables import times
+
+R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
+
+
+def summary(result: pytest.RunResult) -> list[str]:
+    """Return the lines of our section."""
+    lines = result.outlines
+    start = next(place for place, line in enumerate(lines) if " editing pitfalls " in line)
+    return lines[start:]
+
+
+def test_header_and_tables(project):
+    cases = case_ids("reverse", 3)
+    project.engine(lose=cases[:1], notes=("tiny divisor at edit 1: 2e-9",))
+    result = project.run("--pitfalls-suite=all", "--pitfalls-limit=3")
+    result.stdout.fnmatch_lines(
+        [
+            "pitfalls: rome on smollm2-135m, device auto, suites reverse, composite, *, at most 3 cases each",
+            "pitfalls: smollm2-135m: takes 0.1 GB",
+            "*= editing pitfalls =*",
+            "Knowledge conflict (%), rome on smollm2-135m",
+            "*suite*n*held*CS exp*CS imp*CM*TFD*Succ*",
+            "*reverse*3*3/3*66.7 [[]20.8, 93.9]*100.0 [[]43.9, 100.0]*",
+            "Knowledge distortion (%), rome on smollm2-135m",
+            "*suite*n*held*Succ*D*IR*FR*",
+            "Worst cases (mean probability, before -> after)",
+            f"  reverse {cases[0]} (rome on smollm2-135m): cs_exp 0 (wanted >= 1)",
+            "    edit 1: * ... * -> *",
+            "    p: old 0.8 -> 0.1, new_exp 0.01, new_imp 0.5",
+            "note: tiny divisor at edit 1: 15 cases, the first *",
+            "time *: *load 0.2 s*edit*",
+            "*short test summary*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*published*")
+    assert "\x1b" not in str(result.stdout)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_every_width(project, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    project.engine(lose=case_ids("composite", 3)[:1])
+    result = project.run("--pitfalls-suite=all", "--pitfalls-limit=3")
+    lines = summary(result)
+    assert (
+        max(len(line) for line in lines[: lines.index(next(x for x in lines if x.startswith("time")))])
+        <= width
+    )
+    text = "\n".join(lines)
+    for title in ("CS exp", "TFD", "FR", "66.7", "composite"):
+        assert title in text
+    assert "…" not in text
+
+
+def test_quiet_and_no_summary(project):
+    result = project.run("-q", *R3, "--pitfalls-gate=reverse.cs_exp >= 0.5")
+    result.stdout.fnmatch_lines(
+        ["reverse rome smollm2-135m: n 3, CS exp 100.0, CS imp 100.0, CM 87.5", "gate reverse.cs_exp*passed*"]
+    )
+    result.stdout.no_fnmatch_line("pitfalls: *")
+    result.stdout.no_fnmatch_line("*Knowledge conflict*")
+    result = project.run("--no-summary", *R3, "--pitfalls-gate=reverse.cm >= 0.9")
+    result.stdout.no_fnmatch_line("*Knowledge conflict*")
+    result.stdout.fnmatch_lines(["gate reverse.cm >= 0.9*FAILED, cm = 0.875*"])
+
+
+def test_colour_only_where_pytest_has_it(project, monkeypatch):
+    def run(*options: str) -> str:
+        return "\n".join(summary(project.run(*R3, *options)))
+
+    assert "\x1b[" in run("--color=yes")
+    assert "\x1b[" not in run("--color=no")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in run()
+
+
+def test_labels_are_shown_and_not_obeyed():
+    assert visible("a\x1b[31m\n\u202eb[/bold]é 東\t") == "a\\x1b[31m\\n\\u202eb[/bold]é 東\\t"
+    assert visible("a\nb", keep_newlines=True) == "a\nb"
+    assert encodable("é 東 a", "ascii") == "\\xe9 \\u6771 a"
+
+
+def test_a_hostile_suite(project):
+    """Labels with escapes, markup and brackets reach neither the terminal's ear nor rich's."""
+    import json
+    import shutil
+
+    from pytest_editpitfalls.cases.discovery import suites_directory
+
+    source = suites_directory()
+    shutil.copy(source / "relations.toml", project.path / "relations.toml")
+    header = (source / "reverse.toml").read_text().replace('"reverse"\n', '"mine"\n', 1)
+    (project.path / "mine.toml").write_text(header.replace("reverse.jsonl", "mine.jsonl"))
+    row = (source / "reverse.jsonl").read_text().splitlines()[0]
+    case = json.loads(row)
+    case["edits"][0]["new_object"] = case["edits"][1]["subject"] = "[red]X\u202eY{}[/red]"
+    (project.path / "mine.jsonl").write_text(json.dumps(case) + "\n")
+    project.engine(lose=[case["id"]])
+    result = project.run("--pitfalls-suite=mine.toml")
+    result.assert_outcomes(failed=1)
+    assert "\u202e" not in str(result.stdout)
+    assert str(result.stdout).count("[red]X\\u202eY{}[/red]") > 4
+    assert f"pitfalls/mine.py::test_mine[rome-smollm2-135m-{case['id']}]" in str(result.stdout)
+
+
+def test_a_terminal_without_unicode(project):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--editor=rome", *R3],
+        cwd=project.path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    text = done.stdout.decode("ascii")
+    assert done.returncode == 0, text
+    assert "| reverse" in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_progress_line_on_a_terminal(project):
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--editor=rome", *R3],
+        cwd=project.path,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(follower)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    assert process.wait(timeout=60) == 0
+    text = b"".join(chunks).decode()
+    assert "\r0/3 cases | batch of 3: edit 0/3" in text
+    assert re.search(r"pitfalls/reverse\.py .*\.", text)
+    os.close(leader)
+
+
+def test_no_progress_line_without_a_terminal(project):
+    project.run(*R3).stdout.no_fnmatch_line("*batch of*")
+
+
+def test_the_line_tells_rate_and_time_left(pytestconfig):
+    line = ProgressLine(pytestconfig)
+    batch = Batch(Group("reverse", "rome", "m"), (0, 1, 2, 3))
+    line._ran, line._spent = 8, 16.0
+    line.start(batch, 8, 40)
+    assert line.line(Progress("edit", 3, 20), 4.0) == (
+        "8/40 cases | batch of 4: edit 3/20 | 0.50 cases/s, 1:00 left"
+    )
+
+
+def test_times():
+    assert (
+        times({"edit": 2.0, "load": 1.0}, 5.0, summed=False)
+        == "5.0 s: edit 2.0 s, load 1.0 s, pytest and the rest 2.0 s"
+    )
+    assert times({"edit": 8.0}, 5.0, summed=True) == "5.0 s: edit 8.0 s (stages summed over workers)"
