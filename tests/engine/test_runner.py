@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,9 +92,15 @@ def program(
     probes = tuple(
         Probe(fact, state.name, asked if fact == "old" else asked[:1], text)
         for state in states
-        for fact, text in (("old", target or label), ("tied", LABELS[(number + 3) % 5]))
+        for fact, text in (("old", label if target is None else target), ("tied", LABELS[(number + 3) % 5]))
     )
     return Program(f"P{number:04}", steps, tuple(states), probes, tuple(held))
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frees memory after running out of it; here that only costs time."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
 
 
 @pytest.fixture
@@ -217,9 +224,8 @@ def test_held_is_true_false_or_unknown(forward: Forward) -> None:
     for case, answer in zip(programs, answers, strict=True):
         bare = Program(case.case_id, case.steps, case.states, case.probes)
         (alone,) = run(FakeEditor(forward), [bare])
-        assert [p.probabilities for p in alone.probes] == pytest.approx(
-            [p.probabilities for p in answer.probes]
-        )
+        assert alone.held is None
+        assert same(alone, replace(answer, held=None))
 
 
 def test_a_tie_is_not_held(forward: Forward) -> None:
@@ -375,7 +381,7 @@ def test_probabilities_that_are_not_finite_are_an_error(forward: Forward) -> Non
         def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
             results = super().edit(jobs, progress)
             for job, result in zip(jobs, results, strict=True):
-                if job.case_id == "P0001":
+                if (job.case_id, job.step) == ("P0001", 1):
                     result.deltas[0].u.mul_(1e200)
             return results
 
@@ -414,7 +420,7 @@ def test_a_case_whose_scoring_raises_errors_alone(forward: Forward) -> None:
 # Memory
 
 
-OUT = [
+OUT: list[Exception] = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
@@ -491,7 +497,7 @@ class Watcher:
         for stage in {progress.stage for progress in self.seen}:
             shares = [p.done / p.total for p in self.seen if p.stage == stage]
             assert shares == sorted(shares), (stage, shares)
-            assert 0 <= shares[0]
+            assert shares[0] >= 0
             assert shares[-1] == 1
 
 

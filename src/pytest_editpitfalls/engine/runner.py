@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, Probe, ProbeScore, Program
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError
+from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 
 from .editors.base import EditJob, Editor, EditResult
 from .overlay import Deltas
@@ -24,14 +25,19 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Steps = tuple[int, ...]
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""What RuntimeErrors say: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
+
 
 @dataclass
 class _Run:
-    """A program on its way: edited models by the steps that made them, and what went wrong."""
+    """A program on its way: edited models by the steps that made them, the answers, and what went wrong."""
 
     program: Program
     models: dict[Steps, Deltas] = field(default_factory=lambda: {(): ()})
     notes: list[str] = field(default_factory=list)
+    probes: tuple[ProbeScore, ...] = ()
+    held: bool | None = None
     error: str | None = None
     skipped: str | None = None
 
@@ -52,29 +58,25 @@ def run_batch(
     Raises `UsageError` for what concerns the whole run (a second moment that cannot be computed).
     """
     started = time.perf_counter()
+    progress = _forwards_only(progress)
     runs = [_Run(program) for program in programs]
     for run in runs:
         _check_scorable(run, encoder)
     edit_programs(editor, runs, progress)
     edited = time.perf_counter()
-    scores = _score(scorer, encoder, [run for run in runs if run.open], progress)
+    _score(scorer, encoder, [run for run in runs if run.open], progress)
     ended = time.perf_counter()
     share = max(1, sum(run.skipped is None for run in runs))
     timings = {"edit": (edited - started) / share, "score": (ended - edited) / share}
     answers = []
     for run in runs:
-        probes, held = scores.get(run.program.case_id, ((), None))
-        if run.error is None and any(not math.isfinite(p) for probe in probes for p in probe.probabilities):
-            run.error, probes, held = (
-                "the edited model's probabilities are not finite (NaN or infinity)",
-                (),
-                None,
-            )
+        if any(not math.isfinite(p) for probe in run.probes for p in probe.probabilities):
+            run.error = run.error or "the edited model's probabilities are not finite (NaN or infinity)"
         answers.append(
             CaseScores(
                 case_id=run.program.case_id,
-                probes=probes if run.open else (),
-                held=held if run.open else None,
+                probes=run.probes if run.open else (),
+                held=run.held if run.open else None,
                 seconds=sum(timings.values()) if run.skipped is None else 0.0,
                 notes=tuple(run.notes),
                 error=run.error,
@@ -86,17 +88,24 @@ def run_batch(
 
 
 def deltas_of(editor: Editor, program: Program, state: str) -> Deltas:
-    """The edited model of one state of one program.
+    """The edited model of one state of one program; nothing that another state needs is computed.
 
     Raises:
         CaseError: it cannot be computed.
+        UsageError: the program has no such state.
     """
-    run = _Run(program)
+    chosen = next((known for known in program.states if known.name == state), None)
+    if chosen is None:
+        raise UsageError(
+            f"the case has no state '{state}'",
+            where=program.case_id,
+            fix=did_you_mean(state, (known.name for known in program.states)),
+        )
+    run = _Run(replace(program, states=(chosen,)))
     edit_programs(editor, [run], silent)
     if run.error is not None:
         raise CaseError(run.error, where=program.case_id)
-    steps = next(known.steps for known in program.states if known.name == state)
-    return run.models[steps]
+    return run.models[chosen.steps]
 
 
 def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallback) -> None:
@@ -121,23 +130,45 @@ def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallba
                 Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner
             )
 
-        results = _isolated(
-            lambda part, report=report: editor.edit(part, report),  # type: ignore[misc]
-            jobs,
-            lambda job, error: EditResult(error=f"edit {job.step}: {error}"),
-        )
+        def edit(part: list[EditJob], report: ProgressCallback = report) -> list[EditResult]:
+            results = editor.edit(part, report)
+            if len(results) != len(part):
+                raise CaseError(f"editor '{editor.name}' gave {len(results)} results for {len(part)} job(s)")
+            return results
+
+        results = _isolated(edit, jobs, lambda job, error: EditResult(error=f"edit {job.step}: {error}"))
         for (run, steps), result in zip(wanted, results, strict=True):
             run.notes += [note for note in result.notes if note not in run.notes]
             if result.error is not None:
                 run.error = run.error or result.error
+            elif not all(delta.is_finite() for delta in result.deltas):
+                run.error = run.error or f"edit {steps[-1] + 1}: the update is not finite (NaN or infinity)"
             else:
                 run.models[steps] = (*run.models[steps[:-1]], *result.deltas)
+
+
+def _forwards_only(progress: ProgressCallback) -> ProgressCallback:
+    """Passes on what has come further: a batch that is done again in parts counts its steps anew."""
+    reached: dict[str, float] = {}
+
+    def report(latest: Progress) -> None:
+        share = latest.done / max(1, latest.total)
+        if share > reached.get(latest.stage, -1.0):
+            reached[latest.stage] = share
+            progress(latest)
+
+    return report
 
 
 def _check_scorable(run: _Run, encoder: Encoder) -> None:
     try:
         for probe in run.program.probes:
             encoder.target(probe.target)
+            for text in probe.prompts:
+                encoder.prompt(text)
+        for held in run.program.held:
+            encoder.prompt(held.prompt)
+            encoder.target(held.object)
         for step in run.program.steps:
             for request in step:
                 encoder.target(request.target_new)
@@ -145,29 +176,22 @@ def _check_scorable(run: _Run, encoder: Encoder) -> None:
         run.skipped = str(error)
 
 
-def _score(
-    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback
-) -> dict[str, tuple[tuple[ProbeScore, ...], bool | None]]:
+def _score(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback) -> None:
     progress(Progress("score", 0, len(runs)))
-    answers = _isolated(
-        lambda part: _score_together(scorer, encoder, part), list(runs), lambda run, error: _fail(run, error)
-    )
+    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail)
     progress(Progress("score", len(runs), len(runs)))
-    return {
-        run.program.case_id: answer for run, answer in zip(runs, answers, strict=True) if answer is not None
-    }
 
 
 def _fail(run: _Run, error: str) -> None:
     run.error = f"scoring: {error}"
 
 
-def _score_together(
-    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]
-) -> list[tuple[tuple[ProbeScore, ...], bool | None] | None]:
+def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> list[None]:
+    """Write each run's answers into it; nothing is written where anything raises."""
     models: list[Deltas] = [()]
     questions: list[Question] = []
-    for run in runs:
+    rivals = [[_writable(encoder, held.candidates) for held in run.program.held] for run in runs]
+    for run, tokens in zip(runs, rivals, strict=True):
         number: dict[str, int] = {}
         for state in run.program.states:
             if run.models[state.steps]:
@@ -180,30 +204,34 @@ def _score_together(
             questions += [
                 Question(number[probe.state], encoder.prompt(text), target) for text in probe.prompts
             ]
-        for held in run.program.held:
+        for held, others in zip(run.program.held, tokens, strict=True):
             prompt = encoder.prompt(held.prompt)
-            questions += [
-                Question(0, prompt, encoder.target(label)) for label in (held.object, *held.candidates)
-            ]
+            questions += [Question(0, prompt, target) for target in (encoder.target(held.object), *others)]
     values = iter(scorer.mean_log_probs(models, questions))
 
     def take(count: int) -> list[float]:
         return [next(values) for _ in range(count)]
 
-    def scored(probe: Probe) -> ProbeScore:
-        return ProbeScore(
-            probe.fact, probe.state, tuple(math.exp(value) for value in take(len(probe.prompts)))
+    for run, tokens in zip(runs, rivals, strict=True):
+        run.probes = tuple(
+            ProbeScore(probe.fact, probe.state, tuple(map(math.exp, take(len(probe.prompts)))))
+            for probe in run.program.probes
         )
-
-    answers: list[tuple[tuple[ProbeScore, ...], bool | None] | None] = []
-    for run in runs:
-        probes = tuple(scored(probe) for probe in run.program.probes)
         verdicts = []
-        for held in run.program.held:
-            own, *others = take(1 + len(held.candidates))
-            verdicts.append(all(own > other for other in others))
-        answers.append((probes, all(verdicts) if verdicts else None))
-    return answers
+        for others in tokens:
+            own, *rest = take(1 + len(others))
+            verdicts.append(all(own > other for other in rest))
+        run.held = all(verdicts) if verdicts else None
+    return [None] * len(runs)
+
+
+def _writable(encoder: Encoder, labels: Sequence[str]) -> list[tuple[int, ...]]:
+    """Tokens of the labels that have any: what a model cannot write is no rival of what it can."""
+    found = []
+    for label in labels:
+        with contextlib.suppress(UnscorableCase):
+            found.append(encoder.target(label))
+    return found
 
 
 def _isolated(
@@ -235,4 +263,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """CUDA's and the CPU allocator's ways of saying so."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.errors import CaseError
 
 from . import models
 from .editors.base import Editor, EditorResources
@@ -67,6 +68,7 @@ class EngineSession:
         )
         self._resources = EditorResources(host, self.forward, moments, settings, tokens)
         self._editors: dict[str, Editor] = {}
+        self._edited: str | None = None  # the case whose edited model is open
 
     @classmethod
     def open(
@@ -107,7 +109,9 @@ class EngineSession:
 
         Raises:
             UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed.
+            CaseError: an edited model is open: its edits would be in every answer.
         """
+        self._check_unedited()
         watch = progress or silent
         chosen = self._prepared(editor, watch)
         return run_batch(chosen, self._scorer, self.host.encoder, programs, watch)
@@ -116,14 +120,21 @@ class EngineSession:
     def edited(self, editor: str, program: Program, state: str) -> Iterator[Any]:
         """The Hugging Face model, answering as the edited one of ``state`` while the context is open.
 
-        Works with any call, ``generate`` included; the weights stay the base model's.
+        Works with any call, ``generate`` included; the weights stay the base model's. One at a time: there is one
+        model object, and edits of two would add up in it.
 
         Raises:
-            CaseError: the edit cannot be computed.
+            CaseError: the edit cannot be computed, or an edited model is open.
+            UsageError: the program has no such state; or as `run`.
         """
+        self._check_unedited()
         deltas = deltas_of(self._prepared(editor, silent), program, state)
-        with Overlay(self.host, [deltas]).rows(torch.tensor([0], device=self.host.device)):
-            yield self.host.model
+        self._edited = program.case_id
+        try:
+            with Overlay(self.host, [deltas]).rows(torch.tensor([0], device=self.host.device)):
+                yield self.host.model
+        finally:
+            self._edited = None
 
     def describe(self, editor: str) -> dict[str, Any]:
         """Everything that the numbers depend on, as plain JSON types."""
@@ -151,6 +162,14 @@ class EngineSession:
             "threads": torch.get_num_threads(),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
+
+    def _check_unedited(self) -> None:
+        if self._edited is not None:
+            raise CaseError(
+                "an edited model is still open, and its edits would mix with the next ones",
+                where=self._edited,
+                fix="leave the 'with edited_model(...)' block first, and open one edited model at a time",
+            )
 
     def _device_name(self) -> str:
         device = self.host.device
