@@ -83,7 +83,11 @@ class Agreement:
 
     @property
     def within(self) -> bool:
-        return max(self.base, default=0.0) <= BASE_BOUND and self.median <= MEDIAN_BOUND and self.p95 <= P95_BOUND
+        return (
+            max(self.base, default=0.0) <= BASE_BOUND
+            and self.median <= MEDIAN_BOUND
+            and self.p95 <= P95_BOUND
+        )
 
 
 def compare(session: EngineSession, golden: Path, data: Path, suite: str, editor: str = "rome") -> Agreement:
@@ -141,19 +145,33 @@ def _cut_inside_a_character(session: EngineSession, label: str) -> bool:
 def open_session(golden: Path, editor: str = "rome") -> EngineSession:
     """The embedded model with the golden set-up's templates and corpus."""
     path = golden / f"{editor}.toml"
-    settings = EngineSettings("smollm2-135m", device="cpu", config_tables=read_config_file(path), config_path=path)
+    settings = EngineSettings(
+        "smollm2-135m", device="cpu", config_tables=read_config_file(path), config_path=path
+    )
     return EngineSession.open(settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.agreement", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--golden", type=Path, required=True, help="directory of the released code's numbers")
     parser.add_argument("--data", type=Path, required=True, help="directory of the published case files")
     parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="default: all five")
     options = parser.parse_args(arguments)
     session = open_session(options.golden)
     table = Table(title="ROME, embedded model: |difference of log-probability| from the released code")
-    for column in ("suite", "values", "base max", "median", "95th pct", "max", "s / case", "left out", "verdict"):
+    for column in (
+        "suite",
+        "values",
+        "base max",
+        "median",
+        "95th pct",
+        "max",
+        "s / case",
+        "left out",
+        "verdict",
+    ):
         table.add_column(column, justify="left" if column in ("suite", "left out", "verdict") else "right")
     results = [compare(session, options.golden, options.data, suite) for suite in options.suite or SUITES]
     for result in results:

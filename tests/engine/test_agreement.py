@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-
 from benchmarks import agreement
+
 from pytest_editpitfalls.engine.session import EngineSession
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[2].parent / "shared"))
 GOLDEN, DATA = SHARED / "golden", SHARED / "data" / "pitfalls" / "GPT2-XL"
 
 pytestmark = pytest.mark.skipif(
-    not (GOLDEN.is_dir() and DATA.is_dir()), reason="the released code's numbers and the published files are not here"
+    not (GOLDEN.is_dir() and DATA.is_dir()),
+    reason="the released code's numbers and the published files are not here",
 )
 
 

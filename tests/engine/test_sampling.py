@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from pytest_editpitfalls.engine import sampling
+from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates, sample, sampled_documents
+from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
+from tests.tiny_models import tiny_model
 
 NAMES = ["gpt2", "llama", "mistral", "falcon_alibi"]
 PUBLISHED = [(5, 10), (10, 10)]
@@ -150,3 +153,26 @@ def test_documents_are_as_many_as_needed(tokens: int, length: int, rows: int) ->
     if len(documents) > rows:
         second = make_forward("gpt2").host.encoder.prompt(SEED_WORDS[1])
         assert tuple(documents[rows][: len(second)]) == second, "all documents start with one word"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_model_that_overflows_is_one_clear_message(value: float) -> None:
+    """As float16 does in some models; on a GPU drawing from NaN would end the process."""
+    model, tokenizer = tiny_model("gpt2", tie=False)
+    with torch.no_grad():
+        model.lm_head.weight[3] = value
+    host = Host.of(model, tokenizer, family_for(model.config))
+    with pytest.raises(UsageError, match="not finite") as caught:
+        context_templates(host, [(5, 5)], seed=0)
+    assert "--pitfalls-dtype" in (caught.value.fix or "")
+
+
+def test_a_token_that_the_model_rules_out_is_no_overflow() -> None:
+    def rule_out(logits: torch.Tensor) -> None:
+        logits[..., 40:] = -torch.inf
+
+    model, tokenizer = tiny_model("gpt2", tie=False)
+    model.register_forward_hook(lambda _m, _a, output: rule_out(output.logits))
+    host = Host.of(model, tokenizer, family_for(model.config))
+    start = host.encoder.prompt("The")
+    assert max(sample(host, [start], 9, seed=0, top_k=None)[0][len(start) :]) < 40

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from pytest_editpitfalls.errors import UsageError
+
 from .host import Host
 
 # As released for MEMIT (kmeng01/memit, memit_main.py, get_context_templates): models without a BOS start from these.
@@ -15,6 +17,8 @@ def sample(
     host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int, top_k: int | None
 ) -> list[list[int]]:
     """Token ids sampled after each of ``starts``; every row ends up with ``length`` tokens, start included.
+
+    Raises `UsageError` where the model's probabilities are not finite.
 
     Args:
         starts: token ids that each row begins with; all of the same length.
@@ -37,6 +41,13 @@ def sample(
         )
         cache = output.past_key_values
         logits = output.logits[:, -1].float()
+        # Checked here: drawing from NaN is an unreadable error on a CPU and the end of the process on a GPU.
+        if not bool(logits.logsumexp(dim=1).isfinite().all()):
+            raise UsageError(
+                f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
+                where="sampling text",
+                fix="use a wider dtype: --pitfalls-dtype=bfloat16 or float32",
+            )
         logits[:, forbidden] = -torch.inf
         if top_k is not None:
             logits = logits.masked_fill(
