@@ -72,7 +72,7 @@ class _Group:
     at_column: Tensor  # (p,)
     token: Tensor  # (p,)
     weight: Tensor  # (p,) 1 / (templates T)
-    kl_base: Tensor | None  # (r, vocabulary) log-probabilities of the unedited model, for KL rows only
+    kl_base: Tensor | None = None  # (r, vocabulary) log-probabilities at delta = 0; rows without target only
 
 
 class TargetVectorSearch:
@@ -191,14 +191,11 @@ class TargetVectorSearch:
             # Registered after the overlay's hooks, so that the value is the edited model's.
             hooks.append(forward.host.down_projection(layer).register_forward_hook(take_projection))
             try:
-                hidden = forward.blocks(whole, cache=cache)
+                forward.blocks(whole, cache=cache)
             finally:
                 for hook in hooks:
                     hook.remove()
         self._record_keys(rows, taken["key"], taken["value"])
-        kl_base = None
-        if not rows[0].target:
-            kl_base = forward.head(hidden[each, start]).log_softmax(dim=1)
         predicted = [
             (r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)
         ]
@@ -219,7 +216,6 @@ class TargetVectorSearch:
             at_column=at_column,
             token=token,
             weight=weight,
-            kl_base=kl_base,
         )
 
     def _record_keys(self, rows: list[EditRow], keys: Tensor, values: Tensor) -> None:
@@ -233,8 +229,12 @@ class TargetVectorSearch:
         """(n,) this group's share of each request's loss."""
         hidden = self._replay(group, delta[group.job])
         total = torch.zeros(len(delta), device=self._device, dtype=self._dtype)
-        if group.kl_base is not None:
+        if len(group.token) == 0:
             log_p = self._forward.head(hidden[:, 0]).log_softmax(dim=1)
+            if group.kl_base is None:
+                # The first replay itself, as released: the term and its gradient are then exactly 0 at delta = 0,
+                # where Adam's first step would blow any rounding up to its full length.
+                group.kl_base = log_p.detach()
             divergence = (log_p.exp() * (log_p - group.kl_base)).sum(dim=1)
             return total.index_add(0, group.job, (self._objective.kl_factor * divergence).to(self._dtype))
         log_p = self._forward.log_probs(hidden[group.at_row, group.at_column], group.token)
