@@ -242,8 +242,7 @@ class Forward:
         """Log-probability (n,) of token ``targets`` (n,) after hidden states (n, hidden)."""
         parts = []
         for vectors, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            logits = self.head(vectors)
-            parts.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1))
+            parts.append(-nn.functional.cross_entropy(self.head(vectors), wanted, reduction="none"))
         return torch.cat(parts)
 
     @contextmanager
