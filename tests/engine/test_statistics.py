@@ -355,7 +355,7 @@ def test_writers_at_the_same_time(corpus: Path, tmp_path: Path) -> None:
             ours = moments(forward, cache)
             together.wait(30)
             results[number] = moment = ours.get(text(corpus), [1])[1]
-            content = statistics._content_key(text(corpus))
+            content = statistics._content_key(text(corpus), "cpu")
             for _ in range(20):
                 ours._write(content, 1, moment)
                 found = ours._read(text(corpus), content, 1)

@@ -173,6 +173,14 @@ def first_tensor(output: Any) -> Tensor:
     return hidden
 
 
+LAUNCH_TOKENS = 32
+"""What one more pass over the blocks costs, in tokens: on two CPU cores a matrix product takes about 0.3 ms plus
+0.01 ms for each token (measured on the embedded model's shapes)."""
+
+HEAD_ROWS = 512
+"""Rows of logits that are held at once."""
+
+
 class Forward:
     """Runs blocks ``first`` to ``last - 1`` of a model, or only its final norm and head."""
 
@@ -238,10 +246,10 @@ class Forward:
         logits: Tensor = output.logits[:, 0, :]
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
-    def log_probs(self, hidden: Tensor, targets: Tensor, *, chunk: int = 512) -> Tensor:
+    def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Log-probability (n,) of token ``targets`` (n,) after hidden states (n, hidden)."""
         parts = []
-        for vectors, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        for vectors, wanted in zip(hidden.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True):
             parts.append(-nn.functional.cross_entropy(self.head(vectors), wanted, reduction="none"))
         return torch.cat(parts)
 

@@ -53,7 +53,10 @@ def sample(
             logits = logits.masked_fill(
                 logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf
             )
-        step = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)
+        # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
+        cumulated = logits.softmax(dim=1).cumsum(dim=1)
+        drawn = torch.rand(len(ids), 1, generator=generator, device=host.device) * cumulated[:, -1:]
+        step = torch.searchsorted(cumulated, drawn, right=True).clamp(max=cumulated.shape[1] - 1)
         ids = torch.cat([ids, step], dim=1)
     return [list(map(int, row)) for row in ids.tolist()]
 

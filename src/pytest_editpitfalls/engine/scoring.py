@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .bucketing import buckets
-from .forward import Forward, KeptPrefix, Rows
+from .forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows
 from .overlay import Deltas, Overlay
 
 
@@ -62,9 +62,13 @@ class Scorer:
         for question in questions:
             asked.setdefault(question.prompt, {}).setdefault(question.model, {})[question.target] = 0.0
         prompts = list(asked)
-        for bucket in buckets([len(prompt) for prompt in prompts], max_tokens=self._max_tokens):
+        for bucket in self._cut([len(prompt) for prompt in prompts], self._max_tokens):
             self._bucket(overlay, shared, [prompts[index] for index in bucket], asked)
         return [asked[q.prompt][q.model][q.target] / len(q.target) for q in questions]
+
+    @staticmethod
+    def _cut(lengths: list[int], max_tokens: int) -> list[list[int]]:
+        return buckets(lengths, max_tokens=max_tokens, slack=LAUNCH_TOKENS)
 
     def _bucket(
         self,
@@ -115,9 +119,7 @@ class Scorer:
         sums = log_probs[row_of, first].double()
         del log_probs
         longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
-        for part in buckets(
-            [len(targets[i][1]) - 1 for i in longer], max_tokens=max(64, self._max_tokens // 4)
-        ):
+        for part in self._cut([len(targets[i][1]) - 1 for i in longer], max(64, self._max_tokens // 4)):
             chosen = [longer[index] for index in part]
             at = row_of[torch.tensor(chosen, device=device)]
             more = self._continuations(

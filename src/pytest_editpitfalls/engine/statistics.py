@@ -34,7 +34,7 @@ from .settings import Progress, ProgressCallback, silent
 SAMPLED_LENGTH = 64
 """Tokens per document of the default, self-sampled corpus."""
 
-TOKENS_PER_DIMENSION = 10
+TOKENS_PER_DIMENSION = 8
 """Self-sampled tokens per row of C: with fewer, C is dominated by noise (field notes 1: tokens >> d_k)."""
 
 
@@ -46,7 +46,7 @@ class MomentSource:
         kind: "sampled" (text of the model itself), "text" (a file), "datasets" (a hub id) or "npz" (published).
         reference: path or data set id; empty for "sampled".
         samples: documents used at most (text, datasets); None means all.
-        tokens: tokens wanted (sampled); None means ten per dimension.
+        tokens: tokens wanted (sampled); None means eight per dimension.
         ridge: multiple of C's mean eigenvalue added to its diagonal; None means automatic for "sampled", 0 else.
         seed: seed of the sampled text.
     """
@@ -130,7 +130,7 @@ class SecondMoments:
                 fix="use mom2_npz with editors of a single layer",
             )
         missing = [layer for layer in layers if (source, layer) not in self._loaded]
-        content = _content_key(source) if missing else ""
+        content = _content_key(source, self._forward.host.device.type) if missing else ""
         for layer in list(missing):
             found = self._read(source, content, layer)
             if found is not None:
@@ -260,13 +260,14 @@ class SecondMoments:
                 os.unlink(temporary)
 
 
-def _content_key(source: MomentSource) -> str:
+def _content_key(source: MomentSource, device: str) -> str:
     """What the numbers depend on: the file's content, not its name; the ridge is added after the cache."""
     parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 2}
     if source.kind in ("text", "npz"):
         parts["reference"] = _digest(Path(source.reference))
     if source.kind == "sampled":
-        parts["length"] = SAMPLED_LENGTH
+        # A CPU and a GPU draw different text from one seed.
+        parts |= {"length": SAMPLED_LENGTH, "device": device}
     return json.dumps(parts, sort_keys=True)
 
 

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, columns_from, first_tensor
+from pytest_editpitfalls.engine.forward import (
+    HEAD_ROWS,
+    LAUNCH_TOKENS,
+    Forward,
+    KeptPrefix,
+    Rows,
+    columns_from,
+    first_tensor,
+)
 from pytest_editpitfalls.engine.overlay import Overlay
 
 from .edit_rows import EditRow
@@ -61,18 +69,18 @@ class TargetVectors:
 class _Group:
     """Rows of nearly equal length that run together; kept prefix and stored hidden states included.
 
-    Tensor shapes: r rows, s suffix columns, p predicted tokens.
+    Tensor shapes: r rows, s suffix columns, p predicted tokens, q KL rows.
     """
 
     rows: Rows
     kept: KeptPrefix
     hidden: Tensor  # (r, s, hidden): what the first replayed block gets
     job: Tensor  # (r,)
-    at_row: Tensor  # (p,) row of each predicted token
-    at_column: Tensor  # (p,)
+    at_row: Tensor  # (p + q,) row of each hidden state that goes through the head: predicted tokens, then KL
+    at_column: Tensor  # (p + q,)
     token: Tensor  # (p,)
     weight: Tensor  # (p,) 1 / (templates T)
-    kl_base: Tensor | None = None  # (r, vocabulary) log-probabilities at delta = 0; rows without target only
+    kl_base: Tensor | None = None  # (q, vocabulary) log-probabilities at delta = 0
 
 
 class TargetVectorSearch:
@@ -114,12 +122,13 @@ class TargetVectorSearch:
             templates[row.job] += bool(row.target)
         self._templates = torch.tensor(templates, device=self._device)
         with torch.no_grad():
-            # KL rows need one token each and are kept apart from the longer rewrite rows.
             self._groups = [
-                self._prepare([part[index] for index in bucket])
-                for part in ([row for row in rows if row.target], [row for row in rows if not row.target])
+                self._prepare([rows[index] for index in bucket])
                 for bucket in buckets(
-                    [len(row.suffix) for row in part], max_tokens=max_tokens, max_waste=0.15
+                    [len(row.suffix) for row in rows],
+                    max_tokens=max_tokens,
+                    max_waste=0.15,
+                    slack=LAUNCH_TOKENS,
                 )
             ]
 
@@ -199,7 +208,9 @@ class TargetVectorSearch:
         predicted = [
             (r, c, t) for r, row in enumerate(rows) for c, t in zip(row.columns, row.target, strict=True)
         ]
-        at_row, at_column, token = torch.tensor(predicted, device=self._device).reshape(-1, 3).T
+        read = [(r, c) for r, c, _ in predicted] + [(r, 0) for r, row in enumerate(rows) if not row.target]
+        at_row, at_column = torch.tensor(read, device=self._device).reshape(-1, 2).T
+        token = torch.tensor([t for _, _, t in predicted], device=self._device, dtype=torch.long)
         weight = torch.tensor(
             [1 / (len(rows[r].target) * int(self._templates[rows[r].job])) for r, _, _ in predicted],
             device=self._device,
@@ -228,17 +239,28 @@ class TargetVectorSearch:
     def _loss(self, group: _Group, delta: Tensor) -> Tensor:
         """(n,) this group's share of each request's loss."""
         hidden = self._replay(group, delta[group.job])
+        log_p, kl_log_p = self._read(group, hidden[group.at_row, group.at_column])
         total = torch.zeros(len(delta), device=self._device, dtype=self._dtype)
-        if len(group.token) == 0:
-            log_p = self._forward.head(hidden[:, 0]).log_softmax(dim=1)
-            if group.kl_base is None:
-                # The first replay itself, as released: the term and its gradient are then exactly 0 at delta = 0,
-                # where Adam's first step would blow any rounding up to its full length.
-                group.kl_base = log_p.detach()
-            divergence = (log_p.exp() * (log_p - group.kl_base)).sum(dim=1)
-            return total.index_add(0, group.job, (self._objective.kl_factor * divergence).to(self._dtype))
-        log_p = self._forward.log_probs(hidden[group.at_row, group.at_column], group.token)
-        return total.index_add(0, group.job[group.at_row], -log_p.to(self._dtype) * group.weight)
+        count = len(group.token)
+        total = total.index_add(0, group.job[group.at_row[:count]], -log_p.to(self._dtype) * group.weight)
+        if len(kl_log_p) == 0:
+            return total
+        if group.kl_base is None:
+            # The first replay itself, as released: the term and its gradient are then exactly 0 at delta = 0, where
+            # Adam's first step would blow any rounding up to its full length.
+            group.kl_base = kl_log_p.detach()
+        divergence = (kl_log_p.exp() * (kl_log_p - group.kl_base)).sum(dim=1).to(self._dtype)
+        return total.index_add(0, group.job[group.at_row[count:]], self._objective.kl_factor * divergence)
+
+    def _read(self, group: _Group, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each predicted token (p,), and the whole distribution (q, vocabulary) of KL rows."""
+        count = len(group.token)
+        if len(vectors) > HEAD_ROWS:
+            log_p = self._forward.log_probs(vectors[:count], group.token)
+            return log_p, self._forward.head(vectors[count:]).log_softmax(dim=1)
+        logits = self._forward.head(vectors)  # one pass over the head's matrix for both
+        log_p = -torch.nn.functional.cross_entropy(logits[:count], group.token, reduction="none")
+        return log_p, logits[count:].log_softmax(dim=1)
 
     def _replay(self, group: _Group, delta: Tensor) -> Tensor:
         """Hidden states after the last block with each row's delta added at its first suffix column."""
@@ -275,15 +297,16 @@ def _drop_stopped(group: _Group, active: Tensor) -> _Group | None:
         return None
     rows = keep.nonzero()[:, 0]
     renumbered = keep.cumsum(0) - 1
-    predicted = keep[group.at_row]
+    read = keep[group.at_row]
+    predicted, kl = read[: len(group.token)], read[len(group.token) :]
     return _Group(
         rows=group.rows.select(rows),
         kept=group.kept.select(rows),
         hidden=group.hidden[rows],
         job=group.job[rows],
-        at_row=renumbered[group.at_row[predicted]],
-        at_column=group.at_column[predicted],
+        at_row=renumbered[group.at_row[read]],
+        at_column=group.at_column[read],
         token=group.token[predicted],
         weight=group.weight[predicted],
-        kl_base=None if group.kl_base is None else group.kl_base[rows],
+        kl_base=None if group.kl_base is None else group.kl_base[kl],
     )

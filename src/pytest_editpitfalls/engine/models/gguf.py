@@ -6,6 +6,8 @@ pages are shared between processes. Float32, because a dequantised weight has no
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -127,7 +129,9 @@ def _convert(gguf: Path, digest: str, directory: Path) -> None:
     if bars := logging.is_progress_bar_enabled():
         logging.disable_progress_bar()
     try:
-        model, tokenizer = load_gguf(gguf)
+        # transformers draws one more bar, for dequantising, which its switch does not reach.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model, tokenizer = load_gguf(gguf)
     finally:
         if bars:
             logging.enable_progress_bar()
