@@ -33,6 +33,7 @@ from pytest_editpitfalls.cases.program import CaseScores
 from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options import read_config_file
 
 SUITES = {
@@ -175,21 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="directory of the published case files")
     parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="default: all five")
     options = parser.parse_args(arguments)
-    session = open_session(options.golden)
+    try:
+        session = open_session(options.golden)
+        results = [compare(session, options.golden, options.data, suite) for suite in options.suite or SUITES]
+    except (PitfallsError, OSError, KeyError, json.JSONDecodeError) as error:
+        parser.exit(2, f"{type(error).__name__}: {error}\n  fix: check --golden and --data\n")
     table = Table(title="ROME, embedded model: |difference of log-probability| from the released code")
-    for column in (
-        "suite",
-        "values",
-        "base max",
-        "median",
-        "95th pct",
-        "max",
-        "s / case",
-        "left out",
-        "verdict",
-    ):
+    for column in ("suite", "values", "base max", "median", "95th pct", "max", "s / case", "left out"):
         table.add_column(column, justify="left" if column in ("suite", "left out") else "right")
-    results = [compare(session, options.golden, options.data, suite) for suite in options.suite or SUITES]
     total = together(results)
     for result in (*results, total):
         table.add_row(

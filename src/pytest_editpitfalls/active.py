@@ -18,6 +18,7 @@ from .options import RunConfig
 from .outcome import PitfallFailed
 from .recording import Recorder
 from .reports.progress import ProgressLine
+from .reports.rerun import rerun_command
 from .state import RunState
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ActiveRun:
         config.args = list(self.state.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
         self.recorder = Recorder(self.state, config.invocation_params.args)
+        self.not_written: str | None = None
 
     def pytest_report_header(self) -> list[str]:
         """Say what is edited, in which model."""
@@ -115,6 +117,9 @@ class ActiveRun:
             report.longrepr = call.excinfo.getrepr(style="value")
         if (param := param_of(item)) is not None:
             self._attach(item, param, report, call)
+            explained = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed)
+            if report.failed and not explained:  # an explanation ends with the command already
+                report.sections.append(("rerun", rerun_command(item, param, self.state.run)))
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -135,13 +140,19 @@ class ActiveRun:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         results = self.recorder.results(int(session.exitstatus))
         self.config.hook.pytest_pitfalls_results(config=self.config, results=results)
-        self._write(results)
+        try:
+            self._write(results)
+        except PitfallsError as error:  # said in the summary, which an exception here would suppress
+            self.not_written = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the tables."""
+        """Print the tables, and why there is no result file where it could not be written."""
         from .reports.terminal import write_summary
 
         write_summary(terminalreporter, self.state, self.recorder)
+        if self.not_written is not None:
+            terminalreporter.write_line(f"ERROR: {self.not_written}", red=True)
 
     def _attach(
         self, item: pytest.Item, param: CaseParam, report: pytest.TestReport, call: pytest.CallInfo[None]
@@ -172,10 +183,7 @@ class ActiveRun:
             return
         from .results.writer import write_results
 
-        try:
-            write_results(results, path)
-        except PitfallsError as error:
-            raise pytest.UsageError(str(error)) from None
+        write_results(results, path)
 
 
 def check_names(run: RunConfig) -> None:

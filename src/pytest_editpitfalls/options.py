@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_SUITES = ("all",)
+MAX_SEED = 2**32 - 1
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
 _HELP = {
@@ -172,6 +174,7 @@ def is_free(parser: pytest.Parser, flag: str) -> bool:
 
 def build(config: pytest.Config) -> RunConfig:
     """Read command line and ini; raises `UsageError` for anything that cannot be understood."""
+    _refuse_empty(config)
     editors = _unique(config.getoption("pitfalls_editor") or ())
     if not editors:
         return RunConfig()
@@ -179,14 +182,14 @@ def build(config: pytest.Config) -> RunConfig:
     root = config.inipath.parent if config.inipath else config.rootpath
     here = config.invocation_params.dir
     ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
-    config_path = _path(config.getoption("pitfalls_config"), here) or _path(
-        config.getini("pitfalls_config"), root
-    )
+    config_path = _path(config.getoption("pitfalls_config"), here, "--pitfalls-config")
+    config_source = "--pitfalls-config"
+    if config_path is None:
+        config_source = "the ini key pitfalls_config"
+        config_path = _path(config.getini("pitfalls_config"), root, config_source)
     return RunConfig(
         editors=editors,
-        models=_unique(
-            config.getoption("pitfalls_model") or config.getini("pitfalls_model") or (DEFAULT_MODEL,)
-        ),
+        models=_models(config, root),
         suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
         suites_asked=bool(suites),
         limit=_positive(config, "limit"),
@@ -194,12 +197,12 @@ def build(config: pytest.Config) -> RunConfig:
             [*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]
         ),
         config_path=config_path,
-        config_tables=read_config_file(config_path) if config_path else {},
+        config_tables=read_config_file(config_path, config_source) if config_path else {},
         device=_device(_text(config, "device") or "auto"),
         dtype=_text(config, "dtype"),
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
-        seed=_integer(config, "seed") or 0,
-        json_path=_path(config.getoption("pitfalls_json"), here),
+        seed=_seed(config),
+        json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         thresholds=tuple(config.getini("pitfalls_thresholds")),
@@ -227,8 +230,8 @@ def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
     return overrides
 
 
-def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the TOML file of ``--pitfalls-config``: one table per editor."""
+def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
+    """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -237,7 +240,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError("no such file", where=str(path), fix="check the path of --pitfalls-config") from None
+        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"cannot be read: {error}", where=str(path), fix="give a readable TOML file"
@@ -300,6 +303,50 @@ def _positive(config: pytest.Config, name: str) -> int | None:
     return number
 
 
+def _seed(config: pytest.Config) -> int:
+    seed = _integer(config, "seed") or 0
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(
+            f"{seed} is not between 0 and {MAX_SEED}",
+            where="--pitfalls-seed",
+            fix="for instance --pitfalls-seed=8",
+        )
+    return seed
+
+
+def _refuse_empty(config: pytest.Config) -> None:
+    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
+    for name in _HELP:
+        given = config.getoption(f"pitfalls_{name}")
+        values = given if isinstance(given, list) else [given]
+        if any(value is not None and not str(value).strip() for value in values):
+            raise UsageError(
+                "the value is empty",
+                where=f"--pitfalls-{name.replace('_', '-')}",
+                fix="give a value or leave the option out",
+            )
+
+
+def _models(config: pytest.Config, root: Path) -> tuple[str, ...]:
+    typed = _unique(config.getoption("pitfalls_model") or ())
+    for name in typed:
+        _expanded(name, "--pitfalls-model")  # "~somebody" is found out here, once
+    from_ini = _unique(config.getini("pitfalls_model"))
+    return typed or _unique(_ini_model(name, root) for name in from_ini) or (DEFAULT_MODEL,)
+
+
+def _ini_model(name: str, root: Path) -> str:
+    """Make a model's path absolute, starting in the ini file's folder; leave names and ids alone."""
+    path = root / _expanded(name, "the ini key pitfalls_model")
+    is_path = name.startswith(("./", "../", "/", "~")) or name.lower().endswith(".gguf")
+    if not is_path and path.exists():
+        from .engine.models.known import short_name_of
+
+        # a short name wins over a folder of that name, as on the command line
+        is_path = "/" in name or short_name_of(name) is None
+    return os.path.normpath(path) if is_path else name
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise UsageError(
@@ -308,12 +355,22 @@ def _device(text: str) -> str:
     return text
 
 
-def _path(text: str | None, folder: Path) -> Path | None:
-    return folder / Path(text).expanduser() if text else None
+def _path(text: str | None, folder: Path, source: str) -> Path | None:
+    return folder / _expanded(text, source) if text else None
+
+
+def _expanded(text: str, source: str) -> Path:
+    """Return the path with ``~`` in words; raises `UsageError` for the home of nobody known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"the home directory in '{text}' is unknown", where=source, fix="write the whole path"
+        ) from None
 
 
 def _from_folder(suite: str, folder: Path) -> str:
     """Make a suite's path absolute, starting in ``folder``; leave names and groups alone."""
     if not any(mark in suite for mark in "/\\."):
         return suite
-    return str((folder / Path(suite).expanduser()).resolve())
+    return str((folder / _expanded(suite, "--pitfalls-suite")).resolve())

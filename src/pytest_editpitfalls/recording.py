@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .results.records import RunResults
     from .state import RunState
 
-SEVERITY = ("passed", "skipped", "xfailed", "failed", "error")
-"""Outcomes from good to bad: the worst counts when several items are about one case."""
+SEVERITY = ("skipped", "passed", "xfailed", "failed", "error")
+"""Outcomes, the one that counts last: when several items are about one case, the worst that says something of it."""
 
 Key = tuple[str, str, str, str]
 
@@ -49,14 +49,7 @@ class Recorder:
             self.suites.setdefault(key[0], payload["suite"])
         self.usage_error = self.usage_error or payload.get("usage_error")
         known = self.payloads.get(key)
-        if known is not None and _severity(known) >= _severity(payload):
-            return
-        self.payloads[key] = payload
-
-    def fail(self, key: Key, reason: str) -> None:
-        """Turn a recorded case into an error (its teardown failed)."""
-        if key in self.payloads:
-            self.payloads[key]["record"].update(outcome="error", reason=reason)
+        self.payloads[key] = payload if known is None else _merged(known, payload)
 
     def ordered(self) -> list[dict[str, Any]]:
         """Return the reports in canonical order: suite, editor and model as asked for, then place in the suite."""
@@ -172,6 +165,17 @@ def own_versions() -> dict[str, str]:
         "pytest": pytest.__version__,
         "pytest-editpitfalls": __version__,
     }
+
+
+def _merged(known: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """Return one report of two about one case: the scores of the one that has some, the worst outcome of both.
+
+    A test that asks for the case or the edited model alone has no scores; it must not hide those of another.
+    """
+    full = known if known["record"]["probes"] or not fresh["record"]["probes"] else fresh
+    other = fresh if full is known else known
+    worst = max(full, other, key=_severity)["record"]
+    return {**full, "record": {**full["record"], "outcome": worst["outcome"], "reason": worst["reason"]}}
 
 
 def _severity(payload: dict[str, Any]) -> int:

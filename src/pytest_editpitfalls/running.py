@@ -62,6 +62,10 @@ class Runner:
         needed = {group.model for group in self._plan}
         return tuple(label for label in self.run.labels.values() if label in needed)
 
+    def is_open(self, label: str) -> bool:
+        """Whether this model is the one that is held now."""
+        return self._opened is not None and self._opened[0] == label
+
     def session(self, label: str) -> EngineSession:
         """Return the engine session of a model, opening it when it is not the one that is open.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -58,14 +59,9 @@ class RunState:
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
-        shipped: dict[str, Kind] = {
-            "reverse": "reverse",
-            "composite": "composite",
-            "coverage": "coverage",
-            "easy": "round",
-            "hard": "round",
-        }
-        return {**shipped, **{name: suite.kind for name, suite in self.suites.items()}}
+        from .cases.discovery import SUITE_KINDS
+
+        return {**SUITE_KINDS, **{name: suite.kind for name, suite in self.suites.items()}}
 
     def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
         """Return the thresholds of a suite's cases: those of ini where it names the suite, else the suite's own."""
@@ -157,13 +153,12 @@ class RunState:
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
             "seconds": self.runner.take_seconds(),
         }
-        if (
-            self.usage_error is None
-            and record["probes"]
-            and (param.editor, param.model) not in self._described
-        ):
-            self._described.add((param.editor, param.model))
-            payload["engine"] = self.runner.describe(param)
+        pair = (param.editor, param.model)
+        if pair not in self._described and self.runner.is_open(param.model):
+            # also for a run of errors and skips alone; a description that fails must not cost the record
+            with contextlib.suppress(Exception):
+                payload["engine"] = self.runner.describe(param)
+                self._described.add(pair)
         if param.suite.name not in self.selected_names:
             payload["suite"] = suite_facts(param.suite, self.thresholds(param.suite))
         item.stash[PAYLOAD] = payload

@@ -10,7 +10,14 @@ import torch
 from pytest_editpitfalls.engine import sampling
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.host import Host
-from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates, sample, sampled_documents
+from pytest_editpitfalls.engine.sampling import (
+    END_OF_TEXT,
+    SEED_WORDS,
+    context_templates,
+    sample,
+    sampled_documents,
+    starts,
+)
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
 from tests.tiny_models import tiny_model
@@ -108,22 +115,25 @@ def test_context_templates_have_the_published_form(name: str, monkeypatch: pytes
     templates = context_templates(host, PUBLISHED, seed=0)
     assert templates[0] == "{}"
     assert len(templates) == 21
-    # Tokens with the seed word, but at least one new one: these tokenizers cut "Therefore" into five.
-    seeds = [len(host.encoder.prompt(word)) for word in SEED_WORDS]
-    assert sorted(map(len, rows)) == sorted(
-        2 * [max(length, seed + 1) for length in (5, 10) for seed in seeds]
-    )
+    assert sorted(map(len, rows)) == [5] * 10 + [10] * 10  # tokens, the mark they start from included
+    assert {row[0] for row in rows} == {host.tokenizer.convert_tokens_to_ids(END_OF_TEXT)}
     for template in templates[1:]:
         assert template.endswith(". {}")
         assert (template.count("{"), template.count("}"), template.count("\n")) == (1, 1, 0)
-    for word in SEED_WORDS:
-        assert sum(template.split()[0].startswith(word) for template in templates[1:]) >= 4
-    assert len(set(map(tuple, rows))) > 17, "texts of the same seed word are the same"
+    assert len(set(map(tuple, rows))) > 17, "texts of the same start are the same"
 
 
-def test_five_templates_start_from_the_five_words() -> None:
+@pytest.mark.parametrize(("name", "mark"), [("gpt2", END_OF_TEXT), ("llama", "<s>")])
+def test_texts_start_from_the_mark_that_the_tokenizer_has(name: str, mark: str) -> None:
+    host = host_of(name)
+    assert starts(host) == [(host.tokenizer.convert_tokens_to_ids(mark),)]
+
+
+def test_without_any_mark_five_templates_start_from_the_five_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """MEMIT's [[10, 5]]: one text from each seed word."""
-    templates = context_templates(host_of("gpt2"), [(10, 5)], seed=0)
+    host = host_of("gpt2")
+    monkeypatch.setattr(sampling, "starts", lambda _: [host.encoder.prompt(word) for word in SEED_WORDS])
+    templates = context_templates(host, [(10, 5)], seed=0)
     assert len(templates) == 6
     for word, template in zip(SEED_WORDS, templates[1:], strict=True):
         assert template.startswith(word)
@@ -149,10 +159,9 @@ def test_documents_are_as_many_as_needed(tokens: int, length: int, rows: int) ->
     documents = sampled_documents(host_of("gpt2"), tokens, length=length, seed=0, rows=rows)
     assert {len(document) for document in documents} == {length}
     assert tokens <= len(documents) * length < tokens + length
-    assert len({tuple(document) for document in documents}) == len(documents)
-    if len(documents) > rows:
-        second = make_forward("gpt2").host.encoder.prompt(SEED_WORDS[1])
-        assert tuple(documents[rows][: len(second)]) == second, "all documents start with one word"
+    assert len({tuple(document) for document in documents}) > 0.9 * len(documents), (
+        "batches repeat one another"
+    )
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

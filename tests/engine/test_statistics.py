@@ -156,11 +156,12 @@ def test_automatic_ridge_is_for_sampled_text_only(corpus: Path, tmp_path: Path) 
     assert asked.ridge == pytest.approx(0.25 * float(asked.matrix.trace()) / d_k)
 
 
-def test_the_default_takes_ten_tokens_per_dimension(tmp_path: Path) -> None:
+def test_the_default_takes_eight_tokens_per_dimension(tmp_path: Path) -> None:
     forward = make_forward("gpt2")
     d_k = forward.host.matrix_shape(0)[1]
     tokens = moments(forward, tmp_path).get(MomentSource(), [0])[0].tokens
-    assert 10 * d_k <= tokens < 10 * d_k + statistics.SAMPLED_LENGTH
+    wanted = statistics.TOKENS_PER_DIMENSION * d_k
+    assert wanted <= tokens < wanted + statistics.SAMPLED_LENGTH
 
 
 def moment_of(matrix: Tensor, ridge: float = 0.0) -> SecondMoment:

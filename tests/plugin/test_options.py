@@ -49,6 +49,24 @@ def test_model_labels_fit_into_node_ids():
         (["--pitfalls-batch-size=big"], "--pitfalls-batch-size: 'big' is not a whole number*"),
         (["--pitfalls-batch-size=-1"], "--pitfalls-batch-size: -1 is less than 1*"),
         (["--pitfalls-seed=x"], "--pitfalls-seed: 'x' is not a whole number*"),
+        (["--pitfalls-seed=-1"], "--pitfalls-seed: -1 is not between 0 and 4294967295*"),
+        (["--pitfalls-seed=4294967296"], "--pitfalls-seed: 4294967296 is not between 0 and 4294967295*"),
+        (["--model="], "--pitfalls-model: the value is empty*"),
+        (["--editor="], "--pitfalls-editor: the value is empty*"),
+        (["--pitfalls-model=gpt2", "--pitfalls-model= "], "--pitfalls-model: the value is empty*"),
+        (["--pitfalls-json="], "--pitfalls-json: the value is empty*"),
+        (
+            ["--pitfalls-json=~nobody9/o.json"],
+            "--pitfalls-json: the home directory in '~nobody9/o.json' is unknown*",
+        ),
+        (["--pitfalls-config=~nobody9/c.toml"], "--pitfalls-config: the home directory in *"),
+        (["--pitfalls-suite=~nobody9/s.toml"], "--pitfalls-suite: the home directory in *"),
+        (["--model=~nobody9/model"], "--pitfalls-model: the home directory in *"),
+        (["-o", "pitfalls_model=~nobody9/model"], "the ini key pitfalls_model: the home directory in *"),
+        (
+            ["-o", "pitfalls_config=nope.toml"],
+            "*nope.toml: no such file*path of the ini key pitfalls_config*",
+        ),
         (["--pitfalls-device=gpu"], "--pitfalls-device: unknown device 'gpu'*"),
         (["--pitfalls-dtype=float31"], "--pitfalls-dtype: unknown dtype 'float31'*did you mean*"),
         (["--pitfalls-set=rome"], "--pitfalls-set: 'rome' is not EDITOR.KEY=VALUE*"),
@@ -177,3 +195,19 @@ def test_help_lists_everything(project):
         "pitfalls_suites",
     ):
         assert flag in text
+
+
+def test_an_empty_editor_alone_is_an_error(project):
+    result = project.run("--editor=", editor=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --pitfalls-editor: the value is empty"])
+
+
+def test_model_paths_of_ini_start_at_the_ini_file(project, monkeypatch):
+    for folder in ("mine", "gpt2", "below"):
+        (project.path / folder).mkdir()
+        (project.path / folder / "config.json").write_text("{}")
+    (project.path / "pytest.ini").write_text("[pytest]\npitfalls_model = ./mine mine gpt2\n")
+    monkeypatch.chdir(project.path / "below")
+    document = project.results(*R1, "--rootdir=..", "-c../pytest.ini", "--pitfalls-json=../out.json")
+    assert [model["source"] for model in document["run"]["models"]] == [str(project.path / "mine"), "gpt2"]

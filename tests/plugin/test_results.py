@@ -157,3 +157,67 @@ def test_junit(project):
     project.run(*R3, "--junitxml=junit.xml")
     text = (project.path / "junit.xml").read_text()
     assert 'classname="pitfalls.reverse"' in text
+
+
+OWN = "import pytest\n@pytest.mark.pitfalls('reverse')\ndef test_own(pitfall_case): {body}\n"
+ORDERS = {
+    "own first": "def pytest_collection_modifyitems(items):\n    items.sort(key=lambda i: 'test_own' not in i.name)\n",
+    "own last": "def pytest_collection_modifyitems(items):\n    items.sort(key=lambda i: 'test_own' in i.name)\n",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("body", "outcome", "reason"),
+    [
+        ("pass", "passed", None),
+        ("assert 0, 'mine'", "failed", "mine\nassert 0"),
+        ("pytest.skip('not now')", "passed", None),
+    ],
+)
+def test_a_test_without_scores_hides_none(project, order, body, outcome, reason):
+    project.engine(extra=ORDERS[order])
+    (project.path / "test_own.py").write_text(OWN.format(body=body))
+    document = project.results("test_own.py", *R3)
+    assert [case["outcome"] for case in document["cases"]] == [outcome] * 3
+    assert all(case["metrics"]["cs_exp"] == 1.0 and case["probes"] for case in document["cases"])
+    assert [case["reason"] for case in document["cases"]] == [reason and reason.splitlines()[0]] * 3
+    assert document["aggregates"][0]["n"] == 3
+
+
+def test_cases_without_scores_do_not_count(project):
+    (project.path / "test_own.py").write_text(OWN.format(body="pass"))
+    document = project.results("test_own.py", "--pitfalls-limit=3", "--pitfalls-gate=reverse.cs_exp >= 0.5")
+    assert [case["outcome"] for case in document["cases"]] == ["passed"] * 3
+    assert document["aggregates"][0]["n"] == 0
+    assert document["gates"][0]["passed"] is None
+    assert document["run"]["exit_status"] == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_run_of_errors_names_its_model(project):
+    project.engine(errors=case_ids("reverse", 3))
+    document = project.results(*R3)
+    assert document["run"]["models"][0]["fingerprint"] == "f" * 8
+    assert document["run"]["editors"][0]["name"] == "rome"
+
+
+def test_a_result_file_that_cannot_be_written_at_the_end(project):
+    project.engine(
+        extra="import pathlib\ndef pytest_pitfalls_results(config, results):\n    pathlib.Path('out.json').mkdir()\n"
+    )
+    result = project.run("--pitfalls-json=out.json", *R3)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["Knowledge conflict*", "ERROR: --pitfalls-json: cannot write *out.json*"])
+
+
+def test_errors_and_own_asserts_tell_the_rerun_command(project):
+    cases = case_ids("reverse", 3)
+    project.engine(errors=cases[:1])
+    (project.path / "test_own.py").write_text(OWN.format(body=f"assert pitfall_case.id != '{cases[2]}'"))
+    result = project.run("test_own.py", *R3)
+    result.assert_outcomes(passed=4, failed=1, errors=1)
+    for name in ("pitfalls/reverse.py::test_reverse", "test_own.py::test_own"):
+        place = cases[0] if "reverse" in name else cases[2]
+        result.stdout.fnmatch_lines(
+            ["*- rerun -*", f"pytest '{name}[[]rome-smollm2-135m-{place}[]]' --editor=rome"]
+        )

@@ -176,6 +176,17 @@ def test_the_line_tells_rate_and_time_left(pytestconfig):
     )
 
 
+def test_the_first_batch_tells_a_rate_too(pytestconfig):
+    line = ProgressLine(pytestconfig)
+    line.start(Batch(Group("reverse", "rome", "m"), (0, 1, 2, 3)), 0, 40)
+    assert line.line(Progress("second moment", 1, 2), 5.0) == "0/40 cases | batch of 4: second moment 1/2"
+    line._before_stage = 6.0
+    assert line.line(Progress("edit", 0, 20), 6.0) == "0/40 cases | batch of 4: edit 0/20"
+    assert line.line(Progress("edit", 10, 20), 10.0) == (
+        "0/40 cases | batch of 4: edit 10/20 | 0.50 cases/s, 1:16 left"
+    )
+
+
 def test_times():
     assert (
         times({"edit": 2.0, "load": 1.0}, 5.0, summed=False)

@@ -14,15 +14,15 @@ from .case import Case, Kind
 
 DEFAULT_THRESHOLDS: MappingProxyType[Kind, tuple[str, ...]] = MappingProxyType(
     {
-        "reverse": ("cs_exp >= 1", "cs_imp >= 1"),
-        "composite": ("cs_exp >= 1", "cs_imp >= 1", "tfd <= 0.5"),
-        "coverage": ("succ >= 1", "cs_exp >= 1", "cm >= 0.5"),
-        "round": ("succ >= 1", "fr <= 0"),
+        "reverse": ("cs_exp >= 1",),
+        "composite": ("cs_exp >= 1", "tfd <= 0.5"),
+        "coverage": ("cs_exp >= 1",),
+        "round": ("succ >= 1", "ir <= 0.5"),
     }
 )
-"""Case thresholds of a suite that states none (the published files): an edit shall win its conflict on the
-average prompt, leave at least half of a tied fact's probability, and lower no more than half of the other
-true objects."""
+"""Case thresholds of a suite that states none (the published files), the same that the shipped suites state: an
+edit shall win its conflict on the average prompt and leave at least half of a tied fact's probability; a round
+edit shall succeed and lower no more than half of the other true objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suit
     for path in discovery.expand_suites(specs, base=base):
         suite = _load_file(path)
         if suite.name in suites:
-            suite = _rename(suite, f"{path.parent.name}-{suite.name}")
+            suite = renamed(suite, long_name(suite))
         if suite.name in suites:
             raise UsageError(
                 f"two suites are called '{suite.name}' ({suites[suite.name].source} and {path})",
@@ -129,5 +129,11 @@ def _load_file(path: Path) -> Suite:
     )
 
 
-def _rename(suite: Suite, name: str) -> Suite:
+def long_name(suite: Suite) -> str:
+    """Return the name that tells a suite from another of its name: with its directory ("GPT-J-easy")."""
+    return f"{suite.source.parent.name}-{suite.name}"
+
+
+def renamed(suite: Suite, name: str) -> Suite:
+    """Return the suite, and its cases, under another name."""
     return replace(suite, name=name, cases=tuple(replace(case, suite=name) for case in suite.cases))

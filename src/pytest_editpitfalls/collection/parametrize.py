@@ -116,9 +116,7 @@ class Parametrizer:
         return self._load(str(marker.args[0]), metafunc.definition.path.parent)
 
     def _load(self, spec: str, folder: Path) -> Suite:
-        from dataclasses import replace
-
-        from pytest_editpitfalls.cases.suite import load_suite
+        from pytest_editpitfalls.cases.suite import load_suite, long_name, renamed
 
         if spec in self.suites:
             return self.suites[spec]
@@ -127,14 +125,12 @@ class Parametrizer:
             if known.source == suite.source:
                 return known
             # two files of one name: results are told apart by the folder
-            name = f"{suite.source.parent.name}-{suite.name}"
+            name = long_name(suite)
             if (known := self.suites.get(name)) is not None and known.source != suite.source:
                 raise UsageError(
                     f"two suites are called '{name}' ({known.source} and {suite.source})",
                     fix="give one of the files or its folder another name",
                 )
-            suite = known or replace(
-                suite, name=name, cases=tuple(replace(c, suite=name) for c in suite.cases)
-            )
+            suite = known or renamed(suite, name)
         self.suites[suite.name] = suite
         return suite

@@ -80,7 +80,7 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
     With a path, pytest's arguments run (and what ``--pitfalls-suite`` names). Without one, the suites run instead
     of testpaths.
     """
-    from pytest_editpitfalls.cases.suite import load_suites
+    from pytest_editpitfalls.cases.suite import load_suites, long_name, renamed
 
     typed = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
     here = config.invocation_params.dir
@@ -93,6 +93,14 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         else:
             targets.setdefault(target.suite, []).append(target)
     wanted = load_suites(run.suites) if run.suites_asked or not typed else ()
+    # a rerun names the suite as its run did, beside another of its name; alone it has its short name
+    asked = {suite.name for suite in wanted}
+    wanted = tuple(
+        renamed(suite, long)
+        if (long := long_name(suite)) in targets and long not in asked and suite.name not in targets
+        else suite
+        for suite in wanted
+    )
     known = {suite.name: suite for suite in wanted}
     if missing := [name for name in targets if name not in known]:
         known.update(_find(missing, targets, run))

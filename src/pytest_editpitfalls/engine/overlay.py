@@ -72,7 +72,8 @@ class Overlay:
         with ExitStack() as stack:
             for name, (u, v) in self._stacks.items():
                 chosen_u, chosen_v = u[models], v[models]
-                if bool((chosen_u != 0).any()):
+                # Saves work where only base-model rows are asked; on a GPU looking would cost a synchronisation.
+                if chosen_u.device.type != "cpu" or bool((chosen_u != 0).any()):
                     handle = self._host.module(name).register_forward_hook(_adder(chosen_u, chosen_v))
                     stack.callback(handle.remove)
             yield

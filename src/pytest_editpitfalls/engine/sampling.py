@@ -8,8 +8,20 @@ from pytest_editpitfalls.errors import UsageError
 
 from .host import Host
 
-# As released for MEMIT (kmeng01/memit, memit_main.py, get_context_templates): models without a BOS start from these.
+END_OF_TEXT = "<|endoftext|>"
+"""What ROME's released code lets GPT-2 and GPT-J start from (kmeng01/rome, rome_main.py, get_context_templates)."""
+
 SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
+"""Starts for a tokenizer without any mark of a text's beginning or end (MEMIT's released seeds)."""
+
+
+def starts(host: Host) -> list[tuple[int, ...]]:
+    """What sampled texts start from: the end-of-text mark as released, else BOS, else EOS, else the seed words."""
+    tokenizer = host.tokenizer
+    if END_OF_TEXT in tokenizer.get_vocab():
+        return [(int(tokenizer.convert_tokens_to_ids(END_OF_TEXT)),)]
+    mark = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [(int(mark),)] if mark is not None else [host.encoder.prompt(word) for word in SEED_WORDS]
 
 
 @torch.no_grad()
@@ -65,21 +77,21 @@ def context_templates(host: Host, length_params: list[tuple[int, int]], *, seed:
     """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (field notes 1, context templates).
 
     Args:
-        length_params: published as (tokens, number of texts); tokens include the seed word.
+        length_params: published as (tokens, number of texts); tokens include the start.
 
-    Texts start from the five seed words in turn, are sampled with top-5 as released, and have their braces and line
-    breaks taken out, because a template has exactly one ``{}``.
+    Texts begin at `starts`, are sampled with top-5 as released, and have their braces and line breaks taken out,
+    because a template has exactly one ``{}``.
     """
     templates = ["{}"]
+    begin = starts(host)
     for group, (length, count) in enumerate(length_params):
-        for word in SEED_WORDS:
-            rows = [index for index in range(count) if SEED_WORDS[index % len(SEED_WORDS)] == word]
-            if not rows:
+        for place, start in enumerate(begin):
+            rows = len(range(place, count, len(begin)))
+            if rows == 0:
                 continue
-            start = host.encoder.prompt(word)
             wanted = max(length, len(start) + 1)
-            word_seed = seed * 1_000_003 + group * 101 + SEED_WORDS.index(word)
-            for ids in sample(host, [start] * len(rows), wanted, seed=word_seed, top_k=5):
+            drawn = sample(host, [start] * rows, wanted, seed=seed * 1_000_003 + group * 101 + place, top_k=5)
+            for ids in drawn:
                 text = " ".join(host.encoder.decode(ids).replace("{", " ").replace("}", " ").split())
                 templates.append(f"{text}. {{}}")
     return templates
@@ -87,12 +99,12 @@ def context_templates(host: Host, length_params: list[tuple[int, int]], *, seed:
 
 def sampled_documents(host: Host, tokens: int, *, length: int, seed: int, rows: int = 96) -> list[list[int]]:
     """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document."""
-    start = [host.encoder.prompt(word) for word in SEED_WORDS]
+    begin = starts(host)
     documents: list[list[int]] = []
     batch = 0
     while len(documents) * length < tokens:
         count = min(rows, -(-tokens // length) - len(documents))
-        word = start[batch % len(start)]
-        documents += sample(host, [word] * count, length, seed=seed * 7919 + batch, top_k=None)
+        start = begin[batch % len(begin)]
+        documents += sample(host, [start] * count, length, seed=seed * 7919 + batch, top_k=None)
         batch += 1
     return documents

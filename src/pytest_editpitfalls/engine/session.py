@@ -81,6 +81,7 @@ class EngineSession:
         """
         started = time.perf_counter()
         source = models.resolve(settings.model)
+        models.resolve_device(settings.device)  # before anything is fetched
         models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)

@@ -12,7 +12,8 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -130,18 +132,39 @@ class SecondMoments:
                 fix="use mom2_npz with editors of a single layer",
             )
         missing = [layer for layer in layers if (source, layer) not in self._loaded]
-        content = _content_key(source, self._forward.host.device.type) if missing else ""
-        for layer in list(missing):
-            found = self._read(source, content, layer)
-            if found is not None:
-                self._loaded[source, layer] = found
-                missing.remove(layer)
+        if missing:
+            content = _content_key(source, self._forward.host.device.type)
+            # Workers that start together: one computes, the others wait and read.
+            with self._locked(content):
+                self._fill(source, content, missing, progress)
+        return {layer: self._loaded[source, layer] for layer in layers}
+
+    def _fill(
+        self, source: MomentSource, content: str, layers: list[int], progress: ProgressCallback
+    ) -> None:
+        found = {layer: self._read(source, content, layer) for layer in layers}
+        self._loaded |= {(source, layer): moment for layer, moment in found.items() if moment is not None}
+        missing = [layer for layer, moment in found.items() if moment is None]
         if missing:
             sums, tokens = self._collect(source, missing, progress)
             for layer, total in sums.items():
                 self._loaded[source, layer] = self._finish(source, layer, total / tokens, tokens)
                 self._write(content, layer, self._loaded[source, layer])
-        return {layer: self._loaded[source, layer] for layer in layers}
+
+    @contextmanager
+    def _locked(self, content: str) -> Iterator[None]:
+        """One process at a time for one source; no lock where none can be made."""
+        # Among the temporary files: the cache holds nothing but matrices, and may be read-only.
+        lock = FileLock(Path(tempfile.gettempdir()) / f"editpitfalls-{self._path(content, -1).stem}.lock")
+        try:
+            lock.acquire()
+        except OSError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _finish(self, source: MomentSource, layer: int, matrix: Tensor, tokens: int) -> SecondMoment:
         share = source.ridge
@@ -262,12 +285,12 @@ class SecondMoments:
 
 def _content_key(source: MomentSource, device: str) -> str:
     """What the numbers depend on: the file's content, not its name; the ridge is added after the cache."""
-    parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 2}
+    parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 3}
     if source.kind in ("text", "npz"):
         parts["reference"] = _digest(Path(source.reference))
     if source.kind == "sampled":
         # A CPU and a GPU draw different text from one seed.
-        parts |= {"length": SAMPLED_LENGTH, "device": device}
+        parts |= {"length": SAMPLED_LENGTH, "per_dimension": TOKENS_PER_DIMENSION, "device": device}
     return json.dumps(parts, sort_keys=True)
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 INTERVAL = 0.1
 """Seconds between two drawings of the line."""
 
+CASE_STAGE = "edit"
+"""The engine's stage that takes the time of a batch; its progress is progress through the batch's cases."""
+
 
 class ProgressLine:
     """Draws on pytest's own terminal reporter; silent in xdist's workers and where there is no terminal.
@@ -34,6 +37,8 @@ class ProgressLine:
         self._ran = 0
         self._spent = 0.0
         self._started = 0.0
+        self._stage = ""
+        self._before_stage = 0.0
         self._drawn = 0.0
         self._width = 0
 
@@ -50,10 +55,13 @@ class ProgressLine:
         """A batch begins."""
         self._batch_size, self._done, self._total = len(batch.indices), done, total
         self._started, self._drawn = time.monotonic(), 0.0
+        self._stage, self._before_stage = "", 0.0
 
     def progress(self, progress: Progress) -> None:
         """Redraw the line, at most ten times a second."""
         now = time.monotonic()
+        if progress.stage != self._stage:
+            self._stage, self._before_stage = progress.stage, now - self._started
         if now - self._drawn >= INTERVAL:
             self._drawn = now
             self._draw(self.line(progress, now - self._started))
@@ -69,9 +77,14 @@ class ProgressLine:
         """Return the line: cases done, what goes on, rate and time left."""
         part = f"{visible(progress.stage)} {progress.done}/{progress.total}"
         text = f"{self._done}/{self._total} cases | batch of {self._batch_size}: {part}"
-        spent = self._spent + elapsed
-        if self._ran and spent > 0:
-            rate = self._ran / self._spent
+        ran, spent = float(self._ran), self._spent
+        if (
+            not ran and progress.stage == CASE_STAGE and progress.total
+        ):  # the first batch: what it has done so far
+            elapsed -= self._before_stage
+            ran, spent = self._batch_size * progress.done / progress.total, elapsed
+        if ran and spent > 0:
+            rate = ran / spent
             left = max(0.0, (self._total - self._done) / rate - elapsed)
             text += f" | {rate:.2f} cases/s, {_clock(left)} left"
         return text

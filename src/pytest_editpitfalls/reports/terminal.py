@@ -116,7 +116,7 @@ def _body(
         for headline, details in worst:
             body.append(Text(f"  {headline}", "red"))
             body += [Text(f"    {line}") for line in details]
-    outcomes = [case.outcome for case in results.cases]
+    outcomes = [case.outcome for case in results.cases if not case.is_scored]
     body += [
         Text(f"{outcomes.count(outcome)} cases {words}: they do not count in the tables", "yellow")
         for outcome, words in (("error", "are errors"), ("skipped", "were skipped"))

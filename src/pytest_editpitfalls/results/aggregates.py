@@ -13,7 +13,6 @@ from .records import AggregateRecord, CaseRecord, MetricAggregate
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-SCORED = frozenset({"passed", "failed", "xfailed"})
 
 
 def aggregate(
@@ -22,7 +21,7 @@ def aggregate(
     """Return one record per (suite, editor, model), in order of first appearance.
 
     Args:
-        cases: records of any outcome; cases without values (skipped, error) do not count, nor as zero.
+        cases: records of any outcome; cases that are not scored (`CaseRecord.is_scored`) do not count, nor as zero.
         kinds: suite name -> kind.
         seed: seed of the bootstrap; the interval of a metric depends on it and on the values alone.
     """
@@ -31,7 +30,7 @@ def aggregate(
         groups.setdefault((case.suite, case.editor, case.model), []).append(case)
     records = []
     for (suite, editor, model), members in groups.items():
-        scored = [case for case in members if case.outcome in SCORED]
+        scored = [case for case in members if case.is_scored]
         kind = kinds[suite]
         records.append(
             AggregateRecord(

@@ -29,7 +29,7 @@ def case_record(
         case: the case.
         scores: what the engine answered.
         editor: editor name.
-        model: model name, as typed.
+        model: label of the model, as in node ids.
         outcome: the item's outcome.
         verdict: the thresholds' verdict; None when nothing was judged.
         reason: why it failed, was skipped or is an error; default: the engine's own reason.

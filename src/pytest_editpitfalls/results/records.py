@@ -35,7 +35,7 @@ class EditorRecord(Record):
     """An editor with the hyper-parameters that it ran with on one model."""
 
     name: str
-    model: str = Field(description="name of the model, as in `cases[].model`")
+    model: str = Field(description="label of the model, as in `cases[].model`")
     hyper_parameters: dict[str, JsonValue] = Field(
         default_factory=dict, description="all hyper-parameters by their published names, overrides included"
     )
@@ -47,8 +47,10 @@ class EditorRecord(Record):
 class ModelRecord(Record):
     """A model of the run."""
 
-    name: str = Field(description="as the user typed it")
-    source: str | None = Field(default=None, description="what it resolved to: id, directory or file")
+    name: str = Field(description="its label, as in `cases[].model` and in node ids")
+    source: str | None = Field(
+        default=None, description="the model as the user named it: short name, id, directory or file"
+    )
     fingerprint: str | None = Field(default=None, description="content key of weights and configuration")
     family: str | None = Field(default=None, description="declaration of the architecture")
     device: str | None = None
@@ -129,6 +131,11 @@ class CaseRecord(Record):
     seconds: Number = Field(default=None, description="the case's share of its batch's wall time")
     cached: bool = Field(default=False, description="true when it came from a store")
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the case counts in aggregates: the engine scored it, and it was not skipped."""
+        return bool(self.metrics) and self.outcome != "skipped"
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -81,6 +81,8 @@ class RomeHyperparameters(BaseModel):
     @field_validator("layers", mode="before")
     @classmethod
     def _one_layer(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("a layer is a number")
         return (value,) if isinstance(value, int) else value
 
     @field_validator("layers")
@@ -112,6 +114,8 @@ class RomeHyperparameters(BaseModel):
         for template in value or ():
             if template.count("{}") != 1:
                 raise ValueError(f"the template {template!r} needs exactly one {{}}, where the prompt goes")
+        if value is not None and "{}" not in value:
+            raise ValueError('the bare prompt "{}" has to be one of them: ROME reads v_0 and k_bare there')
         return value
 
     @field_validator(*_PATHS)

@@ -21,9 +21,6 @@ class Family:
         attention_output: path of the attention's output projection inside a block.
         norm_after_mlp: whether a norm stands between the down-projection and the next block (Gemma 2,
             Gemma 3, post-norm OPT). ROME's target vector then sits before that norm.
-        uses_position_ids: False where positions are read off the attention mask (ALiBi).
-        block_returns_tuple: whether a block returns a tuple with the hidden states first (GPT-J, Falcon)
-            instead of the bare hidden states; whatever stands in for a block has to return the same.
     """
 
     name: str
@@ -33,9 +30,7 @@ class Family:
     down_projection: str
     attention_output: str
     norm_after_mlp: bool = False
-    uses_position_ids: bool = True
-    block_returns_tuple: bool = False
 
 
 FamilyDeclaration = Family | Callable[[Any], Family]
-"""A family, or a function that makes it from the model's config where the config decides (OPT, Falcon)."""
+"""A family, or a function that makes it from the model's config where the config decides (OPT)."""

@@ -8,20 +8,13 @@ position ids are ignored.
 
 from __future__ import annotations
 
-from typing import Any
-
 from .base import Family
 
-
-def family(config: Any) -> Family:
-    """Falcon's declaration; the config says whether positions are rotary or ALiBi."""
-    return Family(
-        name="falcon",
-        model_types=("falcon",),
-        blocks="transformer.h",
-        mlp="mlp",
-        down_projection="mlp.dense_4h_to_h",
-        attention_output="self_attention.dense",
-        uses_position_ids=not config.alibi,
-        block_returns_tuple=True,
-    )
+FAMILY = Family(
+    name="falcon",
+    model_types=("falcon",),
+    blocks="transformer.h",
+    mlp="mlp",
+    down_projection="mlp.dense_4h_to_h",
+    attention_output="self_attention.dense",
+)

@@ -15,5 +15,4 @@ FAMILY = Family(
     mlp="mlp",
     down_projection="mlp.fc_out",
     attention_output="attn.out_proj",
-    block_returns_tuple=True,
 )

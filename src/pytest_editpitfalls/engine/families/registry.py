@@ -25,7 +25,7 @@ _BUILT_IN = {
     "gemma3_text": "gemma3:FAMILY",
     "phi3": "phi3:FAMILY",
     "opt": "opt:family",
-    "falcon": "falcon:family",
+    "falcon": "falcon:FAMILY",
 }
 
 

@@ -1,0 +1,34 @@
+"""The wheel holds what the program needs at run time: the suites, the presets, the marker of typing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pytest_editpitfalls.cases.discovery import SUITES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_wheel_is_complete(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the wheel is built with hatchling (extra: test)")
+    build = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for suite in SUITES:
+            packed = archive.read(f"pytest_editpitfalls/_suites/{suite}.jsonl")
+            assert packed == (ROOT / "suites" / f"{suite}.jsonl").read_bytes()
+    expected = {f"_suites/{suite}{suffix}" for suite in SUITES for suffix in (".jsonl", ".py", ".toml")}
+    expected |= {"_suites/relations.toml", "py.typed", "plugin.py"}
+    assert {f"pytest_editpitfalls/{name}" for name in expected} <= names
+    assert any(name.endswith("/presets.json") for name in names)
+    assert not [name for name in names if "__pycache__" in name]
