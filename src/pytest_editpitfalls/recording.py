@@ -173,9 +173,10 @@ def _merged(known: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
     A test that asks for the case or the edited model alone has no scores; it must not hide those of another.
     """
     full = known if known["record"]["probes"] or not fresh["record"]["probes"] else fresh
-    other = fresh if full is known else known
-    worst = max(full, other, key=_severity)["record"]
-    return {**full, "record": {**full["record"], "outcome": worst["outcome"], "reason": worst["reason"]}}
+    # of two equally bad ones the first by name: the order in which workers report must not matter
+    worst = min(known, fresh, key=lambda payload: (-_severity(payload), payload["nodeid"]))
+    verdict = {name: worst["record"][name] for name in ("outcome", "reason")}
+    return {**full, "nodeid": worst["nodeid"], "record": {**full["record"], **verdict}}
 
 
 def _severity(payload: dict[str, Any]) -> int:

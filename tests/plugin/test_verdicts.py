@@ -192,3 +192,23 @@ def test_teardown_errors_count(project):
     assert [case["outcome"] for case in document["cases"]] == ["error"]
     assert document["cases"][0]["reason"] == "late"
     assert document["run"]["timings"]["load"] == 0.25
+
+
+def test_the_rerun_command_of_a_suite_that_shares_its_name(project):
+    """In its run the second suite is called after its folder; the command alone has to find it again."""
+    import shlex
+    import shutil
+
+    from pytest_editpitfalls.cases.discovery import suites_directory
+
+    (project.path / "Mine-XL").mkdir()
+    for name in ("relations.toml", "reverse.jsonl", "reverse.toml"):
+        shutil.copy(suites_directory() / name, project.path / "Mine-XL" / name)
+    names = case_ids("reverse", 2)
+    project.engine(lose=names[:1])
+    result = project.run("--pitfalls-suite=reverse", "--pitfalls-suite=Mine-XL/reverse.toml", *R3[1:])
+    lines = [line.strip() for line in result.outlines]
+    command = next(line for line in lines if line.startswith("pytest ") and "Mine-XL-reverse" in line)
+    again = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", *shlex.split(command)[1:])
+    again.assert_outcomes(failed=1)
+    assert f"  {command}" in again.outlines
