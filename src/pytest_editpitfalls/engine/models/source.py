@@ -57,7 +57,10 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
         return ModelSource(
             name, short, "hub", cache, hub_id=KNOWN_MODELS[short], allow_remote_code=allow_remote_code
         )
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UsageError(str(error), where=f"model '{name}'", fix="write the directory in full") from None
     if text and path.exists():
         return _local(name, path, cache, allow_remote_code)
     if text.startswith((".", "/", "~", "\\")) or text.lower().endswith(".gguf"):
