@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.cases.program import CaseScores, HeldQuestion, ProbeScore, Program
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 
 from .editors.base import EditJob, Editor, EditResult
@@ -166,9 +166,6 @@ def _check_scorable(run: _Run, encoder: Encoder) -> None:
             encoder.target(probe.target)
             for text in probe.prompts:
                 encoder.prompt(text)
-        for held in run.program.held:
-            encoder.prompt(held.prompt)
-            encoder.target(held.object)
         for step in run.program.steps:
             for request in step:
                 encoder.target(request.target_new)
@@ -190,8 +187,8 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
     """Write each run's answers into it; nothing is written where anything raises."""
     models: list[Deltas] = [()]
     questions: list[Question] = []
-    rivals = [[_writable(encoder, held.candidates) for held in run.program.held] for run in runs]
-    for run, tokens in zip(runs, rivals, strict=True):
+    asked = [[_candidates(encoder, held) for held in run.program.held] for run in runs]
+    for run, candidates in zip(runs, asked, strict=True):
         number: dict[str, int] = {}
         for state in run.program.states:
             if run.models[state.steps]:
@@ -204,33 +201,37 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
             questions += [
                 Question(number[probe.state], encoder.prompt(text), target) for text in probe.prompts
             ]
-        for held, others in zip(run.program.held, tokens, strict=True):
-            prompt = encoder.prompt(held.prompt)
-            questions += [Question(0, prompt, target) for target in (encoder.target(held.object), *others)]
+        for held, targets in zip(run.program.held, candidates, strict=True):
+            questions += [Question(0, encoder.prompt(held.prompt), target) for target in targets]
     values = iter(scorer.mean_log_probs(models, questions))
 
     def take(count: int) -> list[float]:
         return [next(values) for _ in range(count)]
 
-    for run, tokens in zip(runs, rivals, strict=True):
+    for run, candidates in zip(runs, asked, strict=True):
         run.probes = tuple(
             ProbeScore(probe.fact, probe.state, tuple(map(math.exp, take(len(probe.prompts)))))
             for probe in run.program.probes
         )
-        verdicts = []
-        for others in tokens:
-            own, *rest = take(1 + len(others))
-            verdicts.append(all(own > other for other in rest))
-        run.held = all(verdicts) if verdicts else None
+        scores = [take(len(targets)) for targets in candidates]
+        if scores and all(scores):
+            run.held = all(own > other for own, *rest in scores for other in rest)
+        elif scores:
+            run.notes.append("held is unknown: the model's tokenizer cannot write the fact's object")
     return [None] * len(runs)
 
 
-def _writable(encoder: Encoder, labels: Sequence[str]) -> list[tuple[int, ...]]:
-    """Tokens of the labels that have any: what a model cannot write is no rival of what it can."""
+def _candidates(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
+    """Tokens of the object, then of its rivals; empty where the object has none.
+
+    What a model cannot write is no rival of what it can.
+    """
     found = []
-    for label in labels:
+    for label in (held.object, *held.candidates):
         with contextlib.suppress(UnscorableCase):
             found.append(encoder.target(label))
+        if not found:
+            break
     return found
 
 
