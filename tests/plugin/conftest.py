@@ -77,7 +77,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
 @pytest.fixture
 def shared_data() -> Path:
     """The benchmark's published files."""
-    shared = Path(os.environ.get("EDITPITFALLS_SHARED", HERE.parents[2] / "shared"))
+    shared = Path(os.environ.get("EDITPITFALLS_SHARED", HERE.parents[2] / "shared")).resolve()
     folder = shared / "data" / "pitfalls"
     if not folder.is_dir():
         pytest.skip("the published files are not here (set EDITPITFALLS_SHARED)")
