@@ -8,8 +8,8 @@ holds the published case files. Prints one row per suite and one over all of the
 against; ends with 1 when one is broken.
 
 What a difference can come from: Adam's first step has the length of the learning rate in every coordinate, however
-small the gradient. Where rounding decides the sign of one coordinate's gradient, the two optimisations part. Coverage
-case 6 is such a case: one of 576 entries is 4e-9 where the median is 5e-4; float64 has our sign.
+small the gradient. Where rounding decides the sign of one coordinate's gradient, two optimisations part: in coverage
+case 6 one of 576 entries is 4e-9 at delta = 0, where the median is 5e-4.
 """
 
 from __future__ import annotations
