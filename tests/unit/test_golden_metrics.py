@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from benchmarks.agreement import ROUND_STATES, STAGES, SUITES
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.compilers import compile_case
@@ -15,26 +16,9 @@ from pytest_editpitfalls.cases.program import ProbeScore
 from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 
-FILES = {
-    "reverse": "reverse_edit.json",
-    "composite": "composite_edit.json",
-    "coverage": "coverage_edit.json",
-    "easy": "easy.json",
-    "hard": "hard.json",
-}
 CONFLICT_STAGES = {
-    "CM_pre": ("old", "1"),
-    "CM_post": ("old", "12"),
-    "CS_post_explicit": ("new_exp", "12"),
-    "CS_post_implicit": ("new_imp", "12"),
-    "fact_0": ("tied", "0"),
-    "fact_1": ("tied", "1"),
-    "fact_2": ("tied", "12"),
-    "fact_o": ("tied", "2"),
-    "S_pre": ("single_old", "2"),
-    "S_post": ("single_new", "2"),
-}
-ROUND_STATES = {"model": "0", "edit1": "1", "edit2": "12"}
+    stage: place for stage, place in STAGES.items() if stage != "CS_pre"
+}  # CM_post under another name
 
 
 def stages(suite: str, record: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -75,9 +59,9 @@ def mean(figures: dict[str, Any]) -> float:
     return fmean([figures["rewrite"], *figures["generation"]])
 
 
-@pytest.mark.parametrize("suite", FILES)
+@pytest.mark.parametrize("suite", SUITES)
 def test_our_programs_ask_what_the_released_code_asked(golden: Path, published: Path, suite: str) -> None:
-    cases: tuple[Case, ...] = load_suite(published / "GPT2-XL" / FILES[suite]).cases
+    cases: tuple[Case, ...] = load_suite(published / "GPT2-XL" / SUITES[suite]).cases
     for record in records(golden, "ROME", suite):
         probes = compile_case(cases[record["case"]]).probes
         released = stages(suite, record)
@@ -89,7 +73,7 @@ def test_our_programs_ask_what_the_released_code_asked(golden: Path, published: 
 
 
 @pytest.mark.parametrize("editor", ["ROME", "FT", "MEMIT-2000", "MEMIT-15000"])
-@pytest.mark.parametrize("suite", FILES)
+@pytest.mark.parametrize("suite", SUITES)
 def test_metrics_follow_the_released_summary(golden: Path, editor: str, suite: str) -> None:
     for record in records(golden, editor, suite):
         kind: Any = "round" if suite in ("easy", "hard") else suite

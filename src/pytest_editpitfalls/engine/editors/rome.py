@@ -121,7 +121,7 @@ class Rome:
             ),
             max_tokens=self._resources.max_tokens,
         )
-        total = hp.v_num_grad_steps
+        total = hp.v_num_grad_steps - 1
         vectors = search.run(lambda step: progress(Progress("edit", step + 1, total)))
         update, divisor = self._solve(vectors)
         for place, index in enumerate(kept):

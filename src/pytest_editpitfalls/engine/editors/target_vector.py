@@ -52,17 +52,13 @@ class TargetVectors:
 
     Attributes:
         delta: (n, d_o) float32, the learnt delta.
-        value: (n, d_o) the down-projection's output at the subject's last token of the bare prompt, v_0.
-        bare_key: (n, d_k) its input there.
-        mean_key: (n, d_k) its input averaged over all context templates.
-        loss: (n,) total loss when the optimisation ended.
+        bare_key: (n, d_k) the down-projection's input at the subject's last token of the bare prompt.
+        mean_key: (n, d_k) the same, averaged over all context templates.
     """
 
     delta: Tensor
-    value: Tensor
     bare_key: Tensor
     mean_key: Tensor
-    loss: Tensor
 
 
 @dataclass
@@ -132,6 +128,7 @@ class TargetVectorSearch:
                 )
             ]
 
+    @torch.enable_grad()
     def run(self, on_step: Callable[[int], None] = lambda _: None) -> TargetVectors:
         """Learn all deltas; ``on_step`` hears the number of the iteration that is over."""
         objective = self._objective
@@ -140,24 +137,18 @@ class TargetVectorSearch:
         decay = objective.v_weight_decay / self._value.norm(dim=1).square()
         adam = torch.optim.Adam([delta], lr=objective.v_lr)
         active = torch.ones(len(delta), dtype=torch.bool, device=self._device)
-        final = torch.full_like(decay, torch.nan)
-        for step in range(objective.v_num_grad_steps):
-            last = step == objective.v_num_grad_steps - 1
+        for step in range(objective.v_num_grad_steps - 1):  # as released, the last iteration never steps
             adam.zero_grad()
-            with torch.set_grad_enabled(not last):
-                penalty = decay * delta.norm(dim=1)
-                loss = penalty.detach().clone()
-                if not last:
-                    penalty.sum().backward()
-                for group in self._groups:
-                    part = self._loss(group, delta)
-                    if not last:
-                        part.sum().backward()
-                    loss += part.detach()
-            final = torch.where(active, loss, final)
+            penalty = decay * delta.norm(dim=1)
+            penalty.sum().backward()
+            loss = penalty.detach()
+            for group in self._groups:
+                part = self._loss(group, delta)
+                part.sum().backward()
+                loss = loss + part.detach()
             active &= loss >= STOP_LOSS
             on_step(step)
-            if last or not bool(active.any()):
+            if not bool(active.any()):
                 break
             frozen = delta.detach().clone()
             adam.step()
@@ -169,12 +160,10 @@ class TargetVectorSearch:
                 self._groups = [
                     kept for group in self._groups if (kept := _drop_stopped(group, active)) is not None
                 ]
-        return TargetVectors(
-            delta.detach(), self._value, self._bare_key, self._key_sum / self._templates[:, None], final
-        )
+        return TargetVectors(delta.detach(), self._bare_key, self._key_sum / self._templates[:, None])
 
     def _prepare(self, rows: list[EditRow]) -> _Group:
-        """One pass over the whole rows: keys, values, base KL distribution, and everything that stays the same."""
+        """One pass over the whole rows: keys, values, and everything that stays the same."""
         forward, layer = self._forward, self._objective.layer
         start = torch.tensor([len(row.prefix) for row in rows], device=self._device)
         width = max(len(row.prefix) for row in rows)
