@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.overlay import Deltas, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from tests.engine import naive
 from tests.engine.conftest import tolerance
@@ -16,7 +16,7 @@ PROMPTS = ["The capital of France is", "The mother of the king", "Danielle Darri
 TARGETS = ["Paris", "the queen of Spain", "Russian and French"]
 
 
-def random_models(forward: Forward) -> list[Deltas]:
+def random_models(forward: Forward) -> list[EditedModel]:
     """The base model, one delta, two of another rank in one module, and deltas in two layers."""
     generator = torch.Generator().manual_seed(1)
 

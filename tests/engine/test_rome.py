@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from pytest_editpitfalls.cases.program import EditRequest
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources
-from pytest_editpitfalls.engine.editors.hyperparameters import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.rome import Rome, moment_source
+from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.locate_then_edit.rome import Rome, moment_source
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.engine.statistics import SecondMoments
@@ -30,7 +31,9 @@ STEPS = {"v_num_grad_steps": "6", "v_lr": "0.3"}
 
 def make_rome(forward: Forward, tmp_path: Path, **overrides: str) -> Rome:
     table: dict[str, Any] = {"layers": [1], "context_templates": TEMPLATES, "mom2_tokens": 2000}
-    hp = resolve_hyperparameters("rome", "tiny", forward.n_layers, table, {**STEPS, **overrides})
+    hp = resolve_hyperparameters(
+        "rome", RomeHyperparameters, "tiny", forward.n_layers, table, {**STEPS, **overrides}
+    )
     moments = SecondMoments(forward, fingerprint="tiny", cache=tmp_path, max_tokens=500)
     return Rome(hp, EditorResources(forward.host, forward, moments, EngineSettings("tiny"), 60))
 
@@ -61,7 +64,7 @@ def plain(rome: Rome, request: EditRequest) -> torch.Tensor:
 
 def matrix(result: Any) -> torch.Tensor:
     assert result.error is None, result.error
-    return sum((delta.u @ delta.v.T for delta in result.deltas), torch.zeros(1, dtype=torch.float64))
+    return sum((delta.u @ delta.v.T for delta in result.model), torch.zeros(1, dtype=torch.float64))
 
 
 def close(a: torch.Tensor, b: torch.Tensor, bound: float) -> bool:
@@ -85,7 +88,9 @@ def test_edit_two_is_computed_under_edit_one(forward: Forward, tmp_path: Path) -
     rome = make_rome(forward, tmp_path)
     first = rome.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
     second = EditRequest("The capital of {} is", "France", "Japan")
-    results = rome.edit([EditJob("a", 2, (second,), first.deltas), EditJob("b", 1, (second,))])
+    results = rome.edit([EditJob("a", 2, (second,), first.model), EditJob("b", 1, (second,))])
+    assert results[0].model[:1] == first.model
+    results[0] = EditResult(results[0].model[1:])
     transposed = type(forward.host.down_projection(1)).__name__ == "Conv1D"
     path = forward.host.down_projection_path(1)
     with naive.in_place(forward.host.model, [(path, matrix(first))], transposed):
@@ -132,20 +137,18 @@ def test_requests_written_together_are_written_one_after_another(tmp_path: Path)
     rome = make_rome(make_forward("gpt2"), tmp_path)
     both = rome.edit([EditJob("a", 1, (REQUESTS[0], REQUESTS[2]))])[0]
     first = rome.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
-    second = rome.edit([EditJob("a", 2, (REQUESTS[2],), first.deltas)])[0]
-    assert close(matrix(both), matrix(first) + matrix(second), 1e-5)
+    second = rome.edit([EditJob("a", 2, (REQUESTS[2],), first.model)])[0]
+    assert close(matrix(both), matrix(second), 1e-5)  # both edits are in the second model
 
 
 def test_tiny_divisors_are_noted(tmp_path: Path) -> None:
     """A bare key that is almost orthogonal to the mean key makes the update explode; the case says so."""
     rome = make_rome(make_forward("gpt2"), tmp_path, v_num_grad_steps="2")
     vectors = torch.eye(2, dtype=torch.float64)
-    from pytest_editpitfalls.engine.editors.rome import _result
+    from pytest_editpitfalls.engine.editors.locate_then_edit.rome import _result
     from pytest_editpitfalls.engine.overlay import LowRankDelta
 
     delta = LowRankDelta("m", vectors[:, :1], vectors[:, 1:])
-    from pytest_editpitfalls.engine.editors.base import EditResult
-
     noted = _result(EditResult(), EditJob("a", 2, (REQUESTS[0],)), delta, 0.01)
     assert "tiny divisor at edit 2" in noted.notes[0]
     assert not _result(EditResult(), EditJob("a", 2, (REQUESTS[0],)), delta, 0.9).notes

@@ -15,8 +15,8 @@ import torch
 from pytest_editpitfalls.cases.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
 from pytest_editpitfalls.engine.editors.base import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.overlay import Deltas, LowRankDelta
-from pytest_editpitfalls.engine.runner import deltas_of, is_out_of_memory, run_batch
+from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
+from pytest_editpitfalls.engine.runner import edited_model_of, is_out_of_memory, run_batch
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
@@ -56,9 +56,12 @@ class FakeEditor:
         self.upset(jobs)
         for step in (2, 3, 4):
             progress(Progress("edit", step, 4))
-        return [EditResult((self.delta(job.requests, job.deltas),), (f"note {job.step}",)) for job in jobs]
+        return [
+            EditResult((*job.model, self.delta(job.requests, job.model)), notes=(f"note {job.step}",))
+            for job in jobs
+        ]
 
-    def delta(self, requests: Sequence[EditRequest], before: Deltas) -> LowRankDelta:
+    def delta(self, requests: Sequence[EditRequest], before: EditedModel) -> LowRankDelta:
         digest = hashlib.sha256(repr(requests).encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
         d_o, d_k = self.forward.host.matrix_shape(2)
@@ -71,7 +74,7 @@ class FakeEditor:
     @property
     def written(self) -> list[tuple[str, int, int]]:
         """(case, step, edits written before) of every job, in the order of the calls."""
-        return [(job.case_id, job.step, len(job.deltas)) for jobs in self.calls for job in jobs]
+        return [(job.case_id, job.step, len(job.model)) for jobs in self.calls for job in jobs]
 
 
 def program(
@@ -136,7 +139,7 @@ def test_each_needed_prefix_is_computed_once(forward: Forward) -> None:
     answers = run(editor, [program(0), program(1, (BASE, BOTH)), program(2, (BASE,)), program(3, (ONE, TWO))])
     assert all(answer.error is None for answer in answers)
     # One call a level, all cases together; "2" is written into the base model, "12" on top of edit 1.
-    assert [[(job.case_id, job.step, len(job.deltas)) for job in jobs] for jobs in editor.calls] == [
+    assert [[(job.case_id, job.step, len(job.model)) for job in jobs] for jobs in editor.calls] == [
         [("P0000", 1, 0), ("P0000", 2, 0), ("P0001", 1, 0), ("P0003", 1, 0), ("P0003", 2, 0)],
         [("P0000", 2, 1), ("P0001", 2, 1)],
     ]
@@ -369,7 +372,7 @@ def test_a_delta_that_is_not_finite_is_an_error(step: int, value: float, forward
             results = super().edit(jobs, progress)
             for job, result in zip(jobs, results, strict=True):
                 if (job.case_id, job.step) == ("P0001", step):
-                    result.deltas[0].u[0] = value
+                    result.model[0].u[0] = value
             return results
 
     editor = Diverging(forward)
@@ -389,7 +392,7 @@ def test_probabilities_that_are_not_finite_are_an_error(forward: Forward) -> Non
             results = super().edit(jobs, progress)
             for job, result in zip(jobs, results, strict=True):
                 if (job.case_id, job.step) == ("P0001", 1):
-                    result.deltas[0].u.mul_(1e200)
+                    result.model[0].u.mul_(1e200)
             return results
 
     good, bad, other = run(Exploding(forward), [program(0), program(1), program(2)])
@@ -406,7 +409,7 @@ class FailingScorer(Scorer):
         super().__init__(forward, max_tokens=200)
         self.most, self.error, self.sizes = most, error, list[int]()
 
-    def mean_log_probs(self, models: Sequence[Deltas], questions: Sequence[Question]) -> list[float]:
+    def mean_log_probs(self, models: Sequence[EditedModel], questions: Sequence[Question]) -> list[float]:
         self.sizes.append(len(questions))
         if len(questions) > self.most:
             raise self.error
@@ -554,28 +557,28 @@ def test_other_stages_of_the_editor_are_passed_on(forward: Forward) -> None:
 # One state alone
 
 
-def test_the_deltas_of_one_state(forward: Forward) -> None:
+def test_the_edited_model_of_one_state(forward: Forward) -> None:
     case = program(0)
     for name, written in {"0": 0, "1": 1, "12": 2, "2": 1}.items():
         editor = FakeEditor(forward)
-        deltas = deltas_of(editor, case, name)
+        deltas = edited_model_of(editor, case, name)
         assert len(deltas) == len(editor.written) == written, "more was computed than the state needs"
-    one = deltas_of(FakeEditor(forward), case, "1")
-    both = deltas_of(FakeEditor(forward), case, "12")
+    one = edited_model_of(FakeEditor(forward), case, "1")
+    both = edited_model_of(FakeEditor(forward), case, "12")
     assert torch.equal(one[0].u, both[0].u)
     assert torch.equal(both[1].u, FakeEditor(forward).delta(case.steps[1], one).u)
 
 
 def test_an_unknown_state(forward: Forward) -> None:
     with pytest.raises(UsageError, match="no state '21'") as caught:
-        deltas_of(FakeEditor(forward), program(0), "21")
+        edited_model_of(FakeEditor(forward), program(0), "21")
     assert caught.value.where == "P0000"
     assert "did you mean" in (caught.value.fix or "") or "12" in (caught.value.fix or "")
 
 
 def test_a_state_that_cannot_be_computed(forward: Forward) -> None:
     editor = FakeEditor(forward, fails_on("P0000", 2, RuntimeError("no")))
-    assert len(deltas_of(editor, program(0), "1")) == 1
+    assert len(edited_model_of(editor, program(0), "1")) == 1
     with pytest.raises(CaseError, match="edit 2: RuntimeError: no") as caught:
-        deltas_of(editor, program(0), "12")
+        edited_model_of(editor, program(0), "12")
     assert caught.value.where == "P0000"

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pytest_editpitfalls.cases.program import EditRequest
-from pytest_editpitfalls.engine.editors.edit_rows import edit_rows
+from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from tests.engine import naive

@@ -7,6 +7,7 @@ with a `CaseScores`. These types are the whole interface between the cases and t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -50,7 +51,7 @@ class Probe:
     """A fact asked in one state: the probability of ``target`` after each of ``prompts``.
 
     Attributes:
-        fact: the fact's name in the results ("old", "new_exp", "other:0", ...).
+        fact: the fact's name in the results ("old", "replaced", "new_exp", "other:0", ...).
         state: name of a `State`.
         prompts: complete prompts (subject filled in), rewrite prompt first, then the paraphrases.
         target: label of the object; prompt and target are joined by one space.
@@ -76,13 +77,42 @@ class HeldQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the engine runs for one case."""
+    """What the engine runs for one case.
+
+    Attributes:
+        case_id: id of the case.
+        steps: the edits; those of one step are written together. Several requests of one step may share subject and
+            relation and differ in ``target_new`` alone (Multi-Label Edit).
+        states: the edited models that are asked.
+        probes: what they are asked.
+        held: what the base model is asked before any edit.
+    """
 
     case_id: str
     steps: tuple[tuple[EditRequest, ...], ...]
     states: tuple[State, ...]
     probes: tuple[Probe, ...]
     held: tuple[HeldQuestion, ...] = ()
+
+
+class SuitePrograms:
+    """The programs of all cases of a suite, selected or not; compiled when they are asked for.
+
+    Args:
+        name: the suite.
+        make: makes the programs, in the suite's order.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Sequence[Program]]) -> None:
+        self.name = name
+        self._make = make
+        self._programs: tuple[Program, ...] | None = None
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        if self._programs is None:
+            self._programs = tuple(self._make())
+        return self._programs
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,12 +186,12 @@ class Forward:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._blocks: list[nn.Module] = list(host.blocks)
+        self._n_layers = len(host.blocks)
         self._widths = self._probe_widths()
 
     @property
     def n_layers(self) -> int:
-        return len(self._blocks)
+        return self._n_layers
 
     def blocks(
         self,
@@ -216,7 +216,7 @@ class Forward:
             raise ValueError(
                 f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states"
             )
-        hook = self._blocks[last - 1].register_forward_hook(
+        hook = self.host.blocks[last - 1].register_forward_hook(
             lambda _m, _a, output: taken.append(first_tensor(output))
         )
         try:
@@ -256,13 +256,14 @@ class Forward:
     @contextmanager
     def _standing_in(self, running: range, hidden: Tensor | None) -> Iterator[None]:
         blocks = self.host.blocks
+        own = list(blocks)  # read anew: an in-place editor may have put another block there
         try:
-            for index, block in enumerate(self._blocks):
+            for index, block in enumerate(own):
                 if index not in running:
                     blocks[index] = _StandIn(block, hidden if index == 0 else None, self._widths[index])
             yield
         finally:
-            for index, block in enumerate(self._blocks):
+            for index, block in enumerate(own):
                 blocks[index] = block
 
     def _probe_widths(self) -> list[int]:
@@ -274,7 +275,7 @@ class Forward:
                     index, len(output) if isinstance(output, tuple) else 0
                 )
             )
-            for index, block in enumerate(self._blocks)
+            for index, block in enumerate(self.host.blocks)
         ]
         one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
         try:
@@ -285,4 +286,4 @@ class Forward:
         finally:
             for hook in hooks:
                 hook.remove()
-        return [widths[index] for index in range(len(self._blocks))]
+        return [widths[index] for index in range(self._n_layers)]

@@ -8,15 +8,21 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, HeldQuestion, ProbeScore, Program
+from pytest_editpitfalls.cases.program import (
+    CaseScores,
+    HeldQuestion,
+    ProbeScore,
+    Program,
+    SuitePrograms,
+)
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 
 from .editors.base import EditJob, Editor, EditResult
-from .overlay import Deltas
+from .overlay import EditedModel, prefix_of
 from .scoring import Question, Scorer
 from .settings import Progress, ProgressCallback, silent
 from .tokens import Encoder
@@ -34,7 +40,8 @@ class _Run:
     """A program on its way: edited models by the steps that made them, the answers, and what went wrong."""
 
     program: Program
-    models: dict[Steps, Deltas] = field(default_factory=lambda: {(): ()})
+    models: dict[Steps, EditedModel] = field(default_factory=lambda: {(): ()})
+    states: dict[Steps, Any] = field(default_factory=dict)  # the editor's own
     notes: list[str] = field(default_factory=list)
     probes: tuple[ProbeScore, ...] = ()
     held: bool | None = None
@@ -52,6 +59,7 @@ def run_batch(
     encoder: Encoder,
     programs: Sequence[Program],
     progress: ProgressCallback = silent,
+    suite: SuitePrograms | None = None,
 ) -> list[CaseScores]:
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
 
@@ -62,7 +70,7 @@ def run_batch(
     runs = [_Run(program) for program in programs]
     for run in runs:
         _check_scorable(run, encoder)
-    edit_programs(editor, runs, progress)
+    edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
     _score(scorer, encoder, [run for run in runs if run.open], progress)
     ended = time.perf_counter()
@@ -87,7 +95,9 @@ def run_batch(
     return answers
 
 
-def deltas_of(editor: Editor, program: Program, state: str) -> Deltas:
+def edited_model_of(
+    editor: Editor, program: Program, state: str, suite: SuitePrograms | None = None
+) -> EditedModel:
     """The edited model of one state of one program; nothing that another state needs is computed.
 
     Raises:
@@ -102,13 +112,15 @@ def deltas_of(editor: Editor, program: Program, state: str) -> Deltas:
             fix=did_you_mean(state, (known.name for known in program.states)),
         )
     run = _Run(replace(program, states=(chosen,)))
-    edit_programs(editor, [run], silent)
+    edit_programs(editor, [run], silent, suite)
     if run.error is not None:
         raise CaseError(run.error, where=program.case_id)
     return run.models[chosen.steps]
 
 
-def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallback) -> None:
+def edit_programs(
+    editor: Editor, runs: Sequence[_Run], progress: ProgressCallback, suite: SuitePrograms | None = None
+) -> None:
     """Compute every edited model that the states need, all cases' n-th steps together."""
     depth = max((len(state.steps) for run in runs for state in run.program.states), default=0)
     for level in range(1, depth + 1):
@@ -118,7 +130,14 @@ def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallba
                 prefixes = {state.steps[:level] for state in run.program.states if len(state.steps) >= level}
                 wanted += [(run, steps) for steps in sorted(prefixes)]
         jobs = [
-            EditJob(run.program.case_id, steps[-1] + 1, run.program.steps[steps[-1]], run.models[steps[:-1]])
+            EditJob(
+                run.program.case_id,
+                steps[-1] + 1,
+                run.program.steps[steps[-1]],
+                run.models[steps[:-1]],
+                run.states.get(steps[:-1]),
+                suite,
+            )
             for run, steps in wanted
         ]
         offset, total = level - 1, depth
@@ -141,10 +160,11 @@ def edit_programs(editor: Editor, runs: Sequence[_Run], progress: ProgressCallba
             run.notes += [note for note in result.notes if note not in run.notes]
             if result.error is not None:
                 run.error = run.error or result.error
-            elif not all(delta.is_finite() for delta in result.deltas):
+            elif not all(change.is_finite() for change in result.model):
                 run.error = run.error or f"edit {steps[-1] + 1}: the update is not finite (NaN or infinity)"
             else:
-                run.models[steps] = (*run.models[steps[:-1]], *result.deltas)
+                run.models[steps] = result.model
+                run.states[steps] = result.state
 
 
 def _forwards_only(progress: ProgressCallback) -> ProgressCallback:
@@ -185,7 +205,7 @@ def _fail(run: _Run, error: str) -> None:
 
 def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> list[None]:
     """Write each run's answers into it; nothing is written where anything raises."""
-    models: list[Deltas] = [()]
+    models: list[EditedModel] = [()]
     questions: list[Question] = []
     asked = [[_candidates(encoder, held) for held in run.program.held] for run in runs]
     for run, candidates in zip(runs, asked, strict=True):
@@ -196,10 +216,12 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
                 number[state.name] = len(models) - 1
             else:
                 number[state.name] = 0  # the base model is one model for all cases
+        prefix = {state.name: prefix_of(run.models[state.steps]) for state in run.program.states}
         for probe in run.program.probes:
             target = encoder.target(probe.target)
             questions += [
-                Question(number[probe.state], encoder.prompt(text), target) for text in probe.prompts
+                Question(number[probe.state], encoder.prompt(prefix[probe.state] + text), target)
+                for text in probe.prompts
             ]
         for held, targets in zip(run.program.held, candidates, strict=True):
             questions += [Question(0, encoder.prompt(held.prompt), target) for target in targets]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .bucketing import buckets
 from .forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows
-from .overlay import Deltas, Overlay
+from .overlay import EditedModel, Overlay, RowContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class Scorer:
         self._max_tokens = max_tokens
 
     @torch.no_grad()
-    def mean_log_probs(self, models: Sequence[Deltas], questions: Sequence[Question]) -> list[float]:
+    def mean_log_probs(self, models: Sequence[EditedModel], questions: Sequence[Question]) -> list[float]:
         """Mean log-probability of each question's target tokens, teacher-forced, natural logarithm.
 
         Args:
-            models: the edited models' deltas; `Question.model` is an index into it.
+            models: the edited models; `Question.model` is an index into it.
             questions: in any order; equal ones are computed once.
         """
         overlay = Overlay(self._forward.host, models)
         # Where nothing is edited there is nothing to share: all blocks run in one go.
-        shared = overlay.lowest_layer(default=0)
+        shared = min(overlay.lowest_layer(default=0), self._forward.n_layers - 1)
         asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]] = {}
         for question in questions:
             asked.setdefault(question.prompt, {}).setdefault(question.model, {})[question.target] = 0.0
@@ -85,11 +85,12 @@ class Scorer:
             batch.hidden = self._forward.blocks(batch.rows, last=shared, cache=batch.cache)
         pairs = [(index, model) for index, prompt in enumerate(prompts) for model in asked[prompt]]
         size = max(1, self._max_tokens // batch.width)
-        for start in range(0, len(pairs), size):
-            chunk = pairs[start : start + size]
-            self._chunk(
-                overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk]
-            )
+        for group in _that_share(overlay, pairs):
+            for start in range(0, len(group), size):
+                chunk = group[start : start + size]
+                self._chunk(
+                    overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk]
+                )
 
     def _chunk(
         self,
@@ -104,18 +105,19 @@ class Scorer:
         prompt_of = torch.tensor([index for index, _ in pairs], device=device)
         model_of = torch.tensor([model for _, model in pairs], device=device)
         cache = KeptPrefix.empty(forward.n_layers)
-        with overlay.rows(model_of):
+        targets = [(row, target) for row, found in enumerate(answers) for target in found]
+        row_of = torch.tensor([row for row, _ in targets], device=device)
+        first = torch.tensor([target[0] for _, target in targets], device=device)
+        lengths = batch.lengths[prompt_of]
+        with overlay.rows(model_of, lengths) as served:
             hidden = forward.blocks(
                 batch.rows.select(prompt_of),
                 first=shared,
                 hidden=None if batch.hidden is None else batch.hidden[prompt_of],
                 cache=cache,
             )
-        targets = [(row, target) for row, found in enumerate(answers) for target in found]
-        row_of = torch.tensor([row for row, _ in targets], device=device)
-        first = torch.tensor([target[0] for _, target in targets], device=device)
-        at_end = batch.lengths[prompt_of] - 1
-        log_probs = forward.head(hidden[torch.arange(len(pairs), device=device), at_end]).log_softmax(dim=1)
+            at_end = hidden[torch.arange(len(pairs), device=device), lengths - 1]
+            log_probs = forward.head(at_end).log_softmax(dim=1)
         sums = log_probs[row_of, first].double()
         del log_probs
         longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
@@ -128,7 +130,7 @@ class Scorer:
                 batch,
                 cache,
                 prompt_of[at],
-                model_of[at],
+                served.take(at),
                 at,
                 [targets[i][1] for i in chosen],
             )
@@ -143,7 +145,7 @@ class Scorer:
         batch: _PromptBatch,
         cache: KeptPrefix,
         prompt_of: Tensor,
-        model_of: Tensor,
+        served: RowContext,
         row_of: Tensor,
         targets: list[tuple[int, ...]],
     ) -> Tensor:
@@ -158,15 +160,28 @@ class Scorer:
             kept = batch.cache.grown(lengths[keep], width, rows=prompt_of[keep])
             hidden = forward.blocks(rows.select(keep), last=shared, cache=kept)
             hidden = hidden[torch.tensor(back, device=device)]
-        with overlay.rows(model_of):
+        with overlay.going_on(served):
             hidden = forward.blocks(
                 rows, first=shared, hidden=hidden, cache=cache.grown(lengths, width, rows=row_of)
             )
+            return self._of_tokens(hidden, targets)
+
+    def _of_tokens(self, hidden: Tensor, targets: list[tuple[int, ...]]) -> Tensor:
+        """Summed log-probability (n,) of each target's second and later tokens after hidden states (n, tokens, .)."""
+        device = hidden.device
         row = torch.tensor([i for i, t in enumerate(targets) for _ in t[1:]], device=device)
         column = torch.tensor([c for t in targets for c in range(len(t) - 1)], device=device)
         token = torch.tensor([token for t in targets for token in t[1:]], device=device)
-        values = forward.log_probs(hidden[row, column], token).double()
+        values = self._forward.log_probs(hidden[row, column], token).double()
         return torch.zeros(len(targets), dtype=torch.float64, device=device).index_add_(0, row, values)
+
+
+def _that_share(overlay: Overlay, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """(prompt, model) pairs cut into groups that may share a pass; models that must be alone come each in one go."""
+    groups: dict[int | None, list[tuple[int, int]]] = {}
+    for prompt, model in pairs:
+        groups.setdefault(model if overlay.alone(model) else None, []).append((prompt, model))
+    return list(groups.values())
 
 
 def _unique_pairs(prompt_of: Tensor, targets: list[tuple[int, ...]]) -> tuple[list[int], list[int]]:

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 import transformers
 
-from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.cases.program import CaseScores, Program, SuitePrograms
 from pytest_editpitfalls.errors import CaseError
 
 from . import models
 from .editors.base import Editor, EditorResources
-from .editors.hyperparameters import module_name_notes, resolve_hyperparameters
+from .editors.hyperparameters.resolution import module_name_notes, resolve_hyperparameters
 from .editors.registry import EDITORS
 from .families import family_for
 from .forward import Forward
 from .host import Host
 from .overlay import Overlay
-from .runner import deltas_of, run_batch
+from .runner import edited_model_of, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, silent
 from .statistics import SecondMoments
@@ -32,6 +32,9 @@ CPU_TOKENS, GPU_TOKENS = 768, 16384
 
 CPU_CASES, GPU_CASES = 16, 64
 """Cases per batch where ``batch_size`` is automatic."""
+
+DENSE_BYTES = 2**31
+"""What a batch of whole-matrix edits may take besides the model."""
 
 
 class EngineSession:
@@ -100,13 +103,32 @@ class EngineSession:
 
     def batch_size(self, editor: str) -> int:
         """Cases per batch for this editor."""
-        del editor  # all editors of the low-rank form take the same
-        return self.settings.batch_size or (CPU_CASES if self.host.device.type == "cpu" else GPU_CASES)
+        form = EDITORS.get(editor, where="--pitfalls-editor").form
+        if form == "in place":
+            return 1  # there is one model object to edit
+        if self.settings.batch_size:
+            return self.settings.batch_size
+        cases = CPU_CASES if self.host.device.type == "cpu" else GPU_CASES
+        if form == "dense":
+            # Three edited models of a case are kept, and delta, gradient and two moments while one is trained.
+            d_o, d_k = self.host.matrix_shape(0)
+            cases = min(cases, max(1, DENSE_BYTES // (7 * d_o * d_k * self.host.edit_dtype.itemsize)))
+        return cases
 
     def run(
-        self, editor: str, programs: Sequence[Program], progress: ProgressCallback | None = None
+        self,
+        editor: str,
+        programs: Sequence[Program],
+        progress: ProgressCallback | None = None,
+        suite: SuitePrograms | None = None,
     ) -> list[CaseScores]:
         """Edit and score a batch; one answer per program, in order; a broken case is an answer with its error.
+
+        Args:
+            editor: name of the editor.
+            programs: the batch.
+            progress: hears how far the batch is.
+            suite: all cases of the suite that the batch is from.
 
         Raises:
             UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed.
@@ -115,10 +137,12 @@ class EngineSession:
         self._check_unedited()
         watch = progress or silent
         chosen = self._prepared(editor, watch)
-        return run_batch(chosen, self._scorer, self.host.encoder, programs, watch)
+        return run_batch(chosen, self._scorer, self.host.encoder, programs, watch, suite)
 
     @contextmanager
-    def edited(self, editor: str, program: Program, state: str) -> Iterator[Any]:
+    def edited(
+        self, editor: str, program: Program, state: str, suite: SuitePrograms | None = None
+    ) -> Iterator[Any]:
         """The Hugging Face model, answering as the edited one of ``state`` while the context is open.
 
         Works with any call, ``generate`` included; the weights stay the base model's. One at a time: there is one
@@ -129,10 +153,10 @@ class EngineSession:
             UsageError: the program has no such state; or as `run`.
         """
         self._check_unedited()
-        deltas = deltas_of(self._prepared(editor, silent), program, state)
+        model = edited_model_of(self._prepared(editor, silent), program, state, suite)
         self._edited = program.case_id
         try:
-            with Overlay(self.host, [deltas]).rows(torch.tensor([0], device=self.host.device)):
+            with Overlay(self.host, [model]).serving(0):
                 yield self.host.model
         finally:
             self._edited = None
@@ -178,9 +202,10 @@ class EngineSession:
 
     def _editor(self, name: str) -> Editor:
         if name not in self._editors:
-            factory = EDITORS.get(name, where="--pitfalls-editor")
+            declaration = EDITORS.get(name, where="--pitfalls-editor")
             values = resolve_hyperparameters(
                 name,
+                declaration.hyperparameter_class(),
                 self.settings.model,
                 self.host.n_layers,
                 self.settings.config_tables.get(name),
@@ -189,7 +214,7 @@ class EngineSession:
             )
             for note in module_name_notes(values, self.host.family):
                 self._announce(f"{name}: {note}")
-            self._editors[name] = factory(values, self._resources)
+            self._editors[name] = declaration.make(values, self._resources)
         return self._editors[name]
 
     def _prepared(self, name: str, progress: ProgressCallback) -> Editor:

@@ -1,4 +1,4 @@
-"""What an editor is to the engine: jobs in, deltas out; a batch of independent cases at a time."""
+"""What an editor is to the engine: jobs in, edited models out; a batch of independent cases at a time."""
 
 from __future__ import annotations
 
@@ -6,42 +6,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.cases.program import EditRequest, SuitePrograms
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
-from pytest_editpitfalls.engine.overlay import Deltas
+from pytest_editpitfalls.engine.overlay import EditedModel
 from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
 from pytest_editpitfalls.engine.statistics import SecondMoments
 
 
 @dataclass(frozen=True)
 class EditJob:
-    """One step of one case: write ``requests`` together into the base model plus ``deltas``.
+    """One step of one case: write ``requests`` together into the edited model ``model``.
 
     Attributes:
         case_id: the case, for messages.
         step: 1-based number of the step, for messages.
         requests: edits that are written together.
-        deltas: the edited model as it stands before this step.
+        model: the edited model as it stands before this step; empty is the base model.
+        state: what the editor itself left for this case in the step before (`EditResult.state`); None at the
+            first. What an editor remembers between edits belongs here and nowhere else.
+        suite: all cases of the suite that this one is from, for editors that take demonstrations from others.
     """
 
     case_id: str
     step: int
     requests: tuple[EditRequest, ...]
-    deltas: Deltas = ()
+    model: EditedModel = ()
+    state: Any = None
+    suite: SuitePrograms | None = None
 
 
 @dataclass(frozen=True)
 class EditResult:
-    """What a step adds to the edited model, or why it could not be written.
+    """The edited model after a step, or why it could not be written.
 
     Attributes:
-        deltas: the new deltas only (the job's own come before them).
+        model: the whole edited model after the step: usually the job's own and a new change behind it.
+        state: what the editor wants back in the case's next step.
         notes: remarks for the case's record.
         error: why this case cannot go on, else None.
     """
 
-    deltas: Deltas = ()
+    model: EditedModel = ()
+    state: Any = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -66,7 +73,7 @@ class EditorResources:
 
 
 class Editor(Protocol):
-    """A batched editor: independent cases in, low-rank deltas out; it never writes a weight."""
+    """A batched editor: independent cases in, edited models out; it never writes a weight."""
 
     name: str
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from pytest_editpitfalls.registry import Registry
 
-EDITORS: Registry[Callable[..., Any]] = Registry(
-    "editor", {"rome": "pytest_editpitfalls.engine.editors.rome:Rome"}
-)
-"""Editor classes, called with (hyperparameters, resources)."""
+from .catalogue import SHIPPED
+from .declaration import EditorDeclaration
+
+EDITORS: Registry[EditorDeclaration] = Registry("editor", {each.name: each for each in SHIPPED})
+"""Declarations of the editors that can be asked for."""

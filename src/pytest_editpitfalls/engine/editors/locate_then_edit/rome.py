@@ -17,15 +17,15 @@ from typing import Any
 
 from torch import Tensor
 
-from pytest_editpitfalls.engine.overlay import Deltas, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
+from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay
 from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.engine.statistics import MomentSource
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 
-from .base import EditJob, EditorResources, EditResult
 from .edit_rows import EditRow, edit_rows
-from .hyperparameters import RomeHyperparameters
 from .target_vector import TargetVectors, TargetVectorSearch, VectorObjective
 
 SMALL_DIVISOR = 0.1
@@ -65,7 +65,7 @@ class Rome:
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests one after another, as released: a later one is computed under the earlier."""
         self.prepare(progress)
-        results = [EditResult() for _ in jobs]
+        results = [EditResult(job.model) for job in jobs]
         for turn in range(max((len(job.requests) for job in jobs), default=0)):
             open_jobs = [
                 i for i, job in enumerate(jobs) if turn < len(job.requests) and results[i].error is None
@@ -92,7 +92,7 @@ class Rome:
     ) -> None:
         rows: list[EditRow] = []
         kept: list[int] = []
-        models: list[Deltas] = []
+        models: list[EditedModel] = []
         for index in chosen:
             try:
                 rows += edit_rows(
@@ -102,7 +102,7 @@ class Rome:
                 results[index] = EditResult(error=f"edit {jobs[index].step}: {error}")
                 continue
             kept.append(index)
-            models.append(jobs[index].deltas + results[index].deltas)
+            models.append(results[index].model)
         if not kept:
             return
         hp = self._hp
@@ -156,7 +156,7 @@ def _result(before: EditResult, job: EditJob, delta: LowRankDelta, divisor: floa
             f"tiny divisor at edit {job.step}: u.k_bare is {divisor:.3g} of u.k_mean, the update is "
             f"{1 / max(abs(divisor), 1e-30):.3g} times too large (keys of prefixed and bare prompt differ)",
         )
-    return EditResult((*before.deltas, delta), notes)
+    return EditResult((*before.model, delta), notes=notes)
 
 
 def moment_source(hp: RomeHyperparameters, seed: int) -> MomentSource:

@@ -1,0 +1,74 @@
+"""What an editor says of itself. Torch-free, so that editors can be listed and compared without loading one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from .base import Editor, EditorResources
+    from .hyperparameters.base import Hyperparameters
+
+Form = Literal["low-rank", "dense", "hook", "prefix", "in place"]
+"""What an edit is: low-rank deltas, whole matrices, a module's output changed by rule, text before the prompt, or
+anything done to the model object."""
+
+Targets = Literal["together", "averaged", "one after another"]
+"""What becomes of several targets of one subject and relation (Multi-Label Edit): solved for together, their losses
+averaged, or written one after another, so that the last one wins."""
+
+AfterNorm = Literal["any", "replayed", "refused"]
+"""Families with a norm after the MLP (Gemma 2 and 3, post-norm OPT): no difference, the norm is replayed with the
+target vector before it, or refused by name."""
+
+
+@dataclass(frozen=True)
+class EditorDeclaration:
+    """One editor.
+
+    Attributes:
+        name: what ``--editor`` calls it ("rome").
+        title: its name in the field ("ROME").
+        source: paper and released code that it follows.
+        form: what its edits are.
+        writes: which matrices or modules, in words.
+        keeps: what it keeps for the case's next edit besides the edited model, in words.
+        targets: what it does with several targets at once.
+        after_norm: families with a norm after the MLP.
+        second_moment: whether it needs second moments of the keys.
+        needs: what it needs besides the model, in words ("a trained network").
+        hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
+        factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
+    """
+
+    name: str
+    title: str
+    source: str
+    form: Form
+    writes: str
+    hyperparameters: type[Hyperparameters] | str
+    factory: Callable[[Any, EditorResources], Editor] | str
+    keeps: str = "nothing"
+    targets: Targets = "together"
+    after_norm: AfterNorm = "any"
+    second_moment: bool = False
+    needs: str = "nothing"
+
+    def hyperparameter_class(self) -> type[Hyperparameters]:
+        """The class of its hyper-parameters, imported where it is given by name. Torch-free for shipped editors."""
+        kind: type[Hyperparameters] = _loaded(self.hyperparameters)
+        return kind
+
+    def make(self, hyperparameters: Hyperparameters, resources: EditorResources) -> Editor:
+        """The editor itself; imports torch."""
+        editor: Editor = _loaded(self.factory)(hyperparameters, resources)
+        return editor
+
+
+def _loaded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    module, _, attribute = value.partition(":")
+    return getattr(importlib.import_module(module), attribute)

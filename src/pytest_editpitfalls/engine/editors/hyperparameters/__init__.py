@@ -1,0 +1,1 @@
+"""Hyper-parameters of every editor: one module per family of editors, torch-free."""

@@ -1,0 +1,102 @@
+"""Hyper-parameters of the editors with a memory beside the weights: GRACE, WISE. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ValidationInfo, field_validator
+
+from .base import Count, NotNegative, Positive, Share, at_depth
+from .module_names import OneModule
+
+GRACE_DEPTH = 0.75
+"""Where GRACE sits in a model without a preset, as a share of its depth. Published: GPT2-XL 35 of 48 (0.73), GPT-J
+25 of 28 (0.89), Llama-2-7B 27 of 32 (0.84), Qwen2-7B 18 of 28 (0.64)."""
+
+WISE_DEPTH = 0.84
+"""Where WISE sits in a model without a preset. Published: Llama-2-7B and Mistral-7B 27 of 32 (0.84), Llama-3-8B
+29 of 32 (0.91), Qwen2.5-7B 23 of 28 (0.82), GPT-J 21 of 28 (0.75)."""
+
+
+class GraceHyperparameters(OneModule):
+    """GRACE (Thartvigsen/GRACE, grace/config/editor/grace.yaml; zjunlp/EasyEdit, hparams/GRACE)."""
+
+    edit_lr: Positive = 1.0
+    """Adam's learning rate for a value"""
+    n_iter: Count = 100
+    """steps for a value"""
+    eps: Positive = 1.0
+    """radius that a new key starts with"""
+    dist_fn: Literal["euc"] = "euc"
+    """distance between keys; only the Euclidean one"""
+    val_init: Literal["cold"] = "cold"
+    """what a value starts from; only cold: uniform between 0 and 1"""
+    val_train: Literal["sgd"] = "sgd"
+    """how a value is trained; only sgd, which is Adam in the released code"""
+    eps_expand: Literal["coverage"] = "coverage"
+    """how radii grow; only coverage: just far enough to reach the new key"""
+    replacement: Literal["replace_last", "replace_prompt"] = "replace_last"
+    """whose output is replaced: the last prompt token's (EasyEdit), or every token's up to it (the authors)"""
+    reg: Literal["early_stop"] = "early_stop"
+    """accepted, not used: the released code has no other value"""
+    num_pert: Count = 8
+    """accepted, not used: the released code reads it for another val_train only"""
+    dropout: Literal[0] = 0
+    """accepted, only 0: nothing is dropped"""
+
+    @classmethod
+    def scaled(cls, n_layers: int) -> dict[str, Any]:
+        """The published values at `GRACE_DEPTH`; GPT2-XL's number of steps."""
+        return {
+            "layers": [at_depth(GRACE_DEPTH, n_layers)],
+            "source": f"no preset for this model: the published values at {GRACE_DEPTH} of the depth",
+        }
+
+
+class WiseHyperparameters(OneModule):
+    """WISE (zjunlp/EasyEdit, hparams/WISE)."""
+
+    edit_lr: Positive = 1.0
+    """SGD's learning rate"""
+    n_iter: Count = 70
+    """steps of an edit at most"""
+    norm_constraint: Positive = 1.0
+    """how far an entry of the side copy may move from the original"""
+    mask_ratio: Share = 0.2
+    """share of the side copy's entries that one shard of edits may change"""
+    act_margin: tuple[NotNegative, NotNegative, NotNegative] = (5.0, 20.0, 10.0)
+    """the margins a, b, g of the routing loss"""
+    act_ratio: Positive = 0.88
+    """the side copy is used above this share of the least activation difference seen while editing"""
+    save_freq: Count = 500
+    """edits after which a new mask is drawn"""
+    merge_freq: Count = 1000
+    """edits after which the side copies are merged; a multiple of save_freq"""
+    merge_alg: Literal["ties"] = "ties"
+    """how they are merged; only TIES"""
+    densities: Share = 0.53
+    """share of entries that TIES keeps of each side copy"""
+    weights: Positive = 1.0
+    """weight of each side copy in the merge"""
+    objective_optimization: Literal["only_label"] = "only_label"
+    """the loss: only the target's tokens"""
+    retrieve: Literal[True] = True
+    """accepted, only true: rows are routed to one of several memories"""
+    replay: Literal[False] = False
+    """accepted, only false: earlier edits are not trained again"""
+
+    @field_validator("merge_freq")
+    @classmethod
+    def _multiple(cls, value: int, info: ValidationInfo) -> int:
+        save = info.data.get("save_freq")
+        if save and value % save:
+            raise ValueError(f"it has to be a multiple of save_freq, which is {save}")
+        return value
+
+    @classmethod
+    def scaled(cls, n_layers: int) -> dict[str, Any]:
+        """Llama-2-7B's values (zjunlp/EasyEdit, hparams/WISE/llama-7b.yaml) at `WISE_DEPTH`."""
+        return {
+            "layers": [at_depth(WISE_DEPTH, n_layers)],
+            "source": f"no preset for this model: Llama-2-7B's values at {WISE_DEPTH} of the depth",
+        }

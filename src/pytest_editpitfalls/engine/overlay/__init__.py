@@ -1,0 +1,22 @@
+"""Edited models as changes to the base model, and their application row by row."""
+
+from .change import Change, EditedModel, ForwardHook, Replacement, RowContext, Stacked
+from .dense import DenseDelta
+from .low_rank import LowRankDelta, low_rank_hook
+from .overlay import Overlay
+from .prefix import PromptPrefix, prefix_of
+
+__all__ = [
+    "Change",
+    "DenseDelta",
+    "EditedModel",
+    "ForwardHook",
+    "LowRankDelta",
+    "Overlay",
+    "PromptPrefix",
+    "Replacement",
+    "RowContext",
+    "Stacked",
+    "low_rank_hook",
+    "prefix_of",
+]
