@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.engine.editors.hyperparameters import (
-    RomeHyperparameters,
+from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.resolution import (
     module_name_notes,
     resolve_hyperparameters,
     toml_value,
 )
-from pytest_editpitfalls.engine.editors.presets import choice_for, preset_for
+from pytest_editpitfalls.engine.editors.presets import preset_for
 from pytest_editpitfalls.engine.families import families
 from pytest_editpitfalls.errors import UsageError
 
@@ -39,22 +39,24 @@ SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / 
     ],
 )
 def test_presets(name: str, n_layers: int, layer: int, steps: int) -> None:
-    values = resolve_hyperparameters("rome", name, n_layers)
+    values = resolve_hyperparameters("rome", RomeHyperparameters, name, n_layers)
     assert (values.layers, values.v_num_grad_steps) == ((layer,), steps)
     assert values.v_loss_layer == n_layers - 1
 
 
 def test_a_preset_is_not_used_for_another_depth() -> None:
     assert preset_for("rome", "gpt2-xl", 4) is None
-    assert resolve_hyperparameters("rome", "gpt2-xl", 4).source.startswith("no preset for this model")
+    assert resolve_hyperparameters("rome", RomeHyperparameters, "gpt2-xl", 4).source.startswith(
+        "no preset for this model"
+    )
 
 
 @pytest.mark.parametrize(("n_layers", "layer"), [(1, 0), (2, 1), (4, 1), (12, 4), (32, 10), (48, 14)])
-def test_choice_for_unknown_models(n_layers: int, layer: int) -> None:
-    values = resolve_hyperparameters("rome", "someone/unknown", n_layers)
+def test_scaled_defaults_for_unknown_models(n_layers: int, layer: int) -> None:
+    values = resolve_hyperparameters("rome", RomeHyperparameters, "someone/unknown", n_layers)
     assert values.layers == (layer,)
     assert values.mom2_adjustment
-    assert choice_for("rome", n_layers)["layers"] == [layer]
+    assert RomeHyperparameters.scaled(n_layers)["layers"] == [layer]
 
 
 def test_every_published_rome_row_is_there() -> None:
@@ -69,7 +71,12 @@ def test_every_published_rome_row_is_there() -> None:
 
 def test_later_sources_win(tmp_path: Path) -> None:
     values = resolve_hyperparameters(
-        "rome", "gpt2-xl", 48, {"v_lr": 0.3, "layers": [3]}, {"v_lr": "0.1", "kl_factor": ".5"}
+        "rome",
+        RomeHyperparameters,
+        "gpt2-xl",
+        48,
+        {"v_lr": 0.3, "layers": [3]},
+        {"v_lr": "0.1", "kl_factor": ".5"},
     )
     assert (values.v_lr, values.layers, values.kl_factor) == (0.1, (3,), 0.5)
     assert values.clamp_norm_factor == 4
@@ -78,13 +85,23 @@ def test_later_sources_win(tmp_path: Path) -> None:
 def test_paths_start_at_the_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("A document.\n")
     values = resolve_hyperparameters(
-        "rome", "x/y", 4, {"mom2_corpus": "corpus.txt"}, config_path=tmp_path / "rome.toml"
+        "rome",
+        RomeHyperparameters,
+        "x/y",
+        4,
+        {"mom2_corpus": "corpus.txt"},
+        config_path=tmp_path / "rome.toml",
     )
     assert values.mom2_corpus == tmp_path / "corpus.txt"
     assert values.mom2_ridge is None
     with pytest.raises(UsageError, match=r"rome\.toml \[rome\] mom2_corpus: .* there is no file"):
         resolve_hyperparameters(
-            "rome", "x/y", 4, {"mom2_corpus": "no.txt"}, config_path=tmp_path / "rome.toml"
+            "rome",
+            RomeHyperparameters,
+            "x/y",
+            4,
+            {"mom2_corpus": "no.txt"},
+            config_path=tmp_path / "rome.toml",
         )
 
 
@@ -114,7 +131,7 @@ def test_paths_start_at_the_configuration_file(tmp_path: Path) -> None:
 )
 def test_bad_values_say_where_they_stand(key: str, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        resolve_hyperparameters("rome", "smollm2-135m", 30, overrides={key: text})
+        resolve_hyperparameters("rome", RomeHyperparameters, "smollm2-135m", 30, overrides={key: text})
     assert str(caught.value).startswith(f"--pitfalls-set rome.{key}: ")
     assert message in str(caught.value)
     assert "\n  fix: " in str(caught.value)
@@ -124,12 +141,7 @@ def test_one_source_of_second_moments(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("A document.\n")
     overrides = {"mom2_corpus": str(tmp_path / "corpus.txt"), "mom2_dataset": "wikipedia"}
     with pytest.raises(UsageError, match="mom2_dataset and mom2_corpus are both given"):
-        resolve_hyperparameters("rome", "smollm2-135m", 30, overrides=overrides)
-
-
-def test_unknown_editor() -> None:
-    with pytest.raises(UsageError, match="did you mean 'rome'"):
-        resolve_hyperparameters("rom", "smollm2-135m", 30)
+        resolve_hyperparameters("rome", RomeHyperparameters, "smollm2-135m", 30, overrides=overrides)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +162,7 @@ def test_toml_values(text: str, value: Any) -> None:
 
 
 def test_hyperparameters_are_frozen_and_plain() -> None:
-    values = resolve_hyperparameters("rome", "smollm2-135m", 30)
+    values = resolve_hyperparameters("rome", RomeHyperparameters, "smollm2-135m", 30)
     with pytest.raises(ValueError, match="frozen"):
         values.v_lr = 1.0  # type: ignore[misc]
     again = RomeHyperparameters.model_validate(json.loads(values.model_dump_json()))
@@ -169,8 +181,10 @@ def test_module_names_of_published_files() -> None:
         "ln_f_module": "transformer.ln_f",
         "lm_head_module": "transformer.wte",
     }
-    notes = module_name_notes(resolve_hyperparameters("rome", "gpt2-xl", 48, names), family)
+    notes = module_name_notes(
+        resolve_hyperparameters("rome", RomeHyperparameters, "gpt2-xl", 48, names), family
+    )
     assert [note.split()[0] for note in notes] == ["attn_module_tmp", "ln_f_module", "lm_head_module"]
     names["rewrite_module_tmp"] = "transformer.h.{}.mlp.c_fc"
     with pytest.raises(UsageError, match="but family 'gpt2' has 'transformer"):
-        module_name_notes(resolve_hyperparameters("rome", "gpt2-xl", 48, names), family)
+        module_name_notes(resolve_hyperparameters("rome", RomeHyperparameters, "gpt2-xl", 48, names), family)

@@ -19,16 +19,16 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Positive = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
 """A finite number above 0."""
 
-NotNegative = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
 """A finite number of at least 0."""
 
-Share = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_not_bool)]
 """A number above 0, at most 1."""
 
-Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_not_bool)]
 """A whole number of at least 1."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]

@@ -33,7 +33,7 @@ _INTEGER = (
 
 
 def _float_above_zero(value: object) -> object:
-    if isinstance(value, bool) or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, int):  # true and false are integers, too
         raise ValueError(_INTEGER)
     if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
         raise ValueError(_INTEGER)
@@ -44,7 +44,7 @@ def _false_is_none(value: object) -> object:
     return None if value is False else value
 
 
-NormConstraint = Annotated[float, BeforeValidator(_float_above_zero), Field(gt=0, allow_inf_nan=False)]
+NormConstraint = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_float_above_zero)]
 """A finite number above 0, written as one: an integer is refused."""
 
 

@@ -171,7 +171,7 @@ class MemitHyperparameters(LocateThenEditHyperparameters):
     mom2_adjustment: Literal[True] = True
     """only true: the closed form needs the second moment"""
     context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
-    """pairs (length in tokens, number) of sampled templates; the bare prompt is always added"""
+    """as above; the default is five templates of ten tokens, as published"""
     layer_selection: Literal["all"] = "all"
     """only all: the same layers for every request"""
     mom2_update_weight: Positive

@@ -38,9 +38,9 @@ class GraceHyperparameters(OneModule):
     replacement: Literal["replace_last", "replace_prompt"] = "replace_last"
     """whose output is replaced: the last prompt token's (EasyEdit), or every token's up to it (the authors)"""
     reg: Literal["early_stop"] = "early_stop"
-    """accepted, not used: the released code has no other value"""
+    """only early_stop, as in every published file"""
     num_pert: Count = 8
-    """accepted, not used: the released code reads it for another val_train only"""
+    """accepted, not used: values are not perturbed here"""
     dropout: Literal[0] = 0
     """accepted, only 0: nothing is dropped"""
 

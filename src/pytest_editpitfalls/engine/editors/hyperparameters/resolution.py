@@ -104,7 +104,7 @@ def _usage_error(
     if first["type"] == "extra_forbidden":
         names = [name for name in kind.model_fields if name != "source"]
         return UsageError(f"unknown hyper-parameter '{key}'", where=place, fix=did_you_mean(key, names))
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return UsageError(f"'{key}' is needed", where=place, fix=f"--pitfalls-set {editor}.{key}=VALUE")
     message = first["msg"].removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"

@@ -1,0 +1,95 @@
+"""The generated part of docs/hyperparameters.md: what each field means and which presets there are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
+from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.fine_tuning import FineTuningHyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import LocateThenEditHyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
+from pytest_editpitfalls.engine.editors.hyperparameters.module_names import ReleasedModuleNames
+from pytest_editpitfalls.engine.editors.presets import presets_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "hyperparameters.md"
+START, END = "<!-- generated: start -->", "<!-- generated: end -->"
+
+
+SHARED: dict[str, type[Hyperparameters]] = {
+    "Shared by FT, FT-L and FT-M": FineTuningHyperparameters,
+    "Shared by ROME, r-ROME, MEMIT, EMMET, PMET and AlphaEdit": LocateThenEditHyperparameters,
+    "Module names of released files, accepted by all of these": ReleasedModuleNames,
+}
+"""Classes whose fields are described once."""
+
+
+def shown(value: Any) -> str:
+    """A value as TOML writes it, or nothing."""
+    if value is None or value == []:
+        return ""
+    return f"`{json.dumps(value)}`" if isinstance(value, bool | int | list | str) else f"`{value:g}`"
+
+
+def described_above(kind: type[Hyperparameters]) -> dict[str, str | None]:
+    parents = [parent for parent in SHARED.values() if issubclass(kind, parent) and kind is not parent]
+    return {name: field.description for parent in parents for name, field in parent.model_fields.items()}
+
+
+def fields(kind: type[Hyperparameters]) -> str:
+    """A table of the fields that no shared table describes in the same words."""
+    above = described_above(kind)
+    rows = [
+        f"| `{name}` | {'' if field.is_required() else shown(as_json(field.default))} | {field.description} |"
+        for name, field in kind.model_fields.items()
+        if name != "source" and above.get(name) != field.description
+    ]
+    if not rows:
+        return "No hyper-parameters.\n"
+    return "\n".join(["| Name | Default | Meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def without_preset(kind: type[Hyperparameters]) -> str:
+    values = kind.scaled(30)
+    source = values.pop("source").removeprefix("no preset for this model: ")
+    settings = ", ".join(f"`{name} = {shown(value)[1:-1]}`" for name, value in values.items())
+    return f"Without a preset: {source}." + (f" With 30 blocks: {settings}." if settings else "")
+
+
+def blocks(layers: tuple[int, ...]) -> str:
+    if len(layers) > 2 and layers == tuple(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}"
+    return ", ".join(map(str, layers))
+
+
+def generated() -> str:
+    """The text between the two marks."""
+    parts = ["## Presets", "", "| Editor | Model | Layers | Source |", "|---|---|---|---|"]
+    parts += [
+        f"| `{row.editor}` | `{row.model}` | {blocks(row.layers)} | {row.source} |" for row in presets_table()
+    ]
+    for title, kind in SHARED.items():
+        parts += ["", f"## {title}", "", fields(kind).rstrip("\n")]
+    for editor in SHIPPED:
+        kind = editor.hyperparameter_class()
+        parts += ["", f"## `{editor.name}`", "", fields(kind).rstrip("\n")]
+        if len(kind.model_fields) > 1:
+            parts += ["", without_preset(kind)]
+    parts += ["", "## `train-mend`", "", fields(MendTraining).rstrip("\n"), "", without_preset(MendTraining)]
+    return "\n".join(parts) + "\n"
+
+
+def written(page: str) -> str:
+    """The page with its generated part made anew."""
+    before, _, rest = page.partition(START)
+    return f"{before}{START}\n\n{generated()}\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
