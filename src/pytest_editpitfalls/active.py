@@ -12,6 +12,7 @@ import pytest
 
 from .collection.modules import collect_suites
 from .collection.parametrize import CaseParam, param_of
+from .editor_labels import check_label, check_settings
 from .errors import PitfallsError, UsageError
 from .keys import PAYLOAD, STATE
 from .options import RunConfig
@@ -194,14 +195,10 @@ def check_names(run: RunConfig) -> None:
 
     known = list(EDITORS)
     for editor in run.editors:
-        if editor not in known:
-            raise UsageError(
-                f"unknown editor '{editor}'", where="--pitfalls-editor", fix=did_you_mean(editor, known)
-            )
+        check_label(editor, known, where="--pitfalls-editor")
     for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
         for editor in names:
-            if editor not in known:
-                raise UsageError(f"unknown editor '{editor}'", where=source, fix=did_you_mean(editor, known))
+            check_settings(editor, known, where=source)
     if run.dtype is not None and run.dtype not in DTYPES:
         raise UsageError(
             f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES)

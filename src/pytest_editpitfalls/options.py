@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import UsageError
+from .metrics.reliability import SUCCESS_FLOOR
 
 if TYPE_CHECKING:
     from .engine.settings import EngineSettings
@@ -36,6 +37,8 @@ _HELP = {
     "batch_size": "cases edited together: a number or auto (default: auto)",
     "seed": "seed of everything that is random (default: 0)",
     "json": "write all results to this JSON file",
+    "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
+    f"(default: {SUCCESS_FLOOR})",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
 }
 
@@ -60,6 +63,7 @@ class RunConfig:
         json_path: where the results go, or None.
         gates: gates as typed, ini first.
         gates_asked: those of the command line.
+        success_floor: mean edit success (fraction) under which figures are marked unreliable.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to somebody else here ("--model").
     """
@@ -79,6 +83,7 @@ class RunConfig:
     json_path: Path | None = None
     gates: tuple[str, ...] = ()
     gates_asked: tuple[str, ...] = ()
+    success_floor: float = SUCCESS_FLOOR
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
 
@@ -123,6 +128,7 @@ def add_options(parser: pytest.Parser) -> None:
     option("seed", metavar="N")
     option("json", metavar="PATH")
     option("gate", action="append", metavar="GATE")
+    option("success_floor", metavar="FRACTION")
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
     parser.addini(
@@ -136,7 +142,7 @@ def add_options(parser: pytest.Parser) -> None:
         default=[],
     )
     parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
-    for name in ("config", "device", "dtype", "batch_size", "seed", "limit"):
+    for name in ("config", "device", "dtype", "batch_size", "seed", "limit", "success_floor"):
         parser.addini(f"pitfalls_{name}", _HELP[name], default="")
 
 
@@ -205,6 +211,7 @@ def build(config: pytest.Config) -> RunConfig:
         json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
+        success_floor=_success_floor(config),
         thresholds=tuple(config.getini("pitfalls_thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
@@ -312,6 +319,23 @@ def _seed(config: pytest.Config) -> int:
             fix="for instance --pitfalls-seed=8",
         )
     return seed
+
+
+def _success_floor(config: pytest.Config) -> float:
+    text = _text(config, "success_floor")
+    if text is None:
+        return SUCCESS_FLOOR
+    try:
+        floor = float(text)
+    except ValueError:
+        floor = float("nan")
+    if not 0.0 <= floor <= 1.0:  # refuses nan as well
+        raise UsageError(
+            f"'{text}' is not a fraction between 0 and 1",
+            where="--pitfalls-success-floor",
+            fix=f"write {SUCCESS_FLOOR}, not {100 * SUCCESS_FLOOR:.0f}",
+        )
+    return floor
 
 
 def _refuse_empty(config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         case: the case.
-        editor: name of the editor.
+        editor: label of the editor ("memit", "memit+mle").
         model: label of the model.
         metrics: metric name -> value as a fraction, None where it is unknown.
         probes: probabilities by fact and state, rewrite prompt first.

@@ -78,7 +78,8 @@ class Recorder:
             payloads = self.ordered()
             cases = [CaseRecord.model_validate(payload["record"]) for payload in payloads]
             kinds: dict[str, Kind] = {payload["record"]["suite"]: payload["kind"] for payload in payloads}
-            aggregates = aggregate(cases, kinds, seed=self.state.run.seed)
+            run = self.state.run
+            aggregates = aggregate(cases, kinds, seed=run.seed, success_floor=run.success_floor)
             gates = evaluate_gates(self.state.gates, aggregates)
             self._results = RunResults(
                 run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
@@ -109,6 +110,7 @@ class Recorder:
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
                 "limit": run.limit,
+                "success_floor": run.success_floor,
                 "editors": [self._editor(editor, model) for editor, model in self.engines],
                 "models": self._models(),
                 "suites": self._suites(),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import planning
 from .collection.parametrize import CaseParam
+from .editor_labels import editor_name
 from .errors import CaseError, PitfallsError, UsageError
 from .options import RunConfig
 
 if TYPE_CHECKING:
-    from .cases.program import CaseScores
+    from .cases.program import CaseScores, SuitePrograms
     from .engine.session import EngineSession
     from .engine.settings import Progress
 
@@ -50,6 +51,7 @@ class Runner:
         self._scores: dict[planning.Slot, CaseScores] = {}
         self._opened: tuple[str, EngineSession] | None = None
         self._refused: dict[str, PitfallsError] = {}
+        self._suites: dict[str, SuitePrograms] = {}
 
     def select(self, params: Iterable[CaseParam]) -> None:
         """Take the selected cases; batches are cut from these and nothing else."""
@@ -102,20 +104,20 @@ class Runner:
 
     def describe(self, param: CaseParam) -> dict[str, Any]:
         """Return the engine's description of the editor and model of ``param``, of plain JSON types."""
-        return dict(self.session(param.model).describe(param.editor))
+        return dict(self.session(param.model).describe(param.engine_editor))
 
     @contextmanager
     def edited(self, param: CaseParam, state: str) -> Iterator[Any]:
         """Give the Hugging Face model, answering as the edited one of ``state`` inside the context."""
-        from .cases.compilers import compile_case
-
-        program = compile_case(param.case)
+        program = param.program()
         states = [known.name for known in program.states]
         if state not in states:
             raise UsageError(
                 f"case {param.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
             )
-        with self.session(param.model).edited(param.editor, program, state) as model:
+        with self.session(param.model).edited(
+            param.engine_editor, program, state, self._suite(param)
+        ) as model:
             yield model
 
     def take_seconds(self) -> dict[str, float]:
@@ -137,21 +139,36 @@ class Runner:
             UsageError: as `session`; or wrong hyper-parameters.
         """
         for label in self.models[:1]:
-            for editor in dict.fromkeys(group.editor for group in self._plan if group.model == label):
+            wanted = (editor_name(group.editor) for group in self._plan if group.model == label)
+            for editor in dict.fromkeys(wanted):
                 self.session(label).describe(editor)
 
-    def _run_batch(self, param: CaseParam) -> None:
+    def _suite(self, param: CaseParam) -> SuitePrograms:
+        """All cases of the suite, whatever was selected: what an editor takes from them must not depend on ``-k``."""
         from .cases.compilers import compile_case
+        from .cases.program import SuitePrograms
 
+        suite = param.suite
+        if suite.name not in self._suites:
+            self._suites[suite.name] = SuitePrograms(
+                suite.name, lambda: [compile_case(case) for case in suite.cases]
+            )
+        return self._suites[suite.name]
+
+    def _run_batch(self, param: CaseParam) -> None:
         slot = param.slot
         indices = self._plan.get(slot.group, (slot.index,))
         session = self.session(param.model)
-        batch = planning.batch_of(slot.group, indices, slot.index, max(1, session.batch_size(param.editor)))
+        batch = planning.batch_of(
+            slot.group, indices, slot.index, max(1, session.batch_size(param.engine_editor))
+        )
         slots = [planning.Slot(batch.group, index) for index in batch.indices]
-        programs = [compile_case(self._params.get(each, param).case) for each in slots]
+        programs = [self._params.get(each, param).program() for each in slots]
         self.watcher.start(batch, len(self._scores), len(self._params))
         try:
-            answers = session.run(param.editor, programs, progress=self.watcher.progress)
+            answers = session.run(
+                param.engine_editor, programs, progress=self.watcher.progress, suite=self._suite(param)
+            )
         finally:
             self.watcher.stop()
         by_id = {answer.case_id: answer for answer in answers}

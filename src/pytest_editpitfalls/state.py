@@ -12,6 +12,7 @@ import pytest
 
 from .collection.parametrize import CaseParam, Parametrizer
 from .collection.selection import Selection, select
+from .editor_labels import is_multi_label
 from .errors import CaseError, UsageError
 from .keys import PAYLOAD
 from .options import RunConfig
@@ -149,7 +150,7 @@ class RunState:
             "kind": param.case.kind,
             "index": param.index,
             "nodeid": item.nodeid,
-            "edits": edits_in_words(param.case),
+            "edits": edits_in_words(param.case, is_multi_label(param.editor)),
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
             "seconds": self.runner.take_seconds(),
         }

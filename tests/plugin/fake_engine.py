@@ -44,6 +44,7 @@ class EngineSession:
     skips: Collection[str] = ()
     refuse: str | None = None
     unknown: Collection[str] = ()
+    untaken: Collection[str] = ()
     size = 4
     notes: tuple[str, ...] = ()
     interrupt_after: int | None = None
@@ -66,8 +67,13 @@ class EngineSession:
     def batch_size(self, editor: str) -> int:
         return self.settings.batch_size or self.size
 
-    def run(self, editor: str, programs: Sequence[Program], progress: Any = None) -> list[CaseScores]:
-        write({"run": editor, "model": self.settings.model, "ids": [program.case_id for program in programs]})
+    def run(
+        self, editor: str, programs: Sequence[Program], progress: Any = None, suite: Any = None
+    ) -> list[CaseScores]:
+        write(
+            {"run": editor, "model": self.settings.model, "ids": [program.case_id for program in programs]}
+            | {"requests": {program.case_id: [len(step) for step in program.steps] for program in programs}}
+        )
         if self.interrupt_after is not None and type(self).batches >= self.interrupt_after:
             raise KeyboardInterrupt
         type(self).batches += 1
@@ -89,8 +95,9 @@ class EngineSession:
         }
 
     @contextmanager
-    def edited(self, editor: str, program: Program, state: str) -> Iterator[Any]:
+    def edited(self, editor: str, program: Program, state: str, suite: Any = None) -> Iterator[Any]:
         self.model.state = state
+        self.model.steps = [len(step) for step in program.steps]
         try:
             yield self.model
         finally:
@@ -115,6 +122,8 @@ class EngineSession:
         value = GOOD.get((probe.fact, probe.state), 0.3)
         if case in self.lose and probe.fact in {"new_exp", "new_object"}:
             value = 0.01
+        if case in self.untaken and (probe.fact, probe.state) in {("replaced", "1"), ("object", "1")}:
+            value = 0.9
         if case in self.unknown and probe.fact == "new_exp":
             value = float("nan")
         return ProbeScore(probe.fact, probe.state, tuple(value for _ in probe.prompts))
@@ -124,6 +133,7 @@ class FakeModel:
     """Stands for a Hugging Face model; ``state`` tells how it would answer."""
 
     state = "0"
+    steps: Sequence[int] = ()
 
 
 def install(**settings: Any) -> None:

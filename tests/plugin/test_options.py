@@ -44,6 +44,22 @@ def test_model_labels_fit_into_node_ids():
         (["--model=smollm2-135"], "*unknown model 'smollm2-135'*did you mean 'smollm2-135m'*"),
         (["--pitfalls-suite=revers"], "--pitfalls-suite: unknown suite 'revers'*did you mean 'reverse'*"),
         (["--pitfalls-suite=no/such.json"], "*no/such.json*"),
+        (
+            ["--pitfalls-editor=memit+mel"],
+            "--pitfalls-editor: unknown suffix '+mel'*did you mean 'memit+mle'*",
+        ),
+        (["--pitfalls-editor=memti+mle"], "--pitfalls-editor: unknown editor 'memti'*did you mean 'memit'*"),
+        (["--pitfalls-editor=memit+mle+mle"], "--pitfalls-editor: unknown suffix*'memit+mle', once*"),
+        (["--pitfalls-set=memit+mle.layers=1"], "--pitfalls-set: 'memit+mle' has no *set those of 'memit'*"),
+        (["--pitfalls-config=multi.toml"], "*multi.toml: 'memit+mle' has no *set those of 'memit'*"),
+        (
+            ["--pitfalls-success-floor=70"],
+            "--pitfalls-success-floor: '70' is not a fraction*write 0.7, not 70*",
+        ),
+        (["--pitfalls-success-floor=nan"], "--pitfalls-success-floor: 'nan' is not a fraction*"),
+        (["--pitfalls-success-floor=-0.1"], "--pitfalls-success-floor: '-0.1' is not a fraction*"),
+        (["--pitfalls-success-floor="], "--pitfalls-success-floor: the value is empty*"),
+        (["-o", "pitfalls_success_floor=most"], "--pitfalls-success-floor: 'most' is not a fraction*"),
         (["--pitfalls-limit=0"], "--pitfalls-limit: 0 is less than 1*"),
         (["--pitfalls-limit=many"], "--pitfalls-limit: 'many' is not a whole number*"),
         (["--pitfalls-batch-size=big"], "--pitfalls-batch-size: 'big' is not a whole number*"),
@@ -91,6 +107,7 @@ def test_bad_input_is_one_message_and_exit_4(project, arguments, message):
     (project.path / "broken.toml").write_text("[rome\n")
     (project.path / "flat.toml").write_text("v_lr = 1\n")
     (project.path / "other.toml").write_text("[rom]\nv_lr = 1\n")
+    (project.path / "multi.toml").write_text('["memit+mle"]\nv_lr = 1\n')
     result = project.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     text = result.stderr.str()

@@ -19,6 +19,7 @@ def test_the_document(project):
     run = document["run"]
     assert run["seed"] == 3
     assert run["limit"] == 3
+    assert run["success_floor"] == 0.7
     assert run["exit_status"] == 0
     assert run["editors"] == [
         {
@@ -41,11 +42,13 @@ def test_the_document(project):
     assert [(probe["fact"], probe["state"]) for probe in first["probes"]] == [
         ("old", "1"),
         ("old", "12"),
+        ("replaced", "1"),
         ("new_exp", "12"),
         ("new_imp", "12"),
     ]
     assert all(len(probe["probabilities"]) >= 11 for probe in first["probes"])
     assert document["aggregates"][0]["n"] == 3
+    assert document["aggregates"][0]["reliable"] is True
     assert document["gates"][0]["passed"] is True
 
 

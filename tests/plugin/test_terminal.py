@@ -37,10 +37,10 @@ def test_header_and_tables(project):
             "pitfalls: smollm2-135m: takes 0.1 GB",
             "*= editing pitfalls =*",
             "Knowledge conflict (%), rome on smollm2-135m",
-            "*suite*n*held*CS exp*CS imp*CM*TFD*Succ*",
+            "*suite*n*held*ES*PS*CS exp*CS imp*CM*TFD*Succ*",
             "*reverse*3*3/3*66.7 [[]20.8, 93.9]*100.0 [[]43.9, 100.0]*",
             "Knowledge distortion (%), rome on smollm2-135m",
-            "*suite*n*held*Succ*D*IR*FR*",
+            "*suite*n*held*ES*PS*Succ*D*IR*FR*",
             "Worst cases (mean probability, before -> after)",
             f"  reverse {cases[0]} (rome on smollm2-135m): cs_exp 0 (wanted >= 1)",
             "    edit 1: * ... * -> *",
@@ -73,7 +73,10 @@ def test_every_width(project, monkeypatch, width):
 def test_quiet_and_no_summary(project):
     result = project.run("-q", *R3, "--pitfalls-gate=reverse.cs_exp >= 0.5")
     result.stdout.fnmatch_lines(
-        ["reverse rome smollm2-135m: n 3, CS exp 100.0, CS imp 100.0, CM 87.5", "gate reverse.cs_exp*passed*"]
+        [
+            "reverse rome smollm2-135m: n 3, ES 100.0, PS 100.0, CS exp 100.0, CS imp 100.0, CM 87.5",
+            "gate reverse.cs_exp*passed*",
+        ]
     )
     result.stdout.no_fnmatch_line("pitfalls: *")
     result.stdout.no_fnmatch_line("*Knowledge conflict*")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ def test_reverse(small_suite: Make) -> None:
     assert asked(result) == [
         ("old", "1", "The capital of France is", "Rome"),
         ("old", "12", "The capital of France is", "Rome"),
+        ("replaced", "1", "The capital of France is", "Paris"),
         ("new_exp", "12", "Rome is the capital of", "Spain"),
         ("new_imp", "12", "The capital of Spain is", "Rome"),
     ]
@@ -45,6 +48,7 @@ def test_composite(small_suite: Make) -> None:
     assert asked(result) == [
         ("old", "1", "The capital of France is", "Rome"),
         ("old", "12", "The capital of France is", "Rome"),
+        ("replaced", "1", "The capital of France is", "Paris"),
         ("new_exp", "12", "Lyon is a kind of", "Oslo"),
         ("new_imp", "12", "The capital of France is", "Oslo"),
         *(("tied", state, "The country of Lyon is", "France") for state in ("0", "1", "12", "2")),
@@ -64,6 +68,7 @@ def test_coverage(small_suite: Make) -> None:
     assert asked(result) == [
         ("old", "1", question, "Rome"),
         ("old", "12", question, "Rome"),
+        ("replaced", "1", question, "Paris"),
         ("new_exp", "12", question, "Oslo"),
         ("single_old", "2", question, "Rome"),
         ("single_new", "2", question, "Oslo"),
@@ -85,6 +90,42 @@ def test_round(small_suite: Make) -> None:
         ("fish", "tree"),
     ]
     assert [state.name for state in result.states] == ["0", "1", "12"]
+
+
+@pytest.mark.parametrize("replaced", ["Rome", ""])
+def test_an_edit_that_replaces_nothing_does_not_ask_for_it(small_suite: Make, replaced: str) -> None:
+    case = load_suite(small_suite("reverse").write()).cases[0]
+    first = dataclasses.replace(case.edits[0], object=replaced)
+    changed = dataclasses.replace(case, edits=(first, case.edits[1]))
+    facts = {probe.fact for probe in compile_case(changed).probes}
+    assert facts == {"old", "new_exp", "new_imp"}
+
+
+def test_multi_label_writes_all_true_objects_in_step_two(small_suite: Make) -> None:
+    case = load_suite(small_suite("round").write()).cases[0]
+    plain, multi = compile_case(case), compile_case(case, multi_label=True)
+    request = EditRequest("{} is a kind of", "oak", "", "fish", "P279")
+    assert multi.steps[0] == plain.steps[0]
+    assert multi.steps[1] == tuple(
+        dataclasses.replace(request, target_new=label) for label in ("plant", "tree", "living thing")
+    )
+    assert dataclasses.replace(multi, steps=plain.steps) == plain, "what is asked does not change"
+
+
+@pytest.mark.parametrize("kind", ["reverse", "composite", "coverage"])
+def test_multi_label_changes_no_other_kind(small_suite: Make, kind: str) -> None:
+    case = load_suite(small_suite(kind).write()).cases[0]
+    assert compile_case(case, multi_label=True) == compile_case(case)
+
+
+@pytest.mark.parametrize("row", [2067, 2229])
+def test_multi_label_writes_a_label_twice_where_it_is_listed_twice(published: Path, row: int) -> None:
+    """As released: one request per entry, also where two entities of one label are true."""
+    case = load_suite(published / "GPT2-XL" / "easy.json").cases[row]
+    written = [request.target_new for request in compile_case(case, multi_label=True).steps[1]]
+    assert written == list(case.true_objects)
+    assert written.count(case.edits[0].object) == 2
+    assert sorted(written) == sorted([case.edits[0].object, *case.others])
 
 
 @pytest.mark.parametrize("kind", list(COMPILERS))

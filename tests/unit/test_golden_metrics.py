@@ -19,11 +19,12 @@ from pytest_editpitfalls.metrics.definitions import compute_metrics
 CONFLICT_STAGES = {
     stage: place for stage, place in STAGES.items() if stage != "CS_pre"
 }  # CM_post under another name
+ROUND_SUITES = ("easy", "hard", "easy_multi", "hard_multi")  # multi: Multi-Label Edit
 
 
 def stages(suite: str, record: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the record's figures under our names of facts and states."""
-    if suite in ("easy", "hard"):
+    if suite in ROUND_SUITES:
         found = {}
         for stage, state in ROUND_STATES.items():
             new, true = ("new_object", "object") if stage == "edit1" else ("object", "new_object")
@@ -66,7 +67,8 @@ def test_our_programs_ask_what_the_released_code_asked(golden: Path, published: 
         probes = compile_case(cases[record["case"]]).probes
         released = stages(suite, record)
         ours = {(probe.fact, probe.state) for probe in probes}
-        assert ours == set(released)
+        # the released code does not ask whether edit 1 took in a conflict case
+        assert ours - {("replaced", "1")} == set(released)
         assert {len(probe.prompts) for probe in probes} == {
             1 + len(figures["generation"]) for figures in released.values()
         }
@@ -76,8 +78,15 @@ def test_our_programs_ask_what_the_released_code_asked(golden: Path, published: 
 @pytest.mark.parametrize("suite", SUITES)
 def test_metrics_follow_the_released_summary(golden: Path, editor: str, suite: str) -> None:
     for record in records(golden, editor, suite):
-        kind: Any = "round" if suite in ("easy", "hard") else suite
+        kind: Any = "round" if suite in ROUND_SUITES else suite
         ours = compute_metrics(kind, answers(suite, record))
+        if kind != "round":  # without "replaced" it is unknown whether edit 1 took
+            assert (ours.pop("es"), ours.pop("ps")) == (None, None)
+        else:
+            new, true = record["edit1"]["target_new"], record["edit1"]["target_true"]
+            assert ours["es"] == (new["rewrite"] > true["rewrite"])
+            pairs = zip(new["generation"], true["generation"], strict=True)
+            assert ours["ps"] == pytest.approx(fmean(a > b for a, b in pairs))
         assert None not in ours.values()
         if kind == "round":
             start, after1, after2 = record["model"], record["edit1"], record["edit2"]
@@ -117,6 +126,8 @@ def test_metrics_follow_the_released_summary(golden: Path, editor: str, suite: s
         ("MEMIT-2000", "reverse", {"cs_exp": 6, "cs_imp": 0}),
         ("MEMIT-2000", "composite", {"cs_exp": 8, "cs_imp": 3}),
         ("MEMIT-2000", "easy", {"succ": 10, "fr": 1}),
+        ("MEMIT-15000", "easy_multi", {"succ": 6.5, "fr": 0}),
+        ("MEMIT-15000", "hard_multi", {"succ": 7, "fr": 0}),
     ],
 )
 def test_five_cases_fit_the_released_summary_of_ten(
@@ -124,7 +135,7 @@ def test_five_cases_fit_the_released_summary_of_ten(
 ) -> None:
     """The released summary counts ten cases; the five here must leave the other five between 0 and 5 of each."""
     found = records(golden, editor, suite)
-    kind: Any = "round" if suite in ("easy", "hard") else suite
+    kind: Any = "round" if suite in ROUND_SUITES else suite
     for name, of_ten in wins.items():
         values = [compute_metrics(kind, answers(suite, record))[name] for record in found]
         assert len(values) == 5

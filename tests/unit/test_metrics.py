@@ -40,6 +40,8 @@ REVERSE = {"old": {"1": 0.4, "12": 0.1}, "new_exp": {"12": 0.2}, "new_imp": {"12
 def test_reverse_by_hand() -> None:
     metrics = compute_metrics("reverse", scores(**REVERSE))
     assert metrics == {
+        "es": None,
+        "ps": None,
         "cs_exp": 1.0,
         "cs_imp": 0.0,
         "cm": pytest.approx(0.75),
@@ -74,11 +76,30 @@ def test_coverage_by_hand() -> None:
     }
     metrics = compute_metrics("coverage", scores(**facts))
     assert metrics == {
+        "es": None,
+        "ps": None,
         "succ": 0.0,
         "cs_exp": 1.0,
         "cm": pytest.approx(0.75),
         "cm_unclamped": pytest.approx(0.75),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "replaced"), [("reverse", "old", "replaced"), ("round", "new_object", "object")]
+)
+def test_edit_success_by_hand(kind: Any, written: str, replaced: str) -> None:
+    """ES is the rewrite prompt alone, PS the share of the others; a tie is no win; the means do not matter."""
+
+    def success(new: tuple[float, ...], true: tuple[float, ...]) -> tuple[float | None, float | None]:
+        metrics = compute_metrics(kind, [ProbeScore(written, "1", new), ProbeScore(replaced, "1", true)])
+        return metrics["es"], metrics["ps"]
+
+    assert success((0.2, 0.3, 0.1, 0.2), (0.1, 0.2, 0.1, 0.9)) == (1.0, pytest.approx(1 / 3))
+    assert success((0.1, 0.9), (0.1, 0.1)) == (0.0, 1.0)
+    assert success((0.2,), (0.1,)) == (1.0, None), "there is no paraphrase"
+    assert success((0.2, math.nan), (0.1, 0.1)) == (None, None)
+    assert success((0.2, 0.2), (0.1,)) == (None, None)
 
 
 ROUND = {
@@ -92,6 +113,7 @@ ROUND = {
 
 def test_round_by_hand() -> None:
     metrics = compute_metrics("round", scores(**ROUND))
+    assert (metrics["es"], metrics["ps"]) == (1.0, 1.0)
     assert metrics["succ"] == 0.5, "o* wins after edit 1, o1 does not win it back"
     assert metrics["ir"] == pytest.approx(2 / 3)
     assert metrics["fr"] == 1.0
@@ -156,7 +178,8 @@ probability = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 5e-324, math
 
 
 FACTS = (
-    "old", "new_exp", "new_imp", "tied", "single_old", "single_new", "object", "new_object", "other:0", "other:1",
+    "old", "replaced", "new_exp", "new_imp", "tied",
+    "single_old", "single_new", "object", "new_object", "other:0", "other:1",
 )  # fmt: skip
 
 
@@ -209,6 +232,7 @@ def test_jensen_shannon_extremes() -> None:
 
 def test_specs_are_complete() -> None:
     expected = {
+        "es", "ps",
         "cs_exp", "cs_imp", "cm", "cm_unclamped", "tfd", "tfd_released", "succ", "distortion",
         "distortion_released", "ir", "fr",
     }  # fmt: skip

@@ -21,6 +21,7 @@ from pytest_editpitfalls.cases.program import CaseScores, ProbeScore
 from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.definitions import METRICS, compute_metrics
+from pytest_editpitfalls.metrics.reliability import unreliable_reason
 from pytest_editpitfalls.metrics.thresholds import judge, parse_gate, parse_thresholds
 from pytest_editpitfalls.results.aggregates import (
     aggregate,
@@ -62,10 +63,18 @@ def test_a_case_record_in_full(small_suite: Callable[[str], Any]) -> None:
     result = full_record(small_suite)
     assert result.key == ("small", "rome", "m", "P36-0001")
     assert (result.source_index, result.outcome, result.held, result.cached) == (1, "failed", True, False)
-    assert result.metrics == {"cs_exp": 0.0, "cs_imp": 0.0, "cm": 0.0, "cm_unclamped": 0.0}
+    assert result.metrics == {
+        "es": 0.0,
+        "ps": 0.0,
+        "cs_exp": 0.0,
+        "cs_imp": 0.0,
+        "cm": 0.0,
+        "cm_unclamped": 0.0,
+    }
     assert [(probe.fact, probe.state, len(probe.probabilities)) for probe in result.probes] == [
         ("old", "1", 11),
         ("old", "12", 11),
+        ("replaced", "1", 11),
         ("new_exp", "12", 11),
         ("new_imp", "12", 11),
     ]
@@ -80,8 +89,8 @@ def test_nan_becomes_null_and_a_note(small_suite: Callable[[str], Any], value: f
     result = full_record(small_suite, value)
     assert set(result.metrics.values()) == {None}
     assert set(result.probes[0].probabilities) == {None}
-    assert "44 probabilities are not finite and count as unknown" in result.notes
-    assert "unknown: cs_exp, cs_imp, cm, cm_unclamped" in result.notes
+    assert "55 probabilities are not finite and count as unknown" in result.notes
+    assert "unknown: es, ps, cs_exp, cs_imp, cm, cm_unclamped" in result.notes
     assert result.thresholds[0].passed is None
     json.loads(result.model_dump_json(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
 
@@ -186,6 +195,49 @@ def test_an_interval_holds_its_mean_and_stays_in_range(values: list[float]) -> N
         assert summary.low is not None
         assert summary.high is not None
         assert -1.0 <= summary.low <= summary.value <= summary.high <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "floor", "reliable"),
+    [
+        ([1.0, 0.0], 0.7, False),
+        ([1.0, 0.0], 0.5, True),
+        ([1.0, 0.0], 0.51, False),
+        ([0.0, None], 0.0, True),
+        ([None], 0.7, None),
+        ([], 0.7, None),
+    ],
+)
+def test_figures_of_an_editor_that_hardly_edits_are_marked(
+    values: list[float | None], floor: float, reliable: bool | None
+) -> None:
+    cases = [record("skipped", outcome="skipped")]
+    cases += [record(f"c{place}", es=value, cs_exp=1.0) for place, value in enumerate(values)]
+    (result,) = aggregate(cases, SUITE_KINDS, success_floor=floor)
+    assert result.reliable is reliable
+    assert result.metrics["cs_exp"] == aggregate(cases, SUITE_KINDS)[0].metrics["cs_exp"]
+    if reliable is None:
+        assert result.reliable_reason == "edit success is unknown: no case has a value of es"
+    elif reliable:
+        assert result.reliable_reason is None
+    else:
+        assert result.reliable_reason == (
+            f"rome on m edits 50 % of its facts in reverse (floor {100 * floor:.0f} %): "
+            "its conflict figures say little"
+        )
+
+
+def test_the_reason_names_the_kind_and_every_suite() -> None:
+    assert unreliable_reason("memit", "m", {"easy": 0.345, "hard": 0.0}, 0.7, figures="distortion") == (
+        "memit on m edits 34.5 % of its facts in easy, 0 % in hard (floor 70 %): its distortion figures say little"
+    )
+
+
+def test_a_gate_over_unreliable_figures_decides_as_before() -> None:
+    cases = [record("a", es=0.0, cs_exp=1.0), record("b", es=0.0, cs_exp=1.0)]
+    gates = [parse_gate(text, SUITE_KINDS) for text in ("reverse.cs_exp >= 1", "reverse.es >= 0.5")]
+    results = evaluate_gates(gates, aggregate(cases, SUITE_KINDS))
+    assert [(gate.passed, gate.reliable) for gate in results] == [(True, False), (False, False)]
 
 
 # Gates --------------------------------------------------------------------------------------------------------------

@@ -69,8 +69,13 @@ def test_what_is_printed_parses_back(operator: str, bound: float, value: float) 
         ("cm >= -2", None, "outside the range of cm, -1 to 1", "fractions"),
         ("tfd <= 2", None, "outside the range of tfd, -inf to 1", "fractions"),
         ("cs_expl >= 1", None, "unknown metric 'cs_expl'", "did you mean 'cs_exp'?"),
-        ("tfd <= 0.5", "reverse", "a reverse suite has no metric 'tfd'", "it has: cs_exp, cs_imp, cm"),
-        ("ir <= 0.5", "coverage", "a coverage suite has no metric 'ir'", "it has: succ"),
+        (
+            "tfd <= 0.5",
+            "reverse",
+            "a reverse suite has no metric 'tfd'",
+            "it has: es, ps, cs_exp, cs_imp, cm",
+        ),
+        ("ir <= 0.5", "coverage", "a coverage suite has no metric 'ir'", "it has: es, ps, succ"),
     ],
 )
 def test_a_wrong_threshold_is_refused(text: str, kind: Any, what: str, fix: str) -> None:
@@ -94,7 +99,7 @@ def test_gates() -> None:
     [
         ("cs_exp >= 0.6", "names no suite", "reverse.cs_exp"),
         ("revers.cs_exp >= 0.6", "unknown suite 'revers'", "did you mean 'reverse'?"),
-        ("easy.cs_exp >= 0.6", "a round suite has no metric 'cs_exp'", "it has: succ"),
+        ("easy.cs_exp >= 0.6", "a round suite has no metric 'cs_exp'", "it has: es, ps, succ"),
         ("reverse.csexp >= 0.6", "unknown metric 'csexp'", "did you mean 'cs_exp'?"),
     ],
 )

@@ -1,10 +1,12 @@
 """Cases to programs: one short compiler per protocol (reverse, composite, coverage, round).
 
-The facts and states follow the released code of the pitfalls benchmark.
+The facts and states follow the released code of the pitfalls benchmark. One fact is added to its conflict cases:
+"replaced", the object that edit 1 replaces, after edit 1; it tells whether edit 1 took at all.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from types import MappingProxyType
 
@@ -17,9 +19,16 @@ STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
 """The named states: which steps are applied, in which order."""
 
 
-def compile_case(case: Case) -> Program:
-    """Return the program that the engine runs for ``case``."""
-    return COMPILERS[case.kind](case)
+def compile_case(case: Case, multi_label: bool = False) -> Program:
+    """Return the program that the engine runs for ``case``.
+
+    Args:
+        case: the case.
+        multi_label: Multi-Label Edit: the second step of a round edit writes all true objects together. It changes
+            no other kind.
+    """
+    program = COMPILERS[case.kind](case)
+    return with_all_true_objects(case, program) if multi_label and case.kind == "round" else program
 
 
 def compile_reverse(case: Case) -> Program:
@@ -59,6 +68,17 @@ def compile_round(case: Case) -> Program:
     return _program(case, (edit, back), probes)
 
 
+def with_all_true_objects(case: Case, program: Program) -> Program:
+    """Multi-Label Edit: step 2 of a round program writes every true object, o1 among them, as requests of one step.
+
+    One request per entry of ``Case.true_objects``, in file order, a label that is listed twice written twice, as in
+    the released `experiments/evaluate_MLE.py`. What is asked, and in which states, stays the same.
+    """
+    first, (back,) = program.steps
+    together = tuple(dataclasses.replace(back, target_new=label) for label in case.true_objects)
+    return dataclasses.replace(program, steps=(first, together))
+
+
 COMPILERS: MappingProxyType[Kind, Callable[[Case], Program]] = MappingProxyType(
     {
         "reverse": compile_reverse,
@@ -72,6 +92,8 @@ COMPILERS: MappingProxyType[Kind, Callable[[Case], Program]] = MappingProxyType(
 def _conflict_probes(case: Case, implied: Fact | None) -> tuple[Probe, ...]:
     first, second = case.edits
     probes = _probes(case, "old", first.after, ("1", "12"))
+    if first.object not in ("", first.new_object):  # the published files write some objects over themselves
+        probes += _probes(case, "replaced", first.before, ("1",))
     probes += _probes(case, "new_exp", second.after, ("12",))
     if implied is not None:
         probes += _probes(case, "new_imp", implied, ("12",))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_editpitfalls.editor_labels import editor_name, is_multi_label
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 from pytest_editpitfalls.keys import CASE_FIXTURE, MARKER
 from pytest_editpitfalls.options import RunConfig
@@ -17,6 +18,7 @@ from .modules import SuiteModule
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
+    from pytest_editpitfalls.cases.program import Program
     from pytest_editpitfalls.cases.suite import Suite
 
 
@@ -28,7 +30,7 @@ class CaseParam:
         suite: the suite.
         case: the case.
         index: its place in the suite, counted from 0.
-        editor: name of the editor.
+        editor: label of the editor ("memit", "memit+mle").
         model: label of the model.
     """
 
@@ -42,6 +44,17 @@ class CaseParam:
     def slot(self) -> Slot:
         """The item's place in the plan."""
         return Slot(Group(self.suite.name, self.editor, self.model), self.index)
+
+    @property
+    def engine_editor(self) -> str:
+        """What the engine calls the editor: its name without ``+mle``."""
+        return editor_name(self.editor)
+
+    def program(self) -> Program:
+        """Return what the engine runs for the case, with this editor."""
+        from pytest_editpitfalls.cases.compilers import compile_case
+
+        return compile_case(self.case, multi_label=is_multi_label(self.editor))
 
     @property
     def id(self) -> str:

@@ -1,8 +1,8 @@
 """The metrics: pure functions from a case's probe scores to one number, or None where it is unknown.
 
 A fact's probability in a state is the arithmetic mean over all its prompts, the rewrite prompt and the
-paraphrases alike. All values are fractions. docs/metrics.md gives every formula with
-its source.
+paraphrases alike; edit success alone looks at single prompts. All values
+are fractions. docs/metrics.md gives every formula with its source.
 """
 
 from __future__ import annotations
@@ -11,14 +11,25 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pytest_editpitfalls.cases.case import CONFLICT_KINDS, Kind
+from pytest_editpitfalls.cases.case import CONFLICT_KINDS, KINDS, Kind
 from pytest_editpitfalls.cases.program import ProbeScore
 from pytest_editpitfalls.registry import Registry
 
-FactProbabilities = Mapping[tuple[str, str], float]
-"""(fact, state) -> mean probability; what is unknown is absent."""
+
+class FactProbabilities(dict[tuple[str, str], float]):
+    """(fact, state) -> mean probability; what is unknown is absent.
+
+    Attributes:
+        prompts: (fact, state) -> the probabilities behind the mean, rewrite prompt first, then the paraphrases.
+    """
+
+    def __init__(self, prompts: Mapping[tuple[str, str], tuple[float, ...]]) -> None:
+        super().__init__({key: math.fsum(values) / len(values) for key, values in prompts.items()})
+        self.prompts = prompts
+
 
 RELEASED = "released code of the pitfalls benchmark, experiments/summarize.py"
+COUNTERFACT = "Meng et al. 2022 (arXiv:2202.05262), CounterFact: ES and PS; here after edit 1 of two"
 SURVEY = "the paper's definition, from second-hand summaries (its text was not retrieved)"
 
 
@@ -55,19 +66,19 @@ class Metric:
         return kind in self.binary_kinds
 
 
-def fact_probabilities(scores: Iterable[ProbeScore]) -> dict[tuple[str, str], float]:
-    """Return the mean probability of every fact and state.
+def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:
+    """Return the probability of every fact and state.
 
     A score without prompts, or with anything that is no finite number between 0 and 1, is left out: it is
     unknown.
     """
-    means: dict[tuple[str, str], float] = {}
+    known: dict[tuple[str, str], tuple[float, ...]] = {}
     for score in scores:
         values = score.probabilities
         # A probability is exp of a mean log-probability: rounding may lift it a hair above 1.
         if values and all(math.isfinite(value) and 0.0 <= value <= 1.0 + 1e-6 for value in values):
-            means[score.fact, score.state] = math.fsum(values) / len(values)
-    return means
+            known[score.fact, score.state] = values
+    return FactProbabilities(known)
 
 
 def compute_metrics(kind: Kind, scores: Iterable[ProbeScore]) -> dict[str, float | None]:
@@ -79,6 +90,31 @@ def compute_metrics(kind: Kind, scores: Iterable[ProbeScore]) -> dict[str, float
 def metrics_for(kind: Kind) -> tuple[Metric, ...]:
     """Return the metrics that are defined for ``kind``, in table order."""
     return tuple(metric for metric in (METRICS.get(name) for name in METRICS) if kind in metric.kinds)
+
+
+EDIT_1 = (("old", "replaced"), ("new_object", "object"))
+"""What edit 1 writes and what it replaces, by fact: conflict cases, round cases."""
+
+
+def wins_of_edit_1(p: FactProbabilities) -> list[bool] | None:
+    """Per prompt, rewrite prompt first: p1(target_new) > p1(target_true), strictly; None when one is unknown."""
+    for written, replaced in EDIT_1:
+        new, true = p.prompts.get((written, "1")), p.prompts.get((replaced, "1"))
+        if new is not None and true is not None and len(new) == len(true):
+            return [a > b for a, b in zip(new, true, strict=True)]
+    return None
+
+
+def edit_success(p: FactProbabilities) -> float | None:
+    """ES: 1 when edit 1's object is likelier than the one it replaces after the rewrite prompt, else 0."""
+    wins = wins_of_edit_1(p)
+    return None if wins is None else float(wins[0])
+
+
+def paraphrase_success(p: FactProbabilities) -> float | None:
+    """PS: the share of paraphrases after which edit 1's object is the likelier; unknown without paraphrases."""
+    wins = wins_of_edit_1(p)
+    return None if wins is None or len(wins) < 2 else sum(wins[1:]) / len(wins[1:])
 
 
 def conflict_score(new: str) -> Callable[[FactProbabilities], float | None]:
@@ -181,6 +217,16 @@ def _finite(value: float | None) -> float | None:
 
 
 _SPECS = (
+    Metric(
+        "es", "ES", KINDS, KINDS, True, 0.0, 1.0,
+        "edit success of edit 1: p1(target_new) > p1(target_true) after the rewrite prompt",
+        COUNTERFACT, edit_success,
+    ),
+    Metric(
+        "ps", "PS", KINDS, (), True, 0.0, 1.0,
+        "edit success of edit 1 on paraphrases: share of them with p1(target_new) > p1(target_true)",
+        COUNTERFACT, paraphrase_success,
+    ),
     Metric(
         "succ", "Succ", ("coverage", "round"), ("coverage",), True, 0.0, 1.0,
         "coverage: p2(o3) > p2(o2) after edit 2 alone; round: mean of p1(o*) > p1(o1) and p12(o1) > p12(o*)",

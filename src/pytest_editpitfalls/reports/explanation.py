@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.editor_labels import is_multi_label
+
 from .escaping import visible
 
 if TYPE_CHECKING:
@@ -15,12 +17,12 @@ STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 a
 """Headings of the states, in order."""
 
 
-def edits_in_words(case: Case) -> list[str]:
-    """Return one line per edit: the question, the old object and the new one."""
+def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
+    """Return one line per edit: the question, the old object and the new one (with Multi-Label Edit, the new ones)."""
     steps = [(case.questions(edit.before)[0].rstrip(), edit.object, edit.new_object) for edit in case.edits]
     if case.kind == "round":  # the second edit writes the first object back
         question, old, new = steps[0]
-        steps.append((question, new, old))
+        steps.append((question, new, " + ".join(case.true_objects) if multi_label else old))
     return [
         f"edit {number}: {visible(question)} ... {visible(old)} -> {visible(new)}"
         for number, (question, old, new) in enumerate(steps, 1)
@@ -57,6 +59,27 @@ def probability_table(outcome: Outcome) -> list[str]:
     return lines
 
 
+def untaken(outcome: Outcome) -> list[str]:
+    """Return a line where the case's own edit 1 did not take (es = 0): what fell says little about edit 2 then."""
+    from pytest_editpitfalls.metrics.definitions import EDIT_1, fact_probabilities
+
+    if outcome.metrics.get("es") != 0.0:
+        return []
+    prompts = fact_probabilities(outcome.probes).prompts
+    edit = outcome.case.edits[0]
+    new, true = next(
+        (prompts[written, "1"][0], prompts[replaced, "1"][0])
+        for written, replaced in EDIT_1
+        if (written, "1") in prompts and (replaced, "1") in prompts
+    )
+    return [
+        visible(
+            f"edit 1 did not take: after the rewrite prompt p1({edit.new_object}) = {new:.3g} "
+            f"is not above p1({edit.object}) = {true:.3g}"
+        )
+    ]
+
+
 def explain(outcome: Outcome, verdict: Verdict) -> str:
     """Return the whole explanation; its first line says which thresholds fell and by how much."""
     case = outcome.case
@@ -65,9 +88,10 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
         f"{visible(case.suite)} case {visible(case.id)} ({visible(case.rule)}), "
         f"{visible(outcome.editor)} on {visible(outcome.model)}"
     )
-    lines += [f"  {line}" for line in edits_in_words(case)]
+    lines += [f"  {line}" for line in edits_in_words(case, is_multi_label(outcome.editor))]
     if outcome.held is False:
         lines.append("  held: false (the model does not know the facts that are edited)")
+    lines += [f"  {line}" for line in untaken(outcome)]
     lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
     lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.editor_labels import editor_name, is_multi_label
+
 from .escaping import visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.state import RunState
+
+_TARGETS = {
+    "averaged": "averages the losses of the true objects",
+    "one after another": "writes the true objects one after another, in file order; the last one wins",
+}
+"""What an editor does with several targets of one fact, where it does not solve for them together."""
 
 
 def header(state: RunState) -> list[str]:
@@ -21,8 +29,28 @@ def header(state: RunState) -> list[str]:
         text += f", at most {run.limit} cases each"
     return [
         visible(text),
+        *(visible(f"pitfalls: {line}") for line in multi_label_lines(state)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
         ),
     ]
+
+
+def multi_label_lines(state: RunState) -> list[str]:
+    """Return what there is to know about Multi-Label Edit where it is asked for, one remark a line."""
+    from pytest_editpitfalls.engine.editors.registry import EDITORS
+
+    labels = [label for label in state.run.editors if is_multi_label(label)]
+    if not labels:
+        return []
+    lines = [
+        f"{label}: {editor_name(label)} {words}"
+        for label in labels
+        if (words := _TARGETS.get(EDITORS.get(editor_name(label)).targets)) is not None
+    ]
+    others = [suite.name for suite in state.selection.suites if suite.kind != "round"]
+    if others or not state.selection.suites:  # a test module may name any suite
+        where = ", ".join(others) or "other suites"
+        lines.append(f"Multi-Label Edit (+mle) changes round edits only; {where}: as without it")
+    return lines

@@ -11,9 +11,21 @@ from .escaping import visible
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate, RunResults
 
-CONFLICT_COLUMNS = {"cs_exp": "CS exp", "cs_imp": "CS imp", "cm": "CM", "tfd_released": "TFD", "succ": "Succ"}
-DISTORTION_COLUMNS = {"succ": "Succ", "distortion_released": "D", "ir": "IR", "fr": "FR"}
-"""Metric -> title: the papers' columns, in the released definitions, so that they can be compared."""
+SANITY_COLUMNS = {"es": "ES", "ps": "PS"}
+CONFLICT_COLUMNS = {
+    **SANITY_COLUMNS,
+    "cs_exp": "CS exp",
+    "cs_imp": "CS imp",
+    "cm": "CM",
+    "tfd_released": "TFD",
+    "succ": "Succ",
+}
+DISTORTION_COLUMNS = {**SANITY_COLUMNS, "succ": "Succ", "distortion_released": "D", "ir": "IR", "fr": "FR"}
+"""Metric -> title: whether edit 1 takes, then the papers' columns, in the released definitions, so that they can be
+compared."""
+
+MARK = "!"
+"""Stands beside figures of an editor that hardly edits."""
 
 WORST = 5
 NOTES = 5
@@ -29,6 +41,7 @@ class Row:
         held: "38/40" where the base model was asked for its facts, else "".
         cells: metric -> aggregate; a metric that is absent does not exist for the suite.
         published: whether these are published figures (no intervals).
+        reliable: whether the editor edits often enough; None where that is unknown.
     """
 
     suite: str
@@ -38,6 +51,7 @@ class Row:
     held: str
     cells: Mapping[str, MetricAggregate]
     published: bool = False
+    reliable: bool | None = None
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -71,12 +85,33 @@ def rows(results: RunResults, kinds: Mapping[str, str], formats: Mapping[str, st
         held = f"{sum(case.held is True for case in asked)}/{len(asked)}" if asked else ""
         lines.append(
             Row(
-                aggregate.suite, aggregate.editor, aggregate.model, aggregate.n, held, dict(aggregate.metrics)
+                aggregate.suite,
+                aggregate.editor,
+                aggregate.model,
+                aggregate.n,
+                held,
+                dict(aggregate.metrics),
+                reliable=aggregate.reliable,
             )
         )
         if (row := _published(aggregate, kinds, formats)) is not None:
             lines.append(row)
     return lines
+
+
+def unreliable(lines: Iterable[Row], kinds: Mapping[str, str], floor: float) -> list[str]:
+    """Return one line per editor, model and kind of figures whose mean edit success is under ``floor``."""
+    from pytest_editpitfalls.metrics.reliability import figures_of, unreliable_reason
+
+    shares: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in lines:
+        success = row.cells["es"].value if row.reliable is False else None
+        if success is not None:
+            shares.setdefault((row.editor, row.model, figures_of(kinds[row.suite])), {})[row.suite] = success
+    return [
+        visible(f"{MARK} {unreliable_reason(editor, model, suites, floor, figures=figures)}")
+        for (editor, model, figures), suites in shares.items()
+    ]
 
 
 def _published(
@@ -129,6 +164,8 @@ def _headline(payload: dict[str, Any]) -> str:
 def _details(payload: dict[str, Any]) -> list[str]:
     means: dict[str, dict[str, float]] = {}
     for probe in payload["record"]["probes"]:
+        if probe["fact"] == "replaced":  # its one probability says nothing but whether edit 1 took, see below
+            continue
         known = [value for value in probe["probabilities"] if value is not None]
         if known:
             means.setdefault(probe["fact"], {})[probe["state"]] = sum(known) / len(known)
@@ -138,7 +175,10 @@ def _details(payload: dict[str, Any]) -> list[str]:
         if len(order) > 1 and order[-1] == "2":
             order.remove("2")
         parts.append(f"{fact} {' -> '.join(f'{states[state]:.3g}' for state in _ends(order))}")
-    return [*payload["edits"], "p: " + visible(", ".join(parts))] if parts else list(payload["edits"])
+    lines = [*payload["edits"], "p: " + visible(", ".join(parts))] if parts else list(payload["edits"])
+    if payload["record"]["metrics"].get("es") == 0.0:
+        lines.append("edit 1 did not take")
+    return lines
 
 
 def _ends(order: Sequence[str]) -> Sequence[str]:

@@ -36,7 +36,8 @@ def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: 
     formats = {suite.name: suite.format for suite in results.run.suites}
     lines = tables.rows(results, kinds, formats)
     if reporter.config.get_verbosity() < 0:
-        _write(reporter, short_summary(lines, results.gates), encoding)
+        marks = tables.unreliable(lines, kinds, state.run.success_floor)
+        _write(reporter, short_summary(lines, results.gates, marks), encoding)
         return
     reporter.section("editing pitfalls", sep="=")
     console = _console(reporter, encoding)
@@ -48,8 +49,10 @@ def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: 
     _write(reporter, [line.rstrip() for line in file.getvalue().splitlines()], encoding)
 
 
-def short_summary(lines: Sequence[tables.Row], gates: Sequence[GateRecord]) -> list[str]:
-    """Return the summary for ``-q``: one line per row and per gate, without intervals."""
+def short_summary(
+    lines: Sequence[tables.Row], gates: Sequence[GateRecord], unreliable: Sequence[str]
+) -> list[str]:
+    """Return the summary for ``-q``: one line per row, per unreliable row and per gate, without intervals."""
     text = []
     for row in lines:
         titles = tables.DISTORTION_COLUMNS if "ir" in row.cells else tables.CONFLICT_COLUMNS
@@ -59,8 +62,8 @@ def short_summary(lines: Sequence[tables.Row], gates: Sequence[GateRecord]) -> l
             if name in row.cells
         )
         published = " (published)" if row.published else ""
-        text.append(visible(f"{row.suite} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
-    return [*text, *(gate_line(gate) for gate in gates)]
+        text.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
+    return [*text, *unreliable, *(gate_line(gate) for gate in gates)]
 
 
 def gate_line(gate: GateRecord) -> str:
@@ -69,7 +72,8 @@ def gate_line(gate: GateRecord) -> str:
     where = f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
     value = f", {gate.metric} = {gate.value:.4g}" if gate.value is not None else f", {gate.reason}"
     between = f" [{gate.low:.4g}, {gate.high:.4g}]" if gate.low is not None and gate.high is not None else ""
-    return visible(f"gate {gate.gate}{where}: {words}{value}{between}")
+    mark = f" {tables.MARK} unreliable: too few edits take" if gate.reliable is False else ""
+    return visible(f"gate {gate.gate}{where}: {words}{value}{between}{mark}")
 
 
 def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console:
@@ -103,10 +107,14 @@ def _body(
     body: list[RenderableType] = []
     conflict = [row for row in lines if kinds[row.suite] != "round"]
     distortion = [row for row in lines if kinds[row.suite] == "round"]
-    if conflict:
-        body += _table("Knowledge conflict (%)", conflict, tables.CONFLICT_COLUMNS, ascii_only, width)
-    if distortion:
-        body += _table("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS, ascii_only, width)
+    for title, part, titles in (
+        ("Knowledge conflict (%)", conflict, tables.CONFLICT_COLUMNS),
+        ("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS),
+    ):
+        if part:
+            body += _table(title, part, titles, ascii_only, width)
+            marks = tables.unreliable(part, kinds, recorder.state.run.success_floor)
+            body += [Text(line, "bold yellow") for line in marks]
     if any(row.published for row in lines):
         body.append(Text("In brackets: published by Li et al., ICLR 2024, with the same definitions.", "dim"))
     style = {True: "green", False: "bold red", None: "bold yellow"}
@@ -183,12 +191,17 @@ def _grid(
         name = f"({row.model})" if row.published and len(pairs) == 1 else _name(row)
         names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
         cells = [_cell(row, metric, between, digits) for metric in shown]
-        table.add_row(*names, str(row.n), row.held, *cells, style="dim" if row.published else None)
+        style = "dim" if row.published else "yellow" if row.reliable is False else None
+        table.add_row(*names, str(row.n), row.held, *cells, style=style)
     return table
 
 
 def _name(row: tables.Row) -> str:
-    return "(published)" if row.published else row.suite
+    return "(published)" if row.published else _marked(row)
+
+
+def _marked(row: tables.Row) -> str:
+    return f"{row.suite} {tables.MARK}" if row.reliable is False else row.suite
 
 
 def _cell(row: tables.Row, name: str, between: str, digits: int) -> str:

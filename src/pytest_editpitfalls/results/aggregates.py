@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
+from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR, figures_of, is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate
 
@@ -16,7 +17,11 @@ RESAMPLES = 2000
 
 
 def aggregate(
-    cases: Iterable[CaseRecord], kinds: Mapping[str, Kind], *, seed: int = 0
+    cases: Iterable[CaseRecord],
+    kinds: Mapping[str, Kind],
+    *,
+    seed: int = 0,
+    success_floor: float = SUCCESS_FLOOR,
 ) -> list[AggregateRecord]:
     """Return one record per (suite, editor, model), in order of first appearance.
 
@@ -24,6 +29,7 @@ def aggregate(
         cases: records of any outcome; cases that are not scored (`CaseRecord.is_scored`) do not count, nor as zero.
         kinds: suite name -> kind.
         seed: seed of the bootstrap; the interval of a metric depends on it and on the values alone.
+        success_floor: mean edit success (fraction) under which a record is marked unreliable.
     """
     groups: dict[tuple[str, str, str], list[CaseRecord]] = {}
     for case in cases:
@@ -32,21 +38,28 @@ def aggregate(
     for (suite, editor, model), members in groups.items():
         scored = [case for case in members if case.is_scored]
         kind = kinds[suite]
-        records.append(
-            AggregateRecord(
-                suite=suite,
-                editor=editor,
-                model=model,
-                n=len(scored),
-                metrics={
-                    metric.name: summarise(
-                        metric, kind, [case.metrics.get(metric.name) for case in scored], seed=seed
-                    )
-                    for metric in metrics_for(kind)
-                },
+        metrics = {
+            metric.name: summarise(
+                metric, kind, [case.metrics.get(metric.name) for case in scored], seed=seed
             )
-        )
+            for metric in metrics_for(kind)
+        }
+        record = AggregateRecord(suite=suite, editor=editor, model=model, n=len(scored), metrics=metrics)
+        _mark(record, kind, success_floor)
+        records.append(record)
     return records
+
+
+def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
+    """Say in ``record`` whether its editor edits often enough for its figures to mean something."""
+    success = record.metrics["es"].value
+    record.reliable = is_reliable(success, floor)
+    if success is None:
+        record.reliable_reason = "edit success is unknown: no case has a value of es"
+    elif not record.reliable:
+        record.reliable_reason = unreliable_reason(
+            record.editor, record.model, {record.suite: success}, floor, figures=figures_of(kind)
+        )
 
 
 def summarise(

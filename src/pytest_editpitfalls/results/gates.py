@@ -54,4 +54,5 @@ def _evaluate(gate: Gate, aggregate: AggregateRecord) -> GateRecord:
         bound=gate.threshold.bound,
         passed=result.passed,
         reason=reason,
+        reliable=aggregate.reliable,
     )

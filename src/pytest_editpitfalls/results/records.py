@@ -85,6 +85,9 @@ class RunRecord(Record):
     dtype: str | None = None
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
     limit: int | None = Field(default=None, description="`--pitfalls-limit`")
+    success_floor: Number = Field(
+        default=None, description="mean edit success under which figures are marked unreliable"
+    )
     editors: list[EditorRecord] = Field(default_factory=list)
     models: list[ModelRecord] = Field(default_factory=list)
     suites: list[SuiteRecord] = Field(default_factory=list)
@@ -96,7 +99,7 @@ class ProbeRecord(Record):
     """One fact in one state."""
 
     fact: str = Field(
-        description="conflict: old, new_exp, new_imp, tied, single_old, single_new; "
+        description="conflict: old, replaced, new_exp, new_imp, tied, single_old, single_new; "
         "round: object (o1), new_object (o*), other:0, other:1, ... in file order"
     )
     state: StateName = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
@@ -160,6 +163,12 @@ class AggregateRecord(Record):
     model: str
     n: int = Field(ge=0, description="cases that were scored: neither skipped nor error")
     metrics: dict[str, MetricAggregate]
+    reliable: bool | None = Field(
+        default=None,
+        description="mean es reaches the floor `run.success_floor`; false: the editor hardly edits, so the other "
+        "figures say little; null: es is unknown",
+    )
+    reliable_reason: str | None = Field(default=None, description="why not reliable, or why that is unknown")
 
 
 class GateRecord(Record):
@@ -176,6 +185,9 @@ class GateRecord(Record):
     bound: float
     passed: bool | None = Field(description="null: not evaluated, see reason; never a pass")
     reason: str | None = None
+    reliable: bool | None = Field(
+        default=None, description="as in its aggregate; it does not change `passed`"
+    )
 
 
 class RunResults(Record):

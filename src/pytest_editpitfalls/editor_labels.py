@@ -1,0 +1,55 @@
+"""Labels of editors: ``memit``, or ``memit+mle`` for MEMIT with Multi-Label Edit.
+
+The label stands in node ids, results and tables. The engine knows the editor's name alone: both labels share one
+editor and its hyper-parameters, and only the programs of round edits differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .errors import UsageError, did_you_mean
+
+MULTI_LABEL = "+mle"
+"""Multi-Label Edit: the second step of a round edit writes all true objects together."""
+
+
+def editor_name(label: str) -> str:
+    """Return the name of the editor: "memit" of "memit+mle"."""
+    return label.removesuffix(MULTI_LABEL)
+
+
+def is_multi_label(label: str) -> bool:
+    """Return whether the label asks for Multi-Label Edit."""
+    return label.endswith(MULTI_LABEL)
+
+
+def check_label(label: str, known: Collection[str], *, where: str) -> None:
+    """Raise `UsageError` for an unknown editor or an unknown suffix, with what is known."""
+    name = editor_name(label)
+    if name in known:
+        return
+    base, plus, suffix = name.rpartition("+")
+    if plus and base in known:
+        again = is_multi_label(label)  # "memit+mel+mle": what stands before the suffix is wrong
+        raise UsageError(
+            f"unknown suffix '+{suffix}' of editor '{base}'",
+            where=where,
+            fix=f"write '{base}{MULTI_LABEL}', once"
+            if again
+            else did_you_mean(f"{base}+{suffix}", [base, base + MULTI_LABEL]),
+        )
+    raise UsageError(f"unknown editor '{name}'", where=where, fix=did_you_mean(name, known))
+
+
+def check_settings(label: str, known: Collection[str], *, where: str) -> None:
+    """Raise `UsageError` for hyper-parameters of an unknown editor, or of a label with Multi-Label Edit."""
+    name = editor_name(label)
+    if is_multi_label(label) and name in known:
+        raise UsageError(
+            f"'{label}' has no hyper-parameters of its own",
+            where=where,
+            fix=f"set those of '{name}': they apply to both",
+        )
+    if label not in known:
+        raise UsageError(f"unknown editor '{label}'", where=where, fix=did_you_mean(label, known))
