@@ -31,4 +31,5 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
     expected |= {"_suites/relations.toml", "py.typed", "plugin.py"}
     assert {f"pytest_editpitfalls/{name}" for name in expected} <= names
     assert any(name.endswith("/presets.json") for name in names)
+    assert any(name.endswith("/irrelevant_prompts.txt") for name in names)
     assert not [name for name in names if "__pycache__" in name]

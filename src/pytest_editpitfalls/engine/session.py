@@ -21,7 +21,7 @@ from .editors.registry import EDITORS
 from .families import family_for
 from .forward import Forward
 from .host import Host
-from .overlay import Overlay
+from .overlay import Overlay, prefix_of
 from .runner import edited_model_of, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, silent
@@ -103,13 +103,13 @@ class EngineSession:
 
     def batch_size(self, editor: str) -> int:
         """Cases per batch for this editor."""
-        form = EDITORS.get(editor, where="--pitfalls-editor").form
-        if form == "in place":
+        declaration = EDITORS.get(editor, where="--pitfalls-editor")
+        if declaration.form == "in place":
             return 1  # there is one model object to edit
         if self.settings.batch_size:
             return self.settings.batch_size
         cases = CPU_CASES if self.host.device.type == "cpu" else GPU_CASES
-        if form == "dense":
+        if declaration.whole_matrices:
             # Three edited models of a case are kept, and delta, gradient and two moments while one is trained.
             d_o, d_k = self.host.matrix_shape(0)
             cases = min(cases, max(1, DENSE_BYTES // (7 * d_o * d_k * self.host.edit_dtype.itemsize)))
@@ -149,11 +149,19 @@ class EngineSession:
         model object, and edits of two would add up in it.
 
         Raises:
-            CaseError: the edit cannot be computed, or an edited model is open.
+            CaseError: the edit cannot be computed, an edited model is open, or the edit is text before the prompt
+                (IKE, ICE), which no model object can carry.
             UsageError: the program has no such state; or as `run`.
         """
         self._check_unedited()
         model = edited_model_of(self._prepared(editor, silent), program, state, suite)
+        if prefix_of(model):
+            raise CaseError(
+                f"'{editor}' edits by text before the prompt (as ike and ice do), which a model object cannot carry",
+                where=program.case_id,
+                fix="use an editor that changes the model, or the case's scores (pitfall_outcome): "
+                "they are taken with that text before every prompt",
+            )
         self._edited = program.case_id
         try:
             with Overlay(self.host, [model]).serving(0):

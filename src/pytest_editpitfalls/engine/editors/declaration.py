@@ -38,6 +38,7 @@ class EditorDeclaration:
         targets: what it does with several targets at once.
         after_norm: families with a norm after the MLP.
         second_moment: whether it needs second moments of the keys.
+        whole_matrices: whether an edit keeps whole matrices, so that memory bounds the batch.
         needs: what it needs besides the model, in words ("a trained network").
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
@@ -54,6 +55,7 @@ class EditorDeclaration:
     targets: Targets = "together"
     after_norm: AfterNorm = "any"
     second_moment: bool = False
+    whole_matrices: bool = False
     needs: str = "nothing"
 
     def hyperparameter_class(self) -> type[Hyperparameters]:

@@ -82,9 +82,15 @@ class Overlay:
 
         A call without kept keys and values, or with empty ones, starts prompts; any other goes on with them.
         """
-        rows = RowContext(torch.tensor([model], device=self._host.device))
+        one = torch.tensor([model], device=self._host.device)
+        rows = RowContext(one)
 
         def look(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            asked = next(
+                (kwargs[key] for key in ("input_ids", "inputs_embeds") if kwargs.get(key) is not None), None
+            )
+            if (asked := args[0] if args else asked) is not None:
+                rows.models = one.expand(len(asked))  # some models flatten (rows, tokens) before their MLP
             cache = kwargs.get("past_key_values")
             rows.continues = cache is not None and cache.get_seq_length() > 0
             mask = kwargs.get("attention_mask")

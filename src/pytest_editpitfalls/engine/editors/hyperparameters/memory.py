@@ -36,9 +36,9 @@ class GraceHyperparameters(OneModule):
     eps_expand: Literal["coverage"] = "coverage"
     """how radii grow; only coverage: just far enough to reach the new key"""
     replacement: Literal["replace_last", "replace_prompt"] = "replace_last"
-    """whose output is replaced: the last prompt token's (EasyEdit), or every token's up to it (the authors)"""
+    """whose output is replaced: the last prompt token's (EasyEdit), or every token's before it (the authors)"""
     reg: Literal["early_stop"] = "early_stop"
-    """only early_stop, as in every published file"""
+    """only early_stop: a value is trained no further once its loss is under 0.01"""
     num_pert: Count = 8
     """accepted, not used: values are not perturbed here"""
     dropout: Literal[0] = 0
@@ -84,6 +84,8 @@ class WiseHyperparameters(OneModule):
     """accepted, only true: rows are routed to one of several memories"""
     replay: Literal[False] = False
     """accepted, only false: earlier edits are not trained again"""
+    context_template_length_params: tuple[tuple[Count, Count], ...] = ((5, 5), (10, 5))
+    """pairs (length in tokens, number) of sampled templates; the bare prompt is always added"""
 
     @field_validator("merge_freq")
     @classmethod
@@ -95,8 +97,14 @@ class WiseHyperparameters(OneModule):
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:
-        """Llama-2-7B's values (zjunlp/EasyEdit, hparams/WISE/llama-7b.yaml) at `WISE_DEPTH`."""
+        """Llama-2-7B's values (zjunlp/EasyEdit, hparams/WISE/llama-7b.yaml) at `WISE_DEPTH`, on the bare prompt alone.
+
+        Measured on 4 coverage cases of the embedded model: the 10 sampled templates make an edit 7 times as slow and
+        change other subjects' facts three times as much (0.65 against 0.22 of their probability), because their tokens
+        count in the routing; rewrite prompts succeed alike, paraphrases more often (0.58 against 0.42).
+        """
         return {
             "layers": [at_depth(WISE_DEPTH, n_layers)],
-            "source": f"no preset for this model: Llama-2-7B's values at {WISE_DEPTH} of the depth",
+            "context_template_length_params": [],
+            "source": f"no preset for this model: Llama-2-7B's values at {WISE_DEPTH} of the depth, bare prompt only",
         }

@@ -82,6 +82,9 @@ class MendTraining(InnerParams):
     """gradients are scaled down to this norm"""
     max_iters: Count = 1_000_000
     """edits to train on at most"""
+    max_facts: Count | None = None
+    """facts to train on at most, drawn by seed; all without it. Fewer are passed more often, and what lies below the
+    edited blocks is computed once for each (not a published option)"""
     val_interval: Count = 5000
     """edits between validations"""
     val_steps: Count = 500

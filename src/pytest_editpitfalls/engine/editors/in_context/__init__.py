@@ -1,1 +1,1 @@
-
+"""Editors that write nothing and tell the model the new fact instead: IKE and ICE."""

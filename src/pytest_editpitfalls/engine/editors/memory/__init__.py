@@ -1,1 +1,1 @@
-
+"""Editors with a memory beside the weights: GRACE and WISE."""
