@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
+import pytest
 import torch
 
-from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.forward import Forward, Rows
+from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, PromptPrefix
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from tests.engine import naive
 from tests.engine.conftest import tolerance
@@ -68,6 +70,34 @@ def test_models_differ_and_base_scores_do_not_depend_on_neighbours(forward: Forw
     alone = Scorer(forward, max_tokens=500).mean_log_probs([()], [Question(0, prompt, target)])
     assert abs(together[0] - alone[0]) < tolerance(forward)
     assert len({round(value, 3) for value in together}) == 4
+
+
+def test_a_long_common_start_is_encoded_once(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text before every prompt, as in-context editors put it there; changed models are scored without the shortcut."""
+    host = forward.host
+    models = [(PromptPrefix("x"),), (PromptPrefix("y"),), random_models(forward)[1]]
+    starts = ["The king of Spain speaks French. " * 4, "Rome is in Japan. " * 5, "The king of Rome. " * 5]
+    asked = [(m, start + p, t) for m, start in enumerate(starts) for p in PROMPTS for t in TARGETS]
+    questions = [Question(m, host.encoder.prompt(p), host.encoder.target(t)) for m, p, t in asked]
+    passed: list[int] = []
+    blocks = Forward.blocks
+
+    def counting(self: Forward, rows: Rows, **kwargs: Any) -> torch.Tensor:
+        passed.append(rows.ids.numel())
+        return blocks(self, rows, **kwargs)
+
+    monkeypatch.setattr(Forward, "blocks", counting)
+    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.SHARED_TOKENS", 10_000)
+    expected = Scorer(forward, max_tokens=500).mean_log_probs(models, questions)
+    plain = sum(passed)
+    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.SHARED_TOKENS", 12)
+    for kept in (8192, 60):
+        monkeypatch.setattr("pytest_editpitfalls.engine.scoring.KEPT_TOKENS", kept)
+        passed.clear()
+        got = Scorer(forward, max_tokens=50).mean_log_probs(models, questions)
+        bound = tolerance(forward)
+        torch.testing.assert_close(torch.tensor(got), torch.tensor(expected), rtol=bound, atol=bound)
+        assert sum(passed) < 0.8 * plain
 
 
 @torch.no_grad()

@@ -133,15 +133,26 @@ class KeptPrefix(Cache):  # type: ignore[misc]
 
         return self._map(cut, width, first)
 
+    def growing(self, rows: Tensor) -> KeptPrefix:
+        """These rows of a prefix without padding, keeping what the next call adds."""
+        return KeptPrefix(
+            [None if each is None else (each[0][rows], each[1][rows]) for each in self._kept()],
+            self.length,
+            grow=True,
+        )
+
     def select(self, rows: Tensor) -> KeptPrefix:
         """These rows of a prefix."""
         return self._map(lambda tensor: tensor[rows], self.length, 0)
 
     def _map(self, change: Callable[[Tensor], Tensor], length: int, first: int) -> KeptPrefix:
-        kept = [layer.kept if index >= first else None for index, layer in enumerate(self.layers)]
+        kept = [each if index >= first else None for index, each in enumerate(self._kept())]
         return KeptPrefix(
             [None if each is None else (change(each[0]), change(each[1])) for each in kept], length
         )
+
+    def _kept(self) -> list[tuple[Tensor, Tensor] | None]:
+        return [layer.kept for layer in self.layers]
 
 
 class _StandIn(nn.Module):

@@ -26,18 +26,41 @@ class Question:
     target: tuple[int, ...]
 
 
+Asked = dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]]
+"""Prompt -> edited model -> target -> its summed log-probability."""
+
+SHARED_TOKENS = 64
+"""Tokens that prompts must have in common at their start before these are encoded only once."""
+
+KEPT_TOKENS = 8192
+"""Tokens whose keys and values one pass may keep, where prompts are far longer than what is new in them."""
+
+
 @dataclass
 class _PromptBatch:
-    """Prompts of one bucket after the blocks that all edited models share."""
+    """Prompts of one bucket after the blocks that all edited models share.
+
+    Attributes:
+        rows: what of the prompts is to be run.
+        lengths: (rows,) tokens of the whole prompts.
+        hidden: (rows, tokens, hidden) after the blocks that are shared, where there are any.
+        cache: keys and values of those blocks.
+        common: keys and values (one row) of the tokens that all prompts start with; `rows` come behind them.
+    """
 
     rows: Rows
     lengths: Tensor
     hidden: Tensor | None = None
     cache: KeptPrefix | None = None
+    common: KeptPrefix | None = None
+
+    @property
+    def before(self) -> int:
+        return 0 if self.common is None else self.common.length
 
     @property
     def width(self) -> int:
-        return self.rows.ids.shape[1]
+        return self.before + self.rows.ids.shape[1]
 
 
 class Scorer:
@@ -46,6 +69,7 @@ class Scorer:
     def __init__(self, forward: Forward, *, max_tokens: int) -> None:
         self._forward = forward
         self._max_tokens = max_tokens
+        self._kept = max(KEPT_TOKENS, max_tokens)
 
     @torch.no_grad()
     def mean_log_probs(self, models: Sequence[EditedModel], questions: Sequence[Question]) -> list[float]:
@@ -58,39 +82,90 @@ class Scorer:
         overlay = Overlay(self._forward.host, models)
         # Where nothing is edited there is nothing to share: all blocks run in one go.
         shared = min(overlay.lowest_layer(default=0), self._forward.n_layers - 1)
-        asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]] = {}
+        asked: Asked = {}
         for question in questions:
             asked.setdefault(question.prompt, {}).setdefault(question.model, {})[question.target] = 0.0
-        prompts = list(asked)
-        for bucket in self._cut([len(prompt) for prompt in prompts], self._max_tokens):
-            self._bucket(overlay, shared, [prompts[index] for index in bucket], asked)
+        for model in dict.fromkeys(question.model for question in questions):
+            if overlay.whole_rows(model):
+                self._whole_rows(overlay, model, asked)
+        prompts = [prompt for prompt in asked if not all(map(overlay.whole_rows, asked[prompt]))]
+        for start, group in _by_common_start(prompts, asked, overlay):
+            common = self._encode(start) if start else None
+            for bucket in self._cut([len(prompt) - len(start) for prompt in group], self._max_tokens):
+                chosen = [group[index] for index in bucket]
+                # Only unchanged models are asked behind a common start: there is nothing else to share.
+                self._bucket(overlay, 0 if start else shared, chosen, asked, common)
         return [asked[q.prompt][q.model][q.target] / len(q.target) for q in questions]
 
     @staticmethod
     def _cut(lengths: list[int], max_tokens: int) -> list[list[int]]:
         return buckets(lengths, max_tokens=max_tokens, slack=LAUNCH_TOKENS)
 
+    def _encode(self, start: tuple[int, ...]) -> KeptPrefix:
+        """Keys and values of tokens that many prompts start with, by the base model."""
+        cache = KeptPrefix.empty(self._forward.n_layers)
+        self._forward.blocks(Rows.pad([start], self._forward.host.device), cache=cache)
+        return cache.grown(torch.tensor([len(start)], device=self._forward.host.device), len(start))
+
     def _bucket(
         self,
         overlay: Overlay,
         shared: int,
         prompts: list[tuple[int, ...]],
-        asked: dict[tuple[int, ...], dict[int, dict[tuple[int, ...], float]]],
+        asked: Asked,
+        common: KeptPrefix | None,
     ) -> None:
         device = self._forward.host.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        batch = _PromptBatch(Rows.pad(prompts, device), lengths)
+        before = 0 if common is None else common.length
+        kept = torch.full_like(lengths, before)
+        batch = _PromptBatch(
+            Rows.behind(kept, before, [prompt[before:] for prompt in prompts]), lengths, common=common
+        )
         if shared:
             batch.cache = KeptPrefix.empty(self._forward.n_layers)
             batch.hidden = self._forward.blocks(batch.rows, last=shared, cache=batch.cache)
-        pairs = [(index, model) for index, prompt in enumerate(prompts) for model in asked[prompt]]
-        size = max(1, self._max_tokens // batch.width)
+        pairs = [
+            (index, model)
+            for index, prompt in enumerate(prompts)
+            for model in asked[prompt]
+            if not overlay.whole_rows(model)
+        ]
+        size = max(1, min(self._max_tokens // batch.rows.ids.shape[1], self._kept // batch.width))
         for group in _that_share(overlay, pairs):
             for start in range(0, len(group), size):
                 chunk = group[start : start + size]
                 self._chunk(
                     overlay, shared, batch, chunk, [asked[prompts[index]][model] for index, model in chunk]
                 )
+
+    def _whole_rows(
+        self,
+        overlay: Overlay,
+        model: int,
+        asked: Asked,
+    ) -> None:
+        """Prompt and target in one ordinary call of the Hugging Face model, padded on the right; one model alone."""
+        device = self._forward.host.device
+        wanted = [(prompt, target) for prompt in asked for target in asked[prompt].get(model, ())]
+        served = torch.tensor([model], device=device)
+        # Logits of every token are made: fewer rows than where only the target's are.
+        for part in self._cut(
+            [len(prompt) + len(target) for prompt, target in wanted], self._max_tokens // 2
+        ):
+            pairs = [wanted[index] for index in part]
+            rows = [(*prompt, *target) for prompt, target in pairs]
+            ids = Rows.pad(rows, device).ids
+            lengths = torch.tensor([len(row) for row in rows], device=device)
+            mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+            with overlay.rows(served, torch.tensor([len(prompt) for prompt, _ in pairs], device=device)):
+                logits = self._forward.host.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            for row, (prompt, target) in enumerate(pairs):
+                found = logits[row, len(prompt) - 1 : len(prompt) + len(target) - 1]
+                found = found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
+                tokens = torch.tensor(target, device=device)
+                values = found.log_softmax(dim=1).gather(1, tokens[:, None])
+                asked[prompt][model][target] = float(values.double().sum())
 
     def _chunk(
         self,
@@ -104,7 +179,10 @@ class Scorer:
         forward, device = self._forward, self._forward.host.device
         prompt_of = torch.tensor([index for index, _ in pairs], device=device)
         model_of = torch.tensor([model for _, model in pairs], device=device)
-        cache = KeptPrefix.empty(forward.n_layers)
+        if batch.common is None:
+            cache = KeptPrefix.empty(forward.n_layers)
+        else:
+            cache = batch.common.growing(torch.zeros_like(prompt_of))
         targets = [(row, target) for row, found in enumerate(answers) for target in found]
         row_of = torch.tensor([row for row, _ in targets], device=device)
         first = torch.tensor([target[0] for _, target in targets], device=device)
@@ -116,12 +194,14 @@ class Scorer:
                 hidden=None if batch.hidden is None else batch.hidden[prompt_of],
                 cache=cache,
             )
-            at_end = hidden[torch.arange(len(pairs), device=device), lengths - 1]
+            at_end = hidden[torch.arange(len(pairs), device=device), lengths - batch.before - 1]
             log_probs = forward.head(at_end).log_softmax(dim=1)
         sums = log_probs[row_of, first].double()
         del log_probs
         longer = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
-        for part in self._cut([len(targets[i][1]) - 1 for i in longer], max(64, self._max_tokens // 4)):
+        parts = self._cut([len(targets[i][1]) - 1 for i in longer], max(64, self._max_tokens // 4))
+        most = max(1, self._kept // batch.width)
+        for part in (cut[at : at + most] for cut in parts for at in range(0, len(cut), most)):
             chosen = [longer[index] for index in part]
             at = row_of[torch.tensor(chosen, device=device)]
             more = self._continuations(
@@ -174,6 +254,31 @@ class Scorer:
         token = torch.tensor([token for t in targets for token in t[1:]], device=device)
         values = self._forward.log_probs(hidden[row, column], token).double()
         return torch.zeros(len(targets), dtype=torch.float64, device=device).index_add_(0, row, values)
+
+
+def _by_common_start(
+    prompts: list[tuple[int, ...]], asked: Asked, overlay: Overlay
+) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """Prompts in groups, each with the tokens that it starts with where these are worth to be encoded once.
+
+    Prompts of one edited model share much where the edit is text before the prompt. Changed models are left alone:
+    what they do may depend on the whole prompt.
+    """
+    groups: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    plain: list[tuple[int, ...]] = []
+    for prompt in prompts:
+        models = tuple(sorted(asked[prompt]))
+        (plain if any(map(overlay.changes, models)) else groups.setdefault(models, [])).append(prompt)
+    found = []
+    for group in groups.values():
+        lowest, highest = min(group), max(group)
+        limit = min(map(len, group)) - 1  # something of each prompt has to be left
+        common = next((i for i, (a, b) in enumerate(zip(lowest, highest, strict=False)) if a != b), limit)
+        if len(group) > 1 and min(common, limit) >= SHARED_TOKENS:
+            found.append((lowest[: min(common, limit)], group))
+        else:
+            plain += group
+    return [*found, ((), plain)] if plain else found
 
 
 def _that_share(overlay: Overlay, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:

@@ -29,6 +29,11 @@ class Overlay:
     def __init__(self, host: Host, models: Sequence[EditedModel]) -> None:
         self._host = host
         self._stacks = _stacks(models)
+        self._changed = {
+            index
+            for index, model in enumerate(models)
+            if any(isinstance(change, (Change, Replacement)) for change in model)
+        }
         self._replaced = {
             index: found
             for index, model in enumerate(models)
@@ -47,6 +52,10 @@ class Overlay:
             for change in found
         ]
         return min(layers, default=default)
+
+    def changes(self, model: int) -> bool:
+        """Whether anything of the base model is changed in this one; text before the prompt changes nothing."""
+        return model in self._changed
 
     def alone(self, model: int) -> bool:
         """Whether rows of this model can share no pass with rows of another."""

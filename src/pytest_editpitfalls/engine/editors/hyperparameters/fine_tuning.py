@@ -103,7 +103,7 @@ class FtLHyperparameters(FineTuningHyperparameters):
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:
-        """FT's values and `FT_L_NORM_CONSTRAINT`; the published files move to block 0, where small models are edited no better."""
+        """FT's values and `FT_L_NORM_CONSTRAINT`; published files take block 0, no better here."""
         return {
             "layers": [at_depth(FT_DEPTH, n_layers)],
             "norm_constraint": FT_L_NORM_CONSTRAINT,
