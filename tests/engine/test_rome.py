@@ -12,10 +12,13 @@ from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.locate_then_edit.rome import Rome, moment_source
+from pytest_editpitfalls.engine.editors.locate_then_edit.core import Batch, moment_source
+from pytest_editpitfalls.engine.editors.locate_then_edit.keys import Readings
+from pytest_editpitfalls.engine.editors.locate_then_edit.rome import Rome, _notes
+from pytest_editpitfalls.engine.editors.locate_then_edit.target_vector import TargetVectors
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
+from pytest_editpitfalls.engine.statistics import SecondMoment, SecondMoments
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 
@@ -29,6 +32,16 @@ REQUESTS = [
 STEPS = {"v_num_grad_steps": "6", "v_lr": "0.3"}
 
 
+class _Readings:
+    """A reader that has read already."""
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    def climb(self, *_: Any) -> Readings:
+        return self._readings
+
+
 def make_rome(forward: Forward, tmp_path: Path, **overrides: str) -> Rome:
     table: dict[str, Any] = {"layers": [1], "context_templates": TEMPLATES, "mom2_tokens": 2000}
     hp = resolve_hyperparameters(
@@ -40,7 +53,8 @@ def make_rome(forward: Forward, tmp_path: Path, **overrides: str) -> Rome:
 
 def second_moment(rome: Rome) -> torch.Tensor:
     source = moment_source(rome._hp, 0)
-    moment = rome._resources.second_moments.get(source, [rome._layer])[rome._layer]
+    layer = rome._layers[0]
+    moment = rome._resources.second_moments.get(source, [layer])[layer]
     return moment.matrix + moment.ridge * torch.eye(len(moment.matrix), dtype=torch.float64)
 
 
@@ -49,7 +63,7 @@ def plain(rome: Rome, request: EditRequest) -> torch.Tensor:
     update, _ = naive.rome(
         host.model,
         host.tokenizer,
-        host.down_projection(rome._layer),
+        host.down_projection(rome._layers[0]),
         request,
         TEMPLATES,
         second_moment(rome),
@@ -143,13 +157,16 @@ def test_requests_written_together_are_written_one_after_another(tmp_path: Path)
 
 def test_tiny_divisors_are_noted(tmp_path: Path) -> None:
     """A bare key that is almost orthogonal to the mean key makes the update explode; the case says so."""
+    assert "tiny divisor at edit 2" in _notes(2, 0.01)[0]
+    assert not _notes(2, 0.9)
     rome = make_rome(make_forward("gpt2"), tmp_path, v_num_grad_steps="2")
-    vectors = torch.eye(2, dtype=torch.float64)
-    from pytest_editpitfalls.engine.editors.locate_then_edit.rome import _result
-    from pytest_editpitfalls.engine.overlay import LowRankDelta
-
-    delta = LowRankDelta("m", vectors[:, :1], vectors[:, 1:])
-    noted = _result(EditResult(), EditJob("a", 2, (REQUESTS[0],)), delta, 0.01)
-    assert "tiny divisor at edit 2" in noted.notes[0]
-    assert not _result(EditResult(), EditJob("a", 2, (REQUESTS[0],)), delta, 0.9).notes
-    assert rome.describe()["hyperparameters"]["v_num_grad_steps"] == 2
+    key, bare = torch.zeros(2, 1, 128, dtype=torch.float64)
+    key[0, 0], bare[0, 0], bare[0, 1] = 1, 0.01, 1
+    rome.prepare()
+    rome._moments[1] = SecondMoment(torch.eye(128, dtype=torch.float64), 1, 0.0, {})
+    value = torch.ones(1, 1, 32, dtype=torch.float64)
+    reader = _Readings(Readings(key, bare, value[:, 0]))
+    batch = Batch([EditJob("a", 2, (REQUESTS[0],))], [EditResult()], [0], [], reader)  # type: ignore[arg-type]
+    (written,) = rome._write(batch, TargetVectors(value, value))
+    assert "u.k_bare is 0.01 of u.k_mean" in written.notes[0]
+    assert written.deltas[0].u.norm() == pytest.approx(100 * value.norm())

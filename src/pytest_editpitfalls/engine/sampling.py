@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pytest_editpitfalls.errors import UsageError
@@ -12,7 +14,8 @@ END_OF_TEXT = "<|endoftext|>"
 """What ROME's released code lets GPT-2 and GPT-J start from (kmeng01/rome, rome_main.py, get_context_templates)."""
 
 SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
-"""Starts for a tokenizer without any mark of a text's beginning or end (MEMIT's released seeds)."""
+"""What MEMIT's texts start from (kmeng01/memit, memit_main.py, get_context_templates); for ROME's where a tokenizer has
+no mark of a text's beginning or end."""
 
 
 def starts(host: Host) -> list[tuple[int, ...]]:
@@ -73,17 +76,25 @@ def sample(
     return [list(map(int, row)) for row in ids.tolist()]
 
 
-def context_templates(host: Host, length_params: list[tuple[int, int]], *, seed: int) -> list[str]:
+def context_templates(
+    host: Host,
+    length_params: list[tuple[int, int]],
+    *,
+    seed: int,
+    begin: Sequence[tuple[int, ...]] | None = None,
+) -> list[str]:
     """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (field notes 1, context templates).
 
     Args:
         length_params: published as (tokens, number of texts); tokens include the start.
+        seed: of the sampled texts.
+        begin: token ids that texts begin with, in turn; ROME's `starts` by default.
 
-    Texts begin at `starts`, are sampled with top-5 as released, and have their braces and line breaks taken out,
+    Texts are sampled with top-5 as released, and have their braces and line breaks taken out,
     because a template has exactly one ``{}``.
     """
     templates = ["{}"]
-    begin = starts(host)
+    begin = begin or starts(host)
     for group, (length, count) in enumerate(length_params):
         for place, start in enumerate(begin):
             rows = len(range(place, count, len(begin)))

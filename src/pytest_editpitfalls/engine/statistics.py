@@ -61,6 +61,25 @@ class MomentSource:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class NullSpace:
+    """Directions of C with a small eigenvalue, as P = U0 U0^T.
+
+    Attributes:
+        basis: (d_k, m) float64, orthonormal: of the space itself or, where that is larger, of its complement.
+        complement: which of the two.
+    """
+
+    basis: Tensor
+    complement: bool
+
+    def project(self, keys: Tensor) -> Tensor:
+        """P applied to keys (n, d_k), in float64."""
+        keys = keys.double()
+        inside = keys @ self.basis @ self.basis.T
+        return keys - inside if self.complement else inside
+
+
 @dataclass
 class SecondMoment:
     """C of one layer.
@@ -77,6 +96,28 @@ class SecondMoment:
     ridge: float
     record: dict[str, Any]
     _factor: Tensor | None = field(default=None, repr=False)
+    _null_spaces: dict[float, NullSpace] = field(default_factory=dict, repr=False)
+
+    def null_space(self, threshold: float) -> NullSpace:
+        """Eigenvectors of C (without the ridge) with an eigenvalue under ``threshold``; decomposed once.
+
+        Raises `UsageError` where no eigenvalue or every one is under it: nothing or everything could be changed.
+        """
+        if threshold not in self._null_spaces:
+            values, vectors = torch.linalg.eigh(self.matrix)
+            size, small = len(values), int((values < threshold).sum())
+            if small in (0, size):
+                raise UsageError(
+                    f"{'every' if small else 'no'} eigenvalue of the second moment of {self.record['module']} is "
+                    f"under nullspace_threshold = {threshold:g}: they lie between {float(values[0]):.3g} and "
+                    f"{float(values[-1]):.3g}",
+                    where=f"mom2 source {self.record['source']['kind']} {self.record['source']['reference']}".rstrip(),
+                    fix="set a threshold between the two: --pitfalls-set EDITOR.nullspace_threshold=VALUE",
+                )
+            complement = small > size / 2  # eigenvalues ascend
+            basis = vectors[:, small:] if complement else vectors[:, :small]
+            self._null_spaces[threshold] = NullSpace(basis.clone(), complement)
+        return self._null_spaces[threshold]
 
     def solve(self, keys: Tensor) -> Tensor:
         """C^-1 applied to keys (n, d_k), in float64; raises `UsageError` where C has no inverse."""

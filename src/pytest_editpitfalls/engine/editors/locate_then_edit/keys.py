@@ -1,0 +1,162 @@
+"""Keys and current states at the subject's last token, read while edits are written layer by layer, upwards.
+
+The key of layer l is the input of its down-projection, averaged over the context templates. Rows end at the subject's
+last token: nothing behind it can matter. What lies below the layer that is written now is final, so its hidden states
+are kept and only the blocks from there on run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
+from pytest_editpitfalls.engine.overlay import Overlay
+
+from .edit_rows import EditRow
+from .sites import Site, taking
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What stands at the subject's last token of n requests, in one layer.
+
+    Attributes:
+        keys: (n, d_k) input of the down-projection, averaged over the context templates.
+        bare_keys: (n, d_k) the same on the bare prompt.
+        values: (n, d_o) output of the down-projection, averaged likewise.
+    """
+
+    keys: Tensor
+    bare_keys: Tensor
+    values: Tensor
+
+
+@dataclass
+class _Bucket:
+    """Rows of nearly equal length: r rows of unique (edited model, tokens)."""
+
+    rows: Rows
+    number: Tensor  # (r,) of each unique row
+    model: Tensor  # (r,)
+    last: Tensor  # (r,) column of the subject's last token
+    hidden: Tensor | None = None  # (r, tokens, hidden): input of block `SubjectReader._reached`
+
+
+class SubjectReader:
+    """Reads n requests' keys and states under edited models, layers in ascending order.
+
+    Args:
+        forward: the base model.
+        model_of: (n,) index of each request's edited model in the overlays given later.
+        rows: all rows of all requests; KL rows are ignored.
+        grouped: the mean over context templates: of two groups, half the bare prompt and half the mean of the
+            others (kmeng01/memit, memit/compute_ks.py); else of all alike (kmeng01/rome).
+        max_tokens: padded tokens per forward pass.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        model_of: Sequence[int],
+        rows: Sequence[EditRow],
+        *,
+        grouped: bool,
+        max_tokens: int,
+    ) -> None:
+        self._forward = forward
+        host = forward.host
+        self._device, self._dtype = host.device, host.edit_dtype
+        self._requests = len(model_of)
+        rows = [row for row in rows if row.target]
+        # Requests of one Multi-Label Edit share all their rows.
+        unique: dict[tuple[int, tuple[int, ...]], int] = {}
+        number = [
+            unique.setdefault((model_of[row.job], row.prefix + row.suffix[:1]), len(unique)) for row in rows
+        ]
+        self._unique = len(unique)
+        self._request = torch.tensor([row.job for row in rows], device=self._device)
+        self._number = torch.tensor(number, device=self._device)
+        bare = torch.tensor([row.bare for row in rows], device=self._device)
+        self._weight = self._shares(bare, grouped)
+        self._bare_number = torch.zeros(self._requests, dtype=torch.long, device=self._device)
+        self._bare_number[self._request[bare]] = self._number[bare]
+        self._is_bare = torch.zeros(self._unique, dtype=torch.bool, device=self._device)
+        self._is_bare[self._bare_number] = True
+        self._reached = 0
+        places = list(unique)
+        self._buckets = [
+            self._bucket(bucket, places)
+            for bucket in buckets(
+                [len(tokens) for _, tokens in places], max_tokens=max_tokens, slack=LAUNCH_TOKENS
+            )
+        ]
+
+    @torch.no_grad()
+    def climb(self, overlay: Overlay, layer: int) -> Readings:
+        """Go up to ``layer`` and read there. Blocks below it must be final in ``overlay``."""
+        host, first = self._forward.host, self._reached
+        found: tuple[Tensor, Tensor] | None = None
+        for bucket in self._buckets:
+            with overlay.rows(bucket.model, bucket.last + 1):
+                if layer > first:
+                    bucket.hidden = self._forward.blocks(
+                        bucket.rows, first=first, last=layer, hidden=bucket.hidden
+                    )
+                with taking(host.down_projection(layer), bucket.last, self._dtype) as taken:
+                    self._forward.blocks(bucket.rows, first=layer, last=layer + 1, hidden=bucket.hidden)
+            if found is None:
+                found = (
+                    taken.got.new_empty(self._unique, taken.got.shape[1]),
+                    taken.gave.new_empty(self._unique, taken.gave.shape[1]),
+                )
+            found[0][bucket.number], found[1][bucket.number] = taken.got, taken.gave
+        self._reached = layer
+        assert found is not None
+        keys, values = found
+        return Readings(self._mean(keys), keys[self._bare_number], self._mean(values))
+
+    @torch.no_grad()
+    def state(self, overlay: Overlay, site: Site, layer: int) -> Tensor:
+        """(n, d_o) what ``site`` of ``layer`` gives on the bare prompts; not below the layer climbed to."""
+        found: Tensor | None = None
+        for bucket in self._buckets:
+            chosen = self._is_bare[bucket.number].nonzero()[:, 0]
+            if len(chosen) == 0:
+                continue
+            rows, last = bucket.rows.select(chosen), bucket.last[chosen]
+            hidden = None if bucket.hidden is None else bucket.hidden[chosen]
+            with (
+                overlay.rows(bucket.model[chosen], last + 1),
+                taking(site.module(self._forward.host, layer), last, self._dtype) as taken,
+            ):
+                self._forward.blocks(rows, first=self._reached, last=layer + 1, hidden=hidden)
+            if found is None:
+                found = taken.gave.new_empty(self._unique, taken.gave.shape[1])
+            found[bucket.number[chosen]] = taken.gave
+        assert found is not None
+        return found[self._bare_number]
+
+    def _mean(self, states: Tensor) -> Tensor:
+        total = states.new_zeros(self._requests, states.shape[1])
+        return total.index_add(0, self._request, states[self._number] * self._weight[:, None])
+
+    def _shares(self, bare: Tensor, grouped: bool) -> Tensor:
+        """(rows,) weight of each row in its request's mean."""
+        group = 2 * self._request + (bare & grouped)
+        size = torch.bincount(group, minlength=2 * self._requests)
+        groups = (size.reshape(-1, 2) > 0).sum(dim=1)
+        return 1 / (size[group] * groups[self._request]).to(self._dtype)
+
+    def _bucket(self, bucket: list[int], places: list[tuple[int, tuple[int, ...]]]) -> _Bucket:
+        models, tokens = zip(*(places[index] for index in bucket), strict=True)
+        return _Bucket(
+            Rows.pad(tokens, self._device),
+            torch.tensor(bucket, device=self._device),
+            torch.tensor(models, device=self._device),
+            torch.tensor([len(each) - 1 for each in tokens], device=self._device),
+        )
