@@ -17,6 +17,7 @@ from .errors import PitfallsError, UsageError
 from .keys import PAYLOAD, STATE
 from .options import RunConfig
 from .outcome import PitfallFailed
+from .own_editors import register
 from .recording import Recorder
 from .reports.progress import ProgressLine
 from .reports.rerun import rerun_command
@@ -40,6 +41,7 @@ class ActiveRun:
     def __init__(self, config: pytest.Config, run: RunConfig) -> None:
         self.is_worker = hasattr(config, "workerinput")
         self.config = config
+        register(config, run)
         if not self.is_worker:  # workers get what has been checked
             check_names(run)
         self.state = RunState(config, run, ProgressLine(config))

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from .outcome import Outcome
     from .results.records import RunResults
+
+
+@pytest.hookspec
+def pytest_pitfalls_editors(config: pytest.Config) -> dict[str, Any] | None:
+    """Editors of yours by name: functions, batched editors' classes or `EditorDeclaration`s.
+
+    Asked in every process of a run with an editor, before collection; a conftest.py must be one that pytest loads at
+    its start (in the rootdir, or in a directory given on the command line). Example::
+
+        def pytest_pitfalls_editors():
+            from my_package import my_editor
+
+            return {"mine": my_editor}
+    """
 
 
 @pytest.hookspec

@@ -14,6 +14,7 @@ import pytest
 
 from .errors import UsageError
 from .metrics.reliability import SUCCESS_FLOOR
+from .own_editors import labels_of
 
 if TYPE_CHECKING:
     from .engine.settings import EngineSettings
@@ -24,7 +25,8 @@ MAX_SEED = 2**32 - 1
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
 _HELP = {
-    "editor": "edit with EDITOR (for instance rome) and judge what it breaks; may be given several times",
+    "editor": "edit with EDITOR (for instance rome, or package.module:attribute for your own) and judge what it "
+    "breaks; may be given several times",
     "model": f"model to edit: a name, Hugging Face id, directory or GGUF file; may be given several times "
     f"(default: {DEFAULT_MODEL})",
     "suite": "suite to run: a name, a group (conflict, distortion, all) or the path of a case file; may be "
@@ -48,7 +50,8 @@ class RunConfig:
     """What the user asked for.
 
     Attributes:
-        editors: names of the editors; empty means that the plugin does nothing.
+        editors: labels of the editors; empty means that the plugin does nothing.
+        editor_paths: those given as ``package.module:attribute``: name -> path.
         models: names, ids or paths of the models, as typed.
         suites: suite names, groups or paths, from the command line or else from ini.
         suites_asked: whether ``--pitfalls-suite`` was given.
@@ -69,6 +72,7 @@ class RunConfig:
     """
 
     editors: tuple[str, ...] = ()
+    editor_paths: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     suites: tuple[str, ...] = DEFAULT_SUITES
     suites_asked: bool = False
@@ -181,7 +185,7 @@ def is_free(parser: pytest.Parser, flag: str) -> bool:
 def build(config: pytest.Config) -> RunConfig:
     """Read command line and ini; raises `UsageError` for anything that cannot be understood."""
     _refuse_empty(config)
-    editors = _unique(config.getoption("pitfalls_editor") or ())
+    editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
     if not editors:
         return RunConfig()
     suites = _unique(config.getoption("pitfalls_suite") or ())
@@ -195,6 +199,7 @@ def build(config: pytest.Config) -> RunConfig:
         config_path = _path(config.getini("pitfalls_config"), root, config_source)
     return RunConfig(
         editors=editors,
+        editor_paths=editor_paths,
         models=_models(config, root),
         suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
         suites_asked=bool(suites),

@@ -313,7 +313,7 @@ def fails_on(case_id: str, step: int, error: BaseException) -> Callable[[Sequenc
 def test_one_raising_case_errors_alone(step: int, error: Exception, words: str, forward: Forward) -> None:
     programs = [program(0), program(1), program(2)]
     answers = run(FakeEditor(forward, fails_on("P0001", step, error)), programs)
-    assert answers[1].error == f"edit {step}: {words}"
+    assert answers[1].error == f"editor 'fake', edit {step}: {words}"
     assert (answers[1].probes, answers[1].held, answers[1].skipped) == ((), None, None)
     for index in (0, 2):
         assert same(answers[index], run(FakeEditor(forward), [programs[index]])[0])
@@ -337,7 +337,7 @@ def test_an_editors_own_error_result(forward: Forward) -> None:
             ]
 
     good, bad = run(Declining(forward), [program(0), program(1)])
-    assert bad.error == "edit 1: it does not like P0001"  # the first mistake, not the last
+    assert bad.error == "editor 'fake', edit 1: it does not like P0001"  # the first mistake, not the last
     assert same(good, run(FakeEditor(forward), [program(0)])[0])
 
 
@@ -377,7 +377,7 @@ def test_a_delta_that_is_not_finite_is_an_error(step: int, value: float, forward
 
     editor = Diverging(forward)
     good, bad, other = run(editor, [program(0), program(1), program(2)])
-    assert bad.error == f"edit {step}: the update is not finite (NaN or infinity)"
+    assert bad.error == f"editor 'fake', edit {step}: the update is not finite (NaN or infinity)"
     assert (bad.probes, bad.held) == ((), None)
     assert ("P0001", 2, 1) not in editor.written, "edit 2 was computed in a broken model"
     assert same(good, run(FakeEditor(forward), [program(0)])[0])
@@ -478,7 +478,7 @@ def test_a_single_case_that_does_not_fit_is_an_error(forward: Forward) -> None:
     programs = [program(number, (BASE, ONE)) for number in range(4)]
     answers = run(FakeEditor(forward, upset), programs)
     assert answers[2].error is not None
-    assert answers[2].error.startswith("edit 1: OutOfMemoryError: CUDA out of memory")
+    assert answers[2].error.startswith("editor 'fake', edit 1: OutOfMemoryError: CUDA out of memory")
     for index in (0, 1, 3):
         assert same(answers[index], run(FakeEditor(forward), [programs[index]])[0])
 

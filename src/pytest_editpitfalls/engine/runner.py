@@ -152,16 +152,17 @@ def edit_programs(
         def edit(part: list[EditJob], report: ProgressCallback = report) -> list[EditResult]:
             results = editor.edit(part, report)
             if len(results) != len(part):
-                raise CaseError(f"editor '{editor.name}' gave {len(results)} results for {len(part)} job(s)")
+                raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")
             return results
 
         results = _isolated(edit, jobs, lambda job, error: EditResult(error=f"edit {job.step}: {error}"))
         for (run, steps), result in zip(wanted, results, strict=True):
             run.notes += [note for note in result.notes if note not in run.notes]
-            if result.error is not None:
-                run.error = run.error or result.error
-            elif not all(change.is_finite() for change in result.model):
-                run.error = run.error or f"edit {steps[-1] + 1}: the update is not finite (NaN or infinity)"
+            error = result.error
+            if error is None and not all(change.is_finite() for change in result.model):
+                error = f"edit {steps[-1] + 1}: the update is not finite (NaN or infinity)"
+            if error is not None:  # names editor and step; who reports it adds the case
+                run.error = run.error or f"editor '{editor.name}', {error}"
             else:
                 run.models[steps] = result.model
                 run.states[steps] = result.state

@@ -13,6 +13,7 @@ from pytest_editpitfalls.collection.modules import SuiteModule
 from pytest_editpitfalls.collection.parametrize import CaseParam
 from pytest_editpitfalls.collection.selection import parse_target
 from pytest_editpitfalls.options import DEFAULT_MODEL, SHORT_FORMS, RunConfig, model_labels
+from pytest_editpitfalls.own_editors import as_typed
 
 
 def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
@@ -46,7 +47,7 @@ def _settings(param: CaseParam, run: RunConfig) -> list[str]:
     model = next(name for name, label in run.labels.items() if label == param.model)
     # a label with a number is only right beside the model that took the plain one
     models = [model] if model_labels([model])[model] == param.model else list(run.models)
-    options = [f"{flags['--pitfalls-editor']}={param.editor}"]
+    options = [f"{flags['--pitfalls-editor']}={as_typed(param.editor, run)}"]
     options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")

@@ -2,6 +2,7 @@
 
 from .change import Change, EditedModel, ForwardHook, Replacement, RowContext, Stacked
 from .dense import DenseDelta
+from .difference import ModelDifference
 from .low_rank import LowRankDelta, low_rank_hook
 from .overlay import Overlay
 from .prefix import PromptPrefix, prefix_of
@@ -12,6 +13,7 @@ __all__ = [
     "EditedModel",
     "ForwardHook",
     "LowRankDelta",
+    "ModelDifference",
     "Overlay",
     "PromptPrefix",
     "Replacement",

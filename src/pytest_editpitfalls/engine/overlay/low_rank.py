@@ -59,7 +59,8 @@ class StackedLowRank:
     def hook(self, rows: RowContext) -> ForwardHook | None:
         u, v = self.u[rows.models], self.v[rows.models]
         # Saves work where only base-model rows are asked; on a GPU looking would cost a synchronisation.
-        if u.device.type == "cpu" and not bool((u != 0).any()):
+        # What is being trained may start at zero.
+        if u.device.type == "cpu" and not u.requires_grad and not bool((u != 0).any()):
             return None
         return low_rank_hook(u, v)
 

