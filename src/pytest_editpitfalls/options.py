@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import UsageError
+from .hyperparameter_options import parse_overrides, read_config_file
 from .metrics.reliability import SUCCESS_FLOOR
 from .own_editors import labels_of
 
@@ -224,49 +224,6 @@ def build(config: pytest.Config) -> RunConfig:
 
 SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 """The short forms that somebody else owns; filled in after the initial conftests were loaded."""
-
-
-def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Parse ``editor.key=value`` entries, split at the last dot before the first ``=``; a later entry wins."""
-    overrides: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        name, equals, value = entry.partition("=")
-        editor, dot, key = name.strip().rpartition(".")
-        if not (equals and dot and editor and key):
-            raise UsageError(
-                f"'{entry}' is not EDITOR.KEY=VALUE",
-                where="--pitfalls-set",
-                fix="write for instance --pitfalls-set rome.v_lr=0.1",
-            )
-        overrides.setdefault(editor, {})[key] = value.strip()
-    return overrides
-
-
-def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
-    """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot be read: {error}", where=str(path), fix="give a readable TOML file"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line named") from None
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise UsageError(
-                f"'{name}' stands outside of any table",
-                where=str(path),
-                fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
-            )
-    return tables
 
 
 def model_labels(models: Sequence[str]) -> dict[str, str]:

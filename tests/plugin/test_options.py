@@ -8,7 +8,8 @@ import pytest
 from plugin_helpers import case_ids
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.options import model_labels, parse_overrides
+from pytest_editpitfalls.hyperparameter_options import parse_overrides
+from pytest_editpitfalls.options import model_labels
 
 R1 = ("--pitfalls-suite=reverse", "--pitfalls-limit=1")
 
