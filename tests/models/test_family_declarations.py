@@ -33,6 +33,9 @@ def test_paths_resolve_in_every_block(name: str) -> None:
         assert block.get_submodule(family.down_projection).weight.ndim == 2
         assert block.get_submodule(family.attention_output).weight.ndim == 2
         block.get_submodule(family.mlp)
+        assert family.up_projections
+        for path in family.up_projections:
+            assert block.get_submodule(path).weight.ndim == 2
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -65,6 +68,38 @@ def test_down_projection_feeds_the_mlp_output(name: str) -> None:
         assert torch.equal(seen["mlp"], seen["down"])
     else:
         assert seen["down"].shape == (tokens, d_o)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_up_projections_are_all_that_the_down_projection_hears_of(name: str) -> None:
+    """Its input is made of nothing else; all of them get one input, as wide as the residual stream."""
+    model, tokenizer = tiny_model(name)
+    family = family_for(model.config)
+    block = model.get_submodule(family.blocks)[1]
+    ups = [block.get_submodule(path) for path in family.up_projections]
+    inputs: list[torch.Tensor] = []
+    keys: list[torch.Tensor] = []
+
+    def watch(module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        inputs.append(args[0].clone())
+
+    handles = [up.register_forward_pre_hook(watch) for up in ups]
+    handles.append(
+        block.get_submodule(family.down_projection).register_forward_pre_hook(
+            lambda m, args: keys.append(args[0].clone())
+        )
+    )
+    run(model, tokenizer)
+    assert all(each.shape[-1] == model.config.hidden_size for each in inputs)
+    assert all(torch.equal(each, inputs[0]) for each in inputs)
+    # With the outputs held at 0, what was asked of the model no longer matters.
+    handles += [up.register_forward_hook(lambda m, a, output: torch.zeros_like(output)) for up in ups]
+    run(model, tokenizer)
+    for handle in handles:
+        handle.remove()
+    held = keys[1].reshape(-1, keys[1].shape[-1])
+    assert keys[0].std() > 0
+    assert torch.equal(held, held[:1].expand_as(held))
 
 
 @pytest.mark.parametrize("name", TINY)

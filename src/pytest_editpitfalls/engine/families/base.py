@@ -19,6 +19,8 @@ class Family:
         down_projection: path of the MLP's down-projection inside a block ("mlp.down_proj"). Its input is the
             *key* and its output (bias included) the *value* of the locate-then-edit family (field notes 1).
         attention_output: path of the attention's output projection inside a block.
+        up_projections: paths of the MLP's input-side matrices inside a block: one, or gate and up. MEND edits them
+            with the down-projection; an editor that needs them refuses a family without.
         norm_after_mlp: whether a norm stands between the down-projection and the next block (Gemma 2,
             Gemma 3, post-norm OPT). ROME's target vector then sits before that norm.
     """
@@ -29,6 +31,7 @@ class Family:
     mlp: str
     down_projection: str
     attention_output: str
+    up_projections: tuple[str, ...] = ()
     norm_after_mlp: bool = False
 
 

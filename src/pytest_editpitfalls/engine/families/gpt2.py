@@ -15,4 +15,5 @@ FAMILY = Family(
     mlp="mlp",
     down_projection="mlp.c_proj",
     attention_output="attn.c_proj",
+    up_projections=("mlp.c_fc",),
 )

@@ -14,4 +14,5 @@ FAMILY = Family(
     mlp="mlp",
     down_projection="mlp.dense_4h_to_h",
     attention_output="attention.dense",
+    up_projections=("mlp.dense_h_to_4h",),
 )

@@ -15,4 +15,5 @@ FAMILY = Family(
     mlp="mlp",
     down_projection="mlp.fc_out",
     attention_output="attn.out_proj",
+    up_projections=("mlp.fc_in",),
 )

@@ -15,4 +15,5 @@ FAMILY = Family(
     mlp="mlp",
     down_projection="mlp.down_proj",
     attention_output="self_attn.o_proj",
+    up_projections=("mlp.gate_proj", "mlp.up_proj"),
 )

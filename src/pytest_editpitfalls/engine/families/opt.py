@@ -23,5 +23,6 @@ def family(config: Any) -> Family:
         mlp="",
         down_projection="fc2",
         attention_output="self_attn.out_proj",
+        up_projections=("fc1",),
         norm_after_mlp=not config.do_layer_norm_before,
     )

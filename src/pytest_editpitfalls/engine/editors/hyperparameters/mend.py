@@ -83,8 +83,7 @@ class MendTraining(InnerParams):
     max_iters: Count = 1_000_000
     """edits to train on at most"""
     max_facts: Count | None = None
-    """facts to train on at most, drawn by seed; all without it. Fewer are passed more often, and what lies below the
-    edited blocks is computed once for each (not a published option)"""
+    """facts to train on at most, drawn by seed; all without it (ours, not published)"""
     val_interval: Count = 5000
     """edits between validations"""
     val_steps: Count = 500

@@ -1,0 +1,170 @@
+"""MEND: a trained network turns the gradient of an edit into an update (Mitchell et al. 2022, arXiv 2110.11309).
+
+The loss is ``-mean_t log p(target_t)``, averaged over the requests of a step (Multi-Label Edit) and taken at the edited
+model as it stands, so that edit 2 is computed under edit 1. Each matrix of the MLPs of the edited blocks gets
+``alpha_m sum_t d~_t x~_t^T``: a delta of rank "tokens kept". See `gradients` and `network` for x, d and the network.
+
+Norms after the MLP (Gemma 2, Gemma 3, post-norm OPT) need no care: the gradient goes through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.engine import models
+from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters
+from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
+from pytest_editpitfalls.engine.models.cache import file_sha256
+from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
+from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+
+from .gradients import TargetBatch, TargetRow, edited_matrices, token_gradients
+from .weights import load_weights
+
+
+@dataclass(frozen=True, slots=True)
+class _JobRow:
+    """One request's tokens; ``weight`` is 1 over the requests of its job."""
+
+    job: int
+    tokens: TargetRow
+    weight: float
+
+
+class Mend:
+    """The batched editor. See the module's docstring for what it computes.
+
+    Args:
+        hyperparameters: validated values; ``weights`` is needed.
+        resources: model and settings.
+
+    Raises:
+        UsageError: no trained network, a damaged one, or one for another model.
+    """
+
+    name = "mend"
+
+    def __init__(self, hyperparameters: MendHyperparameters, resources: EditorResources) -> None:
+        host, name = resources.host, resources.settings.model
+        if hyperparameters.weights is None:
+            raise UsageError(
+                "MEND needs a network that was trained for this model",
+                where="mend.weights",
+                fix=f"train one with 'editpitfalls train-mend --model {name} --data DATA --out PATH' (docs/mend.md), "
+                "then --pitfalls-set mend.weights=PATH",
+            )
+        self._hp = hyperparameters
+        self._resources = resources
+        self._matrices = edited_matrices(host, hyperparameters.layers)
+        self._network, self._header = load_weights(
+            hyperparameters.weights,
+            fingerprint=_fingerprint(resources),
+            model=name,
+            dtype=host.dtype,
+            layers=hyperparameters.layers,
+            matrices=self._matrices,
+            network_dtype=host.edit_dtype,
+            device=host.device,
+        )
+        self._digest = file_sha256(hyperparameters.weights, models.cache_directory())
+
+    def prepare(self, progress: ProgressCallback = silent) -> None:
+        """Nothing is left to do: the network is loaded."""
+
+    def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
+        """Write each job's requests together: one gradient, of their mean loss."""
+        results = [EditResult(job.model, job.state) for job in jobs]
+        rows: list[_JobRow] = []
+        for index, job in enumerate(jobs):
+            try:
+                own = [self._row(request) for request in job.requests]
+            except (CaseError, UnscorableCase) as error:
+                results[index] = EditResult(error=f"edit {job.step}: {error}")
+                continue
+            rows += [_JobRow(index, tokens, 1 / len(own)) for tokens in own]
+        overlay = Overlay(self._resources.host, [job.model for job in jobs])
+        factors: list[list[list[tuple[Tensor, Tensor]]]] = [[[] for _ in self._matrices] for _ in jobs]
+        done = 0
+        for bucket in self._buckets(rows):
+            chosen = [rows[place] for place in bucket]
+            for row, found in zip(chosen, self._updates(overlay, chosen), strict=True):
+                for matrix, pair in zip(factors[row.job], found, strict=True):
+                    matrix.append(pair)
+            done += len(chosen)
+            progress(Progress("edit", done, len(rows)))
+        for index, job in enumerate(jobs):
+            if results[index].error is None:
+                results[index] = self._result(job, factors[index])
+        return results
+
+    def describe(self) -> dict[str, Any]:
+        """Hyper-parameters, and what the network says of its training."""
+        header = asdict(self._header)
+        header["matrices"] = [matrix.module for matrix in self._header.matrices]
+        header["layers"] = list(self._header.layers)
+        return {
+            "editor": self.name,
+            "hyperparameters": self._hp.model_dump(mode="json"),
+            "network": {"sha256": self._digest, **header},
+        }
+
+    def _row(self, request: EditRequest) -> TargetRow:
+        if "{}" not in request.prompt:
+            raise CaseError(
+                f"the rewrite prompt {request.prompt!r} has no {{}}",
+                fix="put {} where the subject belongs in the prompt",
+            )
+        encoder = self._resources.host.encoder
+        return TargetRow(encoder.prompt(request.question), encoder.target(request.target_new))
+
+    def _buckets(self, rows: Sequence[_JobRow]) -> list[list[int]]:
+        lengths = [len(row.tokens.ids) for row in rows]
+        return buckets(lengths, max_tokens=self._resources.max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS)
+
+    def _updates(self, overlay: Overlay, rows: Sequence[_JobRow]) -> list[list[tuple[Tensor, Tensor]]]:
+        """For each row, each matrix's factors (d_o, tokens) and (d_k, tokens)."""
+        device = self._resources.host.device
+        batch = TargetBatch.of([row.tokens for row in rows], device)
+        weight = torch.tensor(
+            [row.weight for row in rows], device=device, dtype=self._resources.host.edit_dtype
+        )
+        with overlay.rows(torch.tensor([row.job for row in rows], device=device), batch.real.sum(dim=1)):
+            gradients = token_gradients(self._resources.forward, batch, self._matrices, weight)
+        with torch.no_grad():
+            updates = self._network.updates(gradients)
+        return [
+            [
+                (u[place][:, kept.kept[place]] * self._hp.lr_scale, v[place][:, kept.kept[place]])
+                for (u, v), kept in zip(updates, gradients, strict=True)
+            ]
+            for place in range(len(rows))
+        ]
+
+    def _result(self, job: EditJob, factors: list[list[tuple[Tensor, Tensor]]]) -> EditResult:
+        deltas = []
+        for matrix, pairs in zip(self._matrices, factors, strict=True):
+            u, v = (torch.cat(side, dim=1) for side in zip(*pairs, strict=True))
+            if u.shape[1]:
+                deltas.append(LowRankDelta(matrix.module, u, v))
+        if not all(delta.is_finite() for delta in deltas):
+            return EditResult(error=f"edit {job.step}: the update is not finite (NaN or infinity)")
+        return EditResult((*job.model, *deltas), job.state)
+
+
+def _fingerprint(resources: EditorResources) -> str:
+    """Of the loaded model; remembered in the cache where it is known where the model came from."""
+    host = resources.host
+    try:
+        source = models.resolve(resources.settings.model)
+    except UsageError:  # a model object that was handed over, not loaded by name
+        source = None
+    return models.fingerprint(host.model, host.tokenizer, source)

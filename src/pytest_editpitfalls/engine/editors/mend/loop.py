@@ -1,0 +1,270 @@
+"""The training loop of MEND's network, with everything that a checkpoint has to hold.
+
+The order of events is the published one (eric-mitchell/mend trainer.py): gradients of ``accumulate_bs`` edits are
+summed, clipped to ``grad_clip`` and given to Adam, with one learning rate for the network and one for the step
+sizes; a batch whose loss is not finite is skipped; every ``val_interval`` edits the network is validated on facts of
+other subjects, the best one is kept, and training stops ``early_stop_patience`` edits after it. What differs: the
+edits of one step of Adam go through the model together.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
+from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.errors import UsageError
+
+from .checkpoint import Checkpoint, checkpoint_path
+from .data import TrainingData, TrainingFact
+from .display import TrainingDisplay, Validation
+from .examples import ExampleMaker
+from .gradients import edited_matrices
+from .network import MendNetwork
+from .objective import Example, Losses, Objective
+from .weights import WeightsHeader, save_weights
+
+CHECKPOINT_SECONDS = 120.0
+"""A checkpoint is written at every validation, and after so long without one."""
+
+WARM_UP = 50
+"""Edits that give the running moments for validating the untrained network."""
+
+
+class TrainingRun:
+    """One training, started or resumed.
+
+    Args:
+        forward: the base model.
+        model: its name.
+        fingerprint: what it is.
+        data: facts.
+        out: where the best network goes; the checkpoint goes beside it.
+        options: hyper-parameters.
+        max_tokens: padded tokens per pass.
+        display: is told of every step and validation.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        model: str,
+        fingerprint: str,
+        data: TrainingData,
+        out: Path,
+        options: MendTraining,
+        *,
+        max_tokens: int,
+        display: TrainingDisplay | None = None,
+    ) -> None:
+        host = forward.host
+        if any(layer >= host.n_layers for layer in options.layers):
+            raise UsageError(
+                f"layers is {list(options.layers)}, but the model has the layers 0 to {host.n_layers - 1}",
+                where="train-mend",
+                fix="leave layers out to train for the last three blocks",
+            )
+        self._forward, self._model, self._fingerprint = forward, model, fingerprint
+        self._data, self._out, self._options, self._display = data, out, options, display
+        self._max_tokens = max_tokens
+        self._matrices = edited_matrices(host, options.layers)
+        self._objective = Objective(forward, self._matrices, min(options.layers), max_tokens=max_tokens)
+        self.network = MendNetwork(
+            self._matrices, options.rank, edit_lr=options.edit_lr, seed=options.seed, dtype=host.edit_dtype
+        ).to(host.device)
+        self.optimiser = torch.optim.Adam(
+            [
+                {"params": self.network.network_parameters(), "lr": options.lr},
+                {"params": [self.network.alphas], "lr": options.lr_lr},
+            ]
+        )
+        self._training = ExampleMaker(host.encoder, data.training)
+        self._validation = ExampleMaker(host.encoder, data.validation)
+        for maker, facts in ((self._training, data.training), (self._validation, data.validation)):
+            if not maker.facts:
+                raise UsageError(
+                    f"the model's tokenizer can write none of {len(facts)} facts",
+                    where="train-mend --data",
+                    fix="give data in a language and script that the model knows",
+                )
+        self._order: tuple[int, list[int]] = (-1, [])
+        self._saved = time.monotonic()
+        self._validated_at = 0
+        self.edits = self.steps = self.skipped = self.best_at = 0
+        self.first: Validation | None = None
+        self.best: Validation | None = None
+
+    def run(self) -> str:
+        """Train until the end; returns why it ended: "max_iters" or "early stop"."""
+        options = self._options
+        if self.first is None:
+            self.first = self._validate_untrained()
+        while self.edits < options.max_iters:
+            self._step()
+            if self.edits - self._validated_at >= options.val_interval:
+                self._validate_and_keep()
+                if self.edits - self.best_at >= options.early_stop_patience:
+                    return "early stop"
+            elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self.save_checkpoint()
+        if self._validated_at < self.edits or self.best is None:
+            self._validate_and_keep()
+        return "max_iters"
+
+    def resume(self) -> None:
+        """Go on from the checkpoint; raises `UsageError` where there is none or it is another training's."""
+        found = Checkpoint.load(checkpoint_path(self._out), self._identity())
+        self.network.load_state_dict(found.network)
+        self.optimiser.load_state_dict(found.optimiser)
+        state = found.state
+        self.edits, self.steps, self.skipped = state["edits"], state["steps"], state["skipped"]
+        self.best_at, self._validated_at = state["best_at"], state["validated_at"]
+        self.first = Validation(**state["first"]) if state["first"] else None
+        self.best = Validation(**state["best"]) if state["best"] else None
+
+    def save_checkpoint(self) -> None:
+        """Write everything that `resume` needs."""
+        state = {
+            "edits": self.edits,
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "best_at": self.best_at,
+            "validated_at": self._validated_at,
+            "first": asdict(self.first) if self.first else None,
+            "best": asdict(self.best) if self.best else None,
+        }
+        network, optimiser = self.network.state_dict(), self.optimiser.state_dict()
+        Checkpoint(self._identity(), network, optimiser, state).save(checkpoint_path(self._out))
+        self._saved = time.monotonic()
+
+    def _step(self) -> None:
+        """One step of Adam, on the next ``accumulate_bs`` edits."""
+        options = self._options
+        count = min(options.accumulate_bs, options.max_iters - self.edits)
+        examples = [self._example(self.edits + place) for place in range(count)]
+        self.optimiser.zero_grad()
+        done: list[Losses] = []
+        for chosen in self._batches(examples):
+            gradients = self._objective.gradients(chosen)
+            if not all(each.is_finite() for each in gradients):
+                self.skipped += len(chosen)
+                continue
+            self.network.observe(gradients)
+            losses = self._objective.losses(self.network, chosen, gradients)
+            loss = losses.total(options.cedit, options.cloc).sum()
+            if not bool(loss.isfinite()):
+                self.skipped += len(chosen)
+                continue
+            loss.backward()
+            done.append(losses)
+        self.edits += count
+        if not done:
+            return
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.grad_clip)
+        if bool(norm.isfinite()):
+            self.optimiser.step()
+            self.steps += 1
+        else:
+            self.skipped += sum(len(losses.edit) for losses in done)
+        if self._display is not None:
+            means = self._means(done)
+            self._display.step(self.edits, means.total, means.success)
+
+    def _example(self, number: int) -> Example:
+        """Edit ``number`` of the run: every fact once an epoch, each epoch in an order of its own."""
+        facts, seed = self._training.facts, self._options.seed
+        epoch, place = divmod(number, len(facts))
+        if self._order[0] != epoch:
+            order = list(range(len(facts)))
+            random.Random(f"{seed}/{epoch}").shuffle(order)
+            self._order = (epoch, order)
+        fact: TrainingFact = facts[self._order[1][place]]
+        return self._training.example(fact, random.Random(f"{seed}/example/{number}"))
+
+    def _batches(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """Examples that go through the model together: two rows of each at a time."""
+        longest = [
+            max(len(row.ids) for row in (each.edit, each.rephrase, each.locality)) for each in examples
+        ]
+        parts = buckets(longest, max_tokens=max(self._max_tokens // 2, 1), max_waste=1)
+        return [[examples[index] for index in part] for part in parts]
+
+    def _validate_untrained(self) -> Validation:
+        """Of the network as it starts, with moments of a few training edits."""
+        network = copy.deepcopy(self.network)
+        for chosen in self._batches([self._example(number) for number in range(WARM_UP)]):
+            network.observe(self._objective.gradients(chosen))
+        found = self._validate(network)
+        if self._display is not None:
+            self._display.validated(0, found, False)
+        return found
+
+    def _validate_and_keep(self) -> None:
+        found = self._validate(self.network)
+        self._validated_at = self.edits
+        better = found.better_than(self.best, self._options.early_stop_key)
+        if better:
+            self.best, self.best_at = found, self.edits
+            save_weights(self._out, self.network, self._header())
+        self.save_checkpoint()
+        if self._display is not None:
+            self._display.validated(self.edits, found, better)
+
+    @torch.no_grad()
+    def _validate(self, network: MendNetwork) -> Validation:
+        maker = self._validation
+        facts = list(maker.facts)
+        random.Random("validation").shuffle(facts)
+        facts = facts[: self._options.val_steps]
+        examples = [maker.example(fact, random.Random(f"validation/{i}")) for i, fact in enumerate(facts)]
+        found: list[Losses] = []
+        size = self._options.val_batch_size
+        for start in range(0, len(examples), size):
+            for chosen in self._batches(examples[start : start + size]):
+                gradients = self._objective.gradients(chosen)
+                found.append(self._objective.losses(network, chosen, gradients))
+        return self._means(found)
+
+    def _means(self, found: Sequence[Losses]) -> Validation:
+        edit = torch.cat([losses.edit.detach() for losses in found])
+        locality = torch.cat([losses.locality.detach() for losses in found])
+        success = torch.cat([losses.success for losses in found]).double()
+        total = self._options.cedit * edit + self._options.cloc * locality
+        return Validation(
+            float(total.mean()), float(edit.mean()), float(locality.mean()), float(success.mean())
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """What has to be the same for a checkpoint to go on; the length of the training may change."""
+        options = self._options.model_dump(
+            mode="json", exclude={"max_iters", "early_stop_patience", "source"}
+        )
+        return {"model": self._fingerprint, "data": self._data.record()["sources"], **options}
+
+    def _header(self) -> WeightsHeader:
+        assert self.best is not None
+        return WeightsHeader(
+            model=self._model,
+            fingerprint=self._fingerprint,
+            dtype=str(self._forward.host.dtype).removeprefix("torch."),
+            layers=tuple(self._options.layers),
+            matrices=self._matrices,
+            rank=self._options.rank,
+            data=self._data.record(),
+            options=self._options.model_dump(mode="json"),
+            versions={
+                name: version(name)
+                for name in ("pytest-editpitfalls", "torch", "transformers", "safetensors")
+            },
+            progress={"edits": self.edits, "steps": self.steps, "validation": asdict(self.best)},
+        )

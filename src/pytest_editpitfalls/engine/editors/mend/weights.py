@@ -1,0 +1,222 @@
+"""The trained network's file: safetensors, with a header that says what it was trained for.
+
+The header names the model and its fingerprint, the edited blocks and matrices, rank, data, options and versions. A
+network is refused for any other model: its inputs would mean something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pytest_editpitfalls.errors import UsageError
+
+from .gradients import Matrix
+from .network import MendNetwork
+
+FORMAT = "pytest-editpitfalls MEND 1"
+RETRAIN = "train one for this model: editpitfalls train-mend --model MODEL --data DATA --out PATH"
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a file says of itself.
+
+    Attributes:
+        model: name of the model as it was given.
+        fingerprint: SHA-256 of the model's config, tokenizer and weights.
+        dtype: the model's dtype ("float32").
+        layers: the edited blocks.
+        matrices: the edited matrices, in the order of the step sizes.
+        rank: rank of the network's layers.
+        data: files, digests and counts of what was trained on.
+        options: the training's hyper-parameters.
+        versions: of the plugin, torch and transformers.
+        progress: edits seen, and the validation of these very weights.
+    """
+
+    model: str
+    fingerprint: str
+    dtype: str
+    layers: tuple[int, ...]
+    matrices: tuple[Matrix, ...]
+    rank: int
+    data: dict[str, Any]
+    options: dict[str, Any]
+    versions: dict[str, str]
+    progress: dict[str, Any]
+
+    def metadata(self) -> dict[str, str]:
+        """As safetensors wants it: text by name."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "dtype": self.dtype,
+            "rank": str(self.rank),
+            "layers": json.dumps(self.layers),
+            "modules": json.dumps([[m.module, m.d_o, m.d_k] for m in self.matrices]),
+            "data": json.dumps(self.data, sort_keys=True),
+            "options": json.dumps(self.options, sort_keys=True),
+            "versions": json.dumps(self.versions, sort_keys=True),
+            "progress": json.dumps(self.progress, sort_keys=True),
+        }
+
+    @classmethod
+    def of(cls, metadata: dict[str, str]) -> WeightsHeader:
+        """Read `metadata`'s form; raises KeyError, TypeError or ValueError where it is not that."""
+        return cls(
+            model=metadata["model"],
+            fingerprint=metadata["fingerprint"],
+            dtype=metadata["dtype"],
+            layers=tuple(int(layer) for layer in json.loads(metadata["layers"])),
+            matrices=tuple(
+                Matrix(str(name), int(d_o), int(d_k)) for name, d_o, d_k in json.loads(metadata["modules"])
+            ),
+            rank=int(metadata["rank"]),
+            data=json.loads(metadata["data"]),
+            options=json.loads(metadata["options"]),
+            versions=json.loads(metadata["versions"]),
+            progress=json.loads(metadata["progress"]),
+        )
+
+
+def save_weights(path: Path, network: MendNetwork, header: WeightsHeader) -> None:
+    """Write the file whole or not at all."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=header.metadata())
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """The header alone.
+
+    Raises:
+        UsageError: the file is damaged, or none that `save_weights` wrote.
+    """
+    return _read(path, with_tensors=False)[0]
+
+
+def load_weights(
+    path: Path,
+    *,
+    fingerprint: str,
+    model: str,
+    dtype: torch.dtype,
+    layers: Sequence[int],
+    matrices: Sequence[Matrix],
+    network_dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[MendNetwork, WeightsHeader]:
+    """The network, if it was trained for this very model.
+
+    Args:
+        path: the file.
+        fingerprint: of the loaded model.
+        model: its name, for messages.
+        dtype: its dtype.
+        layers: the blocks that the hyper-parameters ask for.
+        matrices: their matrices.
+        network_dtype: dtype that the network computes in.
+        device: where it shall be.
+
+    Raises:
+        UsageError: another model, dtype, other blocks or shapes; or a damaged file.
+    """
+    header, tensors = _read(path, with_tensors=True)
+    name = str(dtype).removeprefix("torch.")
+    if header.dtype != name:
+        raise UsageError(
+            f"the network was trained on {header.model} in {header.dtype}, but this run uses {name}",
+            where=str(path),
+            fix=f"load the model in {header.dtype}, or {RETRAIN}",
+        )
+    if header.matrices != tuple(matrices) and header.layers == tuple(layers):
+        ours, theirs = _first_difference(matrices, header.matrices)
+        raise UsageError(
+            f"the network was trained for another model ({header.model}): it has {theirs}, {model} has {ours}",
+            where=str(path),
+            fix=RETRAIN,
+        )
+    if header.fingerprint != fingerprint:
+        raise UsageError(
+            f"the network was trained for another model: {header.model} with fingerprint "
+            f"{header.fingerprint[:12]}, not {model} with {fingerprint[:12]}",
+            where=str(path),
+            fix=RETRAIN,
+        )
+    if header.layers != tuple(layers):
+        raise UsageError(
+            f"the network edits the blocks {list(header.layers)}, but layers is {list(layers)}",
+            where=str(path),
+            fix=f"--pitfalls-set mend.layers={list(header.layers)}",
+        )
+    network = MendNetwork(matrices, header.rank, dtype=network_dtype)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UsageError(
+            f"the file's tensors do not fit its header: {str(error).splitlines()[-1].strip()}",
+            where=str(path),
+            fix=RETRAIN,
+        ) from None
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise UsageError("the network has NaN or infinity in it", where=str(path), fix=RETRAIN)
+    network.to(device)
+    network.requires_grad_(False)
+    return network.eval(), header
+
+
+class replacing(contextlib.AbstractContextManager["Path"]):
+    """A temporary path beside ``path`` that takes its place when the block ends without an exception."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        return self._temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[WeightsHeader, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UsageError(
+                    f"this is no MEND network of this version (format '{metadata.get('format', 'none')}', "
+                    f"wanted '{FORMAT}')",
+                    where=str(path),
+                    fix=f"name the file that train-mend wrote; or {RETRAIN}",
+                )
+            header = WeightsHeader.of(metadata)
+            names = file.keys() if with_tensors else ()
+            return header, {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"the file cannot be read: {error}", where=str(path), fix=RETRAIN) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the file's header is damaged: {error!r}", where=str(path), fix=RETRAIN) from None
+
+
+def _first_difference(ours: Sequence[Matrix], theirs: Sequence[Matrix]) -> tuple[str, str]:
+    for a, b in zip(ours, theirs, strict=False):
+        if a != b:
+            return f"{a.module} {a.d_o} x {a.d_k}", f"{b.module} {b.d_o} x {b.d_k}"
+    return f"{len(ours)} matrices", f"{len(theirs)} matrices"
