@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.engine.replay import ReplayRow
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError
 
@@ -19,27 +20,14 @@ KL_PROMPT = "{} is a"
 
 
 @dataclass(frozen=True, slots=True)
-class EditRow:
-    """One row of one request.
+class EditRow(ReplayRow):
+    """One row of one request, which is its ``job``; the KL row has no target.
 
     Attributes:
-        job: index of the request in its batch.
-        prefix: token ids before the subject's last token.
-        suffix: token ids from the subject's last token on; for a rewrite row with the target but for its last token.
-        target: the target's token ids; empty for the KL row.
         bare: whether this is the row of the rewrite prompt without context.
     """
 
-    job: int
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
-    target: tuple[int, ...]
-    bare: bool
-
-    @property
-    def columns(self) -> range:
-        """Columns of the suffix that predict the target's tokens."""
-        return range(len(self.suffix) - len(self.target), len(self.suffix))
+    bare: bool = False
 
 
 def edit_rows(encoder: Encoder, job: int, request: EditRequest, templates: Sequence[str]) -> list[EditRow]:
@@ -54,15 +42,16 @@ def edit_rows(encoder: Encoder, job: int, request: EditRequest, templates: Seque
             fix="put {} where the subject belongs in the prompt",
         )
     target = encoder.target(request.target_new)
+    weight = 1 / (len(target) * len(templates))
     rows = []
     for template in templates:
         text = template.replace("{}", request.question, 1)
         start = template.index("{}") + request.prompt.index("{}")
         ids, last = encoder.subject_last(text, start, request.subject)
-        rows.append(EditRow(job, ids[:last], ids[last:] + target[:-1], target, template == "{}"))
+        rows.append(EditRow(job, ids, target, weight, last, template == "{}"))
     if not any(row.bare for row in rows):
         raise CaseError("the context templates lack the bare prompt", fix='add "{}" to context_templates')
     ids, last = encoder.subject_last(KL_PROMPT.replace("{}", request.subject, 1), 0, request.subject)
     # The KL term is read at the subject's last token, so nothing after it can matter.
-    rows.append(EditRow(job, ids[:last], ids[last : last + 1], (), False))
+    rows.append(EditRow(job, ids[: last + 1], (), 0.0, last))
     return rows

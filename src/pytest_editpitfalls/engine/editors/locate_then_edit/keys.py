@@ -16,9 +16,10 @@ from torch import Tensor
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.overlay import Overlay
+from pytest_editpitfalls.engine.replay import taking
 
 from .edit_rows import EditRow
-from .sites import Site, taking
+from .sites import Site
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ class SubjectReader:
                     bucket.hidden = self._forward.blocks(
                         bucket.rows, first=first, last=layer, hidden=bucket.hidden
                     )
-                with taking(host.down_projection(layer), bucket.last, self._dtype) as taken:
+                with taking(host.down_projection(layer), bucket.last, 1, self._dtype) as taken:
                     self._forward.blocks(bucket.rows, first=layer, last=layer + 1, hidden=bucket.hidden)
             if found is None:
                 found = (
-                    taken.got.new_empty(self._unique, taken.got.shape[1]),
-                    taken.gave.new_empty(self._unique, taken.gave.shape[1]),
+                    taken.got.new_empty(self._unique, taken.got.shape[2]),
+                    taken.gave.new_empty(self._unique, taken.gave.shape[2]),
                 )
-            found[0][bucket.number], found[1][bucket.number] = taken.got, taken.gave
+            found[0][bucket.number], found[1][bucket.number] = taken.got[:, 0], taken.gave[:, 0]
         self._reached = layer
         assert found is not None
         keys, values = found
@@ -132,12 +133,12 @@ class SubjectReader:
             hidden = None if bucket.hidden is None else bucket.hidden[chosen]
             with (
                 overlay.rows(bucket.model[chosen], last + 1),
-                taking(site.module(self._forward.host, layer), last, self._dtype) as taken,
+                taking(site.module(self._forward.host, layer), last, 1, self._dtype) as taken,
             ):
                 self._forward.blocks(rows, first=self._reached, last=layer + 1, hidden=hidden)
             if found is None:
-                found = taken.gave.new_empty(self._unique, taken.gave.shape[1])
-            found[bucket.number[chosen]] = taken.gave
+                found = taken.gave.new_empty(self._unique, taken.gave.shape[2])
+            found[bucket.number[chosen]] = taken.gave[:, 0]
         assert found is not None
         return found[self._bare_number]
 

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward
+from pytest_editpitfalls.engine.forward import HEAD_ROWS, Forward
 from pytest_editpitfalls.engine.overlay import Overlay
+from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup
 
 from .edit_rows import EditRow
-from .replay import Group, Replay
 from .sites import Site
 
 STOP_LOSS = 0.05
@@ -107,23 +106,18 @@ class TargetVectorSearch:
     ) -> None:
         self._objective = objective
         self._device, self._dtype = forward.host.device, forward.host.edit_dtype
-        self._replay = Replay(forward, overlay, objective.layer, objective.sites)
-        n = len(model_of)
-        d_o, _ = forward.host.matrix_shape(objective.layer)
-        self._value = torch.zeros(n, len(objective.sites), d_o, device=self._device, dtype=self._dtype)
-        templates = [0] * n
-        for row in rows:
-            templates[row.job] += bool(row.target)
-        self._groups: list[Group] = []
-        for bucket in buckets(
-            [len(row.suffix) for row in rows], max_tokens=max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS
-        ):
-            chosen = [rows[index] for index in bucket]
-            group, values = self._replay.prepare(chosen, model_of, templates)
-            self._groups.append(group)
-            for index, row in enumerate(chosen):
-                if row.bare:
-                    self._value[row.job] = values[index]
+        self._forward, host, layer = forward, forward.host, objective.layer
+        modules = [site.module(host, layer) for site in objective.sites]
+        self._replay = Replay(
+            forward, overlay, model_of, layer, modules, rows, max_tokens=max_tokens, take_first=True
+        )
+        d_o, _ = host.matrix_shape(layer)
+        self._value = torch.zeros(len(model_of), len(modules), d_o, device=self._device, dtype=self._dtype)
+        bare = torch.tensor([row.bare for row in rows], device=self._device)
+        for group in self._replay.groups:
+            chosen = bare[group.index]
+            for site, taken in enumerate(group.taken):
+                self._value[group.job[chosen], site] = taken.gave[chosen, 0]
 
     @torch.enable_grad()
     def run(self, on_step: Callable[[int], None] = lambda _: None) -> TargetVectors:
@@ -142,7 +136,7 @@ class TargetVectorSearch:
             penalty.sum().backward()
             loss = penalty.detach()
             kl, likeliest = torch.zeros_like(loss), torch.ones_like(active)
-            for group in self._groups:
+            for group in self._replay.groups:
                 part = self._losses(group, delta, nll_factor)
                 part.total.sum().backward()
                 loss, kl = loss + part.total.detach(), kl + part.kl
@@ -161,28 +155,48 @@ class TargetVectorSearch:
                 delta *= torch.where(norm > limit, limit / norm, torch.ones_like(norm))
                 delta.copy_(torch.where(active[:, None, None], delta, frozen))
             if not bool(active.all()):
-                self._groups = [
-                    kept for group in self._groups if (kept := group.without_stopped(active)) is not None
-                ]
+                self._replay.drop_stopped(active)
         return TargetVectors(delta.detach(), self._value)
 
-    def _losses(self, group: Group, delta: Tensor, nll_factor: Tensor) -> _Losses:
+    def _losses(self, group: ReplayGroup, delta: Tensor, nll_factor: Tensor) -> _Losses:
         """This group's share of each request's terms."""
-        read = self._replay.read(group, delta[group.job], argmax=self._objective.relaxation is not None)
-        zero = torch.zeros(len(delta), device=self._device, dtype=self._dtype)
+        vectors, count = delta[group.job], len(group.token)
+        changes = [_adding_to_first(vectors[:, site]) for site in range(delta.shape[1])]
+        # The head is read only where a target token is predicted or a KL row ends.
+        hidden = self._replay.last_hidden(group, changes)[
+            torch.cat([group.at_row, group.ends]), torch.cat([group.at_column, group.last[group.ends]])
+        ]
+        if len(hidden) > HEAD_ROWS:
+            logits = [self._forward.head(part) for part in hidden[:count].split(HEAD_ROWS)]
+            kl_logits = self._forward.head(hidden[count:])
+        else:
+            both = self._forward.head(hidden)  # one pass over the head's matrix for both
+            logits, kl_logits = list(both[:count].split(HEAD_ROWS)), both[count:]
+        pairs = list(zip(logits, group.token.split(HEAD_ROWS), strict=True))
+        log_p = torch.cat([-torch.nn.functional.cross_entropy(x, t, reduction="none") for x, t in pairs])
+        total = group.nll(log_p, len(delta), nll_factor)
         likeliest = torch.ones(len(delta), device=self._device, dtype=torch.bool)
-        count = len(group.token)
-        job = group.job[group.at_row[:count]]
-        weight = group.weight * nll_factor[job]
-        total = zero.index_add(0, job, -read.log_p.to(self._dtype) * weight)
-        if read.hit is not None:
-            likeliest[job[~read.hit]] = False
-        if len(read.kl_log_p) == 0:
+        if self._objective.relaxation is not None:
+            hit = torch.cat([x.argmax(dim=1) == t for x, t in pairs])
+            likeliest[group.job_of_token[~hit]] = False
+        zero = torch.zeros_like(total)
+        if len(group.ends) == 0:
             return _Losses(total, zero, likeliest)
-        if group.kl_base is None:
+        kl_log_p = kl_logits.log_softmax(dim=1)
+        if group.reference is None:
             # The first replay itself, as released: the term and its gradient are then exactly 0 at delta = 0, where
             # Adam's first step would blow any rounding up to its full length.
-            group.kl_base = read.kl_log_p.detach()
-        divergence = (read.kl_log_p.exp() * (read.kl_log_p - group.kl_base)).sum(dim=1).to(self._dtype)
-        kl = zero.index_add(0, group.job[group.at_row[count:]], self._objective.kl_factor * divergence)
+            group.reference = kl_log_p.detach()
+        divergence = (kl_log_p.exp() * (kl_log_p - group.reference)).sum(dim=1).to(self._dtype)
+        kl = zero.index_add(0, group.job[group.ends], self._objective.kl_factor * divergence)
         return _Losses(total + kl, kl.detach(), likeliest)
+
+
+def _adding_to_first(vectors: Tensor) -> OutputChange:
+    """Adds ``vectors`` (rows, d_o) to the first column, the subject's last token."""
+
+    def add(output: Tensor) -> Tensor:
+        added = output[:, :1] + vectors[:, None].to(output.dtype)
+        return torch.cat([added, output[:, 1:]], dim=1)
+
+    return add

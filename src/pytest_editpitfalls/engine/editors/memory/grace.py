@@ -30,12 +30,12 @@ from torch import Tensor
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.memory import GraceHyperparameters
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
+from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup, ReplayRow, adding
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 
 from .codebook import Codebook
 from .draws import generator_of
-from .replay import ForcedRow, Replay, ReplayGroup
 
 STOP_LOSS = 0.01
 """Mean -log p of the target's tokens under which a value is good enough."""
@@ -70,7 +70,7 @@ class Grace:
         results = [EditResult(job.model, job.state) for job in jobs]
         for turn in range(max((len(job.requests) for job in jobs), default=0)):
             kept: list[int] = []
-            rows: list[ForcedRow] = []
+            rows: list[ReplayRow] = []
             for index, job in enumerate(jobs):
                 if turn < len(job.requests) and results[index].error is None:
                     try:
@@ -91,7 +91,7 @@ class Grace:
             "stop_loss": STOP_LOSS,
         }
 
-    def _row(self, place: int, job: EditJob, turn: int) -> ForcedRow:
+    def _row(self, place: int, job: EditJob, turn: int) -> ReplayRow:
         request = job.requests[turn]
         prompt = self._host.encoder.prompt(request.question)
         if not self._last_only and len(prompt) < 2:
@@ -100,13 +100,14 @@ class Grace:
                 fix="--pitfalls-set grace.replacement=replace_last",
             )
         start = len(prompt) - 1 if self._last_only else 0
-        return ForcedRow(place, prompt, self._host.encoder.target(request.target_new), start=start)
+        target = self._host.encoder.target(request.target_new)
+        return ReplayRow(place, prompt, target, 1 / len(target), start)
 
     def _turn(
         self,
         turn: int,
         kept: list[int],
-        rows: list[ForcedRow],
+        rows: list[ReplayRow],
         jobs: Sequence[EditJob],
         results: list[EditResult],
         progress: ProgressCallback,
@@ -116,10 +117,12 @@ class Grace:
         replay = Replay(
             self._resources.forward,
             Overlay(self._host, others),
+            range(len(kept)),
             self._hp.layers[0],
-            self._module,
+            [self._host.module(self._module)],
             rows,
             max_tokens=self._resources.max_tokens,
+            by_job=True,
         )
         books: list[Codebook] = []
         entries: list[int] = []
@@ -156,12 +159,12 @@ class Grace:
 
     def _keys(self, replay: Replay, count: int) -> tuple[Tensor, int]:
         """(count, d_k) the module's input on each case's last prompt token, and d_o."""
-        sample = replay.groups[0]
-        keys = sample.inputs.new_zeros(count, sample.inputs.shape[-1])
+        (sample,) = replay.groups[0].taken
+        keys = sample.got.new_zeros(count, sample.got.shape[-1])
         for group in replay.groups:
             each = torch.arange(len(group.job), device=group.job.device)
-            keys[group.job] = group.inputs[each, group.last]
-        return keys, sample.outputs.shape[-1]
+            keys[group.job] = group.taken[0].got[each, group.last]
+        return keys, sample.gave.shape[-1]
 
     @torch.enable_grad()
     def _train(self, replay: Replay, start: Tensor, progress: ProgressCallback) -> Tensor:
@@ -173,7 +176,7 @@ class Grace:
             adam.zero_grad()
             loss = torch.zeros(len(value), device=value.device, dtype=value.dtype)
             for group in replay.groups:
-                part = replay.loss(group, self._update(group, value), len(value))
+                part = replay.loss(group, [self._change(group, value)], len(value))
                 part.sum().backward()
                 loss += part.detach()
             active &= ~(loss < STOP_LOSS)
@@ -188,12 +191,14 @@ class Grace:
                 replay.drop_stopped(active)
         return value.detach()
 
-    def _update(self, group: ReplayGroup, value: Tensor) -> Tensor:
-        """(r, s, d_o) what has to be added to the module's output so that the value stands where it belongs."""
-        column = torch.arange(group.outputs.shape[1], device=value.device)
+    def _change(self, group: ReplayGroup, value: Tensor) -> OutputChange:
+        """Adds to the module's output what lets the value stand where it belongs."""
+        (taken,) = group.taken
+        column = torch.arange(taken.gave.shape[1], device=value.device)
         last = group.last[:, None]
         place = column == last if self._last_only else column < last
-        return (value[group.job][:, None] - group.outputs) * place[:, :, None]
+        update = (value[group.job][:, None] - taken.gave) * place[:, :, None]
+        return adding(update)
 
 
 def _without_codebook(model: EditedModel) -> EditedModel:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.editors.hyperparameters.memory import WiseHyperparameters
+from pytest_editpitfalls.engine.replay import Replay, ReplayGroup, adding
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
 
-from .replay import Replay, ReplayGroup
 from .side_memory import Activation, activation_difference
 
 WEIGHT_DECAY = 1e-5
@@ -25,8 +25,9 @@ class SideCopies:
         hyperparameters: validated values.
         weight: (d_o, d_k) the base model's W.
         activation: the model's activation function.
-        inside: rewrite prompts with their targets.
-        outside: irrelevant prompts, one per request.
+        inside: rewrite prompts with their targets, groups in the order of their cases.
+        outside: irrelevant prompts, one per request and in their order; likewise.
+        request_of: the request of each row inside.
         start: each case's W' - W so far, or None.
         masks: each case's (d_o, d_k) mask of trained entries.
         case_of: each request's case.
@@ -43,12 +44,14 @@ class SideCopies:
         activation: Activation,
         inside: Replay,
         outside: Replay,
+        request_of: Sequence[int],
         start: Sequence[Tensor | None],
         masks: Sequence[Tensor],
         case_of: Sequence[int],
     ) -> None:
         self._hp, self._base, self._activation = hyperparameters, weight, activation
         self._inside, self._outside, self._masks = inside, outside, masks
+        self._request_of = torch.tensor(request_of, device=weight.device)
         self._case_of = torch.tensor(case_of, device=weight.device)
         self._requests = torch.bincount(self._case_of, minlength=len(start))
         # Leaves of their own: the gradient of one tensor's slice would be as large as the whole tensor.
@@ -82,7 +85,7 @@ class SideCopies:
             loss.sum().backward()
             total = loss.detach()
             for group in self._inside.groups:
-                part = self._inside.loss(group, self._update(group), count)
+                part = self._inside.loss(group, [adding(self._update(group))], count)
                 part.sum().backward()
                 total = total + part.detach()
             self._step(active)
@@ -113,22 +116,25 @@ class SideCopies:
 
     def _update(self, group: ReplayGroup) -> Tensor:
         """(r, s, d_o) what each row's side copy adds to the module's output."""
-        return torch.cat([inputs @ self._deltas[case].T for case, inputs in group.by_job(group.inputs)])
+        cases, counts = torch.unique_consecutive(group.job, return_counts=True)
+        parts = zip(cases.tolist(), group.taken[0].got.split(counts.tolist()), strict=True)
+        return torch.cat([inputs @ self._deltas[case].T for case, inputs in parts])
 
     def _differences(self, replay: Replay) -> tuple[Tensor, Tensor]:
-        """Activation difference (rows,) of every prompt, and the number of its request (rows,)."""
-        found = [
-            activation_difference(
-                self._activation, group.outputs, group.outputs + self._update(group), group.prompt
-            )
-            for group in replay.groups
-        ]
-        return torch.cat(found), torch.cat([group.part for group in replay.groups])
+        """Activation difference (rows,) of every prompt, and the row's place (rows,) among all."""
+        found = []
+        for group in replay.groups:
+            outputs = group.taken[0].gave
+            prompt = torch.arange(outputs.shape[1], device=outputs.device) <= group.last[:, None]
+            changed = outputs + self._update(group)
+            found.append(activation_difference(self._activation, outputs, changed, prompt))
+        return torch.cat(found), torch.cat([group.index for group in replay.groups])
 
     def _routing_loss(self) -> Tensor:
         """(cases,) the three hinges, averaged over a case's requests; notes the differences inside."""
         a, b, g = self._hp.act_margin
-        inside, part = self._differences(self._inside)
+        inside, rows = self._differences(self._inside)
+        part = self._request_of[rows]
         outside, outside_part = self._differences(self._outside)
         requests = len(self._case_of)
         apart = inside.new_zeros(requests).index_copy(0, outside_part, outside)

@@ -43,12 +43,12 @@ from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, Ed
 from pytest_editpitfalls.engine.editors.hyperparameters.memory import WiseHyperparameters
 from pytest_editpitfalls.engine.host import Host, is_transposed
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
+from pytest_editpitfalls.engine.replay import Replay, ReplayRow
 from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 
 from .draws import generator_of
-from .replay import ForcedRow, Replay
 from .side_copies import SideCopies
 from .side_memory import SideMemory
 
@@ -141,36 +141,35 @@ class Wise:
     def _together(self, jobs: Sequence[EditJob], progress: ProgressCallback) -> list[EditResult]:
         results = [EditResult() for _ in jobs]
         kept: list[int] = []
-        inside: list[ForcedRow] = []
-        outside: list[ForcedRow] = []
-        parts = 0
+        inside: list[ReplayRow] = []
+        outside: list[ReplayRow] = []
+        request_of: list[int] = []
         for index, job in enumerate(jobs):
             try:
-                found = [
-                    self._rows(job, turn, len(kept), parts + turn, len(job.requests))
-                    for turn in range(len(job.requests))
-                ]
+                found = [self._rows(job, turn, len(kept)) for turn in range(len(job.requests))]
             except (CaseError, UnscorableCase) as error:
                 results[index] = EditResult(error=f"edit {job.step}: {error}")
                 continue
             for rows, irrelevant in found:
                 inside += rows
+                request_of += [len(outside)] * len(rows)
                 outside.append(irrelevant)
-            parts += len(found)
             kept.append(index)
         if not kept:
             return results
         others = [_without_memory(jobs[index].model) for index in kept]
         overlay = Overlay(self._host, others)
 
-        def replay(rows: Sequence[ForcedRow]) -> Replay:
+        def replay(rows: Sequence[ReplayRow]) -> Replay:
             return Replay(
                 self._resources.forward,
                 overlay,
+                range(len(kept)),
                 self._hp.layers[0],
-                self._module,
+                [self._host.module(self._module)],
                 rows,
                 max_tokens=self._resources.max_tokens,
+                by_job=True,
             )
 
         copies = SideCopies(
@@ -179,6 +178,7 @@ class Wise:
             ACT2FN[self._activation],
             replay(inside),
             replay(outside),
+            request_of,
             [jobs[index].state.memory.weight if jobs[index].state else None for index in kept],
             [self._mask(jobs[index]) for index in kept],
             [row.job for row in outside],
@@ -193,19 +193,17 @@ class Wise:
             results[index] = EditResult((*others[place], memory), WiseState(memory, least, edits))
         return results
 
-    def _rows(
-        self, job: EditJob, turn: int, place: int, part: int, requests: int
-    ) -> tuple[list[ForcedRow], ForcedRow]:
+    def _rows(self, job: EditJob, turn: int, place: int) -> tuple[list[ReplayRow], ReplayRow]:
         """Rows of one request, one per template, and the row of its irrelevant prompt."""
         request, encoder = job.requests[turn], self._host.encoder
         templates = self._templates or ["{}"]
         target = encoder.target(request.target_new)
-        weight = 1 / (len(templates) * requests)
+        weight = 1 / (len(templates) * len(job.requests)) / len(target)
         prompts = [encoder.prompt(template.replace("{}", request.question, 1)) for template in templates]
-        rows = [ForcedRow(place, prompt, target, weight, part=part) for prompt in prompts]
+        rows = [ReplayRow(place, prompt, target, weight) for prompt in prompts]
         draw = generator_of(self._resources.settings.seed, job.case_id, job.step, turn, "irrelevant")
         text = irrelevant_prompt(request, draw)
-        return rows, ForcedRow(place, encoder.prompt(text), (), 0.0, part=part)
+        return rows, ReplayRow(place, encoder.prompt(text), (), 0.0)
 
     def _mask(self, job: EditJob) -> Tensor:
         """(d_o, d_k) which entries may be trained: the same for all edits of a case."""
