@@ -60,8 +60,8 @@ def run_editor(editor: str, limit: int, model: str, path: Path, arguments: Seque
 
 
 def row_of(results: RunResults) -> list[str]:
-    """Cells of one editor: each metric's mean in per cent, errors, seconds per case."""
-    cells = []
+    """Cells of one editor: cases, each metric's mean in per cent, errors, seconds per case."""
+    cells = [str(sum(case.is_scored for case in results.cases))]
     for _, metric, suites in COLUMNS:
         values = [
             value
@@ -76,7 +76,7 @@ def row_of(results: RunResults) -> list[str]:
 
 
 def headings() -> list[str]:
-    return ["editor", *(heading for heading, _, _ in COLUMNS), "errors", "s / case"]
+    return ["editor", "cases", *(heading for heading, _, _ in COLUMNS), "errors", "s / case"]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
