@@ -132,7 +132,14 @@ class Agreement:
         )
 
 
-def compare(session: EngineSession, golden: Path, data: Path, suite: str, editor: str = "rome") -> Agreement:
+def compare(
+    session: EngineSession,
+    golden: Path,
+    data: Path,
+    suite: str,
+    editor: str = "rome",
+    limit: int | None = None,
+) -> Agreement:
     """Run the cases of one golden file and compare every probability in it.
 
     Args:
@@ -141,9 +148,10 @@ def compare(session: EngineSession, golden: Path, data: Path, suite: str, editor
         data: directory of the published case files.
         suite: a key of `SUITES`.
         editor: a key of `SETUPS`.
+        limit: cases at most, from the end of the file; None means all.
     """
     setup = SETUPS[editor]
-    expected = json.loads(setup.file(golden, suite).read_text(encoding="utf-8"))
+    expected = json.loads(setup.file(golden, suite).read_text(encoding="utf-8"))[-limit if limit else None :]
     cases = {case.source_index: case for case in load_suite(str(data / SUITES[suite])).cases}
     chosen = [cases[entry["case"]] for entry in expected]
     programs = [compile_case(case, multi_label=suite.endswith(MULTI)) for case in chosen]
@@ -228,11 +236,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="directory of the published case files")
     parser.add_argument("--editor", choices=sorted(SETUPS), default="rome", help="default: rome")
     parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="default: all there are")
+    parser.add_argument("--cases", type=int, help="cases of each suite at most (default: all)")
     options = parser.parse_args(arguments)
     try:
         session = open_session(options.golden, options.editor)
         suites = options.suite or SETUPS[options.editor].suites(options.golden)
-        results = [compare(session, options.golden, options.data, suite, options.editor) for suite in suites]
+        results = [
+            compare(session, options.golden, options.data, suite, options.editor, options.cases)
+            for suite in suites
+        ]
     except (PitfallsError, OSError, KeyError, json.JSONDecodeError) as error:
         parser.exit(2, f"{type(error).__name__}: {error}\n  fix: check --golden and --data\n")
     table = Table(
