@@ -30,7 +30,7 @@ def session() -> EngineSession:
         ("rome", ("reverse", "composite", "coverage", "easy", "hard"), 2, 800),
         ("memit-2000", ("reverse",), 2, 80),
         ("memit-15000", ("hard_multi",), 2, 150),
-        ("ft-l", ("reverse",), 5, 270),
+        ("ft-l", ("reverse",), 5, 220),
     ],
 )
 def test_probabilities_agree_with_the_released_code(
