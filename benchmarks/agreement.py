@@ -34,7 +34,7 @@ from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
-from pytest_editpitfalls.hyperparameter_options import read_config_file
+from pytest_editpitfalls.options.hyperparameters import read_config_file
 
 SUITES = {
     "reverse": "reverse_edit.json",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .cases.case import Case
     from .collection.parametrize import CaseParam
     from .engine.session import EngineSession
-    from .outcome import Outcome
-    from .state import RunState
+    from .run.outcome import Outcome
+    from .run.state import RunState
 
 NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance --editor=rome"
 

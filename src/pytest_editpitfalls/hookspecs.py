@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .outcome import Outcome
     from .results.records import RunResults
+    from .run.outcome import Outcome
 
 
 @pytest.hookspec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .state import RunState
+    from .run.state import RunState
 
 MARKER = "pitfalls"
 CASE_FIXTURE = "pitfall_case"

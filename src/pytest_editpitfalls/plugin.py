@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
-from . import options
 from .errors import PitfallsError
 from .fixtures import (  # fixtures are found by being here
     NO_EDITOR,
@@ -17,13 +16,16 @@ from .fixtures import (  # fixtures are found by being here
     pitfall_outcome,
 )
 from .keys import FOLDER, MARKER, STATE
+from .options import command_line
+from .options.config import RunConfig
+from .options.reading import build
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register the prefixed options and the ini keys."""
-    options.add_options(parser)
+    command_line.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -39,7 +41,7 @@ def pytest_load_initial_conftests(
 ) -> Generator[None, object, object]:
     """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
     result = yield
-    early_config.stash[options.SHORT_FORMS_TAKEN] = options.add_short_forms(parser, args)
+    early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(parser, args)
     return result
 
 
@@ -51,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         '("reverse", or the path of a case file); needs --pitfalls-editor',
     )
     try:
-        run = options.build(config)
+        run = build(config)
         if run.editors:
             _start(config, run)
     except PitfallsError as error:
@@ -67,8 +69,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(NO_EDITOR)
 
 
-def _start(config: pytest.Config, run: options.RunConfig) -> None:
-    from .active import ActiveRun
+def _start(config: pytest.Config, run: RunConfig) -> None:
+    from .run.active import ActiveRun
 
     config.pluginmanager.register(ActiveRun(config, run), "editpitfalls-run")
 

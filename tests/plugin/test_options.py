@@ -8,8 +8,8 @@ import pytest
 from plugin_helpers import case_ids
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.hyperparameter_options import parse_overrides
-from pytest_editpitfalls.options import model_labels
+from pytest_editpitfalls.options.config import model_labels
+from pytest_editpitfalls.options.hyperparameters import parse_overrides
 
 R1 = ("--pitfalls-suite=reverse", "--pitfalls-limit=1")
 

@@ -95,7 +95,7 @@ def test_the_page_s_package_edits_and_gates(tiny, installed, tmp_path):
             by_state.setdefault(probe["fact"], {})[probe["state"]] = probe["probabilities"]
         assert any(len({json.dumps(p) for p in states.values()}) > 1 for states in by_state.values())
 
-    listed = run(tmp_path, "editors", "--json", path=installed, module="pytest_editpitfalls.cli")
+    listed = run(tmp_path, "editors", "--json", path=installed, module="pytest_editpitfalls.cli.app")
     assert listed.returncode == 0, listed.stderr
     rows = {row["name"]: row for row in json.loads(listed.stdout)}
     assert rows["nudge"]["form"] == "in place"

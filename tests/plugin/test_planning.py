@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.planning import Group, Slot, batch_of, cut, plan
+from pytest_editpitfalls.scheduling.planning import Group, Slot, batch_of, cut, plan
 
 GROUPS = [Group(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
 slots = st.lists(st.builds(Slot, st.sampled_from(GROUPS), st.integers(0, 40)), max_size=60)

@@ -12,10 +12,10 @@ import pytest
 from plugin_helpers import case_ids
 
 from pytest_editpitfalls.engine.settings import Progress
-from pytest_editpitfalls.planning import Batch, Group
 from pytest_editpitfalls.reports.escaping import encodable, visible
 from pytest_editpitfalls.reports.progress import ProgressLine
 from pytest_editpitfalls.reports.tables import times
+from pytest_editpitfalls.scheduling.planning import Batch, Group
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 

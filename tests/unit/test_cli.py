@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.cli import main
+from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
 from pytest_editpitfalls.engine.editors.presets import presets_table
 from pytest_editpitfalls.engine.models.known import known_names

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_editpitfalls.editor_labels import editor_name, is_multi_label
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 from pytest_editpitfalls.keys import CASE_FIXTURE, MARKER
-from pytest_editpitfalls.options import RunConfig
-from pytest_editpitfalls.planning import Group, Slot
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.scheduling.planning import Group, Slot
 
 from .modules import SuiteModule
 

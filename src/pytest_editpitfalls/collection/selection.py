@@ -15,7 +15,7 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.keys import FOLDER
-from pytest_editpitfalls.options import RunConfig
+from pytest_editpitfalls.options.config import RunConfig
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.suite import Suite

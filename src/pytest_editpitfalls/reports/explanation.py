@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_editpitfalls.editor_labels import is_multi_label
+from pytest_editpitfalls.options.editor_labels import is_multi_label
 
 from .escaping import visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.metrics.thresholds import Verdict
-    from pytest_editpitfalls.outcome import Outcome
+    from pytest_editpitfalls.run.outcome import Outcome
 
 STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
 """Headings of the states, in order."""

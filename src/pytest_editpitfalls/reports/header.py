@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_editpitfalls.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
 
 from .escaping import visible
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.state import RunState
+    from pytest_editpitfalls.run.state import RunState
 
 _TARGETS = {
     "averaged": "averages the losses of the true objects",

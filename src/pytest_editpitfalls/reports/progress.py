@@ -13,7 +13,7 @@ from .escaping import encodable, visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.settings import Progress
-    from pytest_editpitfalls.planning import Batch
+    from pytest_editpitfalls.scheduling.planning import Batch
 
 INTERVAL = 0.1
 """Seconds between two drawings of the line."""

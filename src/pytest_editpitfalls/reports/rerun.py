@@ -12,8 +12,9 @@ import pytest
 from pytest_editpitfalls.collection.modules import SuiteModule
 from pytest_editpitfalls.collection.parametrize import CaseParam
 from pytest_editpitfalls.collection.selection import parse_target
-from pytest_editpitfalls.options import DEFAULT_MODEL, SHORT_FORMS, RunConfig, model_labels
-from pytest_editpitfalls.own_editors import as_typed
+from pytest_editpitfalls.options.command_line import SHORT_FORMS
+from pytest_editpitfalls.options.config import DEFAULT_MODEL, RunConfig, model_labels
+from pytest_editpitfalls.options.editor_labels import as_typed
 
 
 def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from pytest_editpitfalls.recording import Recorder
     from pytest_editpitfalls.results.records import GateRecord, RunResults
-    from pytest_editpitfalls.state import RunState
+    from pytest_editpitfalls.run.recording import Recorder
+    from pytest_editpitfalls.run.state import RunState
 
 
 def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: Recorder) -> None:

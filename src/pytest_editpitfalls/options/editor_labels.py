@@ -6,12 +6,20 @@ editor and its hyper-parameters, and only the programs of round edits differ.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
-from .errors import UsageError, did_you_mean
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from .config import RunConfig
 
 MULTI_LABEL = "+mle"
 """Multi-Label Edit: the second step of a round edit writes all true objects together."""
+
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_WHERE = "--pitfalls-editor"
 
 
 def editor_name(label: str) -> str:
@@ -53,3 +61,42 @@ def check_settings(label: str, known: Collection[str], *, where: str) -> None:
         )
     if label not in known:
         raise UsageError(f"unknown editor '{label}'", where=where, fix=did_you_mean(label, known))
+
+
+def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Labels of editors as typed: an editor given as ``package.module:attribute`` is called by its attribute.
+
+    Returns:
+        The labels, and the paths of those given by path: name -> ``package.module:attribute``.
+
+    Raises:
+        UsageError: a path that is none, or two of one attribute name.
+    """
+    labels: list[str] = []
+    paths: dict[str, str] = {}
+    for text in typed:
+        path = editor_name(text)
+        if ":" not in path:
+            labels.append(text)
+            continue
+        if not _PATH.fullmatch(path):
+            raise UsageError(
+                f"'{path}' is not package.module:attribute",
+                where=_WHERE,
+                fix="for instance --editor=my_package.my_module:my_editor",
+            )
+        name = path.partition(":")[2].rpartition(".")[2]
+        if paths.setdefault(name, path) != path:
+            raise UsageError(
+                f"{paths[name]} and {path} would both be called '{name}'",
+                where=_WHERE,
+                fix="give one of the attributes another name",
+            )
+        labels.append(name + (MULTI_LABEL if is_multi_label(text) else ""))
+    return tuple(dict.fromkeys(labels)), paths
+
+
+def as_typed(label: str, run: RunConfig) -> str:
+    """What was typed for ``label``."""
+    path = run.editor_paths.get(editor_name(label))
+    return label if path is None else path + (MULTI_LABEL if is_multi_label(label) else "")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from pytest_editpitfalls.errors import UsageError
 
 
 def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:

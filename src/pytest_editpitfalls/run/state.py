@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .collection.parametrize import CaseParam, Parametrizer
-from .collection.selection import Selection, select
-from .editor_labels import is_multi_label
-from .errors import CaseError, UsageError
-from .keys import PAYLOAD
-from .options import RunConfig
-from .running import Runner, Watcher
+from pytest_editpitfalls.collection.parametrize import CaseParam, Parametrizer
+from pytest_editpitfalls.collection.selection import Selection, select
+from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.keys import PAYLOAD
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import is_multi_label
+
+from .batches import Runner, Watcher
 
 if TYPE_CHECKING:
-    from .cases.case import Kind
-    from .cases.suite import Suite
-    from .metrics.thresholds import Gate, Threshold
+    from pytest_editpitfalls.cases.case import Kind
+    from pytest_editpitfalls.cases.suite import Suite
+    from pytest_editpitfalls.metrics.thresholds import Gate, Threshold
+    from pytest_editpitfalls.results.records import GateRecord
+
     from .outcome import Outcome
-    from .results.records import GateRecord
 
 
 class RunState:
@@ -60,14 +62,14 @@ class RunState:
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
-        from .cases.discovery import SUITE_KINDS
+        from pytest_editpitfalls.cases.discovery import SUITE_KINDS
 
         return {**SUITE_KINDS, **{name: suite.kind for name, suite in self.suites.items()}}
 
     def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
         """Return the thresholds of a suite's cases: those of ini where it names the suite, else the suite's own."""
         if suite.name not in self._thresholds:
-            from .metrics.thresholds import parse_gate, parse_thresholds
+            from pytest_editpitfalls.metrics.thresholds import parse_gate, parse_thresholds
 
             kinds = {**self.kinds(), suite.name: suite.kind}
             texts = [text for text in self._ini_thresholds if _suite_of(text) == suite.name]
@@ -85,10 +87,11 @@ class RunState:
             CaseError: the editor or the model failed on this case.
             UsageError: the model or the editor cannot be used at all; pytest stops after this item.
         """
-        from .metrics.thresholds import judge
+        from pytest_editpitfalls.metrics.thresholds import judge
+        from pytest_editpitfalls.reports.rerun import rerun_command
+        from pytest_editpitfalls.results.build import case_record
+
         from .outcome import Outcome
-        from .reports.rerun import rerun_command
-        from .results.build import case_record
 
         try:
             scores = self.runner.scores(param)
@@ -98,7 +101,7 @@ class RunState:
             raise
         verdict = None
         if scores.error is None and scores.skipped is None:
-            from .metrics.definitions import compute_metrics
+            from pytest_editpitfalls.metrics.definitions import compute_metrics
 
             metrics = compute_metrics(param.case.kind, scores.probes)
             verdict = judge(metrics, self.thresholds(param.suite))
@@ -128,8 +131,8 @@ class RunState:
 
     def blank(self, item: pytest.Item, param: CaseParam) -> None:
         """Make a report for an item that never came to have scores (its setup failed before)."""
-        from .cases.program import CaseScores
-        from .results.build import case_record
+        from pytest_editpitfalls.cases.program import CaseScores
+        from pytest_editpitfalls.results.build import case_record
 
         record = case_record(
             param.case,
@@ -143,7 +146,7 @@ class RunState:
     def _report(
         self, item: pytest.Item, param: CaseParam, record: dict[str, Any], timings: Mapping[str, float]
     ) -> None:
-        from .reports.explanation import edits_in_words
+        from pytest_editpitfalls.reports.explanation import edits_in_words
 
         payload: dict[str, Any] = {
             "record": record,
@@ -170,7 +173,7 @@ class RunState:
         return {suite.name for suite in self.selection.suites}
 
     def _parse_gates(self) -> tuple[Gate, ...]:
-        from .metrics.thresholds import Gate, parse_gate, parse_threshold
+        from pytest_editpitfalls.metrics.thresholds import Gate, parse_gate, parse_threshold
 
         kinds = self.kinds()
         gates: list[Gate] = []
@@ -199,7 +202,7 @@ class RunState:
         )
 
     def _parse_ini_thresholds(self) -> tuple[str, ...]:
-        from .metrics.thresholds import parse_gate
+        from pytest_editpitfalls.metrics.thresholds import parse_gate
 
         texts = tuple(_colon_to_dot(text) for text in self.run.thresholds)
         kinds = self.kinds()
@@ -211,7 +214,7 @@ class RunState:
 
 def _same(gate: Gate, text: str) -> bool:
     """Whether ``text`` is how ``gate`` was typed, spaces and the form of the number aside."""
-    from .metrics.thresholds import parse_threshold
+    from pytest_editpitfalls.metrics.thresholds import parse_threshold
 
     return gate.suite == _suite_of(text) and gate.threshold == parse_threshold(
         text.strip()[len(gate.suite) + 1 :]

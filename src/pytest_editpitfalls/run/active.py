@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .collection.modules import collect_suites
-from .collection.parametrize import CaseParam, param_of
-from .editor_labels import check_label, check_settings
-from .errors import PitfallsError, UsageError
-from .keys import PAYLOAD, STATE
-from .options import RunConfig
+from pytest_editpitfalls.collection.modules import collect_suites
+from pytest_editpitfalls.collection.parametrize import CaseParam, param_of
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.keys import PAYLOAD, STATE
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import check_label, check_settings
+from pytest_editpitfalls.reports.progress import ProgressLine
+from pytest_editpitfalls.reports.rerun import rerun_command
+
 from .outcome import PitfallFailed
 from .own_editors import register
 from .recording import Recorder
-from .reports.progress import ProgressLine
-from .reports.rerun import rerun_command
 from .state import RunState
 
 if TYPE_CHECKING:
-    from .results.records import RunResults
+    from pytest_editpitfalls.results.records import RunResults
 
 
 class ActiveRun:
@@ -53,7 +54,7 @@ class ActiveRun:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is edited, in which model."""
-        from .reports.header import header
+        from pytest_editpitfalls.reports.header import header
 
         return header(self.state)
 
@@ -151,7 +152,7 @@ class ActiveRun:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the tables, and why there is no result file where it could not be written."""
-        from .reports.terminal import write_summary
+        from pytest_editpitfalls.reports.terminal import write_summary
 
         write_summary(terminalreporter, self.state, self.recorder)
         if self.not_written is not None:
@@ -184,16 +185,16 @@ class ActiveRun:
         path = self.state.run.json_path
         if path is None or (not results.cases and results.run.exit_status == pytest.ExitCode.USAGE_ERROR):
             return
-        from .results.writer import write_results
+        from pytest_editpitfalls.results.writer import write_results
 
         write_results(results, path)
 
 
 def check_names(run: RunConfig) -> None:
     """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
-    from .engine.editors.registry import EDITORS
-    from .engine.models import DTYPES, resolve
-    from .errors import did_you_mean
+    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.models import DTYPES, resolve
+    from pytest_editpitfalls.errors import did_you_mean
 
     known = list(EDITORS)
     for editor in run.editors:
@@ -208,7 +209,7 @@ def check_names(run: RunConfig) -> None:
     for model in run.models:
         resolve(model)
     if run.json_path is not None:
-        from .results.writer import check_writable
+        from pytest_editpitfalls.results.writer import check_writable
 
         check_writable(run.json_path)
 
@@ -235,7 +236,7 @@ def _skipped_here(call: pytest.CallInfo[None]) -> bool:
     """Whether this package skipped the test (its frame calls `pytest.skip`, which is the last one)."""
     if call.excinfo is None or len(call.excinfo.traceback) < 2:
         return False
-    return Path(call.excinfo.traceback[-2].path).parent == Path(__file__).parent
+    return Path(call.excinfo.traceback[-2].path).is_relative_to(Path(__file__).parents[1])
 
 
 def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:

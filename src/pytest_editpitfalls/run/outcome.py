@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .cases.case import Case
-    from .cases.program import ProbeScore
-    from .metrics.thresholds import Threshold, Verdict
+    from pytest_editpitfalls.cases.case import Case
+    from pytest_editpitfalls.cases.program import ProbeScore
+    from pytest_editpitfalls.metrics.thresholds import Threshold, Verdict
 
 XFAIL_REASON = "pitfall, judged by gate"
 
@@ -66,7 +66,7 @@ class Outcome:
 
     def probability(self, fact: str, state: str) -> float | None:
         """Return the mean probability of a fact over its prompts in one state, or None when it was not asked."""
-        from .metrics.definitions import fact_probabilities
+        from pytest_editpitfalls.metrics.definitions import fact_probabilities
 
         return fact_probabilities(self.probes).get((fact, state))
 
@@ -92,13 +92,13 @@ class Outcome:
 
     def judge(self, *thresholds: str) -> Verdict:
         """Hold the metrics against other thresholds and return the verdict."""
-        from .metrics.thresholds import judge, parse_threshold
+        from pytest_editpitfalls.metrics.thresholds import judge, parse_threshold
 
         parsed: list[Threshold] = [parse_threshold(text, kind=self.case.kind) for text in thresholds]
         return judge(self.metrics, parsed)
 
     def explain(self, verdict: Verdict | None = None) -> str:
         """Return what was edited, the probabilities by state, what fell and by how much, and how to rerun it."""
-        from .reports.explanation import explain
+        from pytest_editpitfalls.reports.explanation import explain
 
         return explain(self, verdict or self.verdict)

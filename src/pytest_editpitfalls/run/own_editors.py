@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .editor_labels import MULTI_LABEL, editor_name, is_multi_label
-from .errors import UsageError
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.editor_labels import editor_name
 
 if TYPE_CHECKING:
     import pytest
 
-    from .options import RunConfig
-
-_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_WHERE = "--pitfalls-editor"
-
-
-def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Labels of editors as typed: an editor given as ``package.module:attribute`` is called by its attribute.
-
-    Returns:
-        The labels, and the paths of those given by path: name -> ``package.module:attribute``.
-
-    Raises:
-        UsageError: a path that is none, or two of one attribute name.
-    """
-    labels: list[str] = []
-    paths: dict[str, str] = {}
-    for text in typed:
-        path = editor_name(text)
-        if ":" not in path:
-            labels.append(text)
-            continue
-        if not _PATH.fullmatch(path):
-            raise UsageError(
-                f"'{path}' is not package.module:attribute",
-                where=_WHERE,
-                fix="for instance --editor=my_package.my_module:my_editor",
-            )
-        name = path.partition(":")[2].rpartition(".")[2]
-        if paths.setdefault(name, path) != path:
-            raise UsageError(
-                f"{paths[name]} and {path} would both be called '{name}'",
-                where=_WHERE,
-                fix="give one of the attributes another name",
-            )
-        labels.append(name + (MULTI_LABEL if is_multi_label(text) else ""))
-    return tuple(dict.fromkeys(labels)), paths
-
-
-def as_typed(label: str, run: RunConfig) -> str:
-    """What was typed for ``label``."""
-    path = run.editor_paths.get(editor_name(label))
-    return label if path is None else path + (MULTI_LABEL if is_multi_label(label) else "")
+    from pytest_editpitfalls.options.config import RunConfig
 
 
 def register(config: pytest.Config, run: RunConfig) -> None:
@@ -64,7 +20,7 @@ def register(config: pytest.Config, run: RunConfig) -> None:
     Raises:
         UsageError: an editor cannot be imported, is none, or its name is taken.
     """
-    from .engine.editors.registry import EDITORS, imported
+    from pytest_editpitfalls.engine.editors.registry import EDITORS, imported
 
     EDITORS.forget_added()
     for implementation in config.hook.pytest_pitfalls_editors.get_hookimpls():

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cases.case import Kind
-    from .results.records import RunResults
+    from pytest_editpitfalls.cases.case import Kind
+    from pytest_editpitfalls.results.records import RunResults
+
     from .state import RunState
 
 SEVERITY = ("skipped", "passed", "xfailed", "failed", "error")
@@ -70,9 +71,9 @@ class Recorder:
 
     def results(self, exit_status: int | None = None) -> RunResults:
         """Return the document: run, cases, aggregates and gates. Computed once; only the status may change."""
-        from .results.aggregates import aggregate
-        from .results.gates import evaluate_gates
-        from .results.records import CaseRecord, RunResults
+        from pytest_editpitfalls.results.aggregates import aggregate
+        from pytest_editpitfalls.results.gates import evaluate_gates
+        from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
         if self._results is None:
             payloads = self.ordered()
@@ -96,7 +97,7 @@ class Recorder:
         return spent
 
     def _run_record(self) -> Any:
-        from .results.records import RunRecord
+        from pytest_editpitfalls.results.records import RunRecord
 
         run = self.state.run
         first = next(iter(self.engines.values()), {})
@@ -160,7 +161,7 @@ def own_versions() -> dict[str, str]:
 
     import pytest
 
-    from . import __version__
+    from pytest_editpitfalls import __version__
 
     return {
         "python": platform.python_version(),

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from .errors import PitfallsError, UsageError
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
 
 USAGE_ERROR = 4
@@ -72,7 +73,7 @@ def train_mend(
 ) -> None:
     """Train the network that the editor mend needs."""
     given = _given(option or ())
-    from .engine.editors.mend.training import train, training_options
+    from pytest_editpitfalls.engine.editors.mend.training import train, training_options
 
     train(
         model,

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import planning
-from .collection.parametrize import CaseParam
-from .editor_labels import editor_name
-from .errors import CaseError, PitfallsError, UsageError
-from .options import RunConfig
+from pytest_editpitfalls.collection.parametrize import CaseParam
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name
+from pytest_editpitfalls.scheduling import planning
 
 if TYPE_CHECKING:
-    from .cases.program import CaseScores, SuitePrograms
-    from .engine.session import EngineSession
-    from .engine.settings import Progress
+    from pytest_editpitfalls.cases.program import CaseScores, SuitePrograms
+    from pytest_editpitfalls.engine.session import EngineSession
+    from pytest_editpitfalls.engine.settings import Progress
 
 
 class Watcher(Protocol):
@@ -80,7 +80,7 @@ class Runner:
             return self._opened[1]
         if label in self._refused:
             raise self._refused[label]
-        from .engine.session import EngineSession
+        from pytest_editpitfalls.engine.session import EngineSession
 
         self._opened = None  # lets the memory go before the next model comes
         model = next(name for name, known in self.run.labels.items() if known == label)
@@ -145,8 +145,8 @@ class Runner:
 
     def _suite(self, param: CaseParam) -> SuitePrograms:
         """All cases of the suite, whatever was selected: what an editor takes from them must not depend on ``-k``."""
-        from .cases.compilers import compile_case
-        from .cases.program import SuitePrograms
+        from pytest_editpitfalls.cases.compilers import compile_case
+        from pytest_editpitfalls.cases.program import SuitePrograms
 
         suite = param.suite
         if suite.name not in self._suites:

@@ -1,0 +1,108 @@
+"""The options and ini keys that pytest learns from us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+
+from .config import DEFAULT_MODEL
+
+SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
+
+SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
+"""The short forms that somebody else owns; filled in after the initial conftests were loaded."""
+
+
+HELP = {
+    "editor": "edit with EDITOR (for instance rome, or package.module:attribute for your own) and judge what it "
+    "breaks; may be given several times",
+    "model": f"model to edit: a name, Hugging Face id, directory or GGUF file; may be given several times "
+    f"(default: {DEFAULT_MODEL})",
+    "suite": "suite to run: a name, a group (conflict, distortion, all) or the path of a case file; may be "
+    "given several times (default: the suites that ship)",
+    "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
+    "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
+    "config": "TOML file with one table of hyper-parameters per editor",
+    "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
+    "dtype": "float32, bfloat16 or float16 (default: float32 on a cpu, the checkpoint's own on cuda)",
+    "batch_size": "cases edited together: a number or auto (default: auto)",
+    "seed": "seed of everything that is random (default: 0)",
+    "json": "write all results to this JSON file",
+    "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
+    f"(default: {SUCCESS_FLOOR})",
+    "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
+}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the prefixed options and the ini keys."""
+    group = parser.getgroup("editpitfalls", "knowledge editing pitfalls (pytest-editpitfalls)")
+
+    def option(name: str, **kwargs: Any) -> None:
+        flag = "--pitfalls-" + name.replace("_", "-")
+        group.addoption(flag, dest=f"pitfalls_{name}", default=None, help=HELP[name], **kwargs)
+
+    option("editor", action="append", metavar="EDITOR")
+    option("model", action="append", metavar="MODEL")
+    option("suite", action="append", metavar="SUITE")
+    option("limit", metavar="N")
+    option("set", action="append", metavar="EDITOR.KEY=VALUE")
+    option("config", metavar="FILE.toml")
+    option("device", metavar="DEVICE")
+    option("dtype", metavar="DTYPE")
+    option("batch_size", metavar="N|auto")
+    option("seed", metavar="N")
+    option("json", metavar="PATH")
+    option("gate", action="append", metavar="GATE")
+    option("success_floor", metavar="FRACTION")
+
+    parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
+    parser.addini(
+        "pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[]
+    )
+    parser.addini("pitfalls_gates", "gates, one a line: reverse.cs_exp >= 0.6", type="linelist", default=[])
+    parser.addini(
+        "pitfalls_thresholds",
+        "thresholds that a case must meet, one a line: reverse: cs_exp >= 1",
+        type="linelist",
+        default=[],
+    )
+    parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
+    for name in ("config", "device", "dtype", "batch_size", "seed", "limit", "success_floor"):
+        parser.addini(f"pitfalls_{name}", HELP[name], default="")
+
+
+def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> tuple[str, ...]:
+    """Register ``--editor`` and ``--model`` where they are used (or help is asked) and nobody else owns them.
+
+    Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
+    registered: a conftest found later, during collection, may then still own it.
+
+    Returns:
+        The short forms that somebody else owns.
+    """
+    wants_help = any(arg in {"-h", "--help"} for arg in args)
+    taken = tuple(short for short in SHORT_FORMS if not is_free(parser, short))
+    for short, long in SHORT_FORMS.items():
+        typed = any(arg == short or arg.startswith(f"{short}=") for arg in args)
+        if not (typed or wants_help) or short in taken:
+            continue
+        name = long.removeprefix("--pitfalls-")
+        parser.getgroup("editpitfalls").addoption(
+            short,
+            dest=f"pitfalls_{name}",
+            action="append",
+            default=None,
+            metavar=name.upper(),
+            help=f"short form of {long}",
+        )
+    return taken
+
+
+def is_free(parser: pytest.Parser, flag: str) -> bool:
+    """Whether no plugin or conftest has registered ``flag``."""
+    return f"{flag}=x" in parser.parse_known_and_unknown_args([f"{flag}=x"])[1]

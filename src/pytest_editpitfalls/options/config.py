@@ -1,0 +1,97 @@
+"""What the user asked for, as one frozen object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.settings import EngineSettings
+
+DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_SUITES = ("all",)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the user asked for.
+
+    Attributes:
+        editors: labels of the editors; empty means that the plugin does nothing.
+        editor_paths: those given as ``package.module:attribute``: name -> path.
+        models: names, ids or paths of the models, as typed.
+        suites: suite names, groups or paths, from the command line or else from ini.
+        suites_asked: whether ``--pitfalls-suite`` was given.
+        limit: cases per suite, or None for all.
+        overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
+        config_path: the file of ``--pitfalls-config``.
+        config_tables: its tables: editor -> key -> value.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: name of the dtype, or None for the default.
+        batch_size: cases per batch, or None for automatic.
+        seed: seed of everything random.
+        json_path: where the results go, or None.
+        gates: gates as typed, ini first.
+        gates_asked: those of the command line.
+        success_floor: mean edit success (fraction) under which figures are marked unreliable.
+        thresholds: ini ``pitfalls_thresholds``, as typed.
+        short_forms_taken: short options that belong to somebody else here ("--model").
+    """
+
+    editors: tuple[str, ...] = ()
+    editor_paths: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    suites: tuple[str, ...] = DEFAULT_SUITES
+    suites_asked: bool = False
+    limit: int | None = None
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    config_path: Path | None = None
+    config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    json_path: Path | None = None
+    gates: tuple[str, ...] = ()
+    gates_asked: tuple[str, ...] = ()
+    success_floor: float = SUCCESS_FLOOR
+    thresholds: tuple[str, ...] = ()
+    short_forms_taken: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Short label of each model, for node ids and results: model as typed -> label."""
+        return model_labels(self.models)
+
+    def engine_settings(self, model: str) -> EngineSettings:
+        """Return what the engine needs to open ``model`` (as typed)."""
+        from pytest_editpitfalls.engine.settings import EngineSettings
+
+        return EngineSettings(
+            model=model,
+            device=self.device,
+            dtype=self.dtype,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            config_tables=self.config_tables,
+            overrides=self.overrides,
+            config_path=self.config_path,
+        )
+
+
+def model_labels(models: Sequence[str]) -> dict[str, str]:
+    """Return a short label for each model that fits into a node id; equal labels get a number."""
+    labels: dict[str, str] = {}
+    for model in models:
+        stem = re.sub(r"\.gguf$", "", model.replace("\\", "/").rstrip("/").rpartition("/")[2], flags=re.I)
+        base = re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-") or "model"
+        label, number = base, 2
+        while label in labels.values():
+            label, number = f"{base}-{number}", number + 1
+        labels[model] = label
+    return labels

@@ -1,0 +1,183 @@
+"""Command line and ini, read into a `RunConfig`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+
+from .command_line import HELP, SHORT_FORMS_TAKEN
+from .config import DEFAULT_MODEL, DEFAULT_SUITES, RunConfig
+from .editor_labels import labels_of
+from .hyperparameters import parse_overrides, read_config_file
+
+MAX_SEED = 2**32 - 1
+
+
+def build(config: pytest.Config) -> RunConfig:
+    """Read command line and ini; raises `UsageError` for anything that cannot be understood."""
+    _refuse_empty(config)
+    editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
+    if not editors:
+        return RunConfig()
+    suites = _unique(config.getoption("pitfalls_suite") or ())
+    root = config.inipath.parent if config.inipath else config.rootpath
+    here = config.invocation_params.dir
+    ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
+    config_path = _path(config.getoption("pitfalls_config"), here, "--pitfalls-config")
+    config_source = "--pitfalls-config"
+    if config_path is None:
+        config_source = "the ini key pitfalls_config"
+        config_path = _path(config.getini("pitfalls_config"), root, config_source)
+    return RunConfig(
+        editors=editors,
+        editor_paths=editor_paths,
+        models=_models(config, root),
+        suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
+        suites_asked=bool(suites),
+        limit=_positive(config, "limit"),
+        overrides=parse_overrides(
+            [*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]
+        ),
+        config_path=config_path,
+        config_tables=read_config_file(config_path, config_source) if config_path else {},
+        device=_device(_text(config, "device") or "auto"),
+        dtype=_text(config, "dtype"),
+        batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
+        seed=_seed(config),
+        json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
+        gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
+        gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
+        success_floor=_success_floor(config),
+        thresholds=tuple(config.getini("pitfalls_thresholds")),
+        short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
+    )
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    # pytest-xdist's workers parse the arguments on top of the controller's options: appended values come twice.
+    return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
+
+
+def _text(config: pytest.Config, name: str) -> str | None:
+    value = config.getoption(f"pitfalls_{name}")
+    if value is None:
+        value = config.getini(f"pitfalls_{name}")
+    return str(value).strip() or None
+
+
+def _integer(config: pytest.Config, name: str) -> int | None:
+    text = _text(config, name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        flag = f"--pitfalls-{name.replace('_', '-')}"
+        raise UsageError(
+            f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8"
+        ) from None
+
+
+def _positive(config: pytest.Config, name: str) -> int | None:
+    number = _integer(config, name)
+    if number is not None and number < 1:
+        flag = f"--pitfalls-{name.replace('_', '-')}"
+        raise UsageError(f"{number} is less than 1", where=flag, fix=f"for instance {flag}=8")
+    return number
+
+
+def _seed(config: pytest.Config) -> int:
+    seed = _integer(config, "seed") or 0
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(
+            f"{seed} is not between 0 and {MAX_SEED}",
+            where="--pitfalls-seed",
+            fix="for instance --pitfalls-seed=8",
+        )
+    return seed
+
+
+def _success_floor(config: pytest.Config) -> float:
+    text = _text(config, "success_floor")
+    if text is None:
+        return SUCCESS_FLOOR
+    try:
+        floor = float(text)
+    except ValueError:
+        floor = float("nan")
+    if not 0.0 <= floor <= 1.0:  # refuses nan as well
+        raise UsageError(
+            f"'{text}' is not a fraction between 0 and 1",
+            where="--pitfalls-success-floor",
+            fix=f"write {SUCCESS_FLOOR}, not {100 * SUCCESS_FLOOR:.0f}",
+        )
+    return floor
+
+
+def _refuse_empty(config: pytest.Config) -> None:
+    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
+    for name in HELP:
+        given = config.getoption(f"pitfalls_{name}")
+        values = given if isinstance(given, list) else [given]
+        if any(value is not None and not str(value).strip() for value in values):
+            raise UsageError(
+                "the value is empty",
+                where=f"--pitfalls-{name.replace('_', '-')}",
+                fix="give a value or leave the option out",
+            )
+
+
+def _models(config: pytest.Config, root: Path) -> tuple[str, ...]:
+    typed = _unique(config.getoption("pitfalls_model") or ())
+    for name in typed:
+        _expanded(name, "--pitfalls-model")  # "~somebody" is found out here, once
+    from_ini = _unique(config.getini("pitfalls_model"))
+    return typed or _unique(_ini_model(name, root) for name in from_ini) or (DEFAULT_MODEL,)
+
+
+def _ini_model(name: str, root: Path) -> str:
+    """Make a model's path absolute, starting in the ini file's folder; leave names and ids alone."""
+    path = root / _expanded(name, "the ini key pitfalls_model")
+    is_path = name.startswith(("./", "../", "/", "~")) or name.lower().endswith(".gguf")
+    if not is_path and path.exists():
+        from pytest_editpitfalls.engine.models.known import short_name_of
+
+        # a short name wins over a folder of that name, as on the command line
+        is_path = "/" in name or short_name_of(name) is None
+    return os.path.normpath(path) if is_path else name
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise UsageError(
+            f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N"
+        )
+    return text
+
+
+def _path(text: str | None, folder: Path, source: str) -> Path | None:
+    return folder / _expanded(text, source) if text else None
+
+
+def _expanded(text: str, source: str) -> Path:
+    """Return the path with ``~`` in words; raises `UsageError` for the home of nobody known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"the home directory in '{text}' is unknown", where=source, fix="write the whole path"
+        ) from None
+
+
+def _from_folder(suite: str, folder: Path) -> str:
+    """Make a suite's path absolute, starting in ``folder``; leave names and groups alone."""
+    if not any(mark in suite for mark in "/\\."):
+        return suite
+    return str((folder / _expanded(suite, "--pitfalls-suite")).resolve())

@@ -1,0 +1,1 @@
+"""Who runs what: batches of cases, shards, workers and their devices."""
