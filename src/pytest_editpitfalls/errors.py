@@ -5,15 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .escaping import visible
+
+_LONGEST = 4000
+"""Characters that are shown of each part of a message: parts may quote what a file holds."""
+
 
 class PitfallsError(Exception):
     """A mistake that the user can repair; shown as one message, never as a traceback.
+
+    As text it is safe for a terminal: what it quotes from a file or an editor is escaped, and cut where it is long.
 
     Args:
         what: what is wrong, in one sentence.
         where: the option, file and line, field or case that it was found in.
         fix: what to do about it.
     """
+
+    _keeps_lines = False
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
@@ -22,8 +31,9 @@ class PitfallsError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  fix: {self.fix}" if self.fix else text
+        what = visible(self.what, keep_newlines=self._keeps_lines, at_most=_LONGEST)
+        text = f"{visible(self.where, at_most=_LONGEST)}: {what}" if self.where else what
+        return f"{text}\n  fix: {visible(self.fix, at_most=_LONGEST)}" if self.fix else text
 
 
 class UsageError(PitfallsError):
@@ -32,6 +42,8 @@ class UsageError(PitfallsError):
 
 class CaseError(PitfallsError):
     """One case cannot be computed (a diverging edit, a broken editor): an error of that item only."""
+
+    _keeps_lines = True  # the exceptions of torch and of editors have several
 
 
 class UnscorableCase(PitfallsError):

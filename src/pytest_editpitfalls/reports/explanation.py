@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-
-from .escaping import visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
@@ -96,5 +95,5 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]
     if command := outcome.rerun:
-        lines += ["rerun:", f"  {command}"]
+        lines += ["rerun:", f"  {visible(command)}"]  # paths are data, too
     return "\n".join(lines)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
-
-from .escaping import visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.run.state import RunState
@@ -27,14 +27,24 @@ def header(state: RunState) -> list[str]:
         text += f", suites {suites}"
     if run.limit is not None:
         text += f", at most {run.limit} cases each"
+    if run.shard is not None:
+        text += f", shard {run.shard}"
+    store = "replayed from" if run.replay else "all computed anew, kept in" if run.fresh else "kept in"
     return [
         visible(text),
+        visible(f"pitfalls: results {store} {_short(run.store_path)}"),
         *(visible(f"pitfalls: {line}") for line in multi_label_lines(state)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
         ),
     ]
+
+
+def _short(path: Path) -> str:
+    """The path as it is reached from here, where that is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def multi_label_lines(state: RunState) -> list[str]:

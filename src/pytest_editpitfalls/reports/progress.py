@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .escaping import encodable, visible
+from pytest_editpitfalls.escaping import visible
+
+from .terminal_line import TerminalLine
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.settings import Progress
-    from pytest_editpitfalls.scheduling.planning import Batch
 
 INTERVAL = 0.1
 """Seconds between two drawings of the line."""
@@ -23,14 +23,14 @@ CASE_STAGE = "edit"
 
 
 class ProgressLine:
-    """Draws on pytest's own terminal reporter; silent in xdist's workers and where there is no terminal.
+    """The line of a run of one process; silent in xdist's workers and where there is no terminal.
 
     Args:
         config: pytest's configuration.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+        self._line = TerminalLine(config)
         self._batch_size = 0
         self._done = 0
         self._total = 0
@@ -40,20 +40,14 @@ class ProgressLine:
         self._stage = ""
         self._before_stage = 0.0
         self._drawn = 0.0
-        self._width = 0
 
     def announce(self, text: str) -> None:
         """Print one remark on a line of its own (not with ``-q``)."""
-        reporter = self._reporter()
-        if reporter is not None and self._config.get_verbosity() >= 0:
-            with self._shown():
-                reporter.ensure_newline()
-                line = visible(text, keep_newlines=True)
-                reporter.write_line(encodable(f"pitfalls: {line}", self._encoding(reporter)))
+        self._line.say(text)
 
-    def start(self, batch: Batch, done: int, total: int) -> None:
+    def start(self, batch: Sized, done: int, total: int) -> None:
         """A batch begins."""
-        self._batch_size, self._done, self._total = len(batch.indices), done, total
+        self._batch_size, self._done, self._total = len(batch), done, total
         self._started, self._drawn = time.monotonic(), 0.0
         self._stage, self._before_stage = "", 0.0
 
@@ -64,14 +58,13 @@ class ProgressLine:
             self._stage, self._before_stage = progress.stage, now - self._started
         if now - self._drawn >= INTERVAL:
             self._drawn = now
-            self._draw(self.line(progress, now - self._started))
+            self._line.draw(self.line(progress, now - self._started))
 
     def stop(self) -> None:
         """Clear the line."""
         self._spent += time.monotonic() - self._started
         self._ran += self._batch_size
-        if self._width:
-            self._draw("")
+        self._line.clear()
 
     def line(self, progress: Progress, elapsed: float) -> str:
         """Return the line: cases done, what goes on, rate and time left."""
@@ -85,40 +78,32 @@ class ProgressLine:
             ran, spent = self._batch_size * progress.done / progress.total, elapsed
         if ran and spent > 0:
             rate = ran / spent
-            left = max(0.0, (self._total - self._done) / rate - elapsed)
-            text += f" | {rate:.2f} cases/s, {_clock(left)} left"
+            text += _pace(rate, (self._total - self._done) / rate - elapsed)
         return text
 
-    def _draw(self, text: str) -> None:
-        reporter = self._reporter()
-        if reporter is None or not reporter.isatty or self._config.get_verbosity() < 0:
-            return
-        with self._shown():
-            if not self._width:
-                reporter.ensure_newline()
-            text = text[: max(10, reporter._tw.fullwidth - 1)]
-            reporter.rewrite(text.ljust(self._width))
-            if not text:
-                reporter.rewrite("")
-            self._width = len(text)
-            reporter.flush()
 
-    def _reporter(self) -> Any:
-        return self._config.pluginmanager.get_plugin("terminalreporter")
+def workers_line(told: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float) -> str:
+    """Return the line of all workers.
 
-    @staticmethod
-    def _encoding(reporter: Any) -> str | None:
-        return getattr(reporter._tw._file, "encoding", None)
+    Args:
+        told: what each worker does: ``stage``, ``done``, ``total`` and ``cases`` of its batch.
+        done: cases that are reported.
+        total: cases of the run.
+        elapsed: seconds since the first batch began.
+    """
+    parts = [
+        f"{visible(worker)}: {visible(str(each['stage']))} {each['done']}/{each['total']} of {each['cases']}"
+        for worker, each in sorted(told.items())
+    ]
+    text = " | ".join([f"{done}/{total} cases", *parts])
+    if done and elapsed > 0:
+        rate = done / elapsed
+        text += _pace(rate, (total - done) / rate)
+    return text
 
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Let output through pytest's capturing."""
-        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
-        if capture is None:
-            yield
-        else:
-            with capture.global_and_fixture_disabled():
-                yield
+
+def _pace(rate: float, left: float) -> str:
+    return f" | {rate:.2f} cases/s, {_clock(max(0.0, left))} left"
 
 
 def _clock(seconds: float) -> str:

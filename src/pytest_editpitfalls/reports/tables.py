@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .escaping import visible
+from pytest_editpitfalls.escaping import visible
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate, RunResults

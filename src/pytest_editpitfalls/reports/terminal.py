@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_editpitfalls.escaping import encodable, visible
+
 from . import tables
-from .escaping import encodable, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -131,9 +132,15 @@ def _body(
         if outcome in outcomes
     ]
     body += [Text(f"note: {note}", "yellow") for note in tables.notes(results.cases)]
+    body += [Text(line, "dim") for line in _store_lines(results)]
     summed = recorder.state.is_distributed
     body.append(Text(f"time {tables.times(recorder.timings(), results.run.seconds, summed)}", "dim"))
     return body
+
+
+def _store_lines(results: RunResults) -> list[str]:
+    cached = sum(case.cached for case in results.cases)
+    return [f"{cached} of {len(results.cases)} cases came from the store"] if cached else []
 
 
 def _table(
