@@ -12,26 +12,24 @@ import torch
 import transformers
 
 from pytest_editpitfalls.cases.program import CaseScores, Program, SuitePrograms
-from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.errors import CaseError, UsageError
 
 from . import models
 from .editors.base import Editor, EditorResources
 from .editors.hyperparameters.resolution import module_name_notes, resolve_hyperparameters
 from .editors.registry import EDITORS
 from .families import family_for
+from .finite import check_finite
 from .forward import Forward
 from .host import Host
 from .overlay import Overlay, prefix_of
-from .runner import edited_model_of, run_batch
+from .runner import edited_model_of, is_out_of_memory, run_batch
 from .scoring import Scorer
-from .settings import EngineSettings, ProgressCallback, silent
+from .settings import EngineSettings, ProgressCallback, chunk_size, silent
 from .statistics import SecondMoments
 
 CPU_TOKENS, GPU_TOKENS = 768, 16384
 """Padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
-
-CPU_CASES, GPU_CASES = 16, 64
-"""Cases per batch where ``batch_size`` is automatic."""
 
 DENSE_BYTES = 2**31
 """What a batch of whole-matrix edits may take besides the model."""
@@ -80,7 +78,7 @@ class EngineSession:
         """Load the model of ``settings``, after saying how much memory it takes.
 
         Raises:
-            UsageError: unknown or unsuitable model, no such device, not enough memory, no network.
+            UsageError: unknown or unsuitable model, no such device, not enough memory, no network, NaN in a weight.
         """
         started = time.perf_counter()
         source = models.resolve(settings.model)
@@ -88,6 +86,7 @@ class EngineSession:
         models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
+        check_finite(model, source)
         session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
@@ -102,14 +101,16 @@ class EngineSession:
         return self.host.tokenizer
 
     def batch_size(self, editor: str) -> int:
-        """Cases per batch for this editor."""
+        """Cases per batch for this editor: never more than `chunk_size` of the settings and the device.
+
+        Whoever cuts a run before a model is loaded can therefore cut it into chunks of that size, and every batch
+        lies within one.
+        """
         declaration = EDITORS.get(editor, where="--pitfalls-editor")
         if declaration.form == "in place":
             return 1  # there is one model object to edit
-        if self.settings.batch_size:
-            return self.settings.batch_size
-        cases = CPU_CASES if self.host.device.type == "cpu" else GPU_CASES
-        if declaration.whole_matrices:
+        cases = chunk_size(self.settings.batch_size, self.host.device.type == "cuda")
+        if declaration.whole_matrices and not self.settings.batch_size:
             # Three edited models of a case are kept, and delta, gradient and two moments while one is trained.
             d_o, d_k = self.host.matrix_shape(0)
             cases = min(cases, max(1, DENSE_BYTES // (7 * d_o * d_k * self.host.edit_dtype.itemsize)))
@@ -131,7 +132,8 @@ class EngineSession:
             suite: all cases of the suite that the batch is from.
 
         Raises:
-            UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed.
+            UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed, no memory for
+                what all cases share.
             CaseError: an edited model is open: its edits would be in every answer.
         """
         self._check_unedited()
@@ -231,6 +233,15 @@ class EngineSession:
         stage = f"prepare {name}"
         if stage not in self.seconds:
             started = time.perf_counter()
-            editor.prepare(progress)
+            try:
+                editor.prepare(progress)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise UsageError(
+                    f"memory ran out while preparing '{name}' ({str(error).splitlines()[0]})",
+                    where=f"model '{self.settings.model}' on {self.host.device}",
+                    fix="use a device with more memory, a smaller model, fewer workers, or --pitfalls-dtype=bfloat16",
+                ) from error
             self.seconds[stage] = time.perf_counter() - started
         return editor

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+CPU_CASES, GPU_CASES = 16, 64
+"""Cases per batch where ``batch_size`` is automatic."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -31,6 +34,16 @@ class EngineSettings:
     config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     config_path: Path | None = None
+
+
+def chunk_size(batch_size: int | None, on_gpu: bool) -> int:
+    """The most cases that a batch of any editor has: no model is needed to tell.
+
+    Args:
+        batch_size: `EngineSettings.batch_size`.
+        on_gpu: whether the model runs on a GPU.
+    """
+    return batch_size or (GPU_CASES if on_gpu else CPU_CASES)
 
 
 @dataclass(frozen=True)

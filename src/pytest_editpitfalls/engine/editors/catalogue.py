@@ -164,6 +164,7 @@ SHIPPED: tuple[EditorDeclaration, ...] = (
         form="prefix",
         writes="nothing; demonstrations and the new fact before the prompt",
         keeps="the list of facts, newest last",
+        suite=True,
         needs="other cases of the suite, for demonstrations",
         hyperparameters=f"{_HYPER}.in_context:IkeHyperparameters",
         factory=f"{_HERE}.in_context.ike:Ike",

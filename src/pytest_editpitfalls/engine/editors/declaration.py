@@ -39,6 +39,7 @@ class EditorDeclaration:
         after_norm: families with a norm after the MLP.
         second_moment: whether it needs second moments of the keys.
         whole_matrices: whether an edit keeps whole matrices, so that memory bounds the batch.
+        suite: whether an edit takes something from the other cases of the suite: its result depends on them.
         needs: what it needs besides the model, in words ("a trained network").
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
@@ -56,6 +57,7 @@ class EditorDeclaration:
     after_norm: AfterNorm = "any"
     second_moment: bool = False
     whole_matrices: bool = False
+    suite: bool = False
     needs: str = "nothing"
 
     def hyperparameter_class(self) -> type[Hyperparameters]:

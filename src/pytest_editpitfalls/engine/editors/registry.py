@@ -79,6 +79,13 @@ class EditorRegistry(Registry[EditorDeclaration]):
         found = self._others().get(name)
         return SHIPS if found is None else found.origin
 
+    def own_object(self, name: str) -> Any | None:
+        """Somebody's own function, class or declaration under ``name``; None for an editor that ships."""
+        found = self._others().get(name)
+        if found is None or found.entry is None:
+            return None if found is None else found.value
+        return _load(found.entry, found.origin)
+
     def __contains__(self, name: object) -> bool:
         return name in self._shipped or name in self._others()
 

@@ -1,0 +1,191 @@
+"""``editpitfalls store``: look after the directory in which runs keep their results."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store.maintenance import HeaderRow, Pruned, check, listing, merge, prune
+from pytest_editpitfalls.store.replay import SHORT
+
+BROKEN = 1
+"""Exit status of `check` where a file is broken."""
+
+DEFAULT = Path(".pitfalls")
+
+store_app = typer.Typer(
+    help="Look after the store: what runs have computed and kept.", no_args_is_help=True, add_completion=False
+)
+
+StorePath = Annotated[Path, typer.Option("--store", metavar="PATH", help="Directory of the store.")]
+
+
+@store_app.command("list")
+def list_runs(
+    store: StorePath = DEFAULT, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the stored runs, the newest first: editor, model, what differs, cases, errors, size."""
+    opened = Store.open(store, create=False)
+    rows = listing(opened)
+    if as_json:
+        typer.echo(json.dumps([row.as_json() for row in rows], indent=2))
+        return
+    Console().print(_table(rows))
+    if opened.broken:
+        typer.echo(f"{_files(opened.broken)} cannot be read: editpitfalls store check", err=True)
+
+
+@store_app.command("check")
+def check_files(store: StorePath = DEFAULT) -> None:
+    """Read and verify every file; exit status 1 where one is broken."""
+    report = check(Store.open(store, create=False))
+    for path in report.broken:
+        typer.echo(f"broken: {visible(path)}")
+    for path in report.without_header:
+        typer.echo(f"its run header is missing, so that no replay finds it: {visible(path)}")
+    for path in report.temporary:
+        typer.echo(f"being written, or left by a killed run: {visible(path)}")
+    typer.echo(
+        f"{report.headers} run(s) and {report.records} record(s) are sound, {_files(len(report.broken))} broken"
+    )
+    if report.broken:
+        typer.echo(
+            "broken files count as missing: run again to compute them, or editpitfalls store prune --broken"
+        )
+        raise typer.Exit(BROKEN)
+
+
+@store_app.command("prune")
+def prune_runs(
+    store: StorePath = DEFAULT,
+    keep_newest: Annotated[
+        bool, typer.Option("--keep-newest", help="Of each editor and model, keep the run written last alone.")
+    ] = False,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", metavar="DAYS", help="Remove records that are older.")
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run", metavar="KEY", help="Remove this run, by the first digits of its key; may be repeated."
+        ),
+    ] = None,
+    broken: Annotated[bool, typer.Option("--broken", help="Remove files that cannot be read.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+) -> None:
+    """Remove stored results, and what killed runs have left."""
+    opened = Store.open(store, create=False)
+    if not (keep_newest or older_than is not None or run or broken):
+        raise UsageError(
+            "nothing says what to remove",
+            where="editpitfalls store prune",
+            fix="give --keep-newest, --older-than=DAYS, --run=KEY or --broken",
+        )
+    done = prune(
+        opened,
+        keep_newest=keep_newest,
+        older_than_days=older_than,
+        headers=run or (),
+        broken=broken,
+        dry_run=dry_run,
+    )
+    typer.echo(_removed(done, "would be removed" if dry_run else "removed"))
+
+
+@store_app.command("merge")
+def merge_stores(
+    others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Stores to copy from.")],
+    store: StorePath = DEFAULT,
+) -> None:
+    """Copy what other stores have more, for instance those of the shards of a run; every file is verified."""
+    sources = [Store.open(other, create=False) for other in others]
+    opened = Store.open(store)
+    for source in sources:
+        done = merge(opened, source)
+        for path in done.broken:
+            typer.echo(f"broken, left out: {visible(path)}")
+        typer.echo(
+            f"{visible(source.path)}: {done.headers} run(s) and {done.records} record(s) copied, "
+            f"{done.present} there already, {_files(len(done.broken))} broken"
+        )
+
+
+def _table(rows: list[HeaderRow]) -> Table:
+    table = Table(
+        "run", "editor", "model", "seed", "dtype", "differs in", "cases", "size", "written", show_lines=True
+    )
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    for row in rows:
+        cells = [
+            row.key[:SHORT],
+            *_facts(row),
+            "\n".join(f"{visible(name)} {visible(value)}" for name, value in row.differs.items()),
+            _cases(row),
+            _size(row.bytes),
+            _when(row.last_written),
+        ]
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _facts(row: HeaderRow) -> list[str]:
+    header = row.header
+    if header is None:
+        return ["header missing", "", "", ""]
+    labels = ", ".join(dict.fromkeys(name.label for name in header.models))
+    model = f"{visible(labels)}\n{visible(header.fingerprint[:SHORT])}"
+    once = "\nreplay only" if header.once is not None else ""
+    return [visible(header.editor) + once, model, str(header.seed), visible(header.dtype)]
+
+
+def _cases(row: HeaderRow) -> str:
+    lines = [f"{visible(suite)} {count}" for suite, count in sorted(row.cases.items())]
+    lines += [
+        f"{count} {what}" for what, count in (("errors", row.errors), ("skipped", row.skipped)) if count
+    ]
+    return "\n".join(lines) or "none"
+
+
+def _removed(done: Pruned, verb: str) -> str:
+    parts = [
+        f"{count} {what}"
+        for count, what in (
+            (done.headers, "run(s)"),
+            (done.records, "record(s)"),
+            (done.broken, "broken file(s)"),
+            (done.temporary, "unfinished file(s)"),
+        )
+        if count
+    ]
+    return f"{', '.join(parts)} {verb}, {_size(done.bytes)}" if parts else f"nothing {verb}"
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    if count < 10_000:
+        return f"{count} bytes"
+    return f"{count / 1000:.0f} kB" if count < 10_000_000 else f"{count / 1_000_000:.0f} MB"
+
+
+def _when(seconds: float) -> str:
+    if not seconds:
+        return "?"
+    moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    return moment.isoformat(sep=" ", timespec="minutes")[:16]

@@ -1,0 +1,1 @@
+"""What was computed, kept by content: run headers and one record per case. Torch-free."""

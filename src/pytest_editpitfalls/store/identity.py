@@ -1,0 +1,293 @@
+"""What a number depends on besides its case: the run header, and the keys of headers and cases. Torch-free.
+
+Everything that the numbers depend on is in a key, by content; nothing else is. Device, batch size, threads and workers
+are not: they change numbers by rounding alone, and a run may go on on other machines. Where a file lies is not; what it
+holds is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.program import Program, SuitePrograms
+from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
+from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.options.editor_labels import editor_name
+
+from .sources import editor_source_digest, engine_source_digest, file_digest, files_digest
+
+FORMAT: Literal[1] = 1
+"""Version of headers, records and keys; a store of another version is refused."""
+
+CONTENT = "sha256"
+"""Key of the digest that stands for a file in `RunHeader.hyperparameters`."""
+
+_MAX_FOLDER = 10_000
+"""Files of a folder that a hyper-parameter names; one with more cannot be keyed by content."""
+
+_FILLED_LATER = frozenset({"hyperparameters", "context_templates", "second_moment", "suites"})
+"""Of an editor's `describe()`: keyed in another way, or known after preparation only and the same from the same key."""
+
+_UNKEYED = frozenset({"models", "description"})
+
+
+class ModelName(BaseModel):
+    """What a run called a model: its label in node ids and results, and the source as it was typed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    source: str
+
+
+class RunHeader(BaseModel):
+    """One editor with its hyper-parameters on one model: everything that its numbers depend on besides the case.
+
+    Attributes:
+        format: version of the store's files.
+        editor: label of the editor ("memit+mle").
+        hyperparameters: all of them, resolved; a file among them is its content's digest.
+        editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared).
+        editor_source: digest of the editor's source code; None where some of it cannot be read.
+        fingerprint: of the model: configuration, tokenizer and weights.
+        seed: of everything that is random.
+        dtype: of the weights, as they were loaded.
+        versions: of torch and transformers.
+        engine_source: digest of what computes the numbers here.
+        takes_suite: whether a case's result depends on the other cases of its suite, so that they are in its key.
+        once: id of the run where the editor's source code or a file that it is given cannot be read: no other run finds
+            these results by key.
+        models: what the model was called; not in the key.
+        description: `EngineSession.describe` of editor and model, for reports; not in the key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = FORMAT
+    editor: str
+    hyperparameters: dict[str, JsonValue]
+    editor_facts: dict[str, JsonValue]
+    editor_source: str | None
+    fingerprint: str
+    seed: int
+    dtype: str
+    versions: dict[str, str]
+    engine_source: str
+    takes_suite: bool
+    once: str | None
+    models: tuple[ModelName, ...]
+    description: dict[str, JsonValue]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The fields that are in the key, as plain JSON types."""
+        return self.model_dump(mode="json", exclude=set(_UNKEYED))
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over `identity`: 64 hex digits."""
+        return digest_of(self.identity)
+
+    def with_description(self, description: Mapping[str, Any]) -> RunHeader:
+        """The same header with another description, for instance one that was taken after the editor was prepared."""
+        return self.model_copy(update={"description": plain(dict(description))})
+
+    def with_models(self, models: tuple[ModelName, ...]) -> RunHeader:
+        """The same header with further names of the model."""
+        known = {(each.label, each.source): each for each in (*self.models, *models)}
+        return self.model_copy(update={"models": tuple(known[name] for name in sorted(known))})
+
+
+def run_header(
+    label: str,
+    settings: EngineSettings,
+    description: Mapping[str, Any],
+    *,
+    model_label: str,
+    run_id: str,
+) -> RunHeader:
+    """The header of one editor on one model.
+
+    Args:
+        label: label of the editor ("memit+mle").
+        settings: what the engine was opened with.
+        description: `EngineSession.describe` of the editor, taken before its first batch.
+        model_label: label of the model in this run.
+        run_id: any text that all processes of this run share and no other run has.
+
+    Raises:
+        UsageError: unknown editor or bad hyper-parameters.
+    """
+    name = editor_name(label)
+    declaration = EDITORS.get(name)
+    model = description["model"]
+    values = resolve_hyperparameters(
+        name,
+        declaration.hyperparameter_class(),
+        settings.model,
+        model["layers"],
+        settings.config_tables.get(name),
+        settings.overrides.get(name),
+        config_path=settings.config_path,
+    )
+    ships = EDITORS.origin(name) == SHIPS
+    own_facts = {} if ships else {k: v for k, v in description["editor"].items() if k not in _FILLED_LATER}
+    source = editor_source_digest(name)
+    keyed = keyed_hyperparameters(values)
+    return RunHeader(
+        editor=label,
+        hyperparameters=keyed,
+        editor_facts=plain(own_facts),
+        editor_source=source,
+        fingerprint=model["fingerprint"],
+        seed=description["seed"],
+        dtype=model["dtype"],
+        versions={package: str(description["versions"][package]) for package in ("torch", "transformers")},
+        engine_source=engine_source_digest(),
+        takes_suite=declaration.suite or not ships,  # what somebody's editor reads is not known
+        once=run_id if source is None or _unread(keyed) else None,
+        models=(ModelName(label=model_label, source=settings.model),),
+        description=plain(dict(description)),
+    )
+
+
+def keyed_hyperparameters(values: Hyperparameters) -> dict[str, JsonValue]:
+    """Hyper-parameters by their published names as plain JSON types; what names a file is its content instead.
+
+    A declared path (`Hyperparameters.path_fields`) and any `Path` is its digest alone; a text that happens to name
+    a file is kept beside the digest. One that cannot be read, or a folder of very many files, has the digest None.
+    ``source``, which says where values come from, is left out.
+    """
+    kept: dict[str, JsonValue] = {}
+    dumped = values.model_dump(mode="python", by_alias=True)
+    paths = {
+        kind.alias or name for name, kind in type(values).model_fields.items() if name in values.path_fields
+    }
+    for key, value in dumped.items():
+        if key != "source":
+            kept[key] = _by_content(value, key in paths)
+    return kept
+
+
+def case_key(header: RunHeader, case: Case, program: Program, suite: SuitePrograms | None = None) -> str:
+    """Key of one case's record: 64 hex digits over header, case, program and, where they count, the suite's cases.
+
+    Args:
+        header: of editor and model.
+        case: counts by what it says, not by the file and suite that it stands in.
+        program: what the case compiles to; Multi-Label Edit has another one.
+        suite: all cases of the suite; looked at only where ``header.takes_suite``.
+    """
+    others = suite_digest(suite) if header.takes_suite and suite is not None else None
+    return digest_of([header.key, case_digest(case), program_digest(program), others])
+
+
+def case_digest(case: Case) -> str:
+    """Digest of what a case says: its protocol, edits, relations with their prompts, and facts."""
+    said = ("id", "kind", "edits", "relations", "tied", "true_objects", "others", "held")
+    return digest_of({name: getattr(case, name) for name in said})
+
+
+def program_digest(program: Program) -> str:
+    """Digest of a program. The case's id is in it: draws are seeded by it."""
+    return digest_of(program)
+
+
+@lru_cache(maxsize=64)
+def suite_digest(suite: SuitePrograms) -> str:
+    """Digest of all programs of a suite, in their order; computed once per object."""
+    return digest_of([program_digest(program) for program in suite.programs])
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; a dataclass by its fields."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_by_field)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _by_field(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in _field_names(type(value))}
+
+
+@cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def plain(value: Any) -> Any:
+    """``value`` as plain JSON types that any JSON text can carry; what has no such type is its text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else str(value)  # JSON has no NaN
+    if isinstance(value, Mapping):
+        return {sayable(str(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(each) for each in value), key=repr)
+    return sayable(str(value))
+
+
+def sayable(text: str) -> str:
+    """``text`` with half surrogate pairs, which UTF-8 cannot say, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _by_content(value: Any, declared: bool) -> JsonValue:
+    if isinstance(value, list | tuple):
+        return [_by_content(each, declared) for each in value]
+    if isinstance(value, Mapping):
+        return {sayable(str(key)): _by_content(each, declared) for key, each in value.items()}
+    if isinstance(value, Path) or (declared and isinstance(value, str)):
+        path = Path(value)
+        if path.is_file() or path.is_dir():
+            return {CONTENT: _content(path)}
+        return {"path": sayable(str(value))}  # nothing is there (yet)
+    if isinstance(value, str) and _is_file(value):
+        return {"text": sayable(value), CONTENT: _content(Path(value))}
+    kept: JsonValue = plain(value)
+    return kept
+
+
+def _content(path: Path) -> str | None:
+    """Digest of a file, or of all files of a folder; None where it cannot be read."""
+    try:
+        if not path.is_dir():
+            return file_digest(path)
+        files: dict[str, Path] = {}
+        for each in path.rglob("*"):
+            if each.is_file():
+                files[each.relative_to(path).as_posix()] = each
+            if len(files) > _MAX_FOLDER:
+                return None
+        return files_digest(files)
+    except OSError:
+        return None
+
+
+def _unread(value: JsonValue) -> bool:
+    """Whether a file or folder among keyed hyper-parameters could not be read."""
+    if isinstance(value, dict):
+        return (CONTENT in value and value[CONTENT] is None) or any(map(_unread, value.values()))
+    return isinstance(value, list) and any(map(_unread, value))
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        return False

@@ -1,0 +1,241 @@
+"""Digests of source code: of our engine, and of whatever packages somebody's editor is from. Torch-free.
+
+A stored result may be used again only where the code that would compute it is the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editors.registry import EDITORS, imported
+from pytest_editpitfalls.errors import UsageError
+
+_OWN = __name__.partition(".")[0]
+
+_LIBRARIES = frozenset(
+    {_OWN, "torch", "transformers", "pydantic", "pydantic_core", "numpy", "typing_extensions"}
+).union(sys.stdlib_module_names)
+"""Not looked at where an editor inherits from them: keyed by version, covered by our digest, or no part of an edit."""
+
+_CODE = (".py", ".pyc", ".so", ".pyd")
+
+Origin = tuple[str | None, str | None]
+"""Name and file of the module that a piece of code is from; None for what is not known."""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content; raises `OSError` where it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def files_digest(named: Mapping[str, Path]) -> str:
+    """SHA-256 over names and contents of several files, in the order of their names."""
+    return _digest([[name, file_digest(path)] for name, path in sorted(named.items())])
+
+
+@functools.cache
+def engine_source_digest() -> str:
+    """Digest of what computes the numbers: every file of engine/, and what makes programs of cases.
+
+    Raises:
+        UsageError: the package's own files cannot be read.
+    """
+    package = Path(__file__).parents[1]
+    files = dict(_files(package / "engine", lambda name: not name.endswith(".pyc")))
+    files |= {f"cases/{name}": package / "cases" / name for name in ("compilers.py", "program.py")}
+    try:
+        return files_digest(files)
+    except OSError as error:
+        raise UsageError(
+            f"the plugin's own files cannot be read: {error}",
+            where=str(package),
+            fix="install pytest-editpitfalls as ordinary files",
+        ) from None
+
+
+def editor_source_digest(name: str) -> str | None:
+    """Digest of the source code of the editor ``name``; None where some of it cannot be read.
+
+    For an editor that ships it is `engine_source_digest`; for another one it covers every package that the object,
+    what it wraps, its base classes and its hyper-parameters are from.
+
+    Raises:
+        UsageError: unknown, or it cannot be imported.
+    """
+    own = EDITORS.own_object(name)
+    if own is None:
+        EDITORS.get(name)
+        return engine_source_digest()
+    seen: set[int] = set()
+    origins = {*_origins(own, seen), *_origins(EDITORS.get(name).hyperparameter_class(), seen)}
+    digests: set[str] = set()
+    for module, file in origins:
+        top = (module or "").partition(".")[0]
+        if top == _OWN:
+            digests.add(engine_source_digest())
+        elif top not in _LIBRARIES or _is_conftest(file):
+            found = _source_digest(module, file)
+            if found is None:
+                return None
+            digests.add(found)
+    return _digest(sorted(digests)) if digests else None
+
+
+def package_source_digest(module: str | types.ModuleType | Path) -> str | None:
+    """Digest of all code files of the top-level package of ``module``; of the file alone where it is a single file.
+
+    Files are ``.py`` and what is compiled (``.so``, ``.pyd``, ``.pyc`` outside of ``__pycache__``), by their path
+    inside the package. A module called conftest is its file, whatever package it is in.
+
+    Args:
+        module: its name, the module itself, or its file.
+
+    Returns:
+        64 hex digits, or None where the code cannot be read: built-in, frozen, in a zip file, ``__main__`` without
+        a file, or absent.
+    """
+    if isinstance(module, Path):
+        return _source_digest(None, str(module))
+    if isinstance(module, types.ModuleType):
+        return _source_digest(module.__name__, getattr(module, "__file__", None))
+    return _source_digest(module, None)
+
+
+@functools.cache
+def _source_digest(module: str | None, file: str | None) -> str | None:
+    try:
+        folders = _package_folders(module, file)
+        if folders:
+            files = {
+                f"{number}/{name}": path
+                for number, folder in enumerate(folders)
+                for name, path in _files(folder, lambda name: name.endswith(_CODE))
+            }
+            return files_digest(files) if files else None
+        path = Path(file) if file is not None else _single_file(module)
+        if path is None or path.suffix not in _CODE:
+            return None
+        return files_digest({path.name: path})
+    except (OSError, ImportError, ValueError):
+        return None
+
+
+def _package_folders(module: str | None, file: str | None) -> list[Path]:
+    """Folders of the top-level package; none for a single file and a conftest.
+
+    Raises `OSError` where the package is not in folders (a zip file).
+    """
+    top = (module or "").partition(".")[0]
+    if not top or top == "__main__" or _is_conftest(file):
+        return []
+    there = sys.modules.get(top)
+    if there is None:
+        spec = importlib.util.find_spec(top)
+        paths = list(spec.submodule_search_locations or ()) if spec is not None else []
+    else:
+        paths = list(getattr(there, "__path__", ()))
+    folders = [Path(path) for path in dict.fromkeys(paths)]
+    if file is not None and not any(Path(file).is_relative_to(folder) for folder in folders):
+        return []  # another module of that name
+    if not all(folder.is_dir() for folder in folders):
+        raise OSError("the package is not in a folder")
+    return folders
+
+
+def _single_file(module: str | None) -> Path | None:
+    there = sys.modules.get(module or "")
+    if there is not None:
+        origin = getattr(there, "__file__", None)
+    else:
+        spec = importlib.util.find_spec(module) if module else None
+        origin = spec.origin if spec is not None and spec.has_location else None
+    return Path(origin) if origin else None
+
+
+def _origins(value: Any, seen: set[int]) -> Iterator[Origin]:
+    """Where the code of ``value`` is from, and of everything that it wraps, calls by closure or inherits."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, EditorDeclaration):
+        for part in (value.hyperparameters, value.factory):
+            yield from _origins(imported(part, where=value.name) if isinstance(part, str) else part, seen)
+    elif isinstance(value, functools.partial):
+        for part in (value.func, *value.args, *value.keywords.values()):
+            if callable(part):
+                yield from _origins(part, seen)
+    elif isinstance(value, types.MethodType):
+        yield from _origins(value.__func__, seen)
+        owner = value.__self__
+        yield from _origins(owner if isinstance(owner, type) else type(owner), seen)
+    elif isinstance(value, types.FunctionType):
+        yield from _function_origins(value, seen)
+    elif isinstance(value, type):
+        for kind in value.__mro__:
+            yield _class_origin(kind)
+    else:  # an object that can be called, or compiled code
+        wrapped = getattr(value, "__wrapped__", None)
+        if callable(wrapped):
+            yield from _origins(wrapped, seen)
+        module = getattr(value, "__module__", None)
+        yield (module if isinstance(module, str) else None, None)
+        yield from _origins(type(value), seen)
+
+
+def _function_origins(function: types.FunctionType, seen: set[int]) -> Iterator[Origin]:
+    # What the function says of its module may be copied from what it wraps; its globals are where its code is.
+    name, file = function.__globals__.get("__name__"), function.__globals__.get("__file__")
+    written = not function.__code__.co_filename.startswith("<")  # else it came out of exec
+    yield (name, file) if written else (None, None)
+    parts = [getattr(function, "__wrapped__", None)]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            parts.append(cell.cell_contents)
+    for part in parts:
+        if callable(part):
+            yield from _origins(part, seen)
+
+
+def _class_origin(kind: type) -> Origin:
+    # Several modules may be called conftest; the methods know which of them the class is from.
+    for method in vars(kind).values():
+        if isinstance(method, types.FunctionType) and method.__globals__.get("__name__") == kind.__module__:
+            return kind.__module__, method.__globals__.get("__file__")
+    return kind.__module__, getattr(sys.modules.get(kind.__module__), "__file__", None)
+
+
+def _is_conftest(file: str | None) -> bool:
+    return file is not None and Path(file).name == "conftest.py"
+
+
+def _files(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
+    """Path inside ``folder`` and path of its files, without caches and hidden ones."""
+    for directory, inside, names in os.walk(folder, onerror=_raise):
+        inside[:] = [name for name in inside if name != "__pycache__" and not name.startswith(".")]
+        for name in names:
+            path = Path(directory, name)
+            if wanted(name) and not name.startswith("."):
+                yield path.relative_to(folder).as_posix(), path
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
