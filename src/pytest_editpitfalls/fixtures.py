@@ -51,6 +51,7 @@ def edited_model(
     state, param = _state(request), _param(request)
 
     def edited(name: str | None = None) -> AbstractContextManager[Any]:
+        _needs_model(state)
         return state.runner.edited(param, name or "12")
 
     return edited
@@ -72,8 +73,14 @@ def _session(request: pytest.FixtureRequest) -> EngineSession:
     from .collection.parametrize import param_of
 
     state = _state(request)
+    _needs_model(state)
     param = param_of(request.node)
     return state.runner.session(param.model if param is not None else next(iter(state.run.labels.values())))
+
+
+def _needs_model(state: RunState) -> None:
+    if state.run.replay:
+        pytest.skip("a replay loads no model: run without --pitfalls-replay")
 
 
 def _state(request: pytest.FixtureRequest) -> RunState:

@@ -90,8 +90,10 @@ class EngineSession:
                 "fingerprint": "f" * 8,
                 "device": "cpu",
                 "dtype": "float32",
+                "layers": 30,
             },
-            "versions": {"torch": Version("none")},
+            "seed": self.settings.seed,
+            "versions": {"torch": Version("none"), "transformers": "none"},
         }
 
     @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
 
-from .config import DEFAULT_MODEL
+from .config import DEFAULT_MODEL, DEFAULT_STORE
 
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
@@ -34,6 +34,13 @@ HELP = {
     "json": "write all results to this JSON file",
     "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
     f"(default: {SUCCESS_FLOOR})",
+    "store": f"directory where every finished case is kept and looked up (default: {DEFAULT_STORE} in the rootdir)",
+    "fresh": "ignore stored results: compute every case anew",
+    "replay": "judge and report stored results alone; no model is loaded",
+    "replay_run": "with --pitfalls-replay, where the store holds several runs: the KEY of the one that is meant (its "
+    "beginning is enough); may be given several times",
+    "shard": "run the K-th of N parts of the selected cases: K/N, for instance 3/16",
+    "timeout": "seconds that a batch may take; then its cases run one by one, and one that takes longer is an error",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
 }
 
@@ -59,6 +66,12 @@ def add_options(parser: pytest.Parser) -> None:
     option("json", metavar="PATH")
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
+    option("store", metavar="DIR")
+    option("fresh", action="store_true")
+    option("replay", action="store_true")
+    option("replay_run", action="append", metavar="KEY")
+    option("shard", metavar="K/N")
+    option("timeout", metavar="SECONDS")
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
     parser.addini(
@@ -72,7 +85,17 @@ def add_options(parser: pytest.Parser) -> None:
         default=[],
     )
     parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
-    for name in ("config", "device", "dtype", "batch_size", "seed", "limit", "success_floor"):
+    for name in (
+        "config",
+        "device",
+        "dtype",
+        "batch_size",
+        "seed",
+        "limit",
+        "success_floor",
+        "store",
+        "timeout",
+    ):
         parser.addini(f"pitfalls_{name}", HELP[name], default="")
 
 

@@ -12,9 +12,11 @@ from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.settings import EngineSettings
+    from pytest_editpitfalls.scheduling.planning import Shard
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_SUITES = ("all",)
+DEFAULT_STORE = ".pitfalls"
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,16 @@ class RunConfig:
         dtype: name of the dtype, or None for the default.
         batch_size: cases per batch, or None for automatic.
         seed: seed of everything random.
+        seed_asked: whether it was given on the command line or in ini.
         json_path: where the results go, or None.
         gates: gates as typed, ini first.
         gates_asked: those of the command line.
+        store_path: directory of the store.
+        fresh: whether stored results are ignored (and written anew).
+        replay: whether all results come from the store, and no model is loaded.
+        replay_runs: prefixes of the keys of the run headers that a replay takes.
+        shard: the part of the selected cases that this run takes; None for all.
+        timeout: seconds that a batch may take, or None.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to somebody else here ("--model").
@@ -56,9 +65,16 @@ class RunConfig:
     dtype: str | None = None
     batch_size: int | None = None
     seed: int = 0
+    seed_asked: bool = False
     json_path: Path | None = None
     gates: tuple[str, ...] = ()
     gates_asked: tuple[str, ...] = ()
+    store_path: Path = Path(DEFAULT_STORE)
+    fresh: bool = False
+    replay: bool = False
+    replay_runs: tuple[str, ...] = ()
+    shard: Shard | None = None
+    timeout: float | None = None
     success_floor: float = SUCCESS_FLOOR
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
@@ -67,6 +83,10 @@ class RunConfig:
     def labels(self) -> dict[str, str]:
         """Short label of each model, for node ids and results: model as typed -> label."""
         return model_labels(self.models)
+
+    def model_of(self, label: str) -> str:
+        """The model as typed that is called ``label``."""
+        return next(model for model, known in self.labels.items() if known == label)
 
     def engine_settings(self, model: str) -> EngineSettings:
         """Return what the engine needs to open ``model`` (as typed)."""

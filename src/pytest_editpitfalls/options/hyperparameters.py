@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,21 +27,11 @@ def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
     """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    from pytest_editpitfalls.cases.files import read_toml
 
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot be read: {error}", where=str(path), fix="give a readable TOML file"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line named") from None
+    if not path.exists():
+        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
+    tables, _ = read_toml(path)
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise UsageError(

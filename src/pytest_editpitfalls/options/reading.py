@@ -11,9 +11,10 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.scheduling.planning import Shard
 
 from .command_line import HELP, SHORT_FORMS_TAKEN
-from .config import DEFAULT_MODEL, DEFAULT_SUITES, RunConfig
+from .config import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, RunConfig
 from .editor_labels import labels_of
 from .hyperparameters import parse_overrides, read_config_file
 
@@ -51,10 +52,19 @@ def build(config: pytest.Config) -> RunConfig:
         dtype=_text(config, "dtype"),
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
         seed=_seed(config),
+        seed_asked=_text(config, "seed") is not None,
         json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         success_floor=_success_floor(config),
+        store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
+        or _path(config.getini("pitfalls_store"), root, "the ini key pitfalls_store")
+        or config.rootpath / DEFAULT_STORE,
+        fresh=bool(config.getoption("pitfalls_fresh")),
+        replay=_replay(config),
+        replay_runs=_unique(config.getoption("pitfalls_replay_run") or ()),
+        shard=_shard(config),
+        timeout=_timeout(config),
         thresholds=tuple(config.getini("pitfalls_thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
@@ -119,6 +129,43 @@ def _success_floor(config: pytest.Config) -> float:
             fix=f"write {SUCCESS_FLOOR}, not {100 * SUCCESS_FLOOR:.0f}",
         )
     return floor
+
+
+def _replay(config: pytest.Config) -> bool:
+    replay = bool(config.getoption("pitfalls_replay"))
+    if replay and config.getoption("pitfalls_fresh"):
+        raise UsageError(
+            "a replay computes nothing, a fresh run ignores what is stored",
+            where="--pitfalls-replay --pitfalls-fresh",
+            fix="leave one of them out",
+        )
+    if config.getoption("pitfalls_replay_run") and not replay:
+        raise UsageError(
+            "it says which stored run is replayed, but nothing is",
+            where="--pitfalls-replay-run",
+            fix="add --pitfalls-replay",
+        )
+    return replay
+
+
+def _shard(config: pytest.Config) -> Shard | None:
+    text = config.getoption("pitfalls_shard")
+    return None if text is None else Shard.parse(text, where="--pitfalls-shard")
+
+
+def _timeout(config: pytest.Config) -> float | None:
+    text = _text(config, "timeout")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not 0.0 < seconds < float("inf"):  # refuses nan as well
+        raise UsageError(
+            f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600"
+        )
+    return seconds
 
 
 def _refuse_empty(config: pytest.Config) -> None:

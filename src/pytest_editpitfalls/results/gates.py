@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pytest_editpitfalls.metrics.thresholds import Gate, hold
 
 from .records import AggregateRecord, GateRecord
 
 
-def evaluate_gates(gates: Iterable[Gate], aggregates: Sequence[AggregateRecord]) -> list[GateRecord]:
+def evaluate_gates(
+    gates: Iterable[Gate], aggregates: Sequence[AggregateRecord], *, part: str | None = None
+) -> list[GateRecord]:
     """Return one record per gate, editor and model.
+
+    Args:
+        gates: the gates.
+        aggregates: what they are held against.
+        part: why the run has a part of the cases only, so that no gate is evaluated; None where it has all.
 
     A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is null and
     the reason says why. That is never a pass.
@@ -29,15 +37,17 @@ def evaluate_gates(gates: Iterable[Gate], aggregates: Sequence[AggregateRecord])
                     reason=f"suite '{gate.suite}' has no cases in this run",
                 )
             )
-        records += [_evaluate(gate, aggregate) for aggregate in named]
+        records += [_evaluate(gate, aggregate, part) for aggregate in named]
     return records
 
 
-def _evaluate(gate: Gate, aggregate: AggregateRecord) -> GateRecord:
+def _evaluate(gate: Gate, aggregate: AggregateRecord, part: str | None) -> GateRecord:
     summary = aggregate.metrics.get(gate.threshold.metric)
     result = hold(gate.threshold, None if summary is None else summary.value)
-    reason = None
-    if result.passed is None:
+    reason = part
+    if part is not None:
+        result = replace(result, passed=None)
+    elif result.passed is None:
         scored = f"{aggregate.n} scored case{'' if aggregate.n == 1 else 's'}"
         reason = f"{gate.threshold.metric} is unknown: {scored}, none of them with a value"
     elif result.passed is False:

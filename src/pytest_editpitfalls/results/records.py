@@ -85,6 +85,8 @@ class RunRecord(Record):
     dtype: str | None = None
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
     limit: int | None = Field(default=None, description="`--pitfalls-limit`")
+    shard: str | None = Field(default=None, description="`--pitfalls-shard`: which of how many parts")
+    replay: bool = Field(default=False, description="all results came from a store, no model was loaded")
     success_floor: Number = Field(
         default=None, description="mean edit success under which figures are marked unreliable"
     )

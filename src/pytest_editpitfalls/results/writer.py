@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pytest_editpitfalls.cases.files import MAX_FILE_BYTES
+from pytest_editpitfalls.cases.files import MAX_FILE_BYTES, read_bounded
 from pytest_editpitfalls.cases.validation import usage_error
 from pytest_editpitfalls.errors import UsageError
 
@@ -66,16 +66,9 @@ def read_results(path: Path) -> RunResults:
     """Read a result file.
 
     Raises:
-        UsageError: it is absent, too large, or no result file of this schema version.
+        UsageError: it is absent, unreadable, too large, or no result file of this schema version.
     """
-    try:
-        if path.stat().st_size > MAX_RESULT_BYTES:
-            raise UsageError("the file is too large for a result file", where=str(path), fix="check the path")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the file: {error.strerror}", where=str(path), fix="check the path"
-        ) from None
+    data = read_bounded(path, MAX_RESULT_BYTES)
     try:
         return RunResults.model_validate_json(data)
     except ValidationError as error:

@@ -13,12 +13,19 @@ import pytest
 from pytest_editpitfalls.collection.modules import collect_suites
 from pytest_editpitfalls.collection.parametrize import CaseParam, param_of
 from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.keys import PAYLOAD, STATE
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import check_label, check_settings
 from pytest_editpitfalls.reports.progress import ProgressLine
 from pytest_editpitfalls.reports.rerun import rerun_command
+from pytest_editpitfalls.scheduling.controller import Controller, check_distribution
+from pytest_editpitfalls.scheduling.exchange import Exchange
+from pytest_editpitfalls.scheduling.worker_progress import WorkerWatcher
+from pytest_editpitfalls.scheduling.workers import WorkerSetup
 
+from .engine import Watcher
+from .given_up import about, given_up
 from .outcome import PitfallFailed
 from .own_editors import register
 from .recording import Recorder
@@ -42,15 +49,29 @@ class ActiveRun:
     def __init__(self, config: pytest.Config, run: RunConfig) -> None:
         self.is_worker = hasattr(config, "workerinput")
         self.config = config
+        self.worker = WorkerSetup.of(getattr(config, "workerinput", {}))
+        if self.worker is not None:
+            self.worker.take_up()  # before anybody's editor imports torch
+        if not self.is_worker:
+            check_distribution(config)
         register(config, run)
         if not self.is_worker:  # workers get what has been checked
             check_names(run)
-        self.state = RunState(config, run, ProgressLine(config))
+        exchange = None if self.worker is None else Exchange(Path(self.worker.exchange))
+        watcher: Watcher = ProgressLine(config)
+        if exchange is not None:
+            watcher = WorkerWatcher(exchange, config.workerinput["workerid"])  # type: ignore[attr-defined]
+        self.state = RunState(config, run, watcher, exchange)
+        self.exchange = exchange
         config.stash[STATE] = self.state
         config.args = list(self.state.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
         self.recorder = Recorder(self.state, config.invocation_params.args)
         self.not_written: str | None = None
+        self.empty_shard = False
+        if self.state.is_distributed and not self.is_worker:
+            controller = Controller(config, run, lambda: len(self.recorder.payloads), given_up)
+            config.pluginmanager.register(controller, "editpitfalls-controller")
 
     def pytest_report_header(self) -> list[str]:
         """Say what is edited, in which model."""
@@ -95,9 +116,30 @@ class ActiveRun:
             for place, (item, _) in zip(places, cases, strict=True):
                 items[place] = item
 
+    @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+    def take_shard(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep this shard's part of the cases that were selected; tests without a case run in every shard."""
+        if self.state.run.shard is None:
+            return
+        cases = [param.slot for item in items if (param := param_of(item)) is not None]
+        ours = self.state.run.shard.of_slots(cases)
+        others = [item for item in items if (param := param_of(item)) is not None and param.slot not in ours]
+        if others:
+            gone = set(others)
+            items[:] = [item for item in items if item not in gone]
+            config.hook.pytest_deselected(items=others)
+            self.empty_shard = not items
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Cut batches from the selected cases."""
-        self.state.runner.select(param for item in session.items if (param := param_of(item)) is not None)
+        """Cut batches from the selected cases; a worker leaves the plan for the controller."""
+        params = [param_of(item) for item in session.items]
+        if self.exchange is None or self.worker is None:
+            self.state.runner.select(params)
+            return
+        size = self.worker.batch_size(len({param.slot for param in params if param}), self.state.run)
+        batches = self.state.runner.select(params, size)
+        self.exchange.write_plan(batches, [None if param is None else about(param) for param in params])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -142,6 +184,8 @@ class ActiveRun:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         elif session.exitstatus == pytest.ExitCode.OK and self.state.gates_fail(results.gates):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.empty_shard:
+            session.exitstatus = pytest.ExitCode.OK  # more shards than cases
         results = self.recorder.results(int(session.exitstatus))
         self.config.hook.pytest_pitfalls_results(config=self.config, results=results)
         try:
@@ -155,6 +199,9 @@ class ActiveRun:
         from pytest_editpitfalls.reports.terminal import write_summary
 
         write_summary(terminalreporter, self.state, self.recorder)
+        if self.recorder.store_problem is not None:
+            problem = f"the store is incomplete: {self.recorder.store_problem}"
+            terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
         if self.not_written is not None:
             terminalreporter.write_line(f"ERROR: {self.not_written}", red=True)
 
@@ -177,7 +224,7 @@ class ActiveRun:
         if record["outcome"] == "skipped" and _skipped_here(call):
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
-            report.longrepr = (path, (line or 0) + 1, f"Skipped: {record['reason']}")
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(record['reason'])}")
         report.pitfall = plain(payload)  # type: ignore[attr-defined]
         item.stash[PAYLOAD] = {**payload, "seconds": {}}  # told once
 

@@ -1,147 +1,129 @@
-"""Runs batches: opens the engine, asks it for a whole batch when the first of its cases is asked for."""
+"""Runs batches: recalls what is stored, asks the engine for the rest when the first of a batch's cases is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.collection.parametrize import CaseParam
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.scheduling import planning
+from pytest_editpitfalls.scheduling.planning import Batch, Slot
+
+from .engine import LocalEngine, Watcher
+from .stored import StoredScores
+from .time_limit import BatchTimeout, time_limit
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.program import CaseScores, SuitePrograms
     from pytest_editpitfalls.engine.session import EngineSession
-    from pytest_editpitfalls.engine.settings import Progress
+    from pytest_editpitfalls.scheduling.exchange import Exchange
 
-
-class Watcher(Protocol):
-    """Shows what goes on: remarks of the engine, and a line of progress while a batch runs."""
-
-    def announce(self, text: str) -> None:
-        """Show a remark of the engine ("model needs 0.6 GB")."""
-
-    def start(self, batch: planning.Batch, done: int, total: int) -> None:
-        """A batch begins; ``done`` of ``total`` selected cases are finished."""
-
-    def progress(self, progress: Progress) -> None:
-        """The batch has come further."""
-
-    def stop(self) -> None:
-        """The batch has ended."""
+WHOLE = 2**31
+"""A batch size that cuts nothing: the engine cuts to what it can take."""
 
 
 class Runner:
-    """The engine's side of a run: sessions, batches and their scores.
+    """The scores of a run's cases.
 
     Args:
         run: what the user asked for.
         watcher: who is told about progress.
+        stored: the run's store.
+        exchange: where the controller says which items run apart from their batch; None in a run of one process.
     """
 
-    def __init__(self, run: RunConfig, watcher: Watcher) -> None:
+    def __init__(
+        self, run: RunConfig, watcher: Watcher, stored: StoredScores, exchange: Exchange | None = None
+    ) -> None:
         self.run = run
         self.watcher = watcher
-        self._told: set[tuple[str, str]] = set()
-        self._params: dict[planning.Slot, CaseParam] = {}
-        self._plan: dict[planning.Group, tuple[int, ...]] = {}
-        self._scores: dict[planning.Slot, CaseScores] = {}
-        self._opened: tuple[str, EngineSession] | None = None
-        self._refused: dict[str, PitfallsError] = {}
+        self.engine = LocalEngine(run, watcher)
+        self.stored = stored
+        self._exchange = exchange
+        self._slots: list[Slot | None] = []
+        self._params: dict[Slot, CaseParam] = {}
+        self._planned: dict[Slot, Batch] = {}
+        self._scores: dict[Slot, CaseScores] = {}
+        self._cached: set[Slot] = set()
         self._suites: dict[str, SuitePrograms] = {}
 
-    def select(self, params: Iterable[CaseParam]) -> None:
-        """Take the selected cases; batches are cut from these and nothing else."""
-        self._params = {param.slot: param for param in params}
-        self._plan = planning.plan(self._params)
+    def select(self, params: Sequence[CaseParam | None], size: int = WHOLE) -> list[tuple[int, ...]]:
+        """Take the items of the run, None for those without a case; batches are cut from these and nothing else.
+
+        Returns:
+            The items of each batch.
+        """
+        self._slots = [None if param is None else param.slot for param in params]
+        self._params = {param.slot: param for param in params if param is not None}
+        batches = planning.plan(self._params, size)
+        self._planned = {slot: batch for batch in batches for slot in batch}
+        return planning.items_of(batches, self._slots)
 
     @property
     def models(self) -> tuple[str, ...]:
         """Labels of the models that selected cases need, in the user's order."""
-        needed = {group.model for group in self._plan}
+        needed = {slot.group.model for slot in self._params}
         return tuple(label for label in self.run.labels.values() if label in needed)
 
-    def is_open(self, label: str) -> bool:
-        """Whether this model is the one that is held now."""
-        return self._opened is not None and self._opened[0] == label
-
     def session(self, label: str) -> EngineSession:
-        """Return the engine session of a model, opening it when it is not the one that is open.
-
-        One model is held at a time: items run sorted by model.
-
-        Raises:
-            UsageError: the model cannot be opened; said again for every further case.
-        """
-        if self._opened is not None and self._opened[0] == label:
-            return self._opened[1]
-        if label in self._refused:
-            raise self._refused[label]
-        from pytest_editpitfalls.engine.session import EngineSession
-
-        self._opened = None  # lets the memory go before the next model comes
-        model = next(name for name, known in self.run.labels.items() if known == label)
-        try:
-            session = EngineSession.open(self.run.engine_settings(model), announce=self.watcher.announce)
-        except PitfallsError as error:
-            self._refused[label] = error
-            raise
-        self._opened = (label, session)
-        return session
+        """The engine session of a model; see `LocalEngine.session`."""
+        return self.engine.session(label)
 
     def scores(self, param: CaseParam) -> CaseScores:
         """Return the scores of one case; the first call for a case runs its whole batch.
 
         Raises:
-            UsageError: the model or the editor cannot be used at all.
+            UsageError: the model or the editor cannot be used at all, or a replayed case is not in the store.
         """
         if param.slot not in self._scores:
+            self._recall(self._batch_of(param.slot))
+        if param.slot not in self._scores:
+            if self.run.replay:
+                raise self.stored.missing(param)
             self._run_batch(param)
         return self._scores[param.slot]
 
+    def is_cached(self, param: CaseParam) -> bool:
+        """Whether the scores of a case came from the store."""
+        return param.slot in self._cached
+
+    def is_described(self, param: CaseParam) -> bool:
+        """Whether `describe` can be asked without loading anything."""
+        return self.stored.knows(param) or self.engine.is_open(param.model)
+
     def describe(self, param: CaseParam) -> dict[str, Any]:
         """Return the engine's description of the editor and model of ``param``, of plain JSON types."""
-        return dict(self.session(param.model).describe(param.engine_editor))
+        if self.stored.knows(param):
+            return self.stored.description(param)
+        return self.engine.describe(param)
 
     @contextmanager
     def edited(self, param: CaseParam, state: str) -> Iterator[Any]:
         """Give the Hugging Face model, answering as the edited one of ``state`` inside the context."""
-        program = param.program()
-        states = [known.name for known in program.states]
-        if state not in states:
-            raise UsageError(
-                f"case {param.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
-            )
-        with self.session(param.model).edited(
-            param.engine_editor, program, state, self._suite(param)
-        ) as model:
+        with self.engine.edited(param, state, self._suite(param)) as model:
             yield model
-
-    def take_seconds(self) -> dict[str, float]:
-        """Return the seconds spent outside of batches since the last call ("load", "prepare rome")."""
-        if self._opened is None:
-            return {}
-        label, session = self._opened
-        fresh: dict[str, float] = {}
-        for stage, seconds in session.seconds.items():
-            if (label, stage) not in self._told:
-                self._told.add((label, stage))
-                fresh[stage] = float(seconds)
-        return fresh
 
     def prepare(self) -> None:
         """Open the first model and look at every editor, so that a wrong command line stops before the first test.
 
         Raises:
-            UsageError: as `session`; or wrong hyper-parameters.
+            UsageError: as `LocalEngine.session`; wrong hyper-parameters; a replay that is not one run.
         """
+        if self.run.replay:
+            self.stored.choose()
+            return
+        _ = self.stored.store  # a directory that is something else is refused before anything is loaded
         for label in self.models[:1]:
-            wanted = (editor_name(group.editor) for group in self._plan if group.model == label)
-            for editor in dict.fromkeys(wanted):
-                self.session(label).describe(editor)
+            wanted = {
+                param.engine_editor: param
+                for slot, param in self._params.items()
+                if slot.group.model == label
+            }
+            for param in wanted.values():
+                self.engine.describe(param)
 
     def _suite(self, param: CaseParam) -> SuitePrograms:
         """All cases of the suite, whatever was selected: what an editor takes from them must not depend on ``-k``."""
@@ -155,24 +137,66 @@ class Runner:
             )
         return self._suites[suite.name]
 
+    def _batch_of(self, slot: Slot) -> Batch:
+        """The batch of a case: what the controller set apart, else what was planned."""
+        if self._exchange is not None:
+            for unit in self._exchange.apart():
+                apart = {self._slots[item] for item in unit}
+                if slot in apart:
+                    return tuple(each for each in self._params if each in apart)
+        return self._planned.get(slot, (slot,))
+
+    def _recall(self, batch: Iterable[Slot]) -> None:
+        for slot in batch:
+            if slot in self._scores or (param := self._params.get(slot)) is None:
+                continue
+            if not self.stored.knows(param):
+                if self.run.replay:
+                    self.stored.choose()
+                else:
+                    self.stored.meet(param, self.engine.describe(param))
+            if (scores := self.stored.recall(param, self._suite(param))) is not None:
+                self._scores[slot] = scores
+                self._cached.add(slot)
+
     def _run_batch(self, param: CaseParam) -> None:
-        slot = param.slot
-        indices = self._plan.get(slot.group, (slot.index,))
-        session = self.session(param.model)
-        batch = planning.batch_of(
-            slot.group, indices, slot.index, max(1, session.batch_size(param.engine_editor))
-        )
-        slots = [planning.Slot(batch.group, index) for index in batch.indices]
-        programs = [self._params.get(each, param).program() for each in slots]
+        missing = tuple(slot for slot in self._batch_of(param.slot) if slot not in self._scores)
+        size = self.engine.batch_size(param)
+        batch = next(part for part in planning.cut(missing, size) if param.slot in part)
         self.watcher.start(batch, len(self._scores), len(self._params))
         try:
-            answers = session.run(
-                param.engine_editor, programs, progress=self.watcher.progress, suite=self._suite(param)
-            )
+            self._run_in_time(batch, param)
         finally:
             self.watcher.stop()
+        self.stored.describe_again(param, self.engine.describe(param))
+
+    def _run_in_time(self, batch: Batch, param: CaseParam) -> None:
+        """Run the batch; one that takes too long is run again case by case, and a case that does is an error."""
+        from pytest_editpitfalls.cases.program import CaseScores
+
+        limit = self.run.timeout
+        params = [self._params.get(slot, param) for slot in batch]
+        names = (
+            params[0].case.id
+            if len(params) == 1
+            else f"the batch of {params[0].case.id} to {params[-1].case.id}"
+        )
+        try:
+            with time_limit(limit, names, self.watcher.announce):
+                programs = [each.program() for each in params]
+                answers = self.engine.run(param, programs, self._suite(param))
+        except BatchTimeout:
+            if len(batch) > 1:
+                self.watcher.announce(f"{names} took longer than {limit:g} s: its cases run one by one")
+                for slot in batch:
+                    self._run_in_time((slot,), self._params[slot])
+                return
+            error = f"editor '{param.engine_editor}' took longer than {limit:g} s (--pitfalls-timeout)"
+            answers = [CaseScores(params[0].program().case_id, error=error)]
         by_id = {answer.case_id: answer for answer in answers}
-        for each, program in zip(slots, programs, strict=True):
-            if program.case_id not in by_id:
-                raise CaseError(f"the engine gave no answer for case {program.case_id}")
-            self._scores[each] = by_id[program.case_id]
+        for slot, each in zip(batch, params, strict=True):
+            answer = by_id.get(each.program().case_id)
+            if answer is None:
+                raise CaseError(f"the engine gave no answer for case {each.case.id}")
+            self._scores[slot] = answer
+            self.stored.keep(each, answer, self._suite(each))

@@ -34,6 +34,7 @@ class Recorder:
         self.suites: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         self.usage_error: str | None = None
+        self.store_problem: str | None = None
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.perf_counter()
         self._results: RunResults | None = None
@@ -49,6 +50,7 @@ class Recorder:
         if "suite" in payload:
             self.suites.setdefault(key[0], payload["suite"])
         self.usage_error = self.usage_error or payload.get("usage_error")
+        self.store_problem = payload.get("store_problem") or self.store_problem
         known = self.payloads.get(key)
         self.payloads[key] = payload if known is None else _merged(known, payload)
 
@@ -81,7 +83,12 @@ class Recorder:
             kinds: dict[str, Kind] = {payload["record"]["suite"]: payload["kind"] for payload in payloads}
             run = self.state.run
             aggregates = aggregate(cases, kinds, seed=run.seed, success_floor=run.success_floor)
-            gates = evaluate_gates(self.state.gates, aggregates)
+            part = (
+                None
+                if run.shard is None
+                else f"shard {run.shard} has a part of the cases; replay the merged store to gate all"
+            )
+            gates = evaluate_gates(self.state.gates, aggregates, part=part)
             self._results = RunResults(
                 run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
             )
@@ -111,6 +118,8 @@ class Recorder:
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
                 "limit": run.limit,
+                "shard": None if run.shard is None else str(run.shard),
+                "replay": run.replay,
                 "success_floor": run.success_floor,
                 "editors": [self._editor(editor, model) for editor, model in self.engines],
                 "models": self._models(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,17 +14,21 @@ import pytest
 from pytest_editpitfalls.collection.parametrize import CaseParam, Parametrizer
 from pytest_editpitfalls.collection.selection import Selection, select
 from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.keys import PAYLOAD
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 
-from .batches import Runner, Watcher
+from .batches import Runner
+from .engine import Watcher
+from .stored import StoredScores
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.cases.suite import Suite
     from pytest_editpitfalls.metrics.thresholds import Gate, Threshold
     from pytest_editpitfalls.results.records import GateRecord
+    from pytest_editpitfalls.scheduling.exchange import Exchange
 
     from .outcome import Outcome
 
@@ -35,18 +40,22 @@ class RunState:
         config: pytest's configuration.
         run: what the user asked for.
         watcher: who is told about progress.
+        exchange: what this process shares with the controller, in a worker.
 
     Raises:
         UsageError: an unknown suite, a broken suite file, a wrong gate or threshold.
     """
 
-    def __init__(self, config: pytest.Config, run: RunConfig, watcher: Watcher) -> None:
+    def __init__(
+        self, config: pytest.Config, run: RunConfig, watcher: Watcher, exchange: Exchange | None = None
+    ) -> None:
         self.run = run
-        self.is_distributed = config.getoption("dist", "no") != "no"
+        self.run_id = getattr(config, "workerinput", {}).get("testrunuid") or uuid.uuid4().hex
+        self.is_distributed = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
         self.selection: Selection = select(config, run)
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
-        self.runner = Runner(run, watcher)
+        self.runner = Runner(run, watcher, StoredScores(run, self.run_id), exchange)
         self.usage_error: str | None = None
         self._described: set[tuple[str, str]] = set()
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
@@ -106,13 +115,19 @@ class RunState:
             metrics = compute_metrics(param.case.kind, scores.probes)
             verdict = judge(metrics, self.thresholds(param.suite))
         record = case_record(
-            param.case, scores, editor=param.editor, model=param.model, outcome="error", verdict=verdict
+            param.case,
+            scores,
+            editor=param.editor,
+            model=param.model,
+            outcome="error",
+            verdict=verdict,
+            cached=self.runner.is_cached(param),
         )
         self._report(item, param, record.model_dump(mode="json"), scores.timings)
         if scores.error is not None:
             raise CaseError(scores.error, where=f"{param.suite.name} case {param.case.id}")
         if scores.skipped is not None:
-            pytest.skip(scores.skipped)
+            pytest.skip(visible(scores.skipped, keep_newlines=True))
         assert verdict is not None
         return Outcome(
             case=param.case,
@@ -155,14 +170,16 @@ class RunState:
             "nodeid": item.nodeid,
             "edits": edits_in_words(param.case, is_multi_label(param.editor)),
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
-            "seconds": self.runner.take_seconds(),
+            "seconds": self.runner.engine.take_seconds(),
         }
         pair = (param.editor, param.model)
-        if pair not in self._described and self.runner.is_open(param.model):
+        if pair not in self._described and self.runner.is_described(param):
             # also for a run of errors and skips alone; a description that fails must not cost the record
             with contextlib.suppress(Exception):
                 payload["engine"] = self.runner.describe(param)
                 self._described.add(pair)
+        if (problem := self.runner.stored.problem) is not None:
+            payload["store_problem"] = problem
         if param.suite.name not in self.selected_names:
             payload["suite"] = suite_facts(param.suite, self.thresholds(param.suite))
         item.stash[PAYLOAD] = payload
@@ -193,6 +210,8 @@ class RunState:
         One that fell does, and one that could not be evaluated although its suite ran. A gate of ini whose suite
         was not run does not; one that was typed for this very run does.
         """
+        if self.run.shard is not None:
+            return False  # a part of the cases says nothing; a replay of the merged store judges
         asked = {gate.gate for gate in gates if gate.editor is None} & {
             str(gate) for gate in self.gates if any(_same(gate, text) for text in self.run.gates_asked)
         }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
-_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,13 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def gpu_count() -> int:
+    """The CUDA devices that torch sees; CUDA itself is not started."""
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
 def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = None) -> torch.dtype:
     """Return the dtype to load the weights in.
 
@@ -103,12 +110,16 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
 
 
 def available_memory(device: torch.device) -> int:
-    """Free bytes on the device; on a CPU the container's limit counts, too."""
-    import psutil
+    """Free bytes on the device; on a CPU as `host_memory`."""
     import torch
 
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else host_memory()
+
+
+def host_memory() -> int:
+    """Free bytes of this machine, the page cache included; a container's limit counts, too. Torch-free."""
+    import psutil
+
     available = int(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
     try:
@@ -128,7 +139,7 @@ def estimate(model: str, skeleton: Any, d_k: int, dtype: torch.dtype, device: to
         model=model,
         parameters=parameters,
         dtype=name,
-        weights_bytes=parameters * _BYTES[name],
+        weights_bytes=parameters * BYTES[name],
         moment_bytes=2 * 8 * d_k * d_k,
         device=str(device),
         available_bytes=available_memory(device),
