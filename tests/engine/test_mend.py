@@ -19,7 +19,7 @@ from torch import Tensor
 from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters, MendTraining
-from pytest_editpitfalls.engine.editors.mend.checkpoint import checkpoint_path
+from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.data import load_training_data
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
 from pytest_editpitfalls.engine.editors.mend.gradients import (
@@ -285,7 +285,8 @@ def test_an_update_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path) -> 
     spoilt = tuple(replace(delta, u=delta.u * float("inf")) for delta in first.model)
     good, bad = mend.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0],), spoilt)])
     assert_close(matrices(good), matrices(first), 1e-4)
-    assert bad.error == "edit 2: the update is not finite (NaN or infinity)"
+    module = first.model[0].module
+    assert bad.error == f"edit 2: the update of '{module}' is not finite (NaN or infinity)"
 
 
 def test_running_moments_are_welfords() -> None:
@@ -511,6 +512,37 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     checkpoint_path(out).write_bytes(b"nothing")
     with pytest.raises(UsageError, match="cannot be read"):
         training(forward, data, out).resume()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"network": {}},
+        {"optimiser": {"state": {}, "param_groups": []}},
+        {"state": {"edits": 1}},
+        {
+            "state": {
+                "edits": 1,
+                "steps": 1,
+                "skipped": 0,
+                "best_at": 0,
+                "validated_at": 0,
+                "first": [1],
+                "best": None,
+            }
+        },
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, spoil: dict[str, Any]) -> None:
+    forward, data = make_forward("gpt2"), write_data(tmp_path / "d.jsonl")
+    out = tmp_path / "m.safetensors"
+    first = training(forward, data, out, max_iters=10)
+    first.save_checkpoint()
+    first.resume()
+    whole = Checkpoint.load(checkpoint_path(out), first._identity())
+    replace(whole, **spoil).save(checkpoint_path(out))
+    with pytest.raises(UsageError, match="the checkpoint is damaged"):
+        first.resume()
 
 
 def test_training_stops_early(tmp_path: Path) -> None:

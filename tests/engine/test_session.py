@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from pytest_editpitfalls.cases.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
+from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.engine.settings import EngineSettings, Progress
+from pytest_editpitfalls.engine.settings import EngineSettings, Progress, chunk_size
 from pytest_editpitfalls.errors import CaseError, UsageError
 from tests.engine import naive
 from tests.tiny_models import save_tiny
@@ -138,6 +139,12 @@ def test_open_says_what_it_takes_and_books_the_time(opened: Opener) -> None:
 def test_batch_size(opened: Opener, llama: EngineSession) -> None:
     assert llama.batch_size("rome") == 16
     assert opened("llama", batch_size=3).batch_size("rome") == 3
+    for asked, on_gpu, most in ((None, False, 16), (None, True, 64), (3, False, 3), (100, True, 100)):
+        assert chunk_size(asked, on_gpu) == most
+    for asked in (None, 1, 3, 100):
+        session = opened("llama", batch_size=asked)
+        for editor in EDITORS:
+            assert 1 <= session.batch_size(editor) <= chunk_size(asked, on_gpu=False)
 
 
 # Running

@@ -18,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pytest_editpitfalls.engine import statistics
+from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward, Rows
 from pytest_editpitfalls.engine.host import Host
-from pytest_editpitfalls.engine.statistics import MomentSource, SecondMoment, SecondMoments
+from pytest_editpitfalls.engine.statistics import SecondMoment, SecondMoments
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
 from tests.tiny_models import tiny_model

@@ -21,8 +21,8 @@ from pytest_editpitfalls.cases.program import (
 )
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 
-from .editors.base import EditJob, Editor, EditResult
-from .overlay import EditedModel, prefix_of
+from .editors.base import EditJob, Editor, EditResult, WritesModel
+from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer
 from .settings import Progress, ProgressCallback, silent
 from .tokens import Encoder
@@ -65,6 +65,9 @@ def run_batch(
 
     Raises `UsageError` for what concerns the whole run (a second moment that cannot be computed).
     """
+    if isinstance(editor, WritesModel) and len(programs) > 1:
+        # One by one, so that what is written behind an edit is found in the case that it belongs to.
+        return [run_batch(editor, scorer, encoder, [each], progress, suite)[0] for each in programs]
     started = time.perf_counter()
     progress = _forwards_only(progress)
     runs = [_Run(program) for program in programs]
@@ -73,6 +76,9 @@ def run_batch(
     edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
     _score(scorer, encoder, [run for run in runs if run.open], progress)
+    if (wrong := _written_behind(editor)) is not None:
+        for run in runs:
+            run.error = wrong if run.open else run.error
     ended = time.perf_counter()
     share = max(1, sum(run.skipped is None for run in runs))
     timings = {"edit": (edited - started) / share, "score": (ended - edited) / share}
@@ -113,8 +119,9 @@ def edited_model_of(
         )
     run = _Run(replace(program, states=(chosen,)))
     edit_programs(editor, [run], silent, suite)
-    if run.error is not None:
-        raise CaseError(run.error, where=program.case_id)
+    wrong = run.error or _written_behind(editor)
+    if wrong is not None:
+        raise CaseError(wrong, where=program.case_id)
     return run.models[chosen.steps]
 
 
@@ -159,13 +166,19 @@ def edit_programs(
         for (run, steps), result in zip(wanted, results, strict=True):
             run.notes += [note for note in result.notes if note not in run.notes]
             error = result.error
-            if error is None and not all(change.is_finite() for change in result.model):
-                error = f"edit {steps[-1] + 1}: the update is not finite (NaN or infinity)"
+            if error is None and (wrong := not_finite(result.model)) is not None:
+                error = f"edit {steps[-1] + 1}: {wrong}"
             if error is not None:  # names editor and step; who reports it adds the case
                 run.error = run.error or f"editor '{editor.name}', {error}"
             else:
                 run.models[steps] = result.model
                 run.states[steps] = result.state
+
+
+def _written_behind(editor: Editor) -> str | None:
+    """What somebody did to the base model since the last edit; None where it is as it was."""
+    wrong = editor.verify() if isinstance(editor, WritesModel) else None
+    return None if wrong is None else f"editor '{editor.name}': {wrong}"
 
 
 def _forwards_only(progress: ProgressCallback) -> ProgressCallback:

@@ -1,4 +1,4 @@
-"""Second moments C = E[k k^T] of a down-projection's input: corpora, cache and factorisation.
+"""Second moments C = E[k k^T] of a down-projection's input: collected, cached and factorised.
 
 Uncentred; every token of every document counts (field notes 1, C). One Cholesky factorisation per layer serves all
 cases. The source is part of the key and of the record.
@@ -11,15 +11,12 @@ import hashlib
 import json
 import os
 import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
@@ -29,6 +26,7 @@ from torch import Tensor
 from pytest_editpitfalls.errors import UsageError
 
 from .bucketing import buckets
+from .corpora import MomentSource, dataset_texts, digest_of, published_moment, text_lines
 from .forward import Forward, Rows
 from .sampling import sampled_documents
 from .settings import Progress, ProgressCallback, silent
@@ -38,27 +36,6 @@ SAMPLED_LENGTH = 64
 
 TOKENS_PER_DIMENSION = 8
 """Self-sampled tokens per row of C: with fewer, C is dominated by noise (field notes 1: tokens >> d_k)."""
-
-
-@dataclass(frozen=True)
-class MomentSource:
-    """Where C comes from.
-
-    Attributes:
-        kind: "sampled" (text of the model itself), "text" (a file), "datasets" (a hub id) or "npz" (published).
-        reference: path or data set id; empty for "sampled".
-        samples: documents used at most (text, datasets); None means all.
-        tokens: tokens wanted (sampled); None means eight per dimension.
-        ridge: multiple of C's mean eigenvalue added to its diagonal; None means automatic for "sampled", 0 else.
-        seed: seed of the sampled text.
-    """
-
-    kind: str = "sampled"
-    reference: str = ""
-    samples: int | None = None
-    tokens: int | None = None
-    ridge: float | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -231,7 +208,9 @@ class SecondMoments:
     ) -> tuple[dict[int, Tensor], int]:
         """Sum of k k^T over all tokens, for each layer, and the number of tokens."""
         if source.kind == "npz":
-            return _read_npz(source, layers[0], self._forward)
+            size = self._forward.host.matrix_shape(layers[0])[1]
+            published, count = published_moment(source, layers[0], size)
+            return {layers[0]: torch.from_numpy(published).to(self._forward.host.device)}, count
         documents = self._documents(source, progress)
         host = self._forward.host
         sums = {
@@ -274,7 +253,7 @@ class SecondMoments:
             )
             progress(Progress("sampling text for the second moment", 0, wanted))
             return sampled_documents(host, wanted, length=min(SAMPLED_LENGTH, limit), seed=source.seed)
-        texts = _text_lines(source) if source.kind == "text" else _dataset_texts(source)
+        texts = text_lines(source) if source.kind == "text" else dataset_texts(source)
         documents = [list(host.tokenizer(text)["input_ids"])[:limit] for text in texts]
         documents = [ids for ids in documents if ids]
         if not documents:
@@ -328,84 +307,8 @@ def _content_key(source: MomentSource, device: str) -> str:
     """What the numbers depend on: the file's content, not its name; the ridge is added after the cache."""
     parts: dict[str, Any] = {**asdict(source), "ridge": None, "format": 3}
     if source.kind in ("text", "npz"):
-        parts["reference"] = _digest(Path(source.reference))
+        parts["reference"] = digest_of(source)
     if source.kind == "sampled":
         # A CPU and a GPU draw different text from one seed.
         parts |= {"length": SAMPLED_LENGTH, "per_dimension": TOKENS_PER_DIMENSION, "device": device}
     return json.dumps(parts, sort_keys=True)
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else _sha(file)
-            )
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the second-moment source: {error.strerror}", where=str(path), fix="check the path"
-        ) from error
-
-
-def _sha(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    read: Callable[[], bytes] = lambda: file.read(1 << 20)  # noqa: E731
-    for block in iter(read, b""):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _text_lines(source: MomentSource) -> list[str]:
-    try:
-        text = Path(source.reference).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            "the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8"
-        ) from error
-    return [line for line in text.split("\n") if line.strip()][: source.samples]
-
-
-def _dataset_texts(source: MomentSource) -> Iterable[str]:
-    """Texts of ``owner/name``, ``owner/name:config`` of the hub, streamed; needs the ``datasets`` extra."""
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UsageError(
-            "second moments from a hub data set need the 'datasets' package",
-            where=f"mom2_dataset = {source.reference}",
-            fix='pip install "pytest-editpitfalls[datasets]", or give mom2_corpus = a text file',
-        ) from error
-    name, _, config = source.reference.partition(":")
-    try:
-        stream = load_dataset(name, config or None, split="train", streaming=True)
-        return [row["text"] for _, row in zip(range(source.samples or 100_000), stream, strict=False)]
-    except Exception as error:
-        raise UsageError(
-            f"cannot load the data set: {type(error).__name__}: {error}",
-            where=f"mom2_dataset = {source.reference}",
-            fix="check the id and the network, or give mom2_corpus = a text file",
-        ) from error
-
-
-def _read_npz(source: MomentSource, layer: int, forward: Forward) -> tuple[dict[int, Tensor], int]:
-    """A published ``.npz`` of one layer, as ROME writes it: ``mom2.mom2`` sums k k^T over ``mom2.count`` tokens."""
-    where = source.reference
-    try:
-        with np.load(where, allow_pickle=False) as file:
-            total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
-        raise UsageError(
-            f"not a second-moment file: {error}",
-            where=where,
-            fix="give an .npz with the arrays 'mom2.mom2' and 'mom2.count', as ROME publishes them",
-        ) from error
-    wanted = forward.host.matrix_shape(layer)[1]
-    if total.shape != (wanted, wanted) or count < 1 or not np.isfinite(total).all():
-        raise UsageError(
-            f"shape {total.shape}, {count} tokens; layer {layer} needs a finite ({wanted}, {wanted}) matrix",
-            where=where,
-            fix="use the file of this model and layer",
-        )
-    return {layer: torch.from_numpy(total).to(forward.host.device)}, count

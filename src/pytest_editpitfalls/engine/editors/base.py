@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_editpitfalls.cases.program import EditRequest, SuitePrograms
 from pytest_editpitfalls.engine.forward import Forward
@@ -85,3 +85,18 @@ class Editor(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and the sources of everything used, as plain JSON types."""
+
+
+@runtime_checkable
+class WritesModel(Protocol):
+    """An editor that is lent the model object itself, and answers for it."""
+
+    def verify(self) -> str | None:
+        """What was found wrong with the base model since the last edit, now mended; None where it is as it was.
+
+        It is asked when the edited models have been scored: a write between an edit and its scoring makes the
+        scores wrong.
+
+        Raises:
+            UsageError: it cannot be mended.
+        """

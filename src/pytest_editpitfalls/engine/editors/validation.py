@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from pytest_editpitfalls.engine.host import Host, is_transposed
-from pytest_editpitfalls.engine.overlay import Change, DenseDelta, LowRankDelta, PromptPrefix, Replacement
+from pytest_editpitfalls.engine.overlay import (
+    Change,
+    DenseDelta,
+    LowRankDelta,
+    PromptPrefix,
+    Replacement,
+    not_finite,
+)
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 
@@ -91,10 +98,10 @@ def _mistake(change: Any, host: Host) -> str | None:
         except AttributeError:
             return f"the model has no module '{change.module}' to change"
         if isinstance(change, LowRankDelta | DenseDelta):
-            return _wrong_delta(change, module, host) or _not_finite(change)
-        return _not_finite(change)
+            return _wrong_delta(change, module, host) or not_finite((change,))
+        return not_finite((change,))
     if isinstance(change, PromptPrefix | Replacement):
-        return _not_finite(change)
+        return not_finite((change,))
     return (
         f"a {type(change).__name__} is no change: give LowRankDelta, DenseDelta or a class with their methods"
     )
@@ -126,7 +133,3 @@ def _wrong_delta(change: LowRankDelta | DenseDelta, module: Any, host: Host) -> 
         if tensor.device != host.device and weight.device == host.device:
             return f"the {kind}'s {part} for '{name}' is on {tensor.device}, the model on {weight.device}"
     return None
-
-
-def _not_finite(change: Any) -> str | None:
-    return None if change.is_finite() else "the update is not finite (NaN or infinity)"

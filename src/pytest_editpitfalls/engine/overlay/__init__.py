@@ -1,6 +1,6 @@
 """Edited models as changes to the base model, and their application row by row."""
 
-from .change import Change, EditedModel, ForwardHook, Replacement, RowContext, Stacked
+from .change import Change, EditedModel, ForwardHook, Replacement, RowContext, Stacked, not_finite
 from .dense import DenseDelta
 from .difference import ModelDifference
 from .low_rank import LowRankDelta, low_rank_hook
@@ -20,5 +20,6 @@ __all__ = [
     "RowContext",
     "Stacked",
     "low_rank_hook",
+    "not_finite",
     "prefix_of",
 ]

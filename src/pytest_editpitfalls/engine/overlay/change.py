@@ -121,3 +121,12 @@ class Replacement(Protocol):
 EditedModel = tuple[Any, ...]
 """One edited model: the base model plus `Change`s (deltas add up, in any order), `PromptPrefix`es (joined in order)
 or `Replacement`s (applied in order)."""
+
+
+def not_finite(model: EditedModel) -> str | None:
+    """Names the module of the first change with NaN or infinity in it; None where there is none."""
+    for change in model:
+        if not change.is_finite():
+            module = getattr(change, "module", None)  # a `Replacement` has none
+            return f"the update{f' of {module!r}' if module else ''} is not finite (NaN or infinity)"
+    return None

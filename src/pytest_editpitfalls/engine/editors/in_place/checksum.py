@@ -16,15 +16,6 @@ def copy_on_write(tensor: Tensor) -> Tensor:
         return tensor.clone()
 
 
-def shareable(tensor: Tensor) -> Tensor:
-    """The tensor, or a full copy of it where its memory is not torch's own (a mapped file, numpy, GGUF)."""
-    try:
-        torch._lazy_clone(tensor)
-    except (RuntimeError, NotImplementedError, AttributeError):
-        return tensor.clone()
-    return tensor
-
-
 def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether both hold the same bits (NaN equals itself, 0 is not -0). They have one shape, dtype and device."""
     if _address(one) == _address(other) and one.stride() == other.stride():

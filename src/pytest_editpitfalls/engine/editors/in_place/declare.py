@@ -124,6 +124,9 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         keeps=getattr(kind, "keeps", "nothing"),
         targets=getattr(kind, "targets", "together"),
         second_moment=bool(getattr(kind, "second_moment", False)),
+        suite=bool(
+            getattr(kind, "suite", True)
+        ),  # every job has it; only the class can say that it looks away
         hyperparameters=hyperparameters,
         factory=_checked(name, kind),
     )

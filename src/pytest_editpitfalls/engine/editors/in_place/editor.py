@@ -22,7 +22,7 @@ from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, sile
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 
 from .declare import InPlaceOptions, keyword_arguments
-from .pristine import Pristine
+from .pristine import Pristine, written_behind
 from .tokenizer import LentTokenizer
 
 
@@ -30,7 +30,7 @@ class InPlaceEditor:
     """Calls ``function(model, tokenizer, requests, **hyperparameters)`` on the base model itself, case by case.
 
     The model is in evaluation mode and its parameters require gradients. Afterwards what changed is read off by
-    comparison with a snapshot, and the base model is put back bit for bit and verified.
+    comparison with a snapshot, and the base model is put back bit for bit; `verify` checks that it stayed so.
 
     Args:
         name: what the editor is called.
@@ -69,6 +69,15 @@ class InPlaceEditor:
             results.append(self._edit(job))
             progress(Progress("edit", done + 1, len(jobs)))
         return results
+
+    def verify(self) -> str | None:
+        """See `WritesModel`; the checksum of all weights is taken here.
+
+        Raises:
+            UsageError: the weights cannot be put back.
+        """
+        written = self._pristine.verify() if self._pristine else []
+        return written_behind(written) if written else None
 
     def describe(self) -> dict[str, Any]:
         """The function, where it is from, and its keyword arguments."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pytest_editpitfalls.engine.overlay.difference import Attachment, ModelDifference, put
 from pytest_editpitfalls.errors import CaseError, UsageError
 
-from .checksum import checksums, copy_on_write, is_shared, same_bits, shareable
+from .checksum import checksums, copy_on_write, is_shared, same_bits
 from .structure import Structure, first_of
 
 
@@ -20,6 +20,10 @@ class Pristine:
     The snapshot is copy-on-write: an editor's own writes are what gets copied. Where torch cannot share memory
     (weights mapped from a file) one full copy is made here, once.
 
+    A write through torch or a numpy view ends the sharing, so that comparing addresses finds it and the snapshot
+    keeps the old bits. Only a write past torch into shared memory needs the checksum of all weights, which `verify`
+    takes once a batch.
+
     Args:
         model: the base model; from now on its tensors share their memory with the snapshot.
     """
@@ -28,8 +32,9 @@ class Pristine:
         self.model = model
         self.structure = Structure(model)
         self.snapshot: dict[str, Tensor] = {}
+        self._out = False  # whether it is lent
         for name, tensor in self.structure.tensors.items():
-            self.snapshot[name] = shareable(tensor.data)
+            self.snapshot[name] = copy_on_write(tensor.data)  # in a storage of its own: nobody else has it
             tensor.data = copy_on_write(self.snapshot[name])
         self._checksums = dict(zip(self.snapshot, checksums(list(self.snapshot.values())), strict=True))
 
@@ -38,27 +43,28 @@ class Pristine:
         """The model with ``start`` applied, its parameters requiring gradients; the base model again afterwards.
 
         Raises:
-            UsageError: it could not be put back: no further case can be believed.
+            CaseError: since the last loan ended somebody has written to the base model; it is put back.
         """
+        if self._out:  # an interrupt (a timeout's signal) came while it was put back
+            self._put_back()
+        elif written := self._written():
+            self._put_back()
+            raise CaseError(written_behind(written))
+        self._out = True
         try:
             yield Loan(self, start)
         finally:
-            self._restore()
-            self._verify()
+            self._put_back()
 
-    def _restore(self) -> None:
-        self.structure.restore()
-        for name, tensor in self.structure.tensors.items():
-            original = self.snapshot[name]
-            current = tensor.data
-            fits = current.shape == original.shape and current.dtype == original.dtype
-            fits = fits and current.device == original.device
-            if not (fits and (is_shared(current, original) or same_bits(current, original))):
-                tensor.data = copy_on_write(original)
-            tensor.requires_grad_(False)
-            tensor.grad = None
+    def verify(self) -> list[str]:
+        """Names of the tensors that were written since the last loan ended; they are put back.
 
-    def _verify(self) -> None:
+        Raises:
+            UsageError: a checksum differs: the snapshot itself was written, and no further case can be believed.
+        """
+        written = [] if self._out else self._written()
+        if written or self._out:
+            self._put_back()
         names = list(self.snapshot)
         found = checksums([self.structure.tensors[name].data for name in names])
         wrong = [name for name, value in zip(names, found, strict=True) if value != self._checksums[name]]
@@ -68,6 +74,40 @@ class Pristine:
                 f"({len(wrong)} tensor(s) differ): no further case could be believed",
                 fix="find what writes to the weights past torch (a pointer, another process) in the editor",
             )
+        return written
+
+    def _written(self) -> list[str]:
+        replaced = self.structure.replaced()
+        return [
+            name
+            for name, original in self.snapshot.items()
+            if name in replaced or not _is_still(self.structure.tensors[name].data, original)
+        ]
+
+    def _put_back(self) -> None:
+        self.structure.restore()
+        for name, tensor in self.structure.tensors.items():
+            # Also where the bits are the same: somebody may hold a view of that memory and write to it later.
+            tensor.data = copy_on_write(self.snapshot[name])
+            tensor.requires_grad_(False)
+            tensor.grad = None
+        self._out = False
+
+
+def written_behind(names: Sequence[str]) -> str:
+    """What to say of a base model that was written outside of an edit."""
+    quoted = [f"'{name}'" for name in names]
+    return (
+        f"the base model's {first_of(quoted)} was written after an edit had been taken back "
+        "(by a thread, or through something that the editor kept); it has been put back"
+    )
+
+
+def _is_still(current: Tensor, original: Tensor) -> bool:
+    if is_shared(current, original) and current.stride() == original.stride():
+        return True
+    kind = (current.shape, current.dtype, current.device)
+    return kind == (original.shape, original.dtype, original.device) and same_bits(current, original)
 
 
 class Loan:

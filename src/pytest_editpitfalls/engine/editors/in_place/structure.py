@@ -93,6 +93,14 @@ class Structure:
         self._check_elsewhere()
         return found
 
+    def replaced(self) -> set[str]:
+        """Names of tensors of which a module holds another object than the base model's."""
+        return {
+            name
+            for name, homes in self._homes.items()
+            if any(vars(module)[table].get(key) is not self.tensors[name] for module, table, key, _ in homes)
+        }
+
     def current(self) -> dict[str, Tensor]:
         """Data of every tensor of `tensors` as it is now.
 

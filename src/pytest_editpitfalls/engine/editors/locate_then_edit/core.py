@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import LocateThenEditHyperparameters
-from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay
+from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.engine.statistics import MomentSource, SecondMoment
+from pytest_editpitfalls.engine.statistics import SecondMoment
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 
 from .edit_rows import EditRow, edit_rows
@@ -217,8 +218,8 @@ def _record(moments: Sequence[SecondMoment]) -> dict[str, Any] | None:
 
 
 def _joined(before: EditResult, job: EditJob, written: Written) -> EditResult:
-    if not all(delta.is_finite() for delta in written.deltas):
-        return EditResult(error=f"edit {job.step}: the update is not finite (NaN or infinity)")
+    if (wrong := not_finite(tuple(written.deltas))) is not None:
+        return EditResult(error=f"edit {job.step}: {wrong}")
     return EditResult((*before.model, *written.deltas), written.state, (*before.notes, *written.notes))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from pytest_editpitfalls.errors import UsageError
 
-from .weights import replacing
+from .weights import MALFORMED, replacing
 
 
 def checkpoint_path(out: Path) -> Path:
@@ -36,8 +38,21 @@ class Checkpoint:
     state: dict[str, Any]
 
     def save(self, path: Path) -> None:
+        """Write it as safetensors: what is no tensor stands in the header, as JSON."""
+        tensors = {f"network/{name}": value for name, value in self.network.items()}
+        for index, values in self.optimiser["state"].items():
+            tensors |= {f"optimiser/{index}/{name}": value for name, value in values.items()}
+        plain = {
+            "identity": self.identity,
+            "groups": self.optimiser["param_groups"],
+            "state": self.state,
+        }
         with replacing(path) as temporary:
-            torch.save({each.name: getattr(self, each.name) for each in fields(self)}, temporary)
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                temporary,
+                metadata={name: json.dumps(value) for name, value in plain.items()},
+            )
 
     @classmethod
     def load(cls, path: Path, identity: dict[str, Any]) -> Checkpoint:
@@ -54,12 +69,10 @@ class Checkpoint:
         if not path.is_file():
             raise UsageError("there is no checkpoint to go on from", where=str(path), fix=start_anew)
         try:
-            found = cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+            found = cls._read(path)
+        except (OSError, SafetensorError, *MALFORMED) as error:
             raise UsageError(
-                f"the checkpoint cannot be read: {str(error).splitlines()[0] if str(error) else error!r}",
-                where=str(path),
-                fix=start_anew,
+                f"the checkpoint cannot be read: {error!r}", where=str(path), fix=start_anew
             ) from None
         for key, value in identity.items():
             if found.identity.get(key) != value:
@@ -70,3 +83,20 @@ class Checkpoint:
                     fix=f"give the same {key}, or {start_anew}",
                 )
         return found
+
+    @classmethod
+    def _read(cls, path: Path) -> Checkpoint:
+        with safe_open(path, framework="pt") as file:
+            plain = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network: dict[str, Tensor] = {}
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition("/")
+            if kind == "network":
+                network[rest] = value
+            else:
+                index, _, key = rest.partition("/")
+                states.setdefault(int(index), {})[key] = value
+        optimiser = {"state": states, "param_groups": plain["groups"]}
+        return cls(dict(plain["identity"]), network, optimiser, dict(plain["state"]))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.cases.discovery import PUBLISHED_PROMPTS, SUITES
+from pytest_editpitfalls.cases.files import read_bounded
 from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.errors import UsageError
@@ -183,7 +184,7 @@ def _read(path: Path, sources: dict[str, str]) -> list[TrainingFact]:
         suite = load_suite(path)
         sources[path.name] = suite.digest
         return [_of_case(case) for case in suite.cases]
-    raw = path.read_bytes()
+    raw = read_bounded(path)
     sources[path.name] = hashlib.sha256(raw).hexdigest()
     facts = []
     for number, line in enumerate(raw.splitlines(), start=1):

@@ -23,7 +23,7 @@ from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, Ed
 from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
 from pytest_editpitfalls.engine.models.cache import file_sha256
-from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
+from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 
@@ -155,8 +155,8 @@ class Mend:
             u, v = (torch.cat(side, dim=1) for side in zip(*pairs, strict=True))
             if u.shape[1]:
                 deltas.append(LowRankDelta(matrix.module, u, v))
-        if not all(delta.is_finite() for delta in deltas):
-            return EditResult(error=f"edit {job.step}: the update is not finite (NaN or infinity)")
+        if (wrong := not_finite(tuple(deltas))) is not None:
+            return EditResult(error=f"edit {job.step}: {wrong}")
         return EditResult((*job.model, *deltas), job.state)
 
 

@@ -32,7 +32,7 @@ from .examples import ExampleMaker
 from .gradients import edited_matrices
 from .network import MendNetwork
 from .objective import Example, Losses, Objective
-from .weights import WeightsHeader, save_weights
+from .weights import MALFORMED, WeightsHeader, save_weights
 
 CHECKPOINT_SECONDS = 120.0
 """A checkpoint is written at every validation, and after so long without one."""
@@ -123,14 +123,22 @@ class TrainingRun:
 
     def resume(self) -> None:
         """Go on from the checkpoint; raises `UsageError` where there is none or it is another training's."""
-        found = Checkpoint.load(checkpoint_path(self._out), self._identity())
-        self.network.load_state_dict(found.network)
-        self.optimiser.load_state_dict(found.optimiser)
-        state = found.state
-        self.edits, self.steps, self.skipped = state["edits"], state["steps"], state["skipped"]
-        self.best_at, self._validated_at = state["best_at"], state["validated_at"]
-        self.first = Validation(**state["first"]) if state["first"] else None
-        self.best = Validation(**state["best"]) if state["best"] else None
+        path = checkpoint_path(self._out)
+        found = Checkpoint.load(path, self._identity())
+        try:
+            self.network.load_state_dict(found.network)
+            self.optimiser.load_state_dict(found.optimiser)
+            state = found.state
+            self.edits, self.steps, self.skipped = state["edits"], state["steps"], state["skipped"]
+            self.best_at, self._validated_at = state["best_at"], state["validated_at"]
+            self.first = Validation(**state["first"]) if state["first"] else None
+            self.best = Validation(**state["best"]) if state["best"] else None
+        except (RuntimeError, *MALFORMED) as error:
+            raise UsageError(
+                f"the checkpoint is damaged: {error!r}",
+                where=str(path),
+                fix="leave --resume out to start anew",
+            ) from None
 
     def save_checkpoint(self) -> None:
         """Write everything that `resume` needs."""

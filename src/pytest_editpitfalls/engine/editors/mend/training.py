@@ -16,6 +16,7 @@ from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolv
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.escaping import visible
 
 from .checkpoint import checkpoint_path
 from .data import load_training_data
@@ -112,7 +113,9 @@ def train(
     for reason, count in found.left_out.items():
         if count:
             console.print(f"left out: {count} ({reason})")
-    session = EngineSession.open(EngineSettings(model, device=device, seed=options.seed), console.print)
+    session = EngineSession.open(
+        EngineSettings(model, device=device, seed=options.seed), lambda text: _say(console, text)
+    )
     with TrainingDisplay(console, options.max_iters) as display:
         run = TrainingRun(
             session.forward,
@@ -150,12 +153,17 @@ def train(
 
 def _summarise(report: TrainingReport, console: Console) -> None:
     ended = f"{report.stopped} after {report.edits} edits ({report.skipped} skipped), {report.seconds:.0f} s"
-    console.print(f"{ended}; the checkpoint is {checkpoint_path(report.out)}")
+    _say(console, f"{ended}; the checkpoint is {checkpoint_path(report.out)}")
     if report.best is None:
         console.print("nothing was validated yet, so there is no network; go on with --resume")
         return
     console.print(f"best, after {report.best_at} edits: {report.best}")
-    console.print(f"use it with --editor=mend --pitfalls-set mend.weights={report.out}")
+    _say(console, f"use it with --editor=mend --pitfalls-set mend.weights={report.out}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print what may hold a file's name: neither its control characters nor its brackets mean anything."""
+    console.print(visible(text), markup=False)
 
 
 def _check_out(out: Path, resume: bool) -> None:

@@ -27,6 +27,9 @@ from .network import MendNetwork
 FORMAT = "pytest-editpitfalls MEND 1"
 RETRAIN = "train one for this model: editpitfalls train-mend --model MODEL --data DATA --out PATH"
 
+MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+"""What reading a header that is not of its form can raise."""
+
 
 @dataclass(frozen=True)
 class WeightsHeader:
@@ -74,7 +77,7 @@ class WeightsHeader:
 
     @classmethod
     def of(cls, metadata: dict[str, str]) -> WeightsHeader:
-        """Read `metadata`'s form; raises KeyError, TypeError or ValueError where it is not that."""
+        """Read `metadata`'s form; raises one of `MALFORMED` where it is not that."""
         return cls(
             model=metadata["model"],
             fingerprint=metadata["fingerprint"],
@@ -84,10 +87,10 @@ class WeightsHeader:
                 Matrix(str(name), int(d_o), int(d_k)) for name, d_o, d_k in json.loads(metadata["modules"])
             ),
             rank=int(metadata["rank"]),
-            data=json.loads(metadata["data"]),
-            options=json.loads(metadata["options"]),
-            versions=json.loads(metadata["versions"]),
-            progress=json.loads(metadata["progress"]),
+            data=dict(json.loads(metadata["data"])),
+            options=dict(json.loads(metadata["options"])),
+            versions=dict(json.loads(metadata["versions"])),
+            progress=dict(json.loads(metadata["progress"])),
         )
 
 
@@ -161,9 +164,10 @@ def load_weights(
             where=str(path),
             fix=f"--pitfalls-set mend.layers={list(header.layers)}",
         )
-    network = MendNetwork(matrices, header.rank, dtype=network_dtype)
     try:
-        network.load_state_dict(tensors)
+        with torch.device("meta"):  # no memory for a rank that the file may only claim
+            network = MendNetwork(matrices, header.rank, dtype=network_dtype)
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise UsageError(
             f"the file's tensors do not fit its header: {str(error).splitlines()[-1].strip()}",
@@ -172,7 +176,7 @@ def load_weights(
         ) from None
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
         raise UsageError("the network has NaN or infinity in it", where=str(path), fix=RETRAIN)
-    network.to(device)
+    network.to(device, network_dtype)
     network.requires_grad_(False)
     return network.eval(), header
 
@@ -211,7 +215,7 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[WeightsHeader, dict[str, T
             return header, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise UsageError(f"the file cannot be read: {error}", where=str(path), fix=RETRAIN) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise UsageError(f"the file's header is damaged: {error!r}", where=str(path), fix=RETRAIN) from None
 
 
