@@ -12,6 +12,7 @@ from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import load, memory_estimate, prepare
 from .placement import DTYPES, MemoryEstimate, resolve_device, resolve_dtype
 from .source import ModelSource, resolve
+from .worker_memory import WorkersEstimate, workers_estimate
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -20,6 +21,7 @@ __all__ = [
     "KNOWN_MODELS",
     "MemoryEstimate",
     "ModelSource",
+    "WorkersEstimate",
     "cache_directory",
     "fingerprint",
     "known_names",
@@ -29,4 +31,5 @@ __all__ = [
     "resolve",
     "resolve_device",
     "resolve_dtype",
+    "workers_estimate",
 ]
