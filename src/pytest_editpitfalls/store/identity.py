@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import fields
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ _MAX_FOLDER = 10_000
 
 _FILLED_LATER = frozenset({"hyperparameters", "context_templates", "second_moment", "suites"})
 """Of an editor's `describe()`: keyed in another way, or known after preparation only and the same from the same key."""
+
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 _UNKEYED = frozenset({"models", "description"})
 
@@ -153,7 +155,9 @@ def run_header(
         fingerprint=model["fingerprint"],
         seed=description["seed"],
         dtype=model["dtype"],
-        versions={package: str(description["versions"][package]) for package in ("torch", "transformers")},
+        versions={
+            package: _release(description["versions"][package]) for package in ("torch", "transformers")
+        },
         engine_source=engine_source_digest(),
         takes_suite=declaration.suite or not ships,  # what somebody's editor reads is not known
         once=run_id if source is None or _unread(keyed) else None,
@@ -217,16 +221,11 @@ def digest_of(value: Any) -> str:
 
 
 def _by_field(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in _field_names(type(value))}
-
-
-@cache
-def _field_names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def plain(value: Any) -> Any:
-    """``value`` as plain JSON types that any JSON text can carry; what has no such type is its text."""
+    """``value`` as plain JSON types that any JSON text can carry; what has no such type is its text (no address)."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -239,7 +238,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, set | frozenset):
         return sorted((plain(each) for each in value), key=repr)
-    return sayable(str(value))
+    return sayable(str(value) if isinstance(value, str) else _ADDRESS.sub("", str(value)))
 
 
 def sayable(text: str) -> str:
@@ -291,3 +290,8 @@ def _is_file(text: str) -> bool:
         return bool(text) and Path(text).is_file()
     except (OSError, ValueError):  # too long for a path, or with a null character
         return False
+
+
+def _release(version: Any) -> str:
+    """The version without its build: ``2.13.0`` of ``2.13.0+cpu``. A run may go on on another device."""
+    return str(version).partition("+")[0]

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ class HeaderRow:
 
     def as_json(self) -> dict[str, Any]:
         """The row as plain JSON types."""
-        row = {name: value for name, value in asdict(self).items() if name != "header"}
+        names = ("key", "differs", "errors", "skipped", "bytes", "last_written")
+        row: dict[str, Any] = {name: getattr(self, name) for name in names}
         row["cases"] = dict(self.cases)
         if self.header is not None:
             row |= self.header.identity

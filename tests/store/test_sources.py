@@ -1,0 +1,337 @@
+"""Digests of source code: of the engine, of packages and single files, and of what somebody's editor is made of."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
+from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.store import sources
+from pytest_editpitfalls.store.sources import (
+    editor_source_digest,
+    engine_source_digest,
+    package_source_digest,
+)
+
+PLAIN = "def edit(model, tokenizer, requests):\n    return model\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory to import from; what was imported from it is forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    forget()
+    yield tmp_path
+    EDITORS.forget_added()
+    for name in set(sys.modules) - before:
+        module = sys.modules[name]
+        if str(tmp_path) in str(getattr(module, "__file__", "")) + str(list(getattr(module, "__path__", ()))):
+            del sys.modules[name]
+    forget()
+
+
+def forget() -> None:
+    """Digests are taken once per process; a new process starts like this."""
+    sources._source_digest.cache_clear()
+    engine_source_digest.cache_clear()
+
+
+def written(home: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    importlib.invalidate_caches()
+
+
+def of_editor(value: Any, name: str = "own") -> str | None:
+    forget()
+    EDITORS.forget_added()
+    EDITORS.add(name, value, origin="a test")
+    return editor_source_digest(name)
+
+
+def changes(digest: Callable[[], str | None], path: Path, text: str) -> bool:
+    """Whether the digest is another one while ``path`` says ``text``."""
+    forget()
+    before = digest()
+    assert before is not None
+    old = path.read_bytes() if path.exists() else None
+    path.write_text(text)
+    forget()
+    during = digest()
+    if old is None:
+        path.unlink()
+    else:
+        path.write_bytes(old)
+    forget()
+    assert digest() == before
+    return during != before
+
+
+def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    package = Path(sources.__file__).parents[1]
+    real = engine_source_digest()
+    copy = tmp_path / "copy"
+    for room in ("engine", "cases", "store"):
+        shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "__file__", str(copy / "store" / "sources.py"))
+    forget()
+    assert engine_source_digest() == real  # wherever it is installed
+    for name in (
+        "engine/runner.py",
+        "engine/editors/presets.json",
+        "engine/editors/memory/irrelevant_prompts.txt",
+        "engine/editors/new_module.py",
+        "cases/compilers.py",
+        "cases/program.py",
+    ):
+        path = copy / name
+        text = path.read_text() if path.exists() else ""
+        assert changes(engine_source_digest, path, text + "# changed\n"), name
+    (copy / "engine" / "__pycache__").mkdir()
+    for name in ("engine/__pycache__/runner.cpython-311.pyc", "engine/.runner.py.swp", "store/files.py"):
+        assert not changes(engine_source_digest, copy / name, "# changed\n"), name
+
+
+def test_shipped_editors_have_the_engines_source() -> None:
+    assert {editor_source_digest(each.name) for each in SHIPPED} == {engine_source_digest()}
+
+
+def test_a_package_is_all_of_its_code(home: Path) -> None:
+    written(
+        home,
+        {
+            "lab/__init__.py": "",
+            "lab/editors/__init__.py": "",
+            "lab/editors/mine.py": PLAIN,
+            "lab/maths.py": "X = 1\n",
+            "lab/kernel.so": "binary",
+            "lab/notes.txt": "x",
+        },
+    )
+    digest = functools.partial(package_source_digest, "lab.editors.mine")
+    assert digest() == package_source_digest("lab")
+    importlib.import_module("lab.editors.mine")
+    assert package_source_digest(sys.modules["lab.editors.mine"]) == digest()
+    for name in ("maths.py", "editors/mine.py", "__init__.py", "editors/new.py", "kernel.so", "windows.pyd"):
+        assert changes(digest, home / "lab" / name, "# changed"), name
+    (home / "lab" / "__pycache__").mkdir(exist_ok=True)
+    for name in ("notes.txt", "__pycache__/x.py", ".hidden.py"):
+        assert not changes(digest, home / "lab" / name, "# changed"), name
+
+
+def test_the_same_package_elsewhere_has_the_same_digest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(home, {"one/lab/__init__.py": PLAIN, "two/lab/__init__.py": PLAIN, "two/other.py": "x"})
+    found = []
+    for folder in ("one", "two"):
+        forget()
+        with monkeypatch.context() as context:
+            context.syspath_prepend(home / folder)
+            found.append(package_source_digest("lab"))
+    assert found[0] is not None
+    assert found[0] == found[1]
+
+
+def test_a_namespace_package(home: Path) -> None:
+    written(home, {"space/lab/mine.py": PLAIN, "space/other.py": "x"})
+    assert changes(
+        functools.partial(package_source_digest, "space.lab.mine"), home / "space/lab/mine.py", "y"
+    )
+
+
+def test_a_single_file(home: Path) -> None:
+    written(home, {"mine.py": PLAIN, "other.py": "x"})
+    digest = functools.partial(package_source_digest, "mine")
+    assert changes(digest, home / "mine.py", "y")
+    assert not changes(digest, home / "other.py", "y")
+    assert package_source_digest(home / "mine.py") == digest()
+
+
+def test_a_conftest_is_its_file_even_inside_of_a_package(home: Path) -> None:
+    written(home, {"checks/__init__.py": "", "checks/conftest.py": PLAIN, "checks/test_a.py": "x"})
+    module = importlib.import_module("checks.conftest")
+    digest = functools.partial(package_source_digest, module)
+    assert changes(digest, home / "checks/conftest.py", PLAIN + "\n")
+    assert not changes(digest, home / "checks/test_a.py", "y")
+    assert of_editor(module.edit) is not None
+    assert changes(lambda: of_editor(module.edit), home / "checks/conftest.py", PLAIN + "\n")
+
+
+def test_two_conftests_of_one_name_are_told_apart(home: Path) -> None:
+    found = []
+    for folder in ("a", "b"):
+        code = f"class Editor:\n    name = '{folder}'\n    def prepare(self, p): pass\n    def edit(self, j, p): pass\n"
+        written(home, {f"{folder}/conftest.py": code})
+        spec = importlib.util.spec_from_file_location("conftest", home / folder / "conftest.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["conftest"], kept = module, sys.modules.get("conftest")
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            if kept is None:
+                del sys.modules["conftest"]
+            else:
+                sys.modules["conftest"] = kept
+        found.append(module.Editor)
+    assert changes(lambda: of_editor(found[0]), home / "a/conftest.py", "x")
+    assert not changes(lambda: of_editor(found[0]), home / "b/conftest.py", "x")
+    assert changes(lambda: of_editor(found[1]), home / "b/conftest.py", "x")
+
+
+def test_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert package_source_digest("sys") is None  # built in
+    monkeypatch.setitem(sys.modules, "frozen", types.ModuleType("frozen"))
+    assert package_source_digest("frozen") is None
+    assert package_source_digest("no_such_module") is None
+    assert package_source_digest(home / "absent.py") is None
+    with zipfile.ZipFile(home / "packed.zip", "w") as archive:
+        archive.writestr("packed/__init__.py", PLAIN)
+        archive.writestr("single.py", PLAIN)
+    monkeypatch.syspath_prepend(home / "packed.zip")
+    assert package_source_digest("packed") is None
+    assert package_source_digest("single") is None
+    assert of_editor(importlib.import_module("packed").edit) is None
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    assert package_source_digest("__main__") is None
+    written(home, {"script.py": PLAIN})
+    sys.modules["__main__"].__file__ = str(home / "script.py")
+    forget()
+    assert package_source_digest("__main__") == package_source_digest(home / "script.py")
+    space: dict[str, Any] = {"__name__": "script", "__file__": str(home / "script.py")}
+    exec(PLAIN, space)  # says that it is of a file, and is not
+    assert of_editor(space["edit"]) is None
+
+
+def test_compiled_code_is_digested_as_it_is(home: Path) -> None:
+    written(home, {"fast/native.so": "machine code", "fast/__init__.py": ""})
+    assert changes(functools.partial(package_source_digest, "fast"), home / "fast/native.so", "other code")
+    assert package_source_digest(home / "fast/native.so") is not None
+
+
+EDITOR = """
+import functools
+import decorators
+from bases import Base
+from pytest_editpitfalls.editors import EditorDeclaration, Hyperparameters, in_place_editor
+
+def edit(model, tokenizer, requests, rate=0.5):
+    return model
+
+@decorators.wrapped
+def polite(model, tokenizer, requests):
+    return model
+
+@decorators.hidden
+def rude(model, tokenizer, requests):
+    return model
+
+@in_place_editor(targets="str")
+def marked(model, tokenizer, requests):
+    return model
+
+@decorators.registered
+def listed(model, tokenizer, requests):
+    return model
+
+partial = functools.partial(edit, rate=0.25)
+foreign = functools.partial(decorators.outside, inner=edit)
+
+class Callable:
+    def __call__(self, model, tokenizer, requests):
+        return model
+
+class Batched(Base):
+    def edit(self, jobs, progress):
+        return []
+
+called = Callable()
+method = Callable().__call__
+
+class Values(Hyperparameters):
+    rate: float = 0.5
+
+declared = EditorDeclaration("x", "X", "here", "low-rank", "all", "lab.values:Values", "lab.maker:make")
+"""
+DECORATORS = """
+import functools
+
+def wrapped(function):
+    @functools.wraps(function)
+    def inner(model, tokenizer, requests):
+        return function(model, tokenizer, requests)
+    return inner
+
+def hidden(function):
+    def inner(model, tokenizer, requests):
+        return function(model, tokenizer, requests)
+    return inner
+
+known = []
+
+def first(model, tokenizer, requests):
+    return known[0](model, tokenizer, requests)
+
+def registered(function):
+    known.append(function)
+    return functools.update_wrapper(first, function)
+
+def outside(model, tokenizer, requests, inner=None):
+    return inner(model, tokenizer, requests)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("edit", {"editor.py"}),
+        ("marked", {"editor.py"}),
+        ("partial", {"editor.py"}),
+        ("called", {"editor.py"}),
+        ("method", {"editor.py"}),
+        ("polite", {"editor.py", "decorators.py"}),
+        ("rude", {"editor.py", "decorators.py"}),
+        ("listed", {"editor.py", "decorators.py"}),
+        ("foreign", {"editor.py", "decorators.py"}),
+        ("Batched", {"editor.py", "bases.py"}),
+        ("declared", {"lab/values.py", "lab/maker.py", "lab/other.py"}),
+    ],
+)
+def test_an_editor_is_keyed_by_all_that_it_is_made_of(home: Path, name: str, files: set[str]) -> None:
+    written(
+        home,
+        {
+            "editor.py": EDITOR,
+            "decorators.py": DECORATORS,
+            "bases.py": "class Base:\n    def prepare(self, progress):\n        pass\n",
+            "lab/__init__.py": "",
+            "lab/values.py": "from pytest_editpitfalls.editors import Hyperparameters\n"
+            "class Values(Hyperparameters):\n    rate: float = 0.5\n",
+            "lab/maker.py": "def make(values, resources):\n    return None\n",
+            "lab/other.py": "",
+        },
+    )
+    value = getattr(importlib.import_module("editor"), name)
+    everything = [path for path in home.rglob("*.py") if path.stat().st_size or path.name == "other.py"]
+    found = {
+        path.relative_to(home).as_posix()
+        for path in everything
+        if changes(lambda: of_editor(value), path, path.read_text() + "# changed\n")
+    }
+    assert found == files
+    assert of_editor(value) != engine_source_digest()
