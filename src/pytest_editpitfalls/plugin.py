@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 
 import pytest
@@ -60,6 +61,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if not run.editors:
         _refuse_targets(config)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Say how many workers ``-n auto`` starts: each needs a model's worth of memory and threads."""
+    if not config.getoption("pitfalls_editor") or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    if config.getoption("numprocesses") != "auto":
+        return None
+    from .scheduling.workers import automatic_workers
+
+    return automatic_workers(config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,13 +19,14 @@ import pytest_editpitfalls.engine.models
 import pytest_editpitfalls.reports.terminal
 import pytest_editpitfalls.results.build
 import pytest_editpitfalls.results.gates
-import pytest_editpitfalls.results.writer  # noqa: F401
+import pytest_editpitfalls.results.writer
+import pytest_editpitfalls.scheduling.controller  # noqa: F401
 
 HERE = Path(__file__).parent
 STORED = "stored"
 """Argument of `Project.run`: take what is in the store."""
 
-QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
 
 
 class Project:
@@ -48,7 +49,9 @@ class Project:
         """Run pytest in this process (with ``-n`` its workers are processes of their own)."""
         options = ["--editor=rome", *args] if editor else list(args)
         if editor and not {"--pitfalls-replay", STORED} & set(args):
-            options.append("--pitfalls-fresh")  # each run of a test computes, whatever an earlier one has stored
+            options.append(
+                "--pitfalls-fresh"
+            )  # each run of a test computes, whatever an earlier one has stored
         options = [option for option in options if option != STORED]
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *QUICK, *options)
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import types
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.cases.program import CaseScores, Probe, ProbeScore, Program
@@ -48,6 +50,11 @@ class EngineSession:
     size = 4
     notes: tuple[str, ...] = ()
     interrupt_after: int | None = None
+    kills: Collection[str] = ()  # cases that take their process down
+    kills_once: Collection[str] = ()
+    hangs: Collection[str] = ()
+    slow = 0.0  # seconds of a batch
+    fingerprint = "f" * 8
     batches = 0
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -76,10 +83,18 @@ class EngineSession:
         )
         if self.interrupt_after is not None and type(self).batches >= self.interrupt_after:
             raise KeyboardInterrupt
+        for program in programs:
+            marker = Path(f"killed-{program.case_id}")
+            if program.case_id in self.kills or (program.case_id in self.kills_once and not marker.exists()):
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            while program.case_id in self.hangs:
+                time.sleep(0.05)
         type(self).batches += 1
         self.seconds.setdefault(f"prepare {editor}", 0.5)
         for done in range(len(programs)):
             progress(Progress("edit", done, len(programs)))
+            time.sleep(self.slow / len(programs))
         return [self._scores(program) for program in programs]
 
     def describe(self, editor: str) -> dict[str, Any]:
@@ -87,7 +102,7 @@ class EngineSession:
             "editor": {"hyperparameters": {"v_lr": 0.5}, "second_moment": {"source": "fake"}},
             "model": {
                 "name": self.settings.model,
-                "fingerprint": "f" * 8,
+                "fingerprint": self.fingerprint,
                 "device": "cpu",
                 "dtype": "float32",
                 "layers": 30,

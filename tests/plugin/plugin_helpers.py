@@ -9,3 +9,14 @@ def case_ids(suite: str, limit: int) -> list[str]:
     from pytest_editpitfalls.cases.suite import load_suite
 
     return [case.id for case in limit_cases(load_suite(suite).cases, limit)]
+
+
+def command(*words: str) -> int:
+    """Run ``editpitfalls`` in this process and return its exit status."""
+    from pytest_editpitfalls.cli.app import main
+
+    try:
+        main(list(words))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

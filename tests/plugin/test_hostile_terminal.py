@@ -99,3 +99,11 @@ def test_the_list_of_editors_is_harmless(monkeypatch):
     assert result.exit_code == 0, result.output
     assert harmless(result.output)
     assert "[red]" in result.output
+
+
+def test_python_beside_a_suite_is_not_run(project):
+    """The suites that ship have test modules of their own; a suite from outside is data alone."""
+    path = write_published(project.path / "data")
+    for name in ("reverse.py", "reverse_edit.py", "conftest.py", "__init__.py"):
+        (path.parent / name).write_text("raise SystemExit('run')")
+    project.run("--pitfalls-suite=data/reverse_edit.json").assert_outcomes(passed=2)

@@ -126,7 +126,7 @@ def test_a_hostile_suite(project):
 
 def test_a_terminal_without_unicode(project):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--editor=rome", *R3],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--editor=rome", *R3],
         cwd=project.path,
         env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
         capture_output=True,
@@ -142,7 +142,7 @@ def test_a_terminal_without_unicode(project):
 def test_progress_line_on_a_terminal(project):
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--editor=rome", *R3],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--editor=rome", *R3],
         cwd=project.path,
         stdout=follower,
         stderr=follower,

@@ -1,4 +1,4 @@
-"""The ``editpitfalls`` command: lists of editors and models, and the training of MEND's network."""
+"""The ``editpitfalls`` command: lists of editors and models, the store, and the training of MEND's network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
+from .store import store_app
 
 USAGE_ERROR = 4
 """Exit status of a mistake that the user can repair, as pytest's."""
@@ -23,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(store_app, name="store")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -71,8 +71,13 @@ def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     words = {True: "passed", False: "FAILED", None: "NOT EVALUATED"}[gate.passed]
     where = f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
-    value = f", {gate.metric} = {gate.value:.4g}" if gate.value is not None else f", {gate.reason}"
-    between = f" [{gate.low:.4g}, {gate.high:.4g}]" if gate.low is not None and gate.high is not None else ""
+    known = gate.passed is not None and gate.value is not None
+    value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
+    between = (
+        f" [{gate.low:.4g}, {gate.high:.4g}]"
+        if known and gate.low is not None and gate.high is not None
+        else ""
+    )
     mark = f" {tables.MARK} unreliable: too few edits take" if gate.reliable is False else ""
     return visible(f"gate {gate.gate}{where}: {words}{value}{between}{mark}")
 

@@ -105,9 +105,11 @@ class ActiveRun:
         """One item per case, editor and model."""
         self.state.parametrizer.parametrize(metafunc)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Sort cases by model, so that each model is loaded once; everything else stays where it is."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Sort cases by model, so that each is loaded once; when all others have selected, keep this run's shard."""
         if len(self.state.run.models) > 1:
             labels = list(self.state.run.labels.values())
             places = [place for place, item in enumerate(items) if param_of(item) is not None]
@@ -115,20 +117,15 @@ class ActiveRun:
             cases.sort(key=lambda pair: labels.index(pair[1].model))
             for place, (item, _) in zip(places, cases, strict=True):
                 items[place] = item
-
-    @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
-    def take_shard(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep this shard's part of the cases that were selected; tests without a case run in every shard."""
-        if self.state.run.shard is None:
-            return
-        cases = [param.slot for item in items if (param := param_of(item)) is not None]
-        ours = self.state.run.shard.of_slots(cases)
-        others = [item for item in items if (param := param_of(item)) is not None and param.slot not in ours]
-        if others:
-            gone = set(others)
-            items[:] = [item for item in items if item not in gone]
+        result = yield
+        if (shard := self.state.run.shard) is not None:
+            slots = [None if (param := param_of(item)) is None else param.slot for item in items]
+            ours = shard.of_slots(slot for slot in slots if slot is not None)
+            others = [item for item, slot in zip(items, slots, strict=True) if slot and slot not in ours]
+            items[:] = [item for item, slot in zip(items, slots, strict=True) if not slot or slot in ours]
             config.hook.pytest_deselected(items=others)
-            self.empty_shard = not items
+            self.empty_shard = bool(others) and not items
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.reports.terminal_line import TerminalLine
 
 from .exchange import Exchange
@@ -55,6 +56,9 @@ class Controller:
         run: what the user asked for.
         count_done: gives the number of cases that are reported.
         given_up: makes the payload of an item that no worker survives: what the plan says of it, and why.
+
+    Raises:
+        UsageError: the workers cannot fit into the memory.
     """
 
     def __init__(
@@ -66,13 +70,18 @@ class Controller:
     ) -> None:
         self._run = run
         self._workers = len(config.getoption("tx") or ())
-        self._folder = Path(tempfile.mkdtemp(prefix="editpitfalls-"))
         self._gpus = Gpus(visible_gpus(run.device))
+        self._memory = [] if run.replay else _memory(run, self._workers, on_gpu=bool(self._gpus.names))
+        self._folder = Path(tempfile.mkdtemp(prefix="editpitfalls-"))
         self._count_done = count_done
         self._payload = given_up
         self._scheduler: BatchScheduling | None = None
         self.exchange = Exchange(self._folder)
         self.board = Board(TerminalLine(config), self.exchange, self._counts)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what the workers will take."""
+        return [f"pitfalls: {line}" for line in self._memory]
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Give a worker, also one that takes a dead one's place, its GPU or its threads."""
@@ -136,3 +145,19 @@ class Controller:
         if self._scheduler is None or collection is None:
             return None
         return self._scheduler.planned[collection.index(nodeid)]
+
+
+def _memory(run: RunConfig, workers: int, on_gpu: bool) -> list[str]:
+    """What the workers take for each model, in words; raises `UsageError` where they cannot fit."""
+    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.models.worker_memory import workers_estimate
+
+    in_place = any(EDITORS.get(editor_name(label)).form == "in place" for label in run.editors)
+    lines = []
+    for model in run.models:
+        device = "cpu" if run.device == "auto" and not on_gpu else run.device
+        estimate = workers_estimate(model, run.dtype, device, workers, in_place=in_place)
+        if estimate is not None:
+            estimate.check()
+            lines.append(f"{model}: {estimate}")
+    return lines
