@@ -165,14 +165,72 @@ def test_unsuitable_checkpoints(source: ModelSource, spoil: Callable[[Path], Non
     assert "fix:" in str(caught.value)
 
 
-def test_pickled_weights_still_load(source: ModelSource) -> None:
+class _Evil:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, touched: Path) -> None:
+        self.touched = touched
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.touched,)
+
+
+def test_pickled_weights_are_refused_and_not_loaded(source: ModelSource, tmp_path: Path) -> None:
     assert source.path is not None
-    expected, tokenizer = load(source, device="cpu")
-    torch.save(load_file(source.path / "model.safetensors"), source.path / "pytorch_model.bin")
-    logits = expected(input_ids=tokenizer("Paris", return_tensors="pt").input_ids).logits
+    touched = tmp_path / "touched"
+    torch.save({"weights": _Evil(touched)}, source.path / "pytorch_model.bin")
+    load(source, device="cpu")  # safetensors are taken where there are any
     (source.path / "model.safetensors").unlink()
-    model, _ = load(source, device="cpu")
-    assert torch.equal(model(input_ids=tokenizer("Paris", return_tensors="pt").input_ids).logits, logits)
+    with pytest.raises(UsageError, match=r"pickled \(\.bin\)") as caught:
+        load(source, device="cpu")
+    assert "save_pretrained" in str(caught.value)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "../outside.safetensors", "/outside.safetensors", ""])
+def test_an_index_that_leads_elsewhere_is_refused(source: ModelSource, name: str) -> None:
+    assert source.path is not None
+    (source.path / "model.safetensors").rename(source.path.parent / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": name}}
+    (source.path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=r"is no \.safetensors file beside the index"):
+        load(source, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"weight_map": 1}', '{"weight_map": ' + "[" * 100_000, "\0", "\ufeff"]
+)
+def test_a_damaged_index_is_refused(source: ModelSource, text: str) -> None:
+    assert source.path is not None
+    (source.path / "model.safetensors").unlink()
+    (source.path / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="the index of the weights is damaged"):
+        load(source, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"transformers_weights": "adapter_model.bin"}, "pickled"),
+        ({"attn_implementation": "somebody/their-kernel"}, "which is not run"),
+    ],
+)
+def test_a_config_cannot_ask_for_code(source: ModelSource, values: dict[str, str], message: str) -> None:
+    set_config(source, **values)
+    with pytest.raises(UsageError, match=message):
+        load(source, device="cpu")
+
+
+def test_code_of_a_repository_is_not_run(source: ModelSource, tmp_path: Path) -> None:
+    """Neither for config, model nor tokenizer, and nobody is asked."""
+    assert source.path is not None
+    (source.path / "own.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
+    set_config(source, auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
+    path = source.path / "tokenizer_config.json"
+    values = {**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["own.T", "own.T"]}}
+    path.write_text(json.dumps(values))
+    load(source, device="cpu")  # a known architecture: transformers' own code is used
+    assert not (tmp_path / "touched").exists()
 
 
 def test_fingerprint_changes_with_one_weight(source: ModelSource) -> None:

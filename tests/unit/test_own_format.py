@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,9 +288,9 @@ def test_a_broken_file_is_named(small_suite: Make, file: str, content: bytes, wh
     assert where in str(caught.value.where)
 
 
-def test_a_huge_file_is_refused_unread(small_suite: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_file_is_refused(small_suite: Make) -> None:
     header = small_suite("reverse").write()
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 100)
+    os.truncate(header.with_name("small.jsonl"), files.MAX_FILE_BYTES + 1)
     with pytest.raises(UsageError, match="too large"):
         load_suite(header)
 

@@ -72,7 +72,16 @@ def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Pa
         if spec in names:
             paths.update(dict.fromkeys(suites_directory() / f"{name}.toml" for name in names[spec]))
         else:
-            paths[_suite_file(spec, base or Path.cwd())] = None
+            try:
+                paths[_suite_file(spec, base or Path.cwd())] = None
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # no permission, a name too long, or one that no path may have
+                reason = getattr(error, "strerror", None) or str(error)
+                raise UsageError(
+                    f"cannot look for '{spec}': {reason}", where="--pitfalls-suite", fix="check the path"
+                ) from None
     return tuple(paths)
 
 

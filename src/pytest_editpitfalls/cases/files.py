@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import re
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +24,20 @@ else:
     import tomli as tomllib
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A suite file above this size is refused before it is read."""
+"""A larger suite file is refused."""
+
+MAX_SMALL_FILE_BYTES = 4 * 1024 * 1024
+"""The same for headers, relations, paraphrases and hyper-parameters."""
+MAX_TOML_DOTS = 1000
+"""Dots in one line: the parser's time grows with the square of the parts of a dotted key."""
+
+MAX_CASES = 100_000
+MAX_LABEL = 500
+"""Characters of a label, an id or a rule."""
+MAX_PROMPT = 2000
+"""Characters of a prompt or a remark."""
+MAX_PARAPHRASES = 1000
+MAX_TRUE_OBJECTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +54,28 @@ class SuiteContent:
     raw: tuple[bytes, ...]
 
 
-def read_bounded(path: Path) -> bytes:
+def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """Return the file's bytes (without a byte order mark).
 
     Raises:
-        UsageError: the file is absent, unreadable, a directory, too large or not UTF-8.
+        UsageError: the file is absent, unreadable, not an ordinary file, larger than ``limit`` or not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise UsageError(
-                f"the file is too large ({size / 2**20:.0f} MiB)",
-                where=str(path),
-                fix=f"split the suite; at most {MAX_FILE_BYTES // 2**20} MiB per file",
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(
+                    "this is a device or a pipe, not a file", where=str(path), fix="name an ordinary file"
+                )
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:  # ValueError: a character that no path may hold
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UsageError(f"cannot read the file: {reason}", where=str(path), fix="check the path") from None
+    if len(data) > limit:
+        raise UsageError(
+            f"the file is too large (more than {limit / 2**20:g} MiB)",
+            where=str(path),
+            fix="check the path, or split the file",
+        )
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         data.decode("utf-8")
@@ -63,16 +85,49 @@ def read_bounded(path: Path) -> bytes:
     return data
 
 
-def read_toml(path: Path, data: bytes) -> dict[str, Any]:
-    """Parse TOML; raises `UsageError` with line and column."""
+def _without_waiting(path: str, flags: int) -> int:
+    """Open, but not wait for the writer of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return what a TOML file holds, and its bytes; raises `UsageError` as `read_bounded`, or with line and column."""
+    data = read_bounded(path, MAX_SMALL_FILE_BYTES)
+    if max((line.count(b".") for line in data.splitlines()), default=0) > MAX_TOML_DOTS:
+        raise UsageError(
+            f"not read as TOML: a line with more than {MAX_TOML_DOTS} dots",
+            where=str(path),
+            fix="break the line",
+        )
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line") from None
     except RecursionError:
         raise UsageError(
             "not valid TOML: nested too deeply", where=str(path), fix="correct the file"
         ) from None
+    waiting: list[Any] = [tables]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int) and value.bit_length() > 63:
+            raise UsageError("an integer of more than 64 bits", where=str(path), fix="correct the number")
+    return tables, data
+
+
+def refuse_repeated_fields(data: bytes, where: str) -> None:
+    """Raise `UsageError` where an object of a valid JSON text has one field twice: readers differ on which counts."""
+
+    def fields(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            raise UsageError(f"the field '{twice}' stands twice in one object", where=where, fix="keep one")
+
+    # Numbers stay text: a long one would be refused by Python with an error of its own.
+    json.loads(data, object_pairs_hook=fields, parse_int=str, parse_float=str)
 
 
 def inside(header: Path, name: str, field: str) -> Path:
@@ -93,6 +148,11 @@ def inside(header: Path, name: str, field: str) -> Path:
             fix="put the file beside the header and name it without '..'",
         )
     return path
+
+
+def plain_name(name: str) -> str:
+    """Return a file's or directory's name as it may stand in a suite's name, and so in node ids."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from .case import Fact, HeldFact
 
@@ -19,6 +20,7 @@ class BaseFacts:
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._objects: dict[str, dict[str, None]] = {}
         self._true: dict[tuple[str, str], set[str]] = {}
+        self._untrue: dict[tuple[str, str], tuple[str, ...]] = {}
         for fact in facts:
             self._objects.setdefault(fact.relation, {})[fact.object] = None
             self._true.setdefault((fact.relation, fact.subject), set()).add(fact.object)
@@ -33,11 +35,16 @@ class BaseFacts:
         return tuple(question for question in questions if question.candidates)
 
     def _candidates(self, fact: Fact) -> tuple[str, ...]:
-        true = self.true_objects(fact.relation, fact.subject)
-        found: list[str] = []
-        for label in self._objects.get(fact.relation, {}):
-            if label not in true and label != fact.object:
-                found.append(label)
-                if len(found) == MAX_CANDIDATES:
-                    break
-        return tuple(found)
+        labels = (
+            label for label in self._untrue_objects(fact.relation, fact.subject) if label != fact.object
+        )
+        return tuple(islice(labels, MAX_CANDIDATES))
+
+    def _untrue_objects(self, relation: str, subject: str) -> tuple[str, ...]:
+        """One object more than is needed; looked for once, as the way past the true ones can be long."""
+        key = (relation, subject)
+        if key not in self._untrue:
+            true = self.true_objects(relation, subject)
+            labels = (label for label in self._objects.get(relation, {}) if label not in true)
+            self._untrue[key] = tuple(islice(labels, MAX_CANDIDATES + 1))
+        return self._untrue[key]

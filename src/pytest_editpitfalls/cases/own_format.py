@@ -5,6 +5,8 @@ The format is described in docs/suite-format.md.
 
 from __future__ import annotations
 
+import io
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +25,22 @@ from pydantic import (
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .case import Case, Edit, Fact, Kind, Relation
-from .files import SuiteContent, inside, read_bounded, read_toml
+from .files import (
+    MAX_CASES,
+    MAX_LABEL,
+    MAX_PARAPHRASES,
+    MAX_PROMPT,
+    MAX_TRUE_OBJECTS,
+    SuiteContent,
+    inside,
+    read_bounded,
+    read_toml,
+    refuse_repeated_fields,
+)
 from .held import BaseFacts
 from .validation import usage_error
 
-MAX_CASES = 100_000
+MAX_LINE_BYTES = 1024 * 1024
 MIN_PARAPHRASES = 10
 
 
@@ -38,8 +51,8 @@ def _trimmed(text: str) -> str:
         raise ValueError(
             "the text starts or ends with a space; prompt and object are joined by one space anyway"
         )
-    if any(ord(character) < 32 for character in text):
-        raise ValueError("the text holds a control character (a line break or a tab)")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("the text holds a control character (such as a line break or a tab)")
     return text
 
 
@@ -50,8 +63,10 @@ def _prompt(text: str) -> str:
     return text
 
 
-Label = Annotated[str, Field(max_length=500), AfterValidator(_trimmed)]
-Prompt = Annotated[str, Field(max_length=2000), AfterValidator(_prompt)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_trimmed)]
+LABEL: TypeAdapter[str] = TypeAdapter(Label)
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_prompt)]
+Remark = Annotated[str, Field(max_length=MAX_PROMPT)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -65,26 +80,26 @@ class Header(_Strict):
     format: Literal[1]
     name: Name
     kind: Kind
-    license: str
-    provenance: str
+    license: Remark
+    provenance: Remark
     relations: str = Field(min_length=1)
     cases: str = Field(min_length=1)
-    thresholds: list[str] | None = None
+    thresholds: list[Annotated[str, Field(max_length=MAX_LABEL)]] | None = Field(None, max_length=100)
 
 
 class RelationTable(_Strict):
     """One table of the relations file."""
 
-    label: str
+    label: Remark
     prompt: Prompt
-    paraphrases: list[Prompt] = Field(min_length=MIN_PARAPHRASES)
-    query: str = ""
+    paraphrases: list[Prompt] = Field(min_length=MIN_PARAPHRASES, max_length=MAX_PARAPHRASES)
+    query: Remark = ""
 
 
 class FactLine(_Strict):
     """A fact of a case line."""
 
-    relation: str
+    relation: Label
     subject: Label
     object: Label
 
@@ -123,7 +138,7 @@ class RoundLine(_Strict):
     id: Name
     rule: Label
     edits: tuple[EditLine]
-    true_objects: list[Label] = Field(min_length=2)
+    true_objects: list[Label] = Field(min_length=2, max_length=MAX_TRUE_OBJECTS)
 
 
 Line = ConflictLine | CompositeLine | RoundLine
@@ -174,15 +189,16 @@ def read_own_suite(path: Path) -> SuiteContent:
     Raises:
         UsageError: anything in its three files is wrong; file, line, field and fix are named.
     """
-    header_data = read_bounded(path)
+    header_table, header_data = read_toml(path)
     try:
-        header = Header.model_validate(read_toml(path, header_data))
+        header = Header.model_validate(header_table)
     except ValidationError as error:
         raise usage_error(error, str(path), Header) from None
     relations_path = inside(path, header.relations, "relations")
     cases_path = inside(path, header.cases, "cases")
-    relations_data, cases_data = read_bounded(relations_path), read_bounded(cases_path)
-    relations = _relations(relations_path, relations_data)
+    relation_tables, relations_data = read_toml(relations_path)
+    relations = _relations(relations_path, relation_tables)
+    cases_data = read_bounded(cases_path)
     rows = _rows(cases_path, cases_data, header.kind)
     base = BaseFacts(fact for row in rows for fact in row.base_facts(header.kind))
     cases = tuple(
@@ -201,11 +217,14 @@ def read_own_suite(path: Path) -> SuiteContent:
     )
 
 
-def _relations(path: Path, data: bytes) -> dict[str, Relation]:
+def _relations(path: Path, tables: dict[str, Any]) -> dict[str, Relation]:
     relations: dict[str, Relation] = {}
-    tables: dict[str, Any] = read_toml(path, data)
     for name, table in tables.items():
         where = f"{path}, relation {name}"
+        try:
+            LABEL.validate_python(name)
+        except ValidationError as error:
+            raise usage_error(error, f"{path}, name of a relation", None) from None
         try:
             checked = RelationTable.model_validate(table)
         except ValidationError as error:
@@ -225,14 +244,21 @@ def _rows(path: Path, data: bytes, kind: Kind) -> list[_Row]:
     adapter: TypeAdapter[Line] = TypeAdapter(model)
     rows: list[_Row] = []
     seen: dict[str, int] = {}
-    for number, text in enumerate(data.split(b"\n"), start=1):
+    for number, text in enumerate(io.BytesIO(data), start=1):
         if not text.strip():
             continue
         where = f"{path}:{number}"
+        if len(text) > MAX_LINE_BYTES:
+            raise UsageError(
+                f"the line is too long (more than {MAX_LINE_BYTES // 2**20} MiB)",
+                where=where,
+                fix="shorten it",
+            )
         try:
             line = adapter.validate_json(text)
         except ValidationError as error:
             raise usage_error(error, where, model) from None
+        refuse_repeated_fields(text, where)
         if line.id in seen:
             raise UsageError(
                 f"the id '{line.id}' is used twice (first in line {seen[line.id]})",
@@ -335,8 +361,8 @@ def _differs(row: _Row, field: str, value: str, other_field: str, other: str) ->
 
 def _check_new_objects(row: _Row, edits: tuple[Edit, ...], base: BaseFacts) -> None:
     for position, edit in enumerate(edits):
-        true = base.true_objects(edit.relation, edit.subject) | {edit.object}
-        if edit.new_object in true:
+        true = base.true_objects(edit.relation, edit.subject)
+        if edit.new_object == edit.object or edit.new_object in true:
             raise UsageError(
                 f"the new object '{edit.new_object}' is a true object of {edit.subject}",
                 where=f"{row.where}, field edits.{position}.new_object",

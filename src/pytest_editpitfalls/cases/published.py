@@ -11,17 +11,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .case import Case, Edit, Fact, Kind, Relation
-from .files import SuiteContent, read_bounded
+from .files import (
+    MAX_CASES,
+    MAX_LABEL,
+    MAX_PARAPHRASES,
+    MAX_PROMPT,
+    MAX_SMALL_FILE_BYTES,
+    MAX_TRUE_OBJECTS,
+    SuiteContent,
+    plain_name,
+    read_bounded,
+    refuse_repeated_fields,
+)
 from .held import BaseFacts
 from .validation import usage_error
 
+MAX_TRIPLES = 100
+HEAD_BYTES = 1024 * 1024
+"""The first row ends before this."""
 LICENSE = "MIT (published benchmark data)"
 PROVENANCE = "Li et al., Unveiling the Pitfalls of Knowledge Editing for Large Language Models (ICLR 2024)"
 
@@ -32,24 +46,25 @@ def _prompt(text: str) -> str:
     return text
 
 
-Prompt = Annotated[str, AfterValidator(_prompt)]
-Prompts = Annotated[list[Prompt], Field(min_length=1)]
+Text = Annotated[str, Field(max_length=MAX_LABEL)]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_prompt)]
+Prompts = Annotated[list[Prompt], Field(min_length=1, max_length=MAX_PARAPHRASES)]
 
 
 class Entity(TypedDict):
     """A Wikidata item; two items may share a label."""
 
-    id: str
-    label: str
+    id: Text
+    label: Text
 
 
 class PublishedRelation(TypedDict):
     """A relation with its rewrite prompt."""
 
-    id: str
+    id: Text
     prompt: Prompt
-    query: NotRequired[str]
-    label: NotRequired[str]
+    query: NotRequired[Text]
+    label: NotRequired[Text]
 
 
 class Triple(TypedDict):
@@ -70,24 +85,27 @@ class ConflictRow(TypedDict):
     """A row of `reverse_edit.json`, `composite_edit.json` or `coverage_edit.json` (there without a rule)."""
 
     type: Literal["reverse", "composite", "coverage"]
-    rule: NotRequired[str]
-    triples: Annotated[list[Triple], Field(min_length=1)]
+    rule: NotRequired[Text]
+    triples: Annotated[list[Triple], Field(min_length=1, max_length=MAX_TRIPLES)]
     edits: tuple[PublishedEdit, PublishedEdit]
 
 
 class RoundRow(TypedDict):
     """A row of `easy.json` or `hard.json`; its type is "1-N@relation"."""
 
-    type: str
+    type: Text
     edit: PublishedEdit
-    true_objects: Annotated[list[Entity], Field(min_length=2)]
+    true_objects: Annotated[list[Entity], Field(min_length=2, max_length=MAX_TRUE_OBJECTS)]
 
 
 # Typed dicts, not models: a file holds some 40,000 entities, and a model for each takes three times as long.
 STRICT = ConfigDict(strict=True)
-CONFLICT_ROWS = TypeAdapter(list[ConflictRow], config=STRICT)
-ROUND_ROWS = TypeAdapter(list[RoundRow], config=STRICT)
-PROMPTS = TypeAdapter(dict[str, Prompts], config=STRICT)
+# Fail fast: a file of another kind would else have a finding, with a copy of its value, for each of its items.
+CONFLICT_ROWS = TypeAdapter(
+    Annotated[list[ConflictRow], Field(max_length=MAX_CASES), FailFast()], config=STRICT
+)
+ROUND_ROWS = TypeAdapter(Annotated[list[RoundRow], Field(max_length=MAX_CASES), FailFast()], config=STRICT)
+PROMPTS = TypeAdapter(dict[Text, Prompts], config=STRICT)
 
 
 def read_published_suite(path: Path) -> SuiteContent:
@@ -108,12 +126,13 @@ def read_published_suite(path: Path) -> SuiteContent:
             where=str(path),
             fix=f"copy {prompts_path.name} of the benchmark into {path.parent}",
         )
-    prompts_data = read_bounded(prompts_path)
+    prompts_data = read_bounded(prompts_path, MAX_SMALL_FILE_BYTES)
     try:
         prompts = PROMPTS.validate_json(prompts_data)
     except ValidationError as error:
         raise usage_error(error, str(prompts_path), None) from None
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem.removesuffix("_edit"))
+    refuse_repeated_fields(prompts_data, str(prompts_path))
+    name = plain_name(path.stem.removesuffix("_edit"))
     cases = _Builder(path, name, prompts_path, prompts).cases(kind, data)
     return SuiteContent(
         name=name,
@@ -134,8 +153,9 @@ def case_id(rule: str, row: int) -> str:
 
 def _recognise(path: Path, data: bytes) -> Kind:
     """Read the kind off the first row."""
+    head = data[:HEAD_BYTES]
     try:
-        rows: Any = from_json(data)
+        rows: Any = from_json(head.decode("utf-8", "ignore"), allow_partial=len(data) > len(head))
     except ValueError as error:
         raise UsageError(f"not valid JSON: {error}", where=str(path), fix="fetch the file again") from None
     if rows == []:
@@ -182,11 +202,13 @@ class _Builder:
 
     def _rows(self, adapter: TypeAdapter[Any], data: bytes) -> Any:
         try:
-            return adapter.validate_json(data)
+            rows = adapter.validate_json(data)
         except ValidationError as error:
             location = error.errors(include_url=False)[0]["loc"]
             where = f"{self.path}, row {location[0]}" if location else str(self.path)
             raise usage_error(error, where, None, skip=1) from None
+        refuse_repeated_fields(data, str(self.path))
+        return rows
 
     def _conflict(self, index: int, row: ConflictRow, kind: Kind, base: BaseFacts) -> Case:
         first, second = row["edits"]

@@ -131,7 +131,7 @@ def _load_file(path: Path) -> Suite:
 
 def long_name(suite: Suite) -> str:
     """Return the name that tells a suite from another of its name: with its directory ("GPT-J-easy")."""
-    return f"{suite.source.parent.name}-{suite.name}"
+    return f"{files.plain_name(suite.source.parent.name)}-{suite.name}"
 
 
 def renamed(suite: Suite, name: str) -> Suite:

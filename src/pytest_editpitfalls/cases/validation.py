@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import types
 import typing
 from typing import Any
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 _SHOWN = 60
+_ABRIDGED = reprlib.Repr()
+_ABRIDGED.maxstring = _ABRIDGED.maxother = _SHOWN
 
 
 def usage_error(
@@ -46,7 +49,7 @@ def usage_error(
         return UsageError(f"'{name}' is missing", where=_place(where, location), fix="add it")
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    shown = repr(first["input"])
+    shown = _ABRIDGED.repr(first["input"])
     if len(shown) > _SHOWN:
         shown = shown[: _SHOWN - 3] + "..."
     return UsageError(f"{message} (found {shown})", where=_place(where, location), fix="correct the value")

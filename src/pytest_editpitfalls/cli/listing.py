@@ -12,6 +12,7 @@ from pytest_editpitfalls.engine.editors.presets import preset_depth, presets_tab
 from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.models.known import EMBEDDED, KNOWN_MODELS, known_names
 from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.escaping import visible
 
 EDITOR_COLUMNS = {
     "name": "--editor",
@@ -75,7 +76,8 @@ def editors_table() -> Table:
     for row in rows:
         cells = [row["name"], row["error"]] if "error" in row else [row[key] for key in EDITOR_COLUMNS]
         cells += [""] * (len(EDITOR_COLUMNS) - len(cells))
-        table.add_row(*map(escape, cells), *([escape(row["origin"])] if others else []))
+        cells += [row["origin"]] if others else []
+        table.add_row(*(escape(visible(cell, keep_newlines=True)) for cell in cells))
     return table
 
 

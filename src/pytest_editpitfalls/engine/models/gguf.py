@@ -70,11 +70,10 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
 def _check_room(gguf: Path, directory: Path) -> None:
     """Refuse before the long work when memory or disk cannot hold the float32 weights."""
     import psutil
-    from gguf import GGUFReader
 
     try:
-        parameters = sum(int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
-    except (ValueError, KeyError, IndexError) as error:
+        parameters = sum(int(tensor.n_elements) for tensor in _bounded_reader()(gguf).tensors)
+    except Exception as error:  # the reader trusts the file: a damaged one ends in an exception of any type
         raise UsageError(
             f"the file is damaged: {first_line(error)}", where=str(gguf), fix="fetch the file again"
         ) from error
@@ -91,6 +90,19 @@ def _check_room(gguf: Path, directory: Path) -> None:
             )
 
 
+def _bounded_reader() -> Any:
+    """The reader of the gguf package, without its endless loop over an array that is longer than the file."""
+    from gguf import GGUFReader
+
+    class BoundedReader(GGUFReader):  # type: ignore[misc]
+        def _get(self, offset: int, dtype: Any, count: int = 1, *rest: Any, **named: Any) -> Any:
+            if int(offset) + int(count) > len(self.data):
+                raise ValueError("it ends too early")
+            return super()._get(offset, dtype, count, *rest, **named)
+
+    return BoundedReader
+
+
 def load_gguf(gguf: Path) -> tuple[Any, Any]:
     """Load a GGUF file through transformers: (model in float32, tokenizer).
 
@@ -105,11 +117,13 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
         # Newer versions may keep the weights packed, in modules that no editor can write.
         options["quantization_config"] = config(dequantize=True)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, **options
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False
         )
-    except (ValueError, KeyError, IndexError, NotImplementedError, ImportError, OSError) as error:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False, **options
+        )
+    except Exception as error:  # as above
         raise UsageError(
             f"transformers {transformers.__version__} cannot read this GGUF file: {first_line(error)}",
             where=str(gguf),

@@ -14,6 +14,7 @@ from .embedded import GGUF_SHA256, embedded_gguf
 from .gguf import converted_directory, converted_name, first_line
 from .known import known_names
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
+from .safety import check_config, check_directory, pickled
 from .source import ModelSource
 
 if TYPE_CHECKING:
@@ -60,11 +61,18 @@ def load_config(source: ModelSource) -> PretrainedConfig:
     Raises:
         UsageError: it cannot be fetched or read, is quantised, is an encoder-decoder or has no head.
     """
+    with _explained(source):  # the checks, too: a config may hold anything
+        return _checked_config(source)
+
+
+def _checked_config(source: ModelSource) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    with _explained(source):
-        config: PretrainedConfig = AutoConfig.from_pretrained(_place(source), **_options(source))
     where = f"model '{source.name}'"
+    if source.path is not None and source.kind == "directory":
+        check_directory(source.path, where)
+    config: PretrainedConfig = AutoConfig.from_pretrained(_place(source), **_options(source))
+    check_config(config, where, source.hub_id or source.name)
     if getattr(config, "quantization_config", None) is not None:
         raise UsageError(
             "the checkpoint is quantised, and editors need its weights as plain matrices",
@@ -118,7 +126,11 @@ def load(
         tokenizer: Any = AutoTokenizer.from_pretrained(_place(source), **_options(source))
     with _explained(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            _place(source), dtype=chosen, output_loading_info=True, **_options(source)
+            _place(source),
+            dtype=chosen,
+            output_loading_info=True,
+            use_safetensors=True,
+            **_options(source),
         )
     model, report = loaded
     _check_complete(source, report)
@@ -152,9 +164,10 @@ def _estimate(
     make: Any = AutoModelForCausalLM.from_config
     with _explained(source), torch.device("meta"):
         skeleton = make(config, trust_remote_code=source.allow_remote_code)
-    skeleton.tie_weights()
-    weight = skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}").weight
-    return estimate(source.short_name, skeleton, weight.numel() // config.hidden_size, dtype, device)
+        skeleton.tie_weights()
+        weight = skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}").weight
+        d_k = weight.numel() // config.hidden_size
+    return estimate(source.short_name, skeleton, d_k, dtype, device)
 
 
 def _check_complete(source: ModelSource, report: Any) -> None:
@@ -188,15 +201,13 @@ def _quiet(source: ModelSource) -> Iterator[None]:
 
 @contextmanager
 def _explained(source: ModelSource, part: str = "it") -> Iterator[None]:
-    """Turn what transformers, safetensors and the hub raise into one message."""
-    from safetensors import SafetensorError
-
+    """Turn what transformers, safetensors and the hub raise into one message; of a damaged file that is any type."""
     try:
         with _quiet(source):
             yield
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
+    except Exception as error:
         raise _usage_error(error, source, part) from error
 
 
@@ -208,6 +219,8 @@ def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageE
             where=where,
             fix="use a model whose architecture transformers knows itself",
         )
+    if "use_safetensors=True" in str(error) and source.hub_id is not None:
+        return pickled(where, source.hub_id)
     if "does not recognize this architecture" in str(error):
         return UsageError(
             f"transformers does not know its architecture: {first_line(error)}",

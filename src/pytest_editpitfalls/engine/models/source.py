@@ -59,9 +59,11 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
         )
     try:
         path = Path(text).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise UsageError(str(error), where=f"model '{name}'", fix="write the directory in full") from None
-    if text and path.exists():
+        exists = bool(text) and path.exists()
+    except (RuntimeError, OSError) as error:  # ~nobody, a name too long
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(reason, where=f"model '{name}'", fix="write the directory in full") from None
+    if exists:
         return _local(name, path, cache, allow_remote_code)
     if text.startswith((".", "/", "~", "\\")) or text.lower().endswith(".gguf"):
         raise UsageError(
