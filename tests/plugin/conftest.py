@@ -12,6 +12,7 @@ import pytest
 # pytester puts sys.modules back after each run: what cannot be imported twice, or slowly, is imported before
 import rich.table  # noqa: F401
 import scipy.stats  # noqa: F401
+from plugin_helpers import STORED
 
 import pytest_editpitfalls.cases.suite
 import pytest_editpitfalls.engine.editors.registry
@@ -23,9 +24,6 @@ import pytest_editpitfalls.results.writer
 import pytest_editpitfalls.scheduling.controller  # noqa: F401
 
 HERE = Path(__file__).parent
-STORED = "stored"
-"""Argument of `Project.run`: take what is in the store."""
-
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+STORED = "stored"
+"""Argument of `Project.run`: take what is in the store."""
+
 
 def case_ids(suite: str, limit: int) -> list[str]:
     """Return the ids of the cases that ``--pitfalls-limit`` keeps."""

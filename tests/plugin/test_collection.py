@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_stop_at_the_first_failure_and_last_failed(project):
     cases = case_ids("reverse", 3)
     project.engine(lose=[cases[1]])
     (project.path / "test_mine.py").write_text("def test_mine(): assert 0\n")
-    run = project.pytester.runpytest_inprocess
+    run = partial(project.pytester.runpytest_inprocess, "-p", "no:randomly")
     run("--editor=rome", *R3, "-x").assert_outcomes(passed=1, failed=1)
     run("--editor=rome", *R3, "test_mine.py").assert_outcomes(passed=2, failed=2)
     result = run("--editor=rome", *R3, "test_mine.py", "--lf")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import STORED
-from plugin_helpers import case_ids, command
+from plugin_helpers import STORED, case_ids, command
 
 R6 = ("--pitfalls-suite=reverse", "--pitfalls-limit=6")
 

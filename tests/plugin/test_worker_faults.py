@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import STORED
-from plugin_helpers import case_ids, command
+from plugin_helpers import STORED, case_ids, command
 
 R12 = ("--pitfalls-suite=reverse", "--pitfalls-limit=12")
 ALONE = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--editor=rome", *R12)

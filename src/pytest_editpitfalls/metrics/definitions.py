@@ -7,9 +7,11 @@ are fractions. docs/metrics.md gives every formula with its source.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pytest_editpitfalls.cases.case import CONFLICT_KINDS, KINDS, Kind
 from pytest_editpitfalls.cases.program import ProbeScore
@@ -286,3 +288,8 @@ _SPECS = (
 
 METRICS: Registry[Metric] = Registry("metric", {spec.name: spec for spec in _SPECS})
 """Every metric by name, in table order."""
+
+
+def definitions_digest() -> str:
+    """Digest of this module's source: figures of two definitions cannot be compared."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.cases import wording
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 
@@ -17,15 +18,8 @@ STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 a
 
 
 def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
-    """Return one line per edit: the question, the old object and the new one (with Multi-Label Edit, the new ones)."""
-    steps = [(case.questions(edit.before)[0].rstrip(), edit.object, edit.new_object) for edit in case.edits]
-    if case.kind == "round":  # the second edit writes the first object back
-        question, old, new = steps[0]
-        steps.append((question, new, " + ".join(case.true_objects) if multi_label else old))
-    return [
-        f"edit {number}: {visible(question)} ... {visible(old)} -> {visible(new)}"
-        for number, (question, old, new) in enumerate(steps, 1)
-    ]
+    """Return one line per edit, escaped."""
+    return [visible(line) for line in wording.edits_in_words(case, multi_label)]
 
 
 def facts_in_words(case: Case) -> dict[str, str]:

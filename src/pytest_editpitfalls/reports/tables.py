@@ -175,7 +175,9 @@ def _details(payload: dict[str, Any]) -> list[str]:
         if len(order) > 1 and order[-1] == "2":
             order.remove("2")
         parts.append(f"{fact} {' -> '.join(f'{states[state]:.3g}' for state in _ends(order))}")
-    lines = [*payload["edits"], "p: " + visible(", ".join(parts))] if parts else list(payload["edits"])
+    lines = [visible(line) for line in payload["record"]["edits"]]
+    if parts:
+        lines.append("p: " + visible(", ".join(parts)))
     if payload["record"]["metrics"].get("es") == 0.0:
         lines.append("edit 1 did not take")
     return lines

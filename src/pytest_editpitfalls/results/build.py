@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.cases.program import CaseScores
+from pytest_editpitfalls.cases.wording import edits_in_words
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.metrics.thresholds import ThresholdResult, Verdict
+from pytest_editpitfalls.options.editor_labels import is_multi_label
 
 from .records import CaseRecord, Outcome, ProbeRecord, ThresholdRecord
 
@@ -51,6 +54,10 @@ def case_record(
         suite=case.suite,
         editor=editor,
         model=model,
+        rule=case.rule,
+        subject=case.edits[0].subject,
+        edits=edits_in_words(case, is_multi_label(editor)),
+        digest=case_digest(case)[:16],
         outcome=outcome,
         reason=reason or scores.error or scores.skipped,
         held=scores.held,

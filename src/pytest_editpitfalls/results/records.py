@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
 SCHEMA_VERSION = 1
 
@@ -85,6 +85,9 @@ class RunRecord(Record):
     dtype: str | None = None
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
     limit: int | None = Field(default=None, description="`--pitfalls-limit`")
+    metric_definitions: str = Field(
+        default="", description="digest of the definitions that the metrics were computed with"
+    )
     shard: str | None = Field(default=None, description="`--pitfalls-shard`: which of how many parts")
     replay: bool = Field(default=False, description="all results came from a store, no model was loaded")
     success_floor: Number = Field(
@@ -127,6 +130,10 @@ class CaseRecord(Record):
     suite: str
     editor: str
     model: str
+    rule: str = Field(default="", description="the group of its suite that it belongs to")
+    subject: str = Field(default="", description="subject of edit 1: the cluster in statistics over cases")
+    edits: list[str] = Field(default_factory=list, description="the edits in words, one a line")
+    digest: str = Field(default="", description="of what the case asks: edits, prompts, facts")
     outcome: Outcome
     reason: str | None = Field(default=None, description="why it failed, was skipped or is an error")
     held: bool | None = Field(default=None, description="the base model holds the facts; null: not asked")
@@ -197,6 +204,6 @@ class RunResults(Record):
 
     schema_version: Literal[1] = 1
     run: RunRecord
-    cases: list[CaseRecord] = Field(default_factory=list)
+    cases: Annotated[list[CaseRecord], FailFast()] = Field(default_factory=list)
     aggregates: list[AggregateRecord] = Field(default_factory=list)
     gates: list[GateRecord] = Field(default_factory=list)

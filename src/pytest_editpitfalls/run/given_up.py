@@ -31,7 +31,6 @@ def given_up(about: dict[str, Any], nodeid: str, reason: str) -> dict[str, Any]:
         "kind": about["kind"],
         "index": about["index"],
         "nodeid": nodeid,
-        "edits": [],
         "timings": {},
         "seconds": {},
     }

@@ -104,6 +104,7 @@ class Recorder:
         return spent
 
     def _run_record(self) -> Any:
+        from pytest_editpitfalls.metrics.definitions import definitions_digest
         from pytest_editpitfalls.results.records import RunRecord
 
         run = self.state.run
@@ -118,6 +119,7 @@ class Recorder:
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
                 "limit": run.limit,
+                "metric_definitions": definitions_digest(),
                 "shard": None if run.shard is None else str(run.shard),
                 "replay": run.replay,
                 "success_floor": run.success_floor,

@@ -17,7 +17,6 @@ from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.keys import PAYLOAD
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import is_multi_label
 
 from .batches import Runner
 from .engine import Watcher
@@ -161,14 +160,11 @@ class RunState:
     def _report(
         self, item: pytest.Item, param: CaseParam, record: dict[str, Any], timings: Mapping[str, float]
     ) -> None:
-        from pytest_editpitfalls.reports.explanation import edits_in_words
-
         payload: dict[str, Any] = {
             "record": record,
             "kind": param.case.kind,
             "index": param.index,
             "nodeid": item.nodeid,
-            "edits": edits_in_words(param.case, is_multi_label(param.editor)),
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
             "seconds": self.runner.engine.take_seconds(),
         }

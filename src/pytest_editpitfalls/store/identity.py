@@ -7,17 +7,16 @@ holds is.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest, suite_digest
 from pytest_editpitfalls.cases.program import Program, SuitePrograms
 from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -195,33 +194,6 @@ def case_key(header: RunHeader, case: Case, program: Program, suite: SuiteProgra
     """
     others = suite_digest(suite) if header.takes_suite and suite is not None else None
     return digest_of([header.key, case_digest(case), program_digest(program), others])
-
-
-def case_digest(case: Case) -> str:
-    """Digest of what a case says: its protocol, edits, relations with their prompts, and facts."""
-    said = ("id", "kind", "edits", "relations", "tied", "true_objects", "others", "held")
-    return digest_of({name: getattr(case, name) for name in said})
-
-
-def program_digest(program: Program) -> str:
-    """Digest of a program. The case's id is in it: draws are seeded by it."""
-    return digest_of(program)
-
-
-@lru_cache(maxsize=64)
-def suite_digest(suite: SuitePrograms) -> str:
-    """Digest of all programs of a suite, in their order; computed once per object."""
-    return digest_of([program_digest(program) for program in suite.programs])
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; a dataclass by its fields."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_by_field)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _by_field(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def plain(value: Any) -> Any:

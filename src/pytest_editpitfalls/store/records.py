@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from pytest_editpitfalls.cases.case import Case, Kind
+from pytest_editpitfalls.cases.digests import case_digest, program_digest
 from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 
-from .identity import FORMAT, RunHeader, case_digest, program_digest, sayable
+from .identity import FORMAT, RunHeader, sayable
 
 MAX_BYTES = 32 * 1024 * 1024
 """A stored file above this size is none of ours."""
