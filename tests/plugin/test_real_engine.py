@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +27,11 @@ def tiny(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -52,19 +54,68 @@ def quick(tmp_path):
 
 def test_workers_give_the_same(tiny, tmp_path, quick):
     options = ("--editor=rome", f"--model={tiny}", "--pitfalls-suite=conflict", "--pitfalls-limit=2", quick)
-    documents = []
-    for name, workers in (("alone", ()), ("workers", ("-n2",))):
-        done = run(tmp_path, *options, f"--pitfalls-json={name}.json", *workers)
-        assert done.returncode in (0, 1), done.stdout + done.stderr
-        documents.append(json.loads((tmp_path / f"{name}.json").read_text()))
-    first, second = documents
-    assert first["run"]["editors"] == second["run"]["editors"]
-    assert first["run"]["models"] == second["run"]["models"]
-    assert len(first["cases"]) == 6
+    alone, *others = [
+        results_of(tmp_path, *options, "--pitfalls-fresh", *workers) for workers in ((), ("-n0",), ("-n2",))
+    ]
+    assert len(alone["cases"]) == 6
+    for other in others:
+        assert alone["run"]["editors"] == other["run"]["editors"]
+        assert alone["run"]["models"] == other["run"]["models"]
+        assert_same(alone, other)
+
+
+def test_a_killed_run_goes_on_with_workers(tiny, tmp_path, quick):
+    """SIGKILL of the whole run once two cases are stored; -n2 computes the others; all as without a kill."""
+    options = ("--editor=rome", f"--model={tiny}", "--pitfalls-suite=reverse", "--pitfalls-limit=6", quick)
+    (tmp_path / "conftest.py").write_text(
+        "import os, signal\n"
+        "def pytest_pitfalls_outcome(item):\n"
+        "    if os.environ.get('KILL') and 'P246' in item.name:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = run(tmp_path, *options, "--pitfalls-batch-size=2", KILL="1")
+    assert killed.returncode == -signal.SIGKILL
+    resumed = results_of(tmp_path, *options, "-n2")
+    stored = [case["id"] for case in resumed["cases"] if case["cached"]]
+    assert 2 <= len(stored) < 6
+    whole = results_of(tmp_path, *options, "--pitfalls-fresh")
+    assert not any(case["cached"] for case in whole["cases"])
+    assert_same(whole, resumed)
+
+
+def test_a_changed_model_file_is_noticed(tiny, tmp_path, quick):
+    """One weight of the checkpoint changes between two runs: nothing stored is reused."""
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    options = ("--editor=rome", f"--model={model}", *R2, quick)
+    results_of(tmp_path, *options)
+    again = results_of(tmp_path, *options)
+    assert all(case["cached"] for case in again["cases"])
+    file = model / "model.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] += 0.5
+    save_file(weights, file, metadata={"format": "pt"})
+    changed = results_of(tmp_path, *options)
+    assert not any(case["cached"] for case in changed["cases"])
+    assert changed["run"]["models"][0]["fingerprint"] != again["run"]["models"][0]["fingerprint"]
+    refused = run(tmp_path, *options, "--pitfalls-replay")  # which of the two is meant?
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "fingerprint" in refused.stderr
+
+
+def results_of(folder, *arguments):
+    """Run and return the document."""
+    done = run(folder, *arguments, "--pitfalls-json=out.json")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return json.loads((folder / "out.json").read_text())
+
+
+def assert_same(first, second):
+    """Ids and outcomes are the same, metrics within 0.02, probabilities within rounding."""
     for one, other in zip(first["cases"], second["cases"], strict=True):
-        assert [one[key] for key in ("suite", "id", "outcome")] == [
-            other[key] for key in ("suite", "id", "outcome")
-        ]
+        assert all(one[key] == other[key] for key in ("suite", "id", "outcome"))
+        assert one["metrics"] == pytest.approx(other["metrics"], abs=0.02)
         for probe, same in zip(one["probes"], other["probes"], strict=True):
             assert probe["probabilities"] == pytest.approx(same["probabilities"], rel=1e-4)
 

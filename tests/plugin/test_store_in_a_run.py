@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 from plugin_helpers import STORED, case_ids, command
@@ -161,3 +162,54 @@ def test_a_wrong_shard(project, text):
     result = project.run(*R6, f"--pitfalls-shard={text}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--pitfalls-shard*no shard*", "*fix:*"])
+
+
+def small_disk(folder, option):
+    """A file system of a certain size at ``folder``; skips where none can be mounted."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
+def test_a_full_disk_loses_nothing_of_the_report(project, workers):
+    disk = project.path / "disk"
+    small_disk(disk, "size=32k")
+    try:
+        document = project.results(*R6, "--pitfalls-suite=easy", f"--pitfalls-store={disk}", STORED, *workers)
+        kept = len(list(disk.rglob("records/*/*.json")))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert project.last.ret == pytest.ExitCode.OK
+    assert len(document["cases"]) == 12
+    assert 0 < kept < 12
+    project.last.stdout.fnmatch_lines(["*WARNING: the store is incomplete: *No space left*not kept*"])
+
+
+def test_a_store_that_cannot_be_written_is_read(project):
+    disk = project.path / "disk"
+    small_disk(disk, "size=4m")
+    try:
+        project.run("--pitfalls-suite=reverse", "--pitfalls-limit=3", f"--pitfalls-store={disk}", STORED)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        document = project.results(*R6, f"--pitfalls-store={disk}", STORED)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert project.last.ret == pytest.ExitCode.OK
+    assert sum(case["cached"] for case in document["cases"]) == 3
+    project.last.stdout.fnmatch_lines(
+        ["*WARNING: the store is incomplete: *Read-only file system*3 not kept*"]
+    )
+
+
+def test_a_stored_file_that_is_damaged_is_computed_again(project):
+    project.run(*R6, STORED)
+    record = sorted((project.path / ".pitfalls" / "records").rglob("*.json"))[0]
+    record.write_bytes(record.read_bytes()[:100])
+    project.run(*R6, STORED).assert_outcomes(passed=6)
+    assert len(computed(project)) == 7
+    project.run(*R6, STORED)
+    assert len(computed(project)) == 7  # whole again
