@@ -79,8 +79,8 @@ def _session(request: pytest.FixtureRequest) -> EngineSession:
 
 
 def _needs_model(state: RunState) -> None:
-    if state.run.replay:
-        pytest.skip("a replay loads no model: run without --pitfalls-replay")
+    if (reason := state.runner.no_model) is not None:
+        pytest.skip(reason)
 
 
 def _state(request: pytest.FixtureRequest) -> RunState:

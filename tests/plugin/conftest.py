@@ -53,6 +53,26 @@ class Project:
         options = [option for option in options if option != STORED]
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *QUICK, *options)
 
+    def whole(self, suite: str, count: int) -> str:
+        """Write a suite that has the cases that ``--pitfalls-limit=count`` keeps, and no others; return its option.
+
+        A gate judges whole suites only.
+        """
+        from plugin_helpers import case_ids
+
+        from pytest_editpitfalls.cases.discovery import suites_directory
+
+        source, folder = suites_directory(), self.path / "suites"
+        folder.mkdir(exist_ok=True)
+        (folder / "relations.toml").write_bytes((source / "relations.toml").read_bytes())
+        header = (source / f"{suite}.toml").read_text(encoding="utf-8")
+        (folder / f"{suite}.toml").write_text(header, encoding="utf-8")
+        kept = set(case_ids(suite, count))
+        rows = (source / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = [row for row in rows if json.loads(row)["id"] in kept]
+        (folder / f"{suite}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return f"--pitfalls-suite=suites/{suite}.toml"
+
     def ids(self, *args: str) -> list[str]:
         """Return the node ids that a run collects."""
         result = self.run("--collect-only", "-q", *args)

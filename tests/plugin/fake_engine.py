@@ -167,3 +167,17 @@ def write(call: dict[str, Any]) -> None:
     call["time"] = time.time()
     with open("calls.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(call, default=str) + "\n")
+
+
+def install_in_actor() -> None:
+    """Where pytest does not run (Ray's actors): do what the project's conftest does, when the engine is opened."""
+    module = types.ModuleType("pytest_editpitfalls.engine.session")
+
+    class FromConftest:
+        @staticmethod
+        def open(settings: EngineSettings, announce: Any) -> Any:
+            exec(compile(Path("conftest.py").read_text(encoding="utf-8"), "conftest.py", "exec"), {})
+            return sys.modules[module.__name__].EngineSession.open(settings, announce)
+
+    module.EngineSession = FromConftest  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module

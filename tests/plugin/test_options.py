@@ -151,7 +151,7 @@ def test_command_line_wins_over_ini(project):
 
 def test_options_of_addopts(project):
     project.pytester.makeini(
-        "[pytest]\naddopts = --editor=rome --pitfalls-suite=reverse --pitfalls-limit=1\n"
+        f"[pytest]\naddopts = --editor=rome {project.whole('reverse', 1)}\n"
         "pitfalls_gates = reverse.cs_exp >= 0.5\n"
     )
     result = project.run(editor=False)

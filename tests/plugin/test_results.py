@@ -14,7 +14,12 @@ R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 def test_the_document(project):
     cases = case_ids("reverse", 3)
     project.engine(lose=cases[:1])
-    document = project.results(*R3, "--pitfalls-seed=3", "--pitfalls-gate=reverse.cs_exp >= 0.5")
+    document = project.results(
+        project.whole("reverse", 3),
+        "--pitfalls-limit=3",
+        "--pitfalls-seed=3",
+        "--pitfalls-gate=reverse.cs_exp >= 0.5",
+    )
     assert document["schema_version"] == 1
     run = document["run"]
     assert run["seed"] == 3

@@ -51,7 +51,7 @@ def test_a_case_that_took_is_not_blamed(project):
 
 
 def test_gates_decide_as_before_and_bear_the_mark(project, untaken):
-    document = project.results(*R3, "--pitfalls-gate=reverse.cs_exp >= 0.6")
+    document = project.results(project.whole("reverse", 3), "--pitfalls-gate=reverse.cs_exp >= 0.6")
     assert project.last.ret == pytest.ExitCode.OK
     project.last.stdout.fnmatch_lines(
         ["gate reverse.cs_exp >= 0.6 (*): passed, *! unreliable: too few edits take"]
@@ -91,6 +91,6 @@ def test_kinds_are_told_apart_and_suites_joined(project):
 
 
 def test_edit_success_can_be_gated(project, untaken):
-    result = project.run(*R3, "--pitfalls-gate=reverse.es >= 0.5")
+    result = project.run(project.whole("reverse", 3), "--pitfalls-gate=reverse.es >= 0.5")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["gate reverse.es >= 0.5 (*): FAILED, es = 0.3333*"])

@@ -41,6 +41,8 @@ def test_no_output_and_no_heavy_import(project):
             "no:hypothesispytest",
             "-p",
             "no:anyio",
+            "-p",
+            "no:randomly",
         ],
         cwd=project.path,
         capture_output=True,

@@ -70,17 +70,18 @@ def test_errors_are_computed_again_and_replayed(project):
 
 
 def test_a_replay_loads_nothing_and_judges_anew(project):
-    first = project.results(*R6, STORED)
+    whole = project.whole("reverse", 6)
+    first = project.results(whole, STORED)
     opened = len(project.calls("open"))
     project.engine(refuse="the model is gone")
-    document = project.results(*R6, "--pitfalls-replay", "--pitfalls-gate=reverse.cm >= 0.99")
+    document = project.results(whole, "--pitfalls-replay", "--pitfalls-gate=reverse.cm >= 0.99")
     assert project.last.ret == pytest.ExitCode.TESTS_FAILED  # the new gate falls
     assert len(project.calls("open")) == opened
     assert document["run"]["replay"] is True
     assert {case["cached"] for case in document["cases"]} == {True}
     assert [case["metrics"] for case in document["cases"]] == [case["metrics"] for case in first["cases"]]
     assert document["run"]["models"] == first["run"]["models"]
-    project.run(*R6, "--pitfalls-replay", "-n2").assert_outcomes(passed=6)
+    project.run(whole, "--pitfalls-replay", "-n2").assert_outcomes(passed=6)
 
 
 def test_a_replay_of_what_is_not_there(project):
@@ -136,17 +137,18 @@ def test_a_directory_that_is_no_store(project):
 def test_shards_then_one_replay_gates_the_whole(project):
     cases = case_ids("reverse", 6)
     project.engine(lose=cases[:3])
+    whole = project.whole("reverse", 6)
     gate = "--pitfalls-gate=reverse.cs_exp >= 0.9"
     for number in (1, 2, 3, 4):
         result = project.run(
-            *R6, gate, f"--pitfalls-shard={number}/4", f"--pitfalls-store=part{number}", STORED
+            whole, gate, f"--pitfalls-shard={number}/4", f"--pitfalls-store=part{number}", STORED
         )
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines([f"*NOT EVALUATED, shard {number}/4*"])
     assert sorted(computed(project)) == sorted(cases)
     parts = [str(project.path / f"part{number}") for number in (1, 2, 3, 4)]
     assert command("store", "merge", *parts, "--store", str(project.path / "whole")) == 0
-    result = project.run(*R6, gate, "--pitfalls-replay", "--pitfalls-store=whole")
+    result = project.run(whole, gate, "--pitfalls-replay", "--pitfalls-store=whole")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*gate reverse.cs_exp >= 0.9*FAILED*0.5*"])
 

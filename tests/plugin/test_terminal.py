@@ -71,7 +71,7 @@ def test_every_width(project, monkeypatch, width):
 
 
 def test_quiet_and_no_summary(project):
-    result = project.run("-q", *R3, "--pitfalls-gate=reverse.cs_exp >= 0.5")
+    result = project.run("-q", project.whole("reverse", 3), "--pitfalls-gate=reverse.cs_exp >= 0.5")
     result.stdout.fnmatch_lines(
         [
             "reverse rome smollm2-135m: n 3, ES 100.0, PS 100.0, CS exp 100.0, CS imp 100.0, CM 87.5",
@@ -80,7 +80,7 @@ def test_quiet_and_no_summary(project):
     )
     result.stdout.no_fnmatch_line("pitfalls: *")
     result.stdout.no_fnmatch_line("*Knowledge conflict*")
-    result = project.run("--no-summary", *R3, "--pitfalls-gate=reverse.cm >= 0.9")
+    result = project.run("--no-summary", project.whole("reverse", 3), "--pitfalls-gate=reverse.cm >= 0.9")
     result.stdout.no_fnmatch_line("*Knowledge conflict*")
     result.stdout.fnmatch_lines(["gate reverse.cm >= 0.9*FAILED, cm = 0.875*"])
 

@@ -109,8 +109,9 @@ def test_an_unknown_metric_is_no_pass(project, cases):
 
 def test_a_gate_decides(project, cases):
     project.engine(lose=cases[:1])
+    whole = project.whole("reverse", 3)
     gate = "--pitfalls-gate=reverse.cs_exp >= 0.6"
-    document = project.results(*R3, gate, "-rx")
+    document = project.results(whole, gate, "-rx")
     project.last.assert_outcomes(passed=2, xfailed=1)
     assert project.last.ret == pytest.ExitCode.OK
     project.last.stdout.fnmatch_lines(
@@ -121,11 +122,30 @@ def test_a_gate_decides(project, cases):
     )
     assert document["cases"][0]["outcome"] == "xfailed"
     assert document["gates"][0]["passed"] is True
-    document = project.results(*R3, "--pitfalls-gate=reverse.cs_exp >= 0.7")
+    document = project.results(whole, "--pitfalls-gate=reverse.cs_exp >= 0.7")
     assert project.last.ret == pytest.ExitCode.TESTS_FAILED
     assert document["gates"][0]["passed"] is False
     assert document["run"]["exit_status"] == 1
-    project.run(*R3, gate, "--runxfail").assert_outcomes(passed=2, failed=1)
+    project.run(whole, gate, "--runxfail").assert_outcomes(passed=2, failed=1)
+
+
+def test_a_gate_judges_a_whole_suite_only(project, cases):
+    """Of a part it says nothing: a gate of ini waits, one that was typed for this run fails it."""
+    gate = "reverse.cs_exp >= 0.1"
+    result = project.run(*R3, f"--pitfalls-gate={gate}")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"gate {gate} (*): NOT EVALUATED, 3 of 58 cases of 'reverse' ran*"])
+    project.pytester.makeini(f"[pytest]\npitfalls_gates = {gate}\n")
+    for options in (
+        (*R3,),
+        (project.whole("reverse", 3), "-k", cases[0]),
+        (project.whole("reverse", 3), "-x"),
+    ):
+        project.engine(lose=cases[:1], errors=cases[:1] if "-x" in options else ())
+        result = project.run(*options)
+        result.stdout.fnmatch_lines([f"gate {gate} (*): NOT EVALUATED, * ran*"])
+    project.engine()
+    assert project.run(*R3).ret == pytest.ExitCode.OK
 
 
 def test_gates_of_ini_and_other_suites(project, cases):

@@ -41,6 +41,16 @@ HELP = {
     "beginning is enough); may be given several times",
     "shard": "run the K-th of N parts of the selected cases: K/N, for instance 3/16",
     "timeout": "seconds that a batch may take; then its cases run one by one, and one that takes longer is an error",
+    "engine": "who runs the batches: local (this process, or the workers of -n; default), ray (actors of Ray, "
+    "one a GPU, else one for every two CPUs) or ray:N (N of them)",
+    "save": "after a complete run, save its cases as a baseline: a NAME (pitfalls-baselines/NAME.json) or a FILE",
+    "baseline": "compare with this baseline (NAME or FILE): a case that failed there too is a known pitfall",
+    "update_baseline": "write this run over the baseline, whatever became worse",
+    "fail_on": "gate relative to the baseline, for instance 'reverse.cs_exp:2pp' or 'easy.distortion:5%%'; may be "
+    "given several times",
+    "strict": "a relative gate that is inconclusive fails, too",
+    "html": "write a report to this HTML file",
+    "markdown": "write a report for a pull request to this Markdown file",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
 }
 
@@ -66,12 +76,20 @@ def add_options(parser: pytest.Parser) -> None:
     option("json", metavar="PATH")
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
+    option("save", metavar="NAME|FILE")
+    option("baseline", metavar="NAME|FILE")
+    option("update_baseline", action="store_true")
+    option("fail_on", action="append", metavar="GATE")
+    option("strict", action="store_true")
+    option("html", metavar="PATH")
+    option("markdown", metavar="PATH")
     option("store", metavar="DIR")
     option("fresh", action="store_true")
     option("replay", action="store_true")
     option("replay_run", action="append", metavar="KEY")
     option("shard", metavar="K/N")
     option("timeout", metavar="SECONDS")
+    option("engine", metavar="local|ray|ray:N")
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
     parser.addini(
@@ -84,6 +102,13 @@ def add_options(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+    parser.addini(
+        "pitfalls_fail_on",
+        "gates relative to the baseline, one a line: reverse.cs_exp:2pp",
+        type="linelist",
+        default=[],
+    )
+    parser.addini("pitfalls_strict", HELP["strict"], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (
         "config",
@@ -94,7 +119,9 @@ def add_options(parser: pytest.Parser) -> None:
         "limit",
         "success_floor",
         "store",
+        "baseline",
         "timeout",
+        "engine",
     ):
         parser.addini(f"pitfalls_{name}", HELP[name], default="")
 

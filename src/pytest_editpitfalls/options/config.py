@@ -47,6 +47,16 @@ class RunConfig:
         replay_runs: prefixes of the keys of the run headers that a replay takes.
         shard: the part of the selected cases that this run takes; None for all.
         timeout: seconds that a batch may take, or None.
+        engine: who runs batches: "local" (this process, or xdist's workers) or "ray".
+        actors: processes of the engine that has several; None for one a GPU, or as many as the CPUs are good for.
+        save: where the baseline of this run goes: a name or a file, as typed.
+        baseline: the baseline to compare with: a name, or a file made absolute.
+        update_baseline: whether this run replaces it.
+        relative_gates: gates relative to the baseline, as typed, ini first.
+        relative_gates_asked: those of the command line.
+        strict: whether an inconclusive relative gate fails.
+        html_path: where the HTML report goes, or None.
+        markdown_path: where the Markdown report goes, or None.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to somebody else here ("--model").
@@ -75,6 +85,16 @@ class RunConfig:
     replay_runs: tuple[str, ...] = ()
     shard: Shard | None = None
     timeout: float | None = None
+    engine: str = "local"
+    actors: int | None = None
+    save: str | None = None
+    baseline: str | None = None
+    update_baseline: bool = False
+    relative_gates: tuple[str, ...] = ()
+    relative_gates_asked: tuple[str, ...] = ()
+    strict: bool = False
+    html_path: Path | None = None
+    markdown_path: Path | None = None
     success_floor: float = SUCCESS_FLOOR
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ def build(config: pytest.Config) -> RunConfig:
     if not editors:
         return RunConfig()
     suites = _unique(config.getoption("pitfalls_suite") or ())
+    engine, actors = _engine(config)
     root = config.inipath.parent if config.inipath else config.rootpath
     here = config.invocation_params.dir
     ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
@@ -56,6 +58,16 @@ def build(config: pytest.Config) -> RunConfig:
         json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
+        save=_file_or_name(config.getoption("pitfalls_save"), here, "--pitfalls-save"),
+        baseline=_baseline(config, here, root),
+        update_baseline=bool(config.getoption("pitfalls_update_baseline")),
+        relative_gates=_unique(
+            [*config.getini("pitfalls_fail_on"), *(config.getoption("pitfalls_fail_on") or ())]
+        ),
+        relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
+        strict=bool(config.getoption("pitfalls_strict") or config.getini("pitfalls_strict")),
+        html_path=_path(config.getoption("pitfalls_html"), here, "--pitfalls-html"),
+        markdown_path=_path(config.getoption("pitfalls_markdown"), here, "--pitfalls-markdown"),
         success_floor=_success_floor(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
         or _path(config.getini("pitfalls_store"), root, "the ini key pitfalls_store")
@@ -65,6 +77,8 @@ def build(config: pytest.Config) -> RunConfig:
         replay_runs=_unique(config.getoption("pitfalls_replay_run") or ()),
         shard=_shard(config),
         timeout=_timeout(config),
+        engine=engine,
+        actors=actors,
         thresholds=tuple(config.getini("pitfalls_thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
@@ -131,6 +145,28 @@ def _success_floor(config: pytest.Config) -> float:
     return floor
 
 
+def _baseline(config: pytest.Config, here: Path, root: Path) -> str | None:
+    baseline = _file_or_name(
+        config.getoption("pitfalls_baseline"), here, "--pitfalls-baseline"
+    ) or _file_or_name(config.getini("pitfalls_baseline"), root, "the ini key pitfalls_baseline")
+    for option in ("update_baseline", "fail_on", "strict"):
+        if baseline is None and config.getoption(f"pitfalls_{option}"):
+            raise UsageError(
+                "there is no baseline that it could be about",
+                where=f"--pitfalls-{option.replace('_', '-')}",
+                fix="name one with --pitfalls-baseline",
+            )
+    return baseline
+
+
+def _file_or_name(text: str | None, folder: Path, source: str) -> str | None:
+    """Make the path of a baseline's file absolute, starting in ``folder``; leave a name alone."""
+    text = (text or "").strip()
+    if not text or re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        return text or None
+    return str(folder / _expanded(text, source))
+
+
 def _replay(config: pytest.Config) -> bool:
     replay = bool(config.getoption("pitfalls_replay"))
     if replay and config.getoption("pitfalls_fresh"):
@@ -166,6 +202,39 @@ def _timeout(config: pytest.Config) -> float | None:
             f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600"
         )
     return seconds
+
+
+def _engine(config: pytest.Config) -> tuple[str, int | None]:
+    """Return the engine and how many processes it shall have."""
+    text = _text(config, "engine") or "local"
+    match = re.fullmatch(r"(local|ray)|ray:([1-9]\d{0,5})", text)
+    if match is None:
+        raise UsageError(
+            f"unknown engine '{text}'",
+            where="--pitfalls-engine",
+            fix="use local, ray, or ray:4 for four actors",
+        )
+    if match[1] == "local" or config.getoption("pitfalls_replay"):
+        return "local", None  # a replay runs nothing
+    if config.getoption("dist", "no") != "no" and config.getoption("tx", None):
+        raise UsageError(
+            "Ray's actors and pytest-xdist's workers would both take the batches",
+            where=f"--pitfalls-engine={text} and -n",
+            fix="leave one of them out",
+        )
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "Ray is not installed",
+            where=f"--pitfalls-engine={text}",
+            fix='pip install "pytest-editpitfalls[ray]"',
+        )
+    if ":" in (device := _text(config, "device") or "auto"):
+        raise UsageError(
+            "Ray gives each actor a GPU of its own",
+            where=f"--pitfalls-device={device}",
+            fix="use --pitfalls-device=cuda, and CUDA_VISIBLE_DEVICES for the GPUs that Ray may use",
+        )
+    return "ray", int(match[2]) if match[2] else None
 
 
 def _refuse_empty(config: pytest.Config) -> None:

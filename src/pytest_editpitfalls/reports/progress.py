@@ -37,9 +37,15 @@ class ProgressLine:
         self._ran = 0
         self._spent = 0.0
         self._started = 0.0
+        self._begun: float | None = None
         self._stage = ""
         self._before_stage = 0.0
         self._drawn = 0.0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a terminal for it."""
+        return self._line.is_shown
 
     def announce(self, text: str) -> None:
         """Print one remark on a line of its own (not with ``-q``)."""
@@ -50,6 +56,16 @@ class ProgressLine:
         self._batch_size, self._done, self._total = len(batch), done, total
         self._started, self._drawn = time.monotonic(), 0.0
         self._stage, self._before_stage = "", 0.0
+        self._begun = self._begun or self._started
+
+    def reached(self, done: int) -> None:
+        """So many cases of the run are finished."""
+        self._done = done
+
+    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """Draw the line of several processes."""
+        if told and self._begun is not None:
+            self._line.draw(workers_line(told, self._done, self._total, time.monotonic() - self._begun))
 
     def progress(self, progress: Progress) -> None:
         """Redraw the line, at most ten times a second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 
@@ -99,6 +99,25 @@ def rows(results: RunResults, kinds: Mapping[str, str], formats: Mapping[str, st
     return lines
 
 
+def both_tables(
+    lines: Sequence[Row], kinds: Mapping[str, str]
+) -> list[tuple[str, list[Row], dict[str, str]]]:
+    """Return the two tables that have lines: title, lines, and the columns that they fill (metric -> title)."""
+    parts = (
+        ("Knowledge conflict", CONFLICT_COLUMNS, [row for row in lines if kinds[row.suite] != "round"]),
+        ("Knowledge distortion", DISTORTION_COLUMNS, [row for row in lines if kinds[row.suite] == "round"]),
+    )
+    return [
+        (
+            title,
+            part,
+            {name: text for name, text in columns.items() if any(name in row.cells for row in part)},
+        )
+        for title, columns, part in parts
+        if part
+    ]
+
+
 def unreliable(lines: Iterable[Row], kinds: Mapping[str, str], floor: float) -> list[str]:
     """Return one line per editor, model and kind of figures whose mean edit success is under ``floor``."""
     from pytest_editpitfalls.metrics.reliability import figures_of, unreliable_reason
@@ -114,6 +133,13 @@ def unreliable(lines: Iterable[Row], kinds: Mapping[str, str], floor: float) -> 
     ]
 
 
+def papers_suite(suite: str, kind: str) -> str:
+    """Return which of the papers' five suites (reverse, composite, coverage, easy, hard) a suite stands for."""
+    if kind != "round":
+        return kind
+    return "hard" if "hard" in suite.lower() else "easy"
+
+
 def _published(
     aggregate: AggregateRecord, kinds: Mapping[str, str], formats: Mapping[str, str]
 ) -> Row | None:
@@ -122,10 +148,7 @@ def _published(
 
     if formats.get(aggregate.suite) != "published":
         return None
-    kind = kinds[aggregate.suite]
-    suite = kind
-    if kind == "round":
-        suite = "hard" if "hard" in aggregate.suite.lower() else "easy"
+    suite = papers_suite(aggregate.suite, kinds[aggregate.suite])
     figures = published_figures(aggregate.model, aggregate.editor, suite) or published_figures(
         "gpt2-xl", aggregate.editor, suite
     )
@@ -138,47 +161,55 @@ def _published(
     return Row(aggregate.suite, figures.editor, figures.model, figures.n, "", cells, published=True)
 
 
-def worst_cases(payloads: Iterable[dict[str, Any]], limit: int = WORST) -> list[tuple[str, list[str]]]:
+def worst_cases(cases: Iterable[CaseRecord], limit: int = WORST) -> list[tuple[str, list[str]]]:
     """Return the failing cases that missed their thresholds by most, each as a headline and lines below it."""
-    failing = [p for p in payloads if p["record"]["outcome"] in {"failed", "xfailed"}]
+    failing = [case for case in cases if case.outcome in {"failed", "xfailed"}]
     failing.sort(key=_missed, reverse=True)
-    return [(_headline(payload), _details(payload)) for payload in failing[:limit]]
+    return told(failing[:limit])
 
 
-def _missed(payload: dict[str, Any]) -> tuple[int, float]:
-    fallen = [t for t in payload["record"]["thresholds"] if t["passed"] is False]
-    return len(fallen), sum(t["missed_by"] or 0.0 for t in fallen)
+def told(cases: Iterable[CaseRecord], *, is_failing: bool = True) -> list[tuple[str, list[str]]]:
+    """Return each case as a headline, with what fell where cases are failing ones, and lines below it."""
+    return [(_headline(case) if is_failing else _named(case), story(case)) for case in cases]
 
 
-def _headline(payload: dict[str, Any]) -> str:
-    record = payload["record"]
+def _missed(case: CaseRecord) -> tuple[int, float]:
+    fallen = [threshold for threshold in case.thresholds if threshold.passed is False]
+    return len(fallen), sum(threshold.missed_by or 0.0 for threshold in fallen)
+
+
+def _headline(case: CaseRecord) -> str:
     fallen = ", ".join(
-        f"{t['metric']} {t['value']:.3g} (wanted {t['threshold'].removeprefix(t['metric']).strip()})"
-        for t in record["thresholds"]
-        if t["passed"] is False
+        f"{each.metric} {each.value:.3g} (wanted {each.threshold.removeprefix(each.metric).strip()})"
+        for each in case.thresholds
+        if each.passed is False and each.value is not None
     )
-    where = f"{record['suite']} {record['id']} ({record['editor']} on {record['model']})"
-    return visible(f"{where}: {fallen or record['reason'] or record['outcome']}")
+    return f"{_named(case)}: {visible(fallen or case.reason or case.outcome)}"
 
 
-def _details(payload: dict[str, Any]) -> list[str]:
+def _named(case: CaseRecord) -> str:
+    return visible(f"{case.suite} {case.id} ({case.editor} on {case.model})")
+
+
+def story(case: CaseRecord) -> list[str]:
+    """Return a case in words: its edits, the facts' mean probabilities before and after, whether edit 1 took."""
     means: dict[str, dict[str, float]] = {}
-    for probe in payload["record"]["probes"]:
-        if probe["fact"] == "replaced":  # its one probability says nothing but whether edit 1 took, see below
+    for probe in case.probes:
+        if probe.fact == "replaced":  # its one probability says nothing but whether edit 1 took, see below
             continue
-        known = [value for value in probe["probabilities"] if value is not None]
+        known = [value for value in probe.probabilities if value is not None]
         if known:
-            means.setdefault(probe["fact"], {})[probe["state"]] = sum(known) / len(known)
+            means.setdefault(probe.fact, {})[probe.state] = sum(known) / len(known)
     parts = []
     for fact, states in means.items():
         order = [state for state in ("0", "1", "12", "2") if state in states]
         if len(order) > 1 and order[-1] == "2":
             order.remove("2")
         parts.append(f"{fact} {' -> '.join(f'{states[state]:.3g}' for state in _ends(order))}")
-    lines = [visible(line) for line in payload["record"]["edits"]]
+    lines = [visible(line) for line in case.edits]
     if parts:
         lines.append("p: " + visible(", ".join(parts)))
-    if payload["record"]["metrics"].get("es") == 0.0:
+    if case.metrics.get("es") == 0.0:
         lines.append("edit 1 did not take")
     return lines
 

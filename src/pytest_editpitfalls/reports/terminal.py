@@ -11,6 +11,7 @@ import pytest
 from pytest_editpitfalls.escaping import encodable, visible
 
 from . import tables
+from .baseline_lines import baseline_lines, relative_gate_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,19 +32,25 @@ def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: 
     results = recorder.results(recorder.results().run.exit_status)
     encoding = getattr(reporter._tw._file, "encoding", None)
     if reporter.config.getoption("no_summary"):  # only what explains the exit status
-        _write(reporter, [gate_line(gate) for gate in results.gates if gate.passed is False], encoding)
+        fallen = [gate_line(gate) for gate in results.gates if gate.passed is False]
+        fallen += [relative_gate_line(gate) for gate in results.relative_gates if gate.passed is False]
+        _write(reporter, fallen, encoding)
         return
     kinds = {payload["record"]["suite"]: payload["kind"] for payload in recorder.payloads.values()}
     formats = {suite.name: suite.format for suite in results.run.suites}
     lines = tables.rows(results, kinds, formats)
     if reporter.config.get_verbosity() < 0:
         marks = tables.unreliable(lines, kinds, state.run.success_floor)
-        _write(reporter, short_summary(lines, results.gates, marks), encoding)
+        short = short_summary(lines, results.gates, marks)
+        short += [relative_gate_line(gate) for gate in results.relative_gates]
+        short += [line for line, _ in baseline_lines(results)[:1]]
+        _write(reporter, short, encoding)
         return
     reporter.section("editing pitfalls", sep="=")
     console = _console(reporter, encoding)
     ascii_only = not (encoding or "utf-8").lower().startswith("utf")
-    for renderable in _body(lines, kinds, results, recorder, ascii_only, console.width):
+    summed = state.is_distributed
+    for renderable in body(results, width=console.width, ascii_only=ascii_only, summed=summed):
         console.print(renderable, highlight=False)
     file = console.file
     assert isinstance(file, io.StringIO)
@@ -100,16 +107,23 @@ def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console
     )
 
 
-def _body(
-    lines: Sequence[tables.Row],
-    kinds: Mapping[str, str],
-    results: RunResults,
-    recorder: Recorder,
-    ascii_only: bool,
-    width: int,
+def body(
+    results: RunResults, *, width: int, ascii_only: bool = False, summed: bool = False
 ) -> list[RenderableType]:
+    """Return the summary of any run, live or stored.
+
+    Args:
+        results: the run.
+        width: columns of the terminal.
+        ascii_only: whether its encoding has no box drawing.
+        summed: whether times are summed over several processes.
+    """
     from rich.text import Text
 
+    kinds = {suite.name: suite.kind for suite in results.run.suites}
+    formats = {suite.name: suite.format for suite in results.run.suites}
+    lines = tables.rows(results, kinds, formats)
+    floor = results.run.success_floor or 0.0
     body: list[RenderableType] = []
     conflict = [row for row in lines if kinds[row.suite] != "round"]
     distortion = [row for row in lines if kinds[row.suite] == "round"]
@@ -119,13 +133,15 @@ def _body(
     ):
         if part:
             body += _table(title, part, titles, ascii_only, width)
-            marks = tables.unreliable(part, kinds, recorder.state.run.success_floor)
+            marks = tables.unreliable(part, kinds, floor)
             body += [Text(line, "bold yellow") for line in marks]
     if any(row.published for row in lines):
         body.append(Text("In brackets: published by Li et al., ICLR 2024, with the same definitions.", "dim"))
     style = {True: "green", False: "bold red", None: "bold yellow"}
     body += [Text(gate_line(gate), style[gate.passed]) for gate in results.gates]
-    if worst := tables.worst_cases(recorder.ordered()):
+    body += [Text(relative_gate_line(gate), style[gate.passed]) for gate in results.relative_gates]
+    body += [Text(line, look) for line, look in baseline_lines(results)]
+    if worst := tables.worst_cases(results.cases):
         body.append(Text("Worst cases (mean probability, before -> after)", "bold"))
         for headline, details in worst:
             body.append(Text(f"  {headline}", "red"))
@@ -138,8 +154,9 @@ def _body(
     ]
     body += [Text(f"note: {note}", "yellow") for note in tables.notes(results.cases)]
     body += [Text(line, "dim") for line in _store_lines(results)]
-    summed = recorder.state.is_distributed
-    body.append(Text(f"time {tables.times(recorder.timings(), results.run.seconds, summed)}", "dim"))
+    timings = {stage: seconds for stage, seconds in results.run.timings.items() if seconds is not None}
+    if timings or results.run.seconds is not None:
+        body.append(Text(f"time {tables.times(timings, results.run.seconds, summed)}", "dim"))
     return body
 
 

@@ -27,8 +27,15 @@ class TerminalLine:
         """Whether the line stands on the screen now."""
         return self._width > 0
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether what is drawn can be seen."""
+        reporter = self._reporter()
+        return reporter is not None and reporter.isatty and self._config.get_verbosity() >= 0
+
     def say(self, text: str) -> None:
         """Print a remark that stays, on a line of its own (not with ``-q``)."""
+        self.clear()
         reporter = self._reporter()
         if reporter is not None and self._config.get_verbosity() >= 0:
             with self._shown():
@@ -40,7 +47,7 @@ class TerminalLine:
     def draw(self, text: str) -> None:
         """Draw the line anew."""
         reporter = self._reporter()
-        if reporter is None or not reporter.isatty or self._config.get_verbosity() < 0:
+        if not self.is_shown:
             return
         with self._shown():
             if not self._width:

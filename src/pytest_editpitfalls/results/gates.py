@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pytest_editpitfalls.metrics.thresholds import Gate, hold
@@ -11,14 +11,18 @@ from .records import AggregateRecord, GateRecord
 
 
 def evaluate_gates(
-    gates: Iterable[Gate], aggregates: Sequence[AggregateRecord], *, part: str | None = None
+    gates: Iterable[Gate],
+    aggregates: Sequence[AggregateRecord],
+    *,
+    part_of: Callable[[AggregateRecord], str | None] = lambda _: None,
 ) -> list[GateRecord]:
     """Return one record per gate, editor and model.
 
     Args:
         gates: the gates.
         aggregates: what they are held against.
-        part: why the run has a part of the cases only, so that no gate is evaluated; None where it has all.
+        part_of: why the run has a part of an aggregate's cases only, so that its gates are not evaluated; None where
+            it has all.
 
     A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is null and
     the reason says why. That is never a pass.
@@ -37,7 +41,7 @@ def evaluate_gates(
                     reason=f"suite '{gate.suite}' has no cases in this run",
                 )
             )
-        records += [_evaluate(gate, aggregate, part) for aggregate in named]
+        records += [_evaluate(gate, aggregate, part_of(aggregate)) for aggregate in named]
     return records
 
 

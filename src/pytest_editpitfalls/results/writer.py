@@ -17,34 +17,37 @@ from .records import RunResults
 MAX_RESULT_BYTES = 32 * MAX_FILE_BYTES
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, where: str = "--pitfalls-json") -> None:
     """Find out before the run whether a result file can be written to ``path``; nothing is left behind.
 
     Raises:
         UsageError: its directory is absent or not writable, or it is a directory itself.
     """
     if path.is_dir():
-        raise UsageError(f"'{path}' is a directory", where="--pitfalls-json", fix="name a file in it")
+        raise UsageError(f"'{path}' is a directory", where=where, fix="name a file in it")
     if not path.parent.is_dir():
-        raise UsageError(
-            f"the directory '{path.parent}' does not exist", where="--pitfalls-json", fix="make it first"
-        )
+        raise UsageError(f"the directory '{path.parent}' does not exist", where=where, fix="make it first")
     if path.exists() and not os.access(path, os.W_OK):
-        raise _not_writable(path, "permission denied")
+        raise _not_writable(path, "permission denied", where)
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
             pass
     except OSError as error:
-        raise _not_writable(path, error.strerror) from None
+        raise _not_writable(path, error.strerror, where) from None
 
 
-def write_results(results: RunResults, path: Path) -> None:
-    """Write ``results`` as JSON: into a temporary file in the same directory, then in one move to ``path``.
+def write_results(results: RunResults, path: Path, *, where: str = "--pitfalls-json") -> None:
+    """Write ``results`` as JSON; as `write_text`."""
+    write_text(results.model_dump_json(indent=1) + "\n", path, where=where)
+
+
+def write_text(text: str, path: Path, *, where: str) -> None:
+    """Write ``text`` (UTF-8): into a temporary file in the same directory, then in one move to ``path``.
 
     Raises:
-        UsageError: the file cannot be written; an earlier file at ``path`` is left as it was.
+        UsageError: the file cannot be written (``where``: the option that asked for it); an earlier file at ``path``
+            is left as it was.
     """
-    text = results.model_dump_json(indent=1) + "\n"
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -52,11 +55,11 @@ def write_results(results: RunResults, path: Path) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only the owner may read; a result file is an ordinary file.
+        # mkstemp makes files that only the owner may read; a report is an ordinary file.
         os.chmod(temporary, _usual_mode(path))
         os.replace(temporary, path)
     except OSError as error:
-        raise _not_writable(path, error.strerror) from None
+        raise _not_writable(path, error.strerror, where) from None
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -84,9 +87,9 @@ def _usual_mode(path: Path) -> int:
         return 0o666 & ~mask
 
 
-def _not_writable(path: Path, reason: str | None) -> UsageError:
+def _not_writable(path: Path, reason: str | None, where: str) -> UsageError:
     return UsageError(
         f"cannot write '{path}': {reason or 'unknown reason'}",
-        where="--pitfalls-json",
+        where=where,
         fix="name a file in a directory that you may write to",
     )

@@ -25,6 +25,7 @@ from pytest_editpitfalls.scheduling.worker_progress import WorkerWatcher
 from pytest_editpitfalls.scheduling.workers import WorkerSetup
 
 from .engine import Watcher
+from .finish import Finish, check_paths
 from .given_up import about, given_up
 from .outcome import PitfallFailed
 from .own_editors import register
@@ -32,7 +33,7 @@ from .recording import Recorder
 from .state import RunState
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.results.records import RunResults
+    pass
 
 
 class ActiveRun:
@@ -62,12 +63,16 @@ class ActiveRun:
         if exchange is not None:
             watcher = WorkerWatcher(exchange, config.workerinput["workerid"])  # type: ignore[attr-defined]
         self.state = RunState(config, run, watcher, exchange)
+        if not self.is_worker:
+            check_paths(self.state)
+            if not self.state.selection.paths:  # a user's own module may bring further suites
+                self.state.against.check_suites(self.state.suites.values())
         self.exchange = exchange
         config.stash[STATE] = self.state
         config.args = list(self.state.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
         self.recorder = Recorder(self.state, config.invocation_params.args)
-        self.not_written: str | None = None
+        self.finish = Finish(config, self.state, self.recorder)
         self.empty_shard = False
         if self.state.is_distributed and not self.is_worker:
             controller = Controller(config, run, lambda: len(self.recorder.payloads), given_up)
@@ -176,31 +181,27 @@ class ActiveRun:
         """Judge the gates, set the exit status and write the results, also after ``-x`` or Ctrl-C."""
         if self.is_worker or self.config.option.collectonly:
             return
-        results = self.recorder.results()
-        if self.recorder.usage_error is not None:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif session.exitstatus == pytest.ExitCode.OK and self.state.gates_fail(results.gates):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.empty_shard:
-            session.exitstatus = pytest.ExitCode.OK  # more shards than cases
-        results = self.recorder.results(int(session.exitstatus))
-        self.config.hook.pytest_pitfalls_results(config=self.config, results=results)
-        try:
-            self._write(results)
-        except PitfallsError as error:  # said in the summary, which an exception here would suppress
-            self.not_written = str(error)
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self.finish(session, empty_shard=self.empty_shard)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the tables, and why there is no result file where it could not be written."""
+        from pytest_editpitfalls.reports.github import gate_annotations
         from pytest_editpitfalls.reports.terminal import write_summary
 
         write_summary(terminalreporter, self.state, self.recorder)
+        for path in self.finish.saved:
+            terminalreporter.write_line(f"pitfalls: baseline saved to {path}")
         if self.recorder.store_problem is not None:
             problem = f"the store is incomplete: {self.recorder.store_problem}"
             terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
-        if self.not_written is not None:
-            terminalreporter.write_line(f"ERROR: {self.not_written}", red=True)
+        for problem in self.finish.problems:
+            terminalreporter.write_line(f"ERROR: {problem}", red=True)
+        for annotation in gate_annotations(self.recorder.results(self.recorder.results().run.exit_status)):
+            terminalreporter.write_line(annotation)
+
+    def pytest_unconfigure(self) -> None:
+        """The engine's processes end with the run."""
+        self.state.runner.close()
 
     def _attach(
         self, item: pytest.Item, param: CaseParam, report: pytest.TestReport, call: pytest.CallInfo[None]
@@ -223,15 +224,12 @@ class ActiveRun:
             path, line, _ = item.location
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(record['reason'])}")
         report.pitfall = plain(payload)  # type: ignore[attr-defined]
+        if self.config.getoption("xmlpath", None):
+            from pytest_editpitfalls.reports.junit import case_properties
+            from pytest_editpitfalls.results.records import CaseRecord
+
+            item.user_properties.extend(case_properties(CaseRecord.model_validate(report.pitfall["record"])))
         item.stash[PAYLOAD] = {**payload, "seconds": {}}  # told once
-
-    def _write(self, results: RunResults) -> None:
-        path = self.state.run.json_path
-        if path is None or (not results.cases and results.run.exit_status == pytest.ExitCode.USAGE_ERROR):
-            return
-        from pytest_editpitfalls.results.writer import write_results
-
-        write_results(results, path)
 
 
 def check_names(run: RunConfig) -> None:
@@ -252,10 +250,6 @@ def check_names(run: RunConfig) -> None:
         )
     for model in run.models:
         resolve(model)
-    if run.json_path is not None:
-        from pytest_editpitfalls.results.writer import check_writable
-
-        check_writable(run.json_path)
 
 
 def plain(payload: dict[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.collection.parametrize import CaseParam
-from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.scheduling import planning
 from pytest_editpitfalls.scheduling.planning import Batch, Slot
 
-from .engine import LocalEngine, Watcher
+from .engine import Answers, Job, Watcher, engine_of
 from .stored import StoredScores
-from .time_limit import BatchTimeout, time_limit
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.program import CaseScores, SuitePrograms
@@ -40,11 +40,12 @@ class Runner:
     ) -> None:
         self.run = run
         self.watcher = watcher
-        self.engine = LocalEngine(run, watcher)
+        self.engine = engine_of(run, watcher)
         self.stored = stored
         self._exchange = exchange
         self._slots: list[Slot | None] = []
         self._params: dict[Slot, CaseParam] = {}
+        self._batches: tuple[Batch, ...] = ()
         self._planned: dict[Slot, Batch] = {}
         self._scores: dict[Slot, CaseScores] = {}
         self._cached: set[Slot] = set()
@@ -58,9 +59,9 @@ class Runner:
         """
         self._slots = [None if param is None else param.slot for param in params]
         self._params = {param.slot: param for param in params if param is not None}
-        batches = planning.plan(self._params, size)
-        self._planned = {slot: batch for batch in batches for slot in batch}
-        return planning.items_of(batches, self._slots)
+        self._batches = planning.plan(self._params, size)
+        self._planned = {slot: batch for batch in self._batches for slot in batch}
+        return planning.items_of(self._batches, self._slots)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -68,8 +69,15 @@ class Runner:
         needed = {slot.group.model for slot in self._params}
         return tuple(label for label in self.run.labels.values() if label in needed)
 
+    @property
+    def no_model(self) -> str | None:
+        """Why no model can be had in this process; None where one can."""
+        if self.run.replay:
+            return "a replay loads no model: run without --pitfalls-replay"
+        return self.engine.elsewhere
+
     def session(self, label: str) -> EngineSession:
-        """The engine session of a model; see `LocalEngine.session`."""
+        """The engine session of a model; see `Engine.session`."""
         return self.engine.session(label)
 
     def scores(self, param: CaseParam) -> CaseScores:
@@ -78,12 +86,13 @@ class Runner:
         Raises:
             UsageError: the model or the editor cannot be used at all, or a replayed case is not in the store.
         """
+        self._params.setdefault(param.slot, param)
         if param.slot not in self._scores:
             self._recall(self._batch_of(param.slot))
         if param.slot not in self._scores:
             if self.run.replay:
                 raise self.stored.missing(param)
-            self._run_batch(param)
+            self._compute(param)
         return self._scores[param.slot]
 
     def is_cached(self, param: CaseParam) -> bool:
@@ -98,19 +107,26 @@ class Runner:
         """Return the engine's description of the editor and model of ``param``, of plain JSON types."""
         if self.stored.knows(param):
             return self.stored.description(param)
-        return self.engine.describe(param)
+        return self._described(param)
 
     @contextmanager
     def edited(self, param: CaseParam, state: str) -> Iterator[Any]:
         """Give the Hugging Face model, answering as the edited one of ``state`` inside the context."""
-        with self.engine.edited(param, state, self._suite(param)) as model:
+        program = param.program()
+        states = [known.name for known in program.states]
+        if state not in states:
+            raise UsageError(
+                f"case {param.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
+            )
+        session = self.session(param.model)
+        with session.edited(param.engine_editor, program, state, self._suite(param)) as model:
             yield model
 
     def prepare(self) -> None:
         """Open the first model and look at every editor, so that a wrong command line stops before the first test.
 
         Raises:
-            UsageError: as `LocalEngine.session`; wrong hyper-parameters; a replay that is not one run.
+            UsageError: as `Engine.describe`; wrong hyper-parameters; a replay that is not one run.
         """
         if self.run.replay:
             self.stored.choose()
@@ -123,7 +139,7 @@ class Runner:
                 if slot.group.model == label
             }
             for param in wanted.values():
-                self.engine.describe(param)
+                self._described(param)
 
     def _suite(self, param: CaseParam) -> SuitePrograms:
         """All cases of the suite, whatever was selected: what an editor takes from them must not depend on ``-k``."""
@@ -154,49 +170,49 @@ class Runner:
                 if self.run.replay:
                     self.stored.choose()
                 else:
-                    self.stored.meet(param, self.engine.describe(param))
+                    self.stored.meet(param, self._described(param))
             if (scores := self.stored.recall(param, self._suite(param))) is not None:
                 self._scores[slot] = scores
                 self._cached.add(slot)
 
-    def _run_batch(self, param: CaseParam) -> None:
-        missing = tuple(slot for slot in self._batch_of(param.slot) if slot not in self._scores)
-        size = self.engine.batch_size(param)
-        batch = next(part for part in planning.cut(missing, size) if param.slot in part)
-        self.watcher.start(batch, len(self._scores), len(self._params))
+    def _described(self, param: CaseParam) -> dict[str, Any]:
+        return self.engine.describe(param.engine_editor, param.model)
+
+    def _compute(self, param: CaseParam) -> None:
+        """Have the engine run until the case is done; what it finishes besides is taken too."""
+        job = next(each for each in self._jobs(self._batch_of(param.slot)) if param.slot in each.batch)
+        self.watcher.start(job.batch, len(self._scores), len(self._params))
         try:
-            self._run_in_time(batch, param)
+            for answers in self.engine.run(param.slot, itertools.chain([job], self._left())):
+                self._keep(answers)
         finally:
             self.watcher.stop()
-        self.stored.describe_again(param, self.engine.describe(param))
 
-    def _run_in_time(self, batch: Batch, param: CaseParam) -> None:
-        """Run the batch; one that takes too long is run again case by case, and a case that does is an error."""
-        from pytest_editpitfalls.cases.program import CaseScores
+    def _left(self) -> Iterator[Job]:
+        """The batches of the run that are not in the store, each looked up when it is asked for."""
+        for batch in self._batches:
+            self._recall(batch)
+            yield from self._jobs(batch)
 
-        limit = self.run.timeout
-        params = [self._params.get(slot, param) for slot in batch]
-        names = (
-            params[0].case.id
-            if len(params) == 1
-            else f"the batch of {params[0].case.id} to {params[-1].case.id}"
-        )
-        try:
-            with time_limit(limit, names, self.watcher.announce):
-                programs = [each.program() for each in params]
-                answers = self.engine.run(param, programs, self._suite(param))
-        except BatchTimeout:
-            if len(batch) > 1:
-                self.watcher.announce(f"{names} took longer than {limit:g} s: its cases run one by one")
-                for slot in batch:
-                    self._run_in_time((slot,), self._params[slot])
-                return
-            error = f"editor '{param.engine_editor}' took longer than {limit:g} s (--pitfalls-timeout)"
-            answers = [CaseScores(params[0].program().case_id, error=error)]
-        by_id = {answer.case_id: answer for answer in answers}
-        for slot, each in zip(batch, params, strict=True):
-            answer = by_id.get(each.program().case_id)
-            if answer is None:
-                raise CaseError(f"the engine gave no answer for case {each.case.id}")
-            self._scores[slot] = answer
-            self.stored.keep(each, answer, self._suite(each))
+    def _jobs(self, batch: Batch) -> Iterator[Job]:
+        """What is missing of a batch, cut to what the engine takes."""
+        missing = tuple(slot for slot in batch if slot not in self._scores and slot in self._params)
+        if not missing:
+            return
+        param = self._params[missing[0]]
+        size = self.engine.batch_size(param.engine_editor, param.model, len(self._params))
+        for part in planning.cut(missing, size):
+            programs = tuple(self._params[slot].program() for slot in part)
+            yield Job(param.engine_editor, param.model, part, programs, self._suite(param))
+
+    def _keep(self, answers: Answers) -> None:
+        for slot, scores in answers.items():
+            param = self._params[slot]
+            self._scores[slot] = scores
+            self.stored.keep(param, scores, self._suite(param))
+        self.stored.describe_again(param, self._described(param))
+        self.watcher.reached(len(self._scores))
+
+    def close(self) -> None:
+        """The run is over."""
+        self.engine.close()

@@ -1,24 +1,56 @@
-"""The engine of this process: one model at a time, opened when the first batch needs it."""
+"""What a run asks of an engine: batches in, scores out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
-
-from pytest_editpitfalls.collection.parametrize import CaseParam
-from pytest_editpitfalls.errors import PitfallsError, UsageError
-from pytest_editpitfalls.options.config import RunConfig
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.program import CaseScores, Program, SuitePrograms
     from pytest_editpitfalls.engine.session import EngineSession
     from pytest_editpitfalls.engine.settings import Progress
-    from pytest_editpitfalls.scheduling.planning import Batch
+    from pytest_editpitfalls.options.config import RunConfig
+    from pytest_editpitfalls.scheduling.planning import Batch, Slot
+
+Answers = Mapping["Slot", "CaseScores"]
+"""Finished cases."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch, as an engine is given it.
+
+    Attributes:
+        editor: what the engine calls the editor (without ``+mle``).
+        model: label of the model.
+        batch: the cases.
+        programs: one for each of them.
+        suite: all cases of the suite that they are from.
+    """
+
+    editor: str
+    model: str
+    batch: Batch
+    programs: tuple[Program, ...]
+    suite: SuitePrograms
+
+    def __str__(self) -> str:
+        first, last = self.programs[0].case_id, self.programs[-1].case_id
+        return first if len(self.programs) == 1 else f"the batch of {first} to {last}"
+
+    def only(self, batch: Batch) -> Job:
+        """The same for some of its cases."""
+        programs = dict(zip(self.batch, self.programs, strict=True))
+        return replace(self, batch=batch, programs=tuple(programs[slot] for slot in batch))
 
 
 class Watcher(Protocol):
-    """Shows what goes on: remarks of the engine, and a line of progress while a batch runs."""
+    """Shows what goes on: remarks of the engine, and a line of progress while batches run."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody can see a line of progress."""
 
     def announce(self, text: str) -> None:
         """Show a remark of the engine ("model needs 0.6 GB")."""
@@ -26,93 +58,69 @@ class Watcher(Protocol):
     def start(self, batch: Batch, done: int, total: int) -> None:
         """A batch begins; ``done`` of ``total`` selected cases are finished."""
 
+    def reached(self, done: int) -> None:
+        """So many of the selected cases are finished."""
+
     def progress(self, progress: Progress) -> None:
         """The batch has come further."""
+
+    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """What the processes of an engine that has several do now; see `reports.progress.workers_line`."""
 
     def stop(self) -> None:
         """The batch has ended."""
 
 
-class LocalEngine:
-    """Batches in, scores out, in this process.
+class Engine(Protocol):
+    """Runs batches, here or elsewhere.
 
-    Args:
-        run: what the user asked for.
-        watcher: who is told about progress.
+    Attributes:
+        elsewhere: why there is no model in this process; None where there is one.
     """
 
-    def __init__(self, run: RunConfig, watcher: Watcher) -> None:
-        self._run = run
-        self._watcher = watcher
-        self._opened: tuple[str, EngineSession] | None = None
-        self._refused: dict[str, PitfallsError] = {}
-        self._told: set[tuple[str, str]] = set()
+    elsewhere: str | None
 
-    def is_open(self, label: str) -> bool:
-        """Whether this model is the one that is held now."""
-        return self._opened is not None and self._opened[0] == label
+    def is_open(self, model: str) -> bool:
+        """Whether `describe` answers for this model (a label) without loading anything."""
 
-    def session(self, label: str) -> EngineSession:
-        """Return the engine session of a model, opening it when it is not the one that is open.
-
-        One model is held at a time: items run sorted by model.
-
-        Raises:
-            UsageError: the model cannot be opened; said again for every further case.
-        """
-        if self._opened is not None and self._opened[0] == label:
-            return self._opened[1]
-        if label in self._refused:
-            raise self._refused[label]
-        from pytest_editpitfalls.engine.session import EngineSession
-
-        self._opened = None  # lets the memory go before the next model comes
-        settings = self._run.engine_settings(self._run.model_of(label))
-        try:
-            session = EngineSession.open(settings, announce=self._watcher.announce)
-        except PitfallsError as error:
-            self._refused[label] = error
-            raise
-        self._opened = (label, session)
-        return session
-
-    def batch_size(self, param: CaseParam) -> int:
-        """Cases that the engine takes at once for this editor and model."""
-        return max(1, self.session(param.model).batch_size(param.engine_editor))
-
-    def run(self, param: CaseParam, programs: Sequence[Program], suite: SuitePrograms) -> list[CaseScores]:
-        """Run the programs of one batch with the editor and model of ``param``.
+    def describe(self, editor: str, model: str) -> dict[str, Any]:
+        """Return the description of an editor and a model, of plain JSON types.
 
         Raises:
             UsageError: the model or the editor cannot be used at all.
         """
-        session = self.session(param.model)
-        return session.run(param.engine_editor, programs, progress=self._watcher.progress, suite=suite)
 
-    def describe(self, param: CaseParam) -> dict[str, Any]:
-        """Return the engine's description of the editor and model of ``param``, of plain JSON types."""
-        return dict(self.session(param.model).describe(param.engine_editor))
+    def batch_size(self, editor: str, model: str, cases: int) -> int:
+        """Cases that are worth a batch, for this editor and model, in a run of so many ``cases``."""
 
-    @contextmanager
-    def edited(self, param: CaseParam, state: str, suite: SuitePrograms) -> Iterator[Any]:
-        """Give the Hugging Face model, answering as the edited one of ``state`` inside the context."""
-        program = param.program()
-        states = [known.name for known in program.states]
-        if state not in states:
-            raise UsageError(
-                f"case {param.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
-            )
-        with self.session(param.model).edited(param.engine_editor, program, state, suite) as model:
-            yield model
+    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
+        """Give scores as they come, until those of ``wanted`` are among them.
+
+        Args:
+            wanted: a case.
+            jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The engine takes
+                as many as it has use for, and each case once.
+
+        Raises:
+            UsageError: the model or the editor cannot be used at all.
+        """
+
+    def session(self, model: str) -> EngineSession:
+        """The open model itself, for fixtures; there is none where `elsewhere` says why."""
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("load", "prepare rome")."""
-        if self._opened is None:
-            return {}
-        label, session = self._opened
-        fresh: dict[str, float] = {}
-        for stage, seconds in session.seconds.items():
-            if (label, stage) not in self._told:
-                self._told.add((label, stage))
-                fresh[stage] = float(seconds)
-        return fresh
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+def engine_of(run: RunConfig, watcher: Watcher) -> Engine:
+    """The engine that the user asked for; it loads nothing before it is asked something."""
+    if run.engine == "ray":
+        from .ray_engine import RayEngine
+
+        return RayEngine(run, watcher)
+    from .local_engine import LocalEngine
+
+    return LocalEngine(run, watcher)

@@ -37,7 +37,8 @@ class Outcome:
         held: whether the model held the facts that were edited; None when nothing was asked.
         notes: the editor's remarks ("tiny divisor at edit 2").
         seconds: the case's share of the time of its batch.
-        gated: whether a gate judges the suite, so that a failing case is an expected failure.
+        excuse: why a failing case is an expected failure (a gate judges the suite, it failed in the baseline); None
+            where it is not.
         make_rerun: makes the command that runs this item again.
     """
 
@@ -50,7 +51,7 @@ class Outcome:
     held: bool | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
-    gated: bool = False
+    excuse: str | None = None
     make_rerun: Callable[[], str] = field(default=str, repr=False)
     timings: dict[str, float] = field(default_factory=dict, repr=False)
 
@@ -86,8 +87,8 @@ class Outcome:
         if not verdict.fallen:
             pytest.skip("; ".join(str(result) for result in verdict.not_evaluated))
         fallen = "; ".join(str(result) for result in verdict.fallen)
-        if self.gated:
-            pytest.xfail(f"{XFAIL_REASON}: {fallen}")  # with --runxfail this returns
+        if self.excuse is not None:
+            pytest.xfail(f"{self.excuse}: {fallen}")  # with --runxfail this returns
         raise PitfallFailed(self.explain(verdict))
 
     def judge(self, *thresholds: str) -> Verdict:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.editor_labels import editor_name
@@ -44,6 +48,60 @@ def register(config: pytest.Config, run: RunConfig) -> None:
     for label in run.editors:
         if (name := editor_name(label)) in EDITORS:
             EDITORS.get(name)
+
+
+@dataclass(frozen=True)
+class OwnEditor:
+    """An editor that did not ship, for another process to `take_over`.
+
+    Attributes:
+        name: what the run calls it.
+        value: the function, class or declaration.
+        origin: where it is from.
+    """
+
+    name: str
+    value: Any
+    origin: str
+
+
+def brought(run: RunConfig) -> list[OwnEditor]:
+    """The editors of the run that did not ship."""
+    from pytest_editpitfalls.engine.editors.registry import EDITORS
+
+    names = dict.fromkeys(editor_name(label) for label in run.editors)
+    values = {name: EDITORS.own_object(name) for name in names}
+    return [
+        OwnEditor(name, value, EDITORS.origin(name)) for name, value in values.items() if value is not None
+    ]
+
+
+def conftests() -> dict[str, str]:
+    """Module name and file of every conftest that brings editors: another process cannot import it by name."""
+    files = {
+        name: getattr(module, "__file__", None)
+        for name, module in [*sys.modules.items()]
+        if hasattr(module, "pytest_pitfalls_editors")
+    }
+    return {name: file for name, file in files.items() if file and Path(file).name == "conftest.py"}
+
+
+def load_module(name: str, file: str) -> None:
+    """Load a module from its file, under its name; raises whatever it raises."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError("it cannot be loaded", where=file)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def take_over(editors: Iterable[OwnEditor]) -> None:
+    """Make the editors of another process known in this one."""
+    from pytest_editpitfalls.engine.editors.registry import EDITORS
+
+    EDITORS.forget_added()
+    for editor in editors:
+        EDITORS.add(editor.name, editor.value, origin=editor.origin)
 
 
 def _plugin_name(implementation: object) -> str:

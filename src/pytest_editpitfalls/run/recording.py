@@ -83,17 +83,26 @@ class Recorder:
             kinds: dict[str, Kind] = {payload["record"]["suite"]: payload["kind"] for payload in payloads}
             run = self.state.run
             aggregates = aggregate(cases, kinds, seed=run.seed, success_floor=run.success_floor)
-            part = (
-                None
-                if run.shard is None
-                else f"shard {run.shard} has a part of the cases; replay the merged store to gate all"
+            gates = evaluate_gates(
+                self.state.gates,
+                aggregates,
+                part_of=lambda found: self.part_of(found.suite, found.editor, found.model),
             )
-            gates = evaluate_gates(self.state.gates, aggregates, part=part)
             self._results = RunResults(
                 run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
             )
         self._results.run.exit_status = exit_status
         return self._results
+
+    def part_of(self, suite: str, editor: str, model: str) -> str | None:
+        """Why the run has a part of these cases only (a shard, a limit, ``-k``, ``-x``); None where it has all."""
+        if self.state.run.shard is not None:
+            return (
+                f"shard {self.state.run.shard} has a part of the cases; replay the merged store to gate all"
+            )
+        ran = sum(key[:3] == (suite, editor, model) for key in self.payloads)
+        total = next(facts["total"] for facts in self._suites() if facts["name"] == suite)
+        return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
 
     def timings(self) -> dict[str, float]:
         """Return where the time went: stage -> seconds, summed over processes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,17 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.keys import PAYLOAD
 from pytest_editpitfalls.options.config import RunConfig
 
+from .against_baseline import AgainstBaseline
 from .batches import Runner
 from .engine import Watcher
+from .outcome import XFAIL_REASON
 from .stored import StoredScores
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.cases.suite import Suite
     from pytest_editpitfalls.metrics.thresholds import Gate, Threshold
-    from pytest_editpitfalls.results.records import GateRecord
+    from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
     from pytest_editpitfalls.scheduling.exchange import Exchange
 
     from .outcome import Outcome
@@ -55,6 +57,7 @@ class RunState:
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
         self.runner = Runner(run, watcher, StoredScores(run, self.run_id), exchange)
+        self.against = AgainstBaseline(run, config.rootpath)
         self.usage_error: str | None = None
         self._described: set[tuple[str, str]] = set()
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
@@ -62,11 +65,16 @@ class RunState:
         self._ini_thresholds = self._parse_ini_thresholds()
         for suite in self.suites.values():
             self.thresholds(suite)
+        if not self.selection.paths:  # a user's own module may bring a suite that nobody has loaded yet
+            self.against.gates(self.kinds())
 
-    @property
-    def gated(self) -> set[str]:
-        """Names of the suites that a gate judges."""
-        return {gate.suite for gate in self.gates}
+    def excuse(self, param: CaseParam) -> str | None:
+        """Why a failure of this case is an expected one: a gate judges its suite, or it failed in the baseline."""
+        name, kind = param.suite.name, param.case.kind
+        relative = self.against.gates({**self.kinds(), name: kind})
+        if any(gate.suite == name for gate in self.gates) or any(gate.judges(name, kind) for gate in relative):
+            return XFAIL_REASON
+        return self.against.excuse(param)
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
@@ -103,6 +111,8 @@ class RunState:
 
         try:
             scores = self.runner.scores(param)
+            if self.against.baseline is not None:
+                self.against.check_model(param.model, self.runner.describe(param)["model"].get("fingerprint"))
         except UsageError as error:
             self.usage_error = str(error)
             item.session.shouldstop = self.usage_error.splitlines()[0]
@@ -139,7 +149,7 @@ class RunState:
             notes=scores.notes,
             seconds=scores.seconds,
             timings=scores.timings,
-            gated=param.suite.name in self.gated,
+            excuse=self.excuse(param),
             make_rerun=partial(rerun_command, item, param, self.run),
         )
 
@@ -200,21 +210,33 @@ class RunState:
                 gates.append(parse_gate(text, kinds, where=where))
         return tuple(gates)
 
-    def gates_fail(self, gates: Iterable[GateRecord]) -> bool:
+    def gates_fail(self, results: RunResults, part_of: Callable[[str, str, str], str | None]) -> bool:
         """Whether the gates fail the run.
 
-        One that fell does, and one that could not be evaluated although its suite ran. A gate of ini whose suite
-        was not run does not; one that was typed for this very run does.
+        One that fell does, and one that could not be evaluated although all its cases ran. A gate of ini whose suite
+        was not run, or run in part, does not; one that was typed for this very run does, but for a shard's.
+
+        Args:
+            results: the run.
+            part_of: as `Recorder.part_of`.
         """
-        if self.run.shard is not None:
-            return False  # a part of the cases says nothing; a replay of the merged store judges
-        asked = {gate.gate for gate in gates if gate.editor is None} & {
-            str(gate) for gate in self.gates if any(_same(gate, text) for text in self.run.gates_asked)
-        }
-        return any(
-            gate.passed is False or (gate.passed is None and (gate.editor is not None or gate.gate in asked))
-            for gate in gates
-        )
+        asked = {str(gate) for gate in self.gates if any(_same(gate, text) for text in self.run.gates_asked)}
+        asked |= set(self.run.relative_gates_asked)
+
+        def fails(gate: GateRecord | RelativeGateRecord) -> bool:
+            if gate.passed is not None:
+                return not gate.passed
+            if isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive":
+                return False
+            if gate.editor is not None and gate.model is not None and gate.suite != "*":
+                whole = part_of(gate.suite, gate.editor, gate.model) is None
+                return whole or (gate.gate in asked and self.run.shard is None)
+            return gate.gate in asked and self.run.shard is None
+
+        from pytest_editpitfalls.results.records import RelativeGateRecord
+
+        judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
+        return any(fails(gate) for gate in judged)
 
     def _parse_ini_thresholds(self) -> tuple[str, ...]:
         from pytest_editpitfalls.metrics.thresholds import parse_gate

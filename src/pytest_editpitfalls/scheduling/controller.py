@@ -16,7 +16,7 @@ from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.reports.terminal_line import TerminalLine
 
 from .exchange import Exchange
-from .isolation import ALONE
+from .isolation import GIVEN_UP
 from .worker_progress import Board
 from .workers import INPUT, Gpus, WorkerSetup, shared_threads, visible_gpus
 
@@ -105,15 +105,11 @@ class Controller:
 
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Report an item that no worker survives as an error of its case, with everything that is known of it."""
-        times = f"{ALONE} times" if ALONE != 1 else "once"
-        reason = (
-            f"its worker process died {times} while running it alone: the case is given up, the others go on"
-        )
-        report.longrepr = reason
+        report.longrepr = GIVEN_UP
         report.when = "setup"  # an error, not a failure: there is nothing to judge
         about = self._about(crashitem)
         if about is not None:
-            report.pitfall = self._payload(about, crashitem, reason)  # type: ignore[attr-defined]
+            report.pitfall = self._payload(about, crashitem, GIVEN_UP)  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self) -> Generator[None, object, object]:

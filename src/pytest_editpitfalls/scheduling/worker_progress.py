@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_editpitfalls.reports.progress import workers_line
 from pytest_editpitfalls.reports.terminal_line import TerminalLine
@@ -20,16 +20,25 @@ INTERVAL = 0.5
 """Seconds between two of a worker's messages, and between two drawings."""
 
 
+class Told(Protocol):
+    """Where workers tell how far they are."""
+
+    def tell(self, worker: str, progress: dict[str, Any] | None) -> None:
+        """Tell how far a worker's batch is; None: it runs none."""
+
+
 class WorkerWatcher:
     """What a worker's batches tell; the controller draws it.
 
     Args:
-        exchange: where it is written.
+        board: where it is written.
         worker: name of this worker ("gw0").
     """
 
-    def __init__(self, exchange: Exchange, worker: str) -> None:
-        self._exchange = exchange
+    is_shown = True
+
+    def __init__(self, board: Told, worker: str) -> None:
+        self._board = board
         self._worker = worker
         self._cases = 0
         self._told = 0.0
@@ -52,11 +61,17 @@ class WorkerWatcher:
                 "total": progress.total,
                 "cases": self._cases,
             }
-            self._exchange.tell(self._worker, facts)
+            self._board.tell(self._worker, facts)
+
+    def reached(self, done: int) -> None:
+        """The controller counts."""
+
+    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """A worker has none of its own."""
 
     def stop(self) -> None:
         """The batch has ended."""
-        self._exchange.tell(self._worker, None)
+        self._board.tell(self._worker, None)
 
 
 class Board:

@@ -45,7 +45,7 @@ class BatchScheduling(LoadScheduling):
         self.collection: list[str] | None = None
         self.node2pending: dict[WorkerController, list[int]] = {}
         self.exchange = exchange
-        self.isolation = Isolation()
+        self.isolation = Isolation[int]()
         self.units: list[Unit] = []
         self.planned: list[dict[str, Any] | None] = []
         self._begun: dict[WorkerController, list[Unit]] = {}

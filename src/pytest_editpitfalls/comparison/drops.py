@@ -1,0 +1,208 @@
+"""How much worse a metric got between paired cases: the drop, its upper bound, and whether it exceeds a margin.
+
+Three methods, each used where a simulation shows that it keeps its level (docs/gates.md):
+
+* 0/1 metrics with few flips or few clusters: Tango's score with exact tails;
+* everything else with enough clusters: of a t test, a studentised bootstrap and a bootstrap with one invented bad
+  cluster the most cautious answer;
+* everything else with few clusters: a bound that holds for any distribution inside the metric's range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.metrics.definitions import Metric
+
+from . import paired_binary
+from .clusters import RESAMPLES, Clusters, bounded_draws, studentised
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+LEVEL = 0.05
+FEW_CLUSTERS = 40
+FEW_FLIPS = 40
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """Paired differences of one metric, positive = worse, and what can be said of their mean.
+
+    Args:
+        differences: one per paired case.
+        labels: the cluster of each, the subject of edit 1.
+        is_binary: whether the metric is 0 or 1 in every case.
+        reach: the largest difference that the metric's range allows; None where it has no lower end.
+        seed: seed of the random draws, a text.
+        resamples: how many of them.
+    """
+
+    differences: Sequence[float]
+    labels: Sequence[Hashable]
+    is_binary: bool
+    reach: float | None
+    seed: str = ""
+    resamples: int = field(default=RESAMPLES, compare=False)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The differences by cluster."""
+        return Clusters.of(self.differences, self.labels)
+
+    @cached_property
+    def worse(self) -> int:
+        """Cases that got worse."""
+        return sum(difference > 0 for difference in self.differences)
+
+    @cached_property
+    def better(self) -> int:
+        """Cases that got better."""
+        return sum(difference < 0 for difference in self.differences)
+
+    @property
+    def drop(self) -> float:
+        """Mean difference over cases."""
+        return self.clusters.mean
+
+    @cached_property
+    def method(self) -> str:
+        """How the bound and the p-value are computed."""
+        few = len(self.clusters) < FEW_CLUSTERS
+        if self.worse + self.better == 0:
+            return "identical"
+        if self.is_binary and (few or self.worse + self.better < FEW_FLIPS):
+            return "exact"
+        if not few:
+            return "bootstrap"
+        return "bounded" if self.reach is not None else "none"
+
+    def p_value(self, margin: float) -> float:
+        """Return the p-value of "the true drop is at most the margin" against "it exceeds it"."""
+        if self.method in ("identical", "none"):
+            return 1.0
+        if self.method == "exact":
+            return paired_binary.p_value(*self._counts, margin)
+        return self._forwards.p_value(margin)
+
+    @cached_property
+    def upper(self) -> float:
+        """One-sided 95 % upper bound of the true drop; inf where there is none."""
+        if self.method == "identical":
+            return 0.0
+        if self.method == "none":
+            return math.inf
+        is_exact = self.method == "exact"
+        bound = paired_binary.bound(*self._counts, LEVEL) if is_exact else -self._backwards.lower(LEVEL)
+        return max(min(bound, math.inf if self.reach is None else self.reach), self.drop)
+
+    def detectable(self, margin: float, level: float = LEVEL) -> float | None:
+        """Return the smallest true drop whose test at ``level`` fails with a probability of 80 %; None: none does."""
+        from . import power
+
+        if self.method == "none":
+            return None
+        if self.is_binary and self.method in ("exact", "identical"):
+            found = power.binary(self.better, len(self.differences), self.clusters.effective, margin, level)
+        else:
+            found = power.continuous(self, margin, level)
+        return found if found is not None and (self.reach is None or found <= self.reach) else None
+
+    @property
+    def _counts(self) -> tuple[float, float, float]:
+        """Flips for the worse, for the better, and cases, as what independent cases would be worth."""
+        share = self.clusters.effective / len(self.differences)
+        return self.worse * share, self.better * share, self.clusters.effective
+
+    @cached_property
+    def _forwards(self) -> _Bounds:
+        return self._bounds(self.clusters)
+
+    @cached_property
+    def _backwards(self) -> _Bounds:
+        return self._bounds(self.clusters.reversed())
+
+    def _bounds(self, clusters: Clusters) -> _Bounds:
+        import numpy as np
+
+        seed = hashlib.sha256(self.seed.encode("utf-8", "backslashreplace")).digest()[:8]
+        generator = np.random.default_rng(int.from_bytes(seed, "little"))
+        if len(clusters) < FEW_CLUSTERS:
+            assert self.reach is not None
+            return _Bounds(clusters, None, bounded_draws(clusters, -self.reach, generator, self.resamples))
+        return _Bounds.cautious(clusters, generator, self.resamples)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Lower bounds of the mean of ``clusters`` and the p-values that belong to them.
+
+    Attributes:
+        clusters: differences by cluster.
+        t: distribution of the studentised mean, sorted, or None where it is not used.
+        draws: draws of the cautious lower limit, sorted.
+    """
+
+    clusters: Clusters
+    t: NDArray[Any] | None
+    draws: NDArray[Any]
+
+    @classmethod
+    def cautious(cls, clusters: Clusters, generator: Generator, resamples: int) -> _Bounds:
+        """Return the bounds for many clusters: the invented cluster is as good as the observed ones are far apart."""
+        import numpy as np
+
+        largest = float(np.abs(clusters.sums / clusters.sizes).max())
+        t = studentised(clusters, generator, resamples)
+        return cls(clusters, t, bounded_draws(clusters, -largest, generator, resamples))
+
+    def p_value(self, margin: float) -> float:
+        """Return the largest of the p-values of "the true mean is at most ``margin``"."""
+        import numpy as np
+        from scipy.stats import t as student
+
+        count = len(self.draws) + 1
+        p = (1 + int(np.searchsorted(self.draws, margin + 1e-12, side="right"))) / count
+        if self.t is not None:
+            error = self.clusters.standard_error
+            distance = self.clusters.mean - margin
+            t = distance / error if error > 0 else math.copysign(math.inf, distance) if distance else 0.0
+            beyond = len(self.t) - int(np.searchsorted(self.t, t - 1e-12, side="left"))
+            p = max(p, float(student.sf(t, len(self.clusters) - 1)), (1 + beyond) / count)
+        return min(1.0, p)
+
+    def lower(self, level: float) -> float:
+        """Return the smallest of the lower bounds that the true mean falls below with probability ``level``."""
+        from scipy.stats import t as student
+
+        place = math.floor(level * (len(self.draws) + 1)) - 1
+        if place < 0:
+            return -math.inf
+        bound = float(self.draws[place])
+        if self.t is not None:
+            error = self.clusters.standard_error
+            quantile = max(float(self.t[-1 - place]), float(student.isf(level, len(self.clusters) - 1)))
+            bound = min(bound, self.clusters.mean - quantile * error if error > 0 else self.clusters.mean)
+        return bound
+
+
+def reach_of(metric: Metric) -> float | None:
+    """Return the largest difference of two values of a metric; None where its range has no lower end."""
+    return None if metric.low is None else metric.high - metric.low
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values adjusted for being several (Holm 1979), in the given order."""
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted

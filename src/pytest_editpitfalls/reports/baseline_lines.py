@@ -1,0 +1,98 @@
+"""What a run became against its baseline, as lines for a terminal: relative gates, counts, flipped cases in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_editpitfalls.escaping import visible
+
+from . import tables
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.results.records import CaseKeyRecord, RelativeGateRecord, RunResults
+
+SHOWN = 5
+"""Flipped cases that are told of each kind."""
+
+_WORDS = {
+    "pass": "passed",
+    "fail": "FAILED",
+    "inconclusive": "INCONCLUSIVE",
+    "not_evaluated": "NOT EVALUATED",
+}
+
+
+def relative_gate_line(gate: RelativeGateRecord) -> str:
+    """Return a relative gate's verdict in words, with the smallest drop that it would have found."""
+    where = f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
+    suite = f" {gate.suite}" if gate.gate.startswith("*") and gate.suite != "*" else ""
+    text = f"gate {gate.gate}{suite}{where}: {_WORDS[gate.verdict]}"
+    if gate.verdict == "inconclusive" and gate.passed is False:
+        text += " (fails: --pitfalls-strict)"
+    if gate.verdict == "not_evaluated":
+        return visible(f"{text}, {gate.reason}")
+    text += f", {gate.metric} {_number(gate.base)} -> {_number(gate.now)}, drop {_number(gate.drop)}"
+    text += f" (at most {_number(gate.upper)}), margin {_number(gate.margin)}"
+    if gate.p_holm is not None:
+        text += f", p {gate.p_holm:.2g}"
+    text += f"; {gate.worse} of {gate.n} cases worse, {gate.better} better"
+    if gate.mcnemar_p is not None:
+        text += f" (McNemar p {gate.mcnemar_p:.2g})"
+    found = "no drop" if gate.detectable is None else f"a true drop of {_number(gate.detectable)}"
+    return visible(f"{text}; finds {found} with 80 % power")
+
+
+def baseline_lines(results: RunResults) -> list[tuple[str, str]]:
+    """Return the comparison's lines, each with a rich style."""
+    compared = results.comparison
+    if compared is None:
+        return []
+    parts = {
+        "known pitfalls": compared.known,
+        "new failures": len(compared.new_failures),
+        "fixed": len(compared.fixed),
+        "errors": compared.errors,
+        "skipped now": compared.lost,
+        "no longer skipped": compared.gained,
+        "not in the baseline": compared.new,
+        "not selected here": compared.deselected,
+    }
+    counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count or what == "new failures")
+    lines = [
+        (
+            f"Against the baseline {visible(compared.base)}: {compared.paired} cases on both sides, {counts}",
+            "bold",
+        )
+    ]
+    lines += [
+        (f"  {line}", "red")
+        for line in _flipped("worse now", compared.new_failures, results, is_failing=True)
+    ]
+    lines += [
+        (f"  {line}", "green") for line in _flipped("better now", compared.fixed, results, is_failing=False)
+    ]
+    lines += [
+        (
+            visible(f"  {each.editor} on {each.model}: {each.name} was {each.base}, is {each.now}"),
+            "yellow",
+        )
+        for each in compared.hyper_parameters
+    ]
+    return lines
+
+
+def _flipped(
+    title: str, keys: Sequence[CaseKeyRecord], results: RunResults, *, is_failing: bool
+) -> Iterable[str]:
+    wanted = {(key.suite, key.editor, key.model, key.id) for key in keys[:SHOWN]}
+    stories = tables.told([case for case in results.cases if case.key in wanted], is_failing=is_failing)
+    for headline, details in stories:
+        yield f"{title}: {headline}"
+        yield from (f"  {line}" for line in details)
+    if len(keys) > SHOWN:
+        yield f"{title}: and {len(keys) - SHOWN} more"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3g}"

@@ -1,0 +1,146 @@
+"""One self-contained page: templates filled with figures, the page's own style and script, the cases as JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.metrics.published import CITATION
+from pytest_editpitfalls.results.records import RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.writer import write_text
+
+from .figures import matrix, outcome_bar, outcome_counts, suite_parts, unreliable, words_of
+from .payload import case_payload, embedded
+from .provenance import run_blocks
+from .runs import beside, case_link, gate_rows
+from .words import OUTCOMES, duration, interval, number
+
+DEFAULT_TITLE = "Pitfalls of knowledge edits"
+SCRIPTS = ("cases.js", "table.js", "story.js", "page.js")
+"""In this order; together they are one script."""
+
+
+def render_html(
+    results: RunResults,
+    *,
+    title: str = DEFAULT_TITLE,
+    others: Sequence[RunResults] = (),
+    other_labels: Sequence[str] = (),
+) -> str:
+    """Return the report as one HTML page that loads nothing: the same text for the same input.
+
+    Args:
+        results: the run. Its text is raw: whatever it holds is shown, never obeyed.
+        title: the page's title.
+        others: runs to compare with: their figures, and the cases whose outcome flipped.
+        other_labels: what they are called; those without a label are "run 2", "run 3", ...
+    """
+    labels = [*other_labels, *(f"run {place + 2}" for place in range(len(other_labels), len(others)))]
+    compared = list(zip(labels, others, strict=False))
+    suites = suite_parts(results)
+    style, script = _static("report.css"), _script()
+    counts = outcome_counts(results.cases)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=visible(title),
+            policy=_policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+            data=Markup(embedded(case_payload(results, compared))),
+            run=results.run,
+            started=visible(results.run.started or "an unknown time"),
+            editors=list(dict.fromkeys(visible(a.editor) for a in results.aggregates)),
+            models=list(dict.fromkeys(visible(a.model) for a in results.aggregates)),
+            total=len(results.cases),
+            cached=sum(case.cached for case in results.cases),
+            counts=counts,
+            outcome_bar=outcome_bar(counts),
+            outcomes=OUTCOMES,
+            suites=suites,
+            matrix=matrix(suites),
+            unreliable=unreliable(results),
+            gates=gate_rows(results),
+            relative_gates=[_relative(gate) for gate in results.relative_gates],
+            comparison=results.comparison,
+            others=beside(results, compared),
+            blocks=run_blocks(results),
+            metrics=[words_of(name) for name in _metric_names(results)],
+            citation=CITATION if any(suite.published for suite in suites) else None,
+        )
+    )
+
+
+def write_html(
+    path: Path,
+    results: RunResults,
+    *,
+    title: str = DEFAULT_TITLE,
+    others: Sequence[RunResults] = (),
+    other_labels: Sequence[str] = (),
+    where: str = "--pitfalls-html",
+) -> None:
+    """Write the report to ``path``, whole or not at all; arguments as `render_html`.
+
+    Raises:
+        UsageError: the file cannot be written; an earlier file at ``path`` is left as it was.
+    """
+    page = render_html(results, title=title, others=others, other_labels=other_labels)
+    write_text(page, path, where=where)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "visible": visible, "duration": duration}
+    environment.globals |= {"case_link": case_link, "interval": interval}
+    return environment
+
+
+def _static(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    return '"use strict";\n(() => {\n' + "".join(_static(name) for name in SCRIPTS) + "})();\n"
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy: this very style and script and nothing else, no network at all."""
+
+    def source(text: str) -> str:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return f"'sha256-{digest}'"
+
+    return (
+        f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _metric_names(results: RunResults) -> list[str]:
+    return list(dict.fromkeys(name for aggregate in results.aggregates for name in aggregate.metrics))
+
+
+def _relative(gate: RelativeGateRecord) -> dict[str, object]:
+    """Return a relative gate with the class and the word of its verdict."""
+    css = {"pass": "passed", "fail": "failed", "inconclusive": "xfailed", "not_evaluated": "skipped"}
+    word = {"pass": "kept", "fail": "fell", "inconclusive": "inconclusive", "not_evaluated": "not evaluated"}
+    if gate.passed is False:
+        css["inconclusive"] = "failed"  # under --pitfalls-strict
+    return {"record": gate, "css": css[gate.verdict], "word": word[gate.verdict]}

@@ -1,0 +1,222 @@
+"""The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
+
+Of every fact and state the mean, the least and the greatest probability over its prompts are kept, to three significant
+digits, metrics to four; all prompts and digits are in the run's JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.keys import FOLDER
+from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunResults
+
+from .figures import words_of
+from .words import FACTS, OUTCOMES, STATES
+
+DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+ZERO, UNKNOWN = 0, 64**3 - 1
+_MANTISSAS = 900  # 100 to 999
+_EDIT = re.compile(r"edit (\d+): (.*) \.\.\. (.*) -> (.*)", re.DOTALL)
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Table(Generic[T]):
+    """A table of distinct values in order of first appearance."""
+
+    def __init__(self) -> None:
+        self._places: dict[T, int] = {}
+
+    def place(self, value: T) -> int:
+        """Return the place of ``value``, which it gets when it is new."""
+        return self._places.setdefault(value, len(self._places))
+
+    @property
+    def values(self) -> list[T]:
+        """All values by place."""
+        return list(self._places)
+
+
+def encode_probability(value: float | None) -> str:
+    """Return three characters: a decimal mantissa of three digits and its exponent, as `%.3g` rounds it.
+
+    What lies under 1e-290 counts as 0; what is no finite number from 0 to 9.99 is unknown.
+    """
+    if value is None or not math.isfinite(value) or not 0.0 <= value < 9.995:
+        number = UNKNOWN
+    elif value < 1e-290:
+        number = ZERO
+    else:
+        text = f"{value:.2e}"
+        mantissa, exponent = int(text[0] + text[2:4]), -int(text[5:])
+        number = 1 + exponent * _MANTISSAS + mantissa - 100
+    return DIGITS[number >> 12] + DIGITS[number >> 6 & 63] + DIGITS[number & 63]
+
+
+def summary_of(probe: ProbeRecord) -> tuple[float | None, float | None, float | None]:
+    """Return mean, least and greatest probability; the mean is unknown when one of its prompts is, as in metrics."""
+    known = [value for value in probe.probabilities if value is not None]
+    if not known:
+        return None, None, None
+    mean = math.fsum(known) / len(known) if len(known) == len(probe.probabilities) else None
+    return mean, min(known), max(known)
+
+
+def short(value: float | None, digits: int = 4) -> float | int | None:
+    """Return a number with few digits: an int where it is one."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
+
+
+def case_payload(results: RunResults, others: Sequence[tuple[str, RunResults]] = ()) -> dict[str, object]:
+    """Return the page's data: what the script needs for the case table and the stories.
+
+    Args:
+        results: the run.
+        others: label and results of the runs that it is compared with; only their outcomes are kept.
+    """
+    columns = _Columns()
+    for case in results.cases:
+        columns.add(case)
+    kinds = {suite.name: suite.kind for suite in results.run.suites}
+    metrics = sorted(columns.metric_names(), key=_metric_order)
+    return {
+        "format": 1,
+        "folder": FOLDER,
+        "states": list(STATES.items()),  # an object would put "2" before "12"
+        "facts": FACTS,
+        "outcomes": list(OUTCOMES),
+        "kinds": {visible(name): kind for name, kind in kinds.items()},
+        "metrics": {visible(name): _metric(name) for name in metrics},
+        "unreliable": [
+            [visible(part) for part in (a.suite, a.editor, a.model, a.reliable_reason or "")]
+            for a in results.aggregates
+            if a.reliable is False
+        ],
+        "others": [[visible(label), _outcomes_in(other, results.cases)] for label, other in others],
+        **columns.as_json(),
+    }
+
+
+def embedded(data: object) -> str:
+    """Return JSON that may stand inside a script element: nothing in it can end the element or start a comment."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+class _Columns:
+    """The cases by column. Text is made visible on its way in: nothing after this escapes control characters."""
+
+    def __init__(self) -> None:
+        self.strings: Table[str] = Table()
+        self.strings.place("")  # 0 is no text
+        self.labels: dict[str, Table[str]] = {n: Table() for n in ("suite", "editor", "model", "rule")}
+        self.edits: Table[tuple[object, ...]] = Table()
+        self.metric_sets: Table[tuple[str, ...]] = Table()
+        self.fact_sets: Table[tuple[tuple[str, str], ...]] = Table()
+        self.threshold_sets: Table[tuple[tuple[str, str, float], ...]] = Table()
+        self.columns: dict[str, list[object]] = {}
+
+    def add(self, case: CaseRecord) -> None:
+        """Add one case."""
+        string = self._string
+        fields: dict[str, object] = {
+            "id": string(case.id),
+            "index": case.source_index,
+            **{name: table.place(visible(getattr(case, name))) for name, table in self.labels.items()},
+            "subject": string(case.subject),
+            "edits": self.edits.place(tuple(self._edit(line) for line in case.edits)),
+            "digest": visible(case.digest),
+            "outcome": list(OUTCOMES).index(case.outcome),
+            "reason": 0 if _told_by_thresholds(case) else string(case.reason or ""),
+            "held": -1 if case.held is None else int(case.held),
+            "seconds": short(case.seconds, 3),
+            "cached": int(case.cached),
+            "notes": [string(note) for note in case.notes] or 0,
+            "metricSet": self.metric_sets.place(tuple(visible(name) for name in case.metrics)),
+            "metrics": [short(value) for value in case.metrics.values()],
+            "factSet": self.fact_sets.place(tuple((visible(p.fact), p.state) for p in case.probes)),
+            "probes": "".join(
+                encode_probability(value) for probe in case.probes for value in summary_of(probe)
+            ),
+            "thresholdSet": self.threshold_sets.place(
+                tuple((visible(t.threshold), visible(t.metric), t.bound) for t in case.thresholds)
+            ),
+            "thresholds": _verdicts(case),
+        }
+        for name, value in fields.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def metric_names(self) -> set[str]:
+        """All metrics that some case has."""
+        return {name for names in self.metric_sets.values for name in names}
+
+    def as_json(self) -> dict[str, object]:
+        """Return the tables and the columns; the strings last, when all are known."""
+        return {
+            **{f"{name}s": table.values for name, table in self.labels.items()},
+            "edits": self.edits.values,
+            "metricSets": self.metric_sets.values,
+            "factSets": self.fact_sets.values,
+            "thresholdSets": self.threshold_sets.values,
+            "cases": self.columns,
+            "strings": self.strings.values,
+        }
+
+    def _string(self, text: str) -> int:
+        return self.strings.place(visible(text))
+
+    def _edit(self, line: str) -> int | tuple[int, ...]:
+        """Return an edit in words by its parts, so that a question that is asked twice is stored once."""
+        match = _EDIT.fullmatch(line)
+        if match is None:
+            return self._string(line)
+        number, *parts = match.groups()
+        return (int(number), *(self._string(part) for part in parts))
+
+
+def _verdicts(case: CaseRecord) -> str | list[list[float | int | None]]:
+    """Return the thresholds' verdicts, one character each where value and miss follow from metrics and bounds."""
+    follows = all(
+        t.value == case.metrics.get(t.metric)
+        and t.missed_by == (abs(t.value - t.bound) if t.passed is False and t.value is not None else None)
+        for t in case.thresholds
+    )
+    if follows:
+        return "".join("-" if t.passed is None else str(int(t.passed)) for t in case.thresholds)
+    return [
+        [-1 if t.passed is None else int(t.passed), short(t.value), short(t.missed_by)]
+        for t in case.thresholds
+    ]
+
+
+def _told_by_thresholds(case: CaseRecord) -> bool:
+    """Whether the reason only repeats which thresholds fell, which the story tells anyway."""
+    parts = (case.reason or "").split("; ")
+    return all(any(part.startswith(f"{t.threshold}: ") for t in case.thresholds) for part in parts)
+
+
+def _outcomes_in(other: RunResults, cases: Sequence[CaseRecord]) -> list[int]:
+    known = {case.key: list(OUTCOMES).index(case.outcome) for case in other.cases}
+    return [known.get(case.key, -1) for case in cases]
+
+
+def _metric(name: str) -> dict[str, str]:
+    words = words_of(name)
+    return {"title": words.title, "plain": words.plain, "text": words.text, "better": words.better}
+
+
+def _metric_order(name: str) -> tuple[int, str]:
+    names = list(METRICS)
+    return (names.index(name), "") if name in names else (len(names), name)

@@ -1,0 +1,223 @@
+"""The run beside other runs, and its gates: rows for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.results.records import CaseRecord, GateRecord, RunResults
+
+from .charts import axis_of, forest
+from .figures import MetricWords, label_of, words_of
+from .words import GATE_RESULTS
+
+SHOWN_FLIPS = 100
+
+CaseKey = tuple[str, str, str, str]
+"""(suite, editor, model, id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """A gate as the page shows it."""
+
+    gate: str
+    label: str
+    record: GateRecord
+    css: str
+    word: str
+    drawing: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric here and in another run."""
+
+    suite: str
+    metric: MetricWords
+    label: str
+    here: float | None
+    there: float | None
+    change: float | None
+    css: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A case with another outcome here than there."""
+
+    key: CaseKey
+    link: str
+    there: str
+    here: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """Another run beside this one.
+
+    Attributes:
+        label: what it is called.
+        started: when it started.
+        both: cases that are in both runs.
+        only_here, only_there: cases that are in one of them.
+        fell, got_better: flipped cases, the first `SHOWN_FLIPS` of each.
+        n_fell, n_got_better: how many there are.
+        differences: the figures of both.
+        remarks: what makes the comparison doubtful.
+    """
+
+    label: str
+    started: str
+    both: int
+    only_here: int
+    only_there: int
+    fell: list[Flip]
+    got_better: list[Flip]
+    n_fell: int
+    n_got_better: int
+    differences: list[Difference]
+    remarks: list[str]
+
+
+def gate_rows(results: RunResults) -> list[GateRow]:
+    """Return the absolute gates in their order."""
+    rows = []
+    for gate in results.gates:
+        css, word = GATE_RESULTS[gate.passed]
+        axis = axis_of(gate.metric, [gate.value, gate.low, gate.high, gate.bound])
+        label = label_of(gate.editor, gate.model) if gate.editor and gate.model else "–"
+        drawing = forest(axis, gate.value, gate.low, gate.high, bound=gate.bound)
+        rows.append(GateRow(visible(gate.gate), label, gate, css, word, drawing))
+    return rows
+
+
+def case_link(suite: str, editor: str, model: str, case_id: str) -> str:
+    """Return the fragment that opens a case's story, as the page's script writes it."""
+    from urllib.parse import quote
+
+    # what JavaScript's encodeURIComponent leaves as it is
+    return "#case=" + "/".join(
+        quote(visible(part), safe="!'()*~") for part in (suite, editor, model, case_id)
+    )
+
+
+def beside(results: RunResults, others: Sequence[tuple[str, RunResults]]) -> list[OtherRun]:
+    """Return every other run beside ``results``."""
+    return [_beside(results, label, other) for label, other in others]
+
+
+def _beside(results: RunResults, label: str, other: RunResults) -> OtherRun:
+    here = {case.key: case for case in results.cases}
+    there = {case.key: case for case in other.cases}
+    both = [key for key in here if key in there]
+    fell = [here[key] for key in both if _worse(there[key], here[key])]
+    better = [here[key] for key in both if _worse(here[key], there[key])]
+    return OtherRun(
+        label=visible(label),
+        started=visible(other.run.started or "unknown"),
+        both=len(both),
+        only_here=len(here) - len(both),
+        only_there=len(there) - len(both),
+        fell=_flips(fell, there),
+        got_better=_flips(better, there),
+        n_fell=len(fell),
+        n_got_better=len(better),
+        differences=_differences(results, other),
+        remarks=_remarks(results, other, [(here[key], there[key]) for key in both]),
+    )
+
+
+_BAD = ("failed", "xfailed", "error")
+
+
+def _worse(before: CaseRecord, after: CaseRecord) -> bool:
+    """Whether a case that had passed fell: what was skipped on one side says nothing."""
+    return before.outcome == "passed" and after.outcome in _BAD
+
+
+def _flips(cases: Sequence[CaseRecord], there: Mapping[CaseKey, CaseRecord]) -> list[Flip]:
+    """Return the cases that missed by most."""
+    flips = []
+    for here in sorted(cases, key=_missed, reverse=True)[:SHOWN_FLIPS]:
+        suite, editor, model, case_id = (visible(part) for part in here.key)
+        before = there[here.key].outcome
+        flips.append(Flip((suite, editor, model, case_id), case_link(*here.key), before, here.outcome))
+    return flips
+
+
+def _missed(case: CaseRecord) -> float:
+    return sum(threshold.missed_by or 0.0 for threshold in case.thresholds)
+
+
+def _differences(results: RunResults, other: RunResults) -> list[Difference]:
+    there = {(a.suite, a.editor, a.model): a for a in other.aggregates}
+    rows = []
+    for aggregate in results.aggregates:
+        partner = there.get((aggregate.suite, aggregate.editor, aggregate.model))
+        if partner is None:
+            continue
+        for name, cell in aggregate.metrics.items():
+            if name not in partner.metrics:
+                continue
+            before = partner.metrics[name].value
+            change = None if cell.value is None or before is None else cell.value - before
+            css, word = _judge(name, change)
+            rows.append(
+                Difference(
+                    visible(aggregate.suite),
+                    words_of(name),
+                    label_of(aggregate.editor, aggregate.model),
+                    cell.value,
+                    before,
+                    change,
+                    css,
+                    word,
+                )
+            )
+    return rows
+
+
+def _judge(name: str, change: float | None) -> tuple[str, str]:
+    if change is None or name not in METRICS:
+        return "", "unknown"
+    if abs(change) < 5e-4:  # what the page's three digits show as no change
+        return "", "same"
+    better = (change > 0) == METRICS.get(name).higher_is_better
+    return ("better", "better") if better else ("worse", "worse")
+
+
+def _remarks(
+    results: RunResults, other: RunResults, both: Sequence[tuple[CaseRecord, CaseRecord]]
+) -> list[str]:
+    remarks = []
+    definitions = results.run.metric_definitions, other.run.metric_definitions
+    if all(definitions) and definitions[0] != definitions[1]:
+        remarks.append("the metrics are defined differently: their figures cannot be compared")
+    changed = sum(bool(a.digest and b.digest) and a.digest != b.digest for a, b in both)
+    if changed:
+        remarks.append(f"{changed} of the common cases ask something else (another digest)")
+    prints = {model.name: model.fingerprint for model in other.run.models}
+    for model in results.run.models:
+        known = prints.get(model.name)
+        if known and model.fingerprint and known != model.fingerprint:
+            remarks.append(f"{visible(model.name)} has other weights there")
+    parameters = {(e.name, e.model): e.hyper_parameters for e in other.run.editors}
+    for editor in results.run.editors:
+        theirs = parameters.get((editor.name, editor.model))
+        if theirs is None:
+            continue
+        names = sorted(
+            name
+            for name in {*editor.hyper_parameters, *theirs}
+            if editor.hyper_parameters.get(name) != theirs.get(name)
+        )
+        if names:
+            shown = ", ".join(visible(name) for name in names)
+            remarks.append(f"{label_of(editor.name, editor.model)} ran with other hyper-parameters: {shown}")
+    return remarks

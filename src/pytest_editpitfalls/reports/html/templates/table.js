@@ -1,0 +1,184 @@
+// The case table: filters, sorting, pages.
+const PER_PAGE = 100;
+const NOT_IN_TABLE = new Set(["cm_unclamped", "tfd_released", "distortion_released"]);
+const filters = document.getElementById("filters");
+const table = document.getElementById("table");
+let shown = [];       // places of the filtered cases, in order
+let page = 0;
+let order = { column: "", up: false };
+let haystacks = null; // what the search looks at, made at the first search
+
+const COLUMNS = [
+  { name: "id", title: "case", text: id },
+  { name: "outcome", title: "outcome", value: (i) => cases.outcome[i] },
+  { name: "suite", title: "suite", text: suite },
+  { name: "editor", title: "editor", text: editor },
+  { name: "model", title: "model", text: model },
+  { name: "rule", title: "rule", text: rule },
+  { name: "missed", title: "missed by", value: (i) => missed(i) || null, down: true },
+];
+
+function columns() {
+  const sets = new Set(shown.map((i) => cases.metricSet[i]));
+  const names = new Set([...sets].flatMap((place) => data.metricSets[place]));
+  const several = (column) => !["suite", "editor", "model"].includes(column.name)
+    || data[`${column.name}s`].length > 1;
+  return [
+    ...COLUMNS.filter(several),
+    ...Object.keys(data.metrics).filter((name) => names.has(name) && !NOT_IN_TABLE.has(name)).map((name) => ({
+      name: `metric ${name}`, title: data.metrics[name].title, value: (i) => metric(i, name), metric: name,
+      down: data.metrics[name].better !== "higher is better",
+    })),
+  ];
+}
+
+function haystack(i) {
+  const words = edits(i).map((edit) => typeof edit === "string" ? edit : `${edit.question} ${edit.old} ${edit.new}`);
+  const notes = cases.notes[i] ? cases.notes[i].map(string) : [];
+  return [id(i), string(cases.subject[i]), rule(i), suite(i), editor(i), model(i), ...words, ...notes]
+    .join("\n").toLowerCase();
+}
+
+function filter() {
+  const wanted = new FormData(filters);
+  const words = wanted.get("search").toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length && haystacks === null) haystacks = Array.from({ length: total }, (_, i) => haystack(i));
+  const places = {};
+  for (const name of ["suite", "editor", "model", "outcome"]) {
+    const list = data[`${name}s`];
+    places[name] = wanted.get(name) === "" ? -1 : list.indexOf(wanted.get(name));
+  }
+  const [kind, run] = (wanted.get("changed") || "").split("/");
+  shown = [];
+  for (let i = 0; i < total; i++) {
+    if (Object.entries(places).some(([name, place]) => place >= 0 && cases[name][i] !== place)) continue;
+    if (kind && changed(i, Number(run)) !== kind) continue;
+    if (words.length && !words.every((word) => haystacks[i].includes(word))) continue;
+    shown.push(i);
+  }
+  page = 0;
+  sort();
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+
+function sort() {
+  const all = columns();
+  const column = all.find(({ name }) => name === order.column);
+  if (column) {
+    const sign = order.up ? 1 : -1;
+    const value = column.text || column.value;
+    const keyed = shown.map((i) => [value(i), i]);
+    const unknown = (key) => key === null || key === undefined;
+    keyed.sort(([a, i], [b, j]) => {
+      if (unknown(a) || unknown(b)) return unknown(a) - unknown(b) || i - j; // what is unknown comes last, always
+      return sign * (column.text ? collator.compare(a, b) : a - b) || i - j;
+    });
+    shown = keyed.map(([, i]) => i);
+  } else shown.sort((i, j) => i - j);
+  draw(all);
+}
+
+function sortBy(column) {
+  order = order.column === column.name ? { column: column.name, up: !order.up } : { column: column.name, up: !column.down };
+  page = 0;
+  sort();
+}
+
+function headline(column) {
+  const sorted = order.column === column.name;
+  const title = column.metric ? about(column.metric) : null;
+  const button = element("button", { type: "button", title, "data-column": column.name }, column.title,
+    element("span", { class: "order", "aria-hidden": "true" }, sorted ? (order.up ? "▲" : "▼") : ""));
+  button.addEventListener("click", () => {
+    sortBy(column);
+    table.querySelector(`[data-column="${CSS.escape(column.name)}"]`)?.focus();
+  });
+  return element("th", {
+    scope: "col", class: column.value && column.name !== "outcome" ? "num" : null,
+    "aria-sort": sorted ? (order.up ? "ascending" : "descending") : null,
+  }, button);
+}
+
+function cell(column, i) {
+  if (column.name === "id") {
+    const marks = [];
+    if (reasonUnreliable(i)) marks.push(element("abbr", { class: "mark", title: reasonUnreliable(i) }, "!"));
+    if (cases.cached[i]) marks.push(element("span", { class: "tag", title: "from a store" }, "cached"));
+    return element("th", { scope: "row" }, element("a", { href: link(i) }, bdi(id(i))), " ", ...marks);
+  }
+  if (column.name === "outcome") return element("td", { class: "outcome" }, badge(outcome(i)));
+  if (column.text) return element("td", { class: "text" }, bdi(column.text(i)));
+  const value = column.value(i);
+  const fell = column.metric && thresholds(i).some((t) => t.name === column.metric && t.passed === false);
+  const attributes = { class: `num${fell ? " fell" : ""}`, "data-title": column.title };
+  if (value === undefined || (column.name === "missed" && value === null)) return element("td", { class: "num none" });
+  return element("td", attributes, show(value));
+}
+
+function draw(all) {
+  table.tHead.rows[0].replaceChildren(...all.map(headline));
+  const first = page * PER_PAGE;
+  const rows = shown.slice(first, first + PER_PAGE).map((i) => {
+    const row = element("tr", { "data-place": i });
+    row.append(...all.map((column) => cell(column, i)));
+    return row;
+  });
+  table.tBodies[0].replaceChildren(...rows);
+  const pages = Math.max(Math.ceil(shown.length / PER_PAGE), 1);
+  const count = (number) => number.toLocaleString("en");
+  document.getElementById("count").textContent = shown.length === total ? `${count(total)} cases`
+    : `${count(shown.length)} of ${count(total)} cases`;
+  document.getElementById("page").textContent = `page ${page + 1} of ${pages}`;
+  document.getElementById("previous-page").disabled = page === 0;
+  document.getElementById("next-page").disabled = page >= pages - 1;
+  document.getElementById("pages").hidden = pages === 1;
+  const sorting = filters.elements.sort;
+  const wanted = all.map((column) => `${column.name}`);
+  if (wanted.join("\n") !== sorting.dataset.names) { // the narrow page has no column heads to sort by
+    sorting.dataset.names = wanted.join("\n");
+    sorting.replaceChildren(element("option", { value: "" }, "order of the run"),
+      ...all.map((column) => element("option", { value: column.name }, column.title)));
+  }
+  sorting.value = order.column;
+}
+
+function turn(by) {
+  page += by;
+  draw(columns());
+  table.parentElement.scrollTop = 0;
+  document.getElementById("cases").scrollIntoView();
+}
+
+function fill(name, values) {
+  const select = filters.elements[name];
+  select.append(...values.map(([value, text]) => element("option", { value }, text)));
+  if (select.options.length <= 2 && name !== "outcome") select.closest("label").hidden = true;
+}
+
+function startTable() {
+  for (const name of ["suite", "editor", "model"]) fill(name, data[`${name}s`].map((value) => [value, value]));
+  const present = new Set(cases.outcome || []);
+  fill("outcome", data.outcomes.filter((_, place) => present.has(place)).map((value) => [value, value]));
+  if (data.others.length) {
+    fill("changed", data.others.flatMap(([label], run) =>
+      ["fell", "got better"].map((kind) => [`${kind}/${run}`, `${kind} since ${label}`])));
+    filters.elements.changed.closest("label").hidden = false;
+  }
+  filters.addEventListener("input", (event) => {
+    if (event.target.name !== "sort") return filter();
+    const column = columns().find(({ name }) => name === event.target.value);
+    order = { column: column ? column.name : "", up: column ? !column.down : false };
+    page = 0;
+    return sort();
+  });
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  filters.addEventListener("reset", () => { order = { column: "", up: false }; setTimeout(filter, 0); });
+  document.getElementById("previous-page").addEventListener("click", () => turn(-1));
+  document.getElementById("next-page").addEventListener("click", () => turn(1));
+  table.tBodies[0].addEventListener("click", (event) => { // the whole row opens; its link is what the keyboard uses
+    const row = event.target.closest("tr");
+    if (row && !event.target.closest("a") && !String(getSelection())) location.hash = link(Number(row.dataset.place));
+  });
+  filter();
+}

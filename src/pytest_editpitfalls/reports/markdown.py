@@ -1,0 +1,310 @@
+"""The report of a pull request, in GitHub's Markdown. Whatever comes from data is text and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_editpitfalls.escaping import visible
+
+from . import tables
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
+
+LONGEST = 60_000
+"""Bytes of a report: GitHub refuses a comment of more than 65,536 characters."""
+
+LONGEST_LABEL = 160
+_ROWS = 60
+_GATES = 50
+_WORST = 10
+
+_SPELLED = {char: f"&#{ord(char)};" for char in "&<>|`*_[]()!#~\\$:@{}^="}
+_WWW = re.compile(r"(?i)\b(www)\.")
+_NUMBERED = re.compile(r"\d+[.)]")
+_BREAK = "&#8203;"
+"""No width: a name after @ or a number after # is no mention and no link with it."""
+
+
+def inert(text: object, at_most: int = LONGEST_LABEL) -> str:
+    """Return data as Markdown that shows it as it is: no markup, table cell, HTML, link, mention or issue.
+
+    Control characters and bidirectional marks are shown as escapes.
+    """
+    shown = visible(text, at_most=at_most)
+    if shown[:1] in ("-", "+") or _NUMBERED.match(shown):  # no item of a list
+        shown = f"\u200b{shown}"
+    spelled = "".join(_SPELLED.get(char, char) + (_BREAK if char in "@#" else "") for char in shown)
+    return _WWW.sub(rf"\1{_BREAK}.", spelled)
+
+
+def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
+    """Return the report: verdict, gates, metrics, worst cases, facts of the run.
+
+    Args:
+        results: the run.
+        at_most: bytes (UTF-8) that it may have; what does not fit is counted and left out.
+    """
+    head = [verdict(results), ""]
+    head += _gates(results.gates)
+    head += _relative_gates(results.relative_gates)
+    sections = [
+        *_comparison(results),
+        *_metrics(results),
+        *_worst(results),
+        *_facts(results),
+    ]
+    return fitted(head, sections, at_most)
+
+
+def fitted(head: Sequence[str], sections: Iterable[Sequence[str]], at_most: int) -> str:
+    """Return the head and as many sections as fit; a section that does not is said to be left out."""
+    text = "\n".join(head) + "\n"
+    left_out = 0
+    for section in sections:
+        block = "\n" + "\n".join(section) + "\n"
+        if len((text + block).encode()) > at_most - 200:
+            left_out += 1
+        else:
+            text += block
+    if left_out:
+        text += f"\n_{left_out} section(s) left out: the report would be too long. The JSON file has them._\n"
+    return text
+
+
+def verdict(results: RunResults) -> str:
+    """Return the first line: whether the run holds, and why not."""
+    gates = [gate.passed for gate in results.gates] + [gate.passed for gate in results.relative_gates]
+    outcomes = Counter(case.outcome for case in results.cases)
+    failed = gates.count(False)
+    open_ = gates.count(None)
+    if failed or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
+        mark, word = "❌", "failed"
+    elif open_:
+        mark, word = "⚠️", "not decided"
+    else:
+        mark, word = "✅", "passed"
+    parts = []
+    if gates:
+        parts.append(f"{failed} of {count(len(gates), 'gate')} failed")
+    if open_:
+        parts.append(f"{open_} not decided")
+    if results.comparison is not None:
+        parts.append(count(len(results.comparison.new_failures), "new pitfall"))
+        parts.append(f"{len(results.comparison.fixed)} fixed")
+    parts.append(f"{_pitfalls(outcomes)} of {count(len(results.cases), 'case')} missed a threshold")
+    if outcomes["error"]:
+        parts.append(count(outcomes["error"], "error"))
+    return f"{mark} **Pitfalls of knowledge edits: {word}** - {', '.join(parts)}"
+
+
+def _pitfalls(outcomes: Counter[Outcome]) -> int:
+    return outcomes["failed"] + outcomes["xfailed"]
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 gate", "2 gates"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> list[str]:
+    """Return the lines of a table.
+
+    Args:
+        headings: Markdown.
+        rows: cells as Markdown (`inert`).
+        numbers_from: columns from this one on are aligned to the right.
+    """
+    align = ["---" if place < numbers_from else "---:" for place in range(len(headings))]
+    return [f"| {' | '.join(cells)} |" for cells in (headings, align, *rows)]
+
+
+def details(summary: str, lines: Iterable[str]) -> list[str]:
+    """Return a block that opens on a click."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
+def _gates(gates: Sequence[GateRecord]) -> list[str]:
+    if not gates:
+        return []
+    words = {True: "✅ passed", False: "❌ failed", None: "⚠️ not evaluated"}
+    order = {False: 0, None: 1, True: 2}
+    shown = sorted(gates, key=lambda gate: order[gate.passed])[:_GATES]
+    rows = [
+        [
+            inert(gate.gate),
+            inert(gate.editor or ""),
+            inert(gate.model or ""),
+            words[gate.passed] + (f" {tables.MARK}" if gate.reliable is False else ""),
+            number(gate.value),
+            "" if gate.low is None or gate.high is None else f"{gate.low:.4g} to {gate.high:.4g}",
+            inert(gate.reason or "") if gate.passed is None else "",
+        ]
+        for gate in shown
+    ]
+    lines = table(["gate", "editor", "model", "verdict", "value", "95 %", "why"], rows, numbers_from=7)
+    return lines if len(gates) == len(shown) else [*lines, "", f"and {len(gates) - len(shown)} more gates"]
+
+
+def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
+    if not gates:
+        return []
+    words = {
+        "pass": "✅ passed",
+        "fail": "❌ failed",
+        "inconclusive": "⚠️ inconclusive",
+        "not_evaluated": "⚠️ not evaluated",
+    }
+    order = list(words)
+    shown = sorted(gates, key=lambda gate: order.index(gate.verdict), reverse=True)
+    shown = sorted(shown, key=lambda gate: gate.verdict != "fail")[:_GATES]
+    rows = [
+        [
+            inert(gate.gate),
+            inert(gate.suite),
+            inert(gate.editor or ""),
+            inert(gate.model or ""),
+            words[gate.verdict] + (f" {tables.MARK}" if gate.reliable is False else ""),
+            number(gate.base),
+            number(gate.now),
+            number(gate.drop),
+            number(gate.upper),
+            f"{gate.worse} / {gate.better}",
+            number(gate.detectable) if gate.detectable is not None else "none",
+            inert(gate.reason or "") if gate.verdict != "pass" else "",
+        ]
+        for gate in shown
+    ]
+    headings = ["gate", "suite", "editor", "model", "verdict", "base", "now", "drop", "at most (95 %)"]
+    headings += ["cases worse / better", "finds (80 %)", "why"]
+    lines = ["", *table(headings, rows, numbers_from=5)]
+    return lines if len(gates) == len(shown) else [*lines, "", f"and {len(gates) - len(shown)} more gates"]
+
+
+def number(value: float | None) -> str:
+    """Return a figure of a gate; "-" where it is unknown."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _comparison(results: RunResults) -> Iterator[list[str]]:
+    compared = results.comparison
+    if compared is None:
+        return
+    when = f" of {inert(compared.started)}" if compared.started else ""
+    parts = {
+        "known pitfalls": compared.known,
+        "new pitfalls": len(compared.new_failures),
+        "fixed": len(compared.fixed),
+        "errors": compared.errors,
+        "skipped now": compared.lost,
+        "no longer skipped": compared.gained,
+        "new cases": compared.new,
+        "left out, as they were not selected": compared.deselected,
+    }
+    told = ", ".join(f"{number} {what}" for what, number in parts.items() if number or what == "new pitfalls")
+    yield [
+        f"Against **{inert(compared.base)}**{when}: {count(compared.paired, 'case')} on both sides, {told}."
+    ]
+    cases = {case.key: case for case in results.cases}
+    for title, keys in (("New pitfalls", compared.new_failures), ("Fixed", compared.fixed)):
+        known = [
+            cases[key] for each in keys if (key := (each.suite, each.editor, each.model, each.id)) in cases
+        ]
+        if known:
+            told_of = tables.told(known[:_WORST], is_failing=title != "Fixed")
+            more = len(known) - len(told_of)
+            lines = [*_stories(told_of), *([f"- and {more} more"] if more else [])]
+            yield details(f"{title}: {len(known)}", lines)
+    if compared.hyper_parameters:
+        rows = [
+            [inert(each.editor), inert(each.model), inert(each.name), inert(each.base), inert(each.now)]
+            for each in compared.hyper_parameters[:_ROWS]
+        ]
+        yield details(
+            f"Hyper-parameters that differ: {len(compared.hyper_parameters)}",
+            table(["editor", "model", "name", "base", "now"], rows, numbers_from=5),
+        )
+
+
+def _stories(stories: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
+    for headline, more in stories:
+        yield f"- {inert(headline, 400)}"
+        for line in more:
+            yield f"  - {inert(line, 400)}"
+
+
+def _metrics(results: RunResults) -> Iterator[list[str]]:
+    kinds = {suite.name: suite.kind for suite in results.run.suites}
+    formats = {suite.name: suite.format for suite in results.run.suites}
+    rows = tables.rows(results, kinds, formats)
+    for title, part, columns in tables.both_tables(rows, kinds):
+        shown = part[:_ROWS]
+        more = len(part) - len(shown)
+        body = table(
+            ["suite", "editor", "model", "n", *columns.values()],
+            (
+                [
+                    "(published)" if row.published else inert(row.suite) + _mark(row),
+                    inert(row.editor),
+                    inert(row.model),
+                    str(row.n),
+                    *(_cell(row, metric) for metric in columns),
+                ]
+                for row in shown
+            ),
+            numbers_from=3,
+        )
+        remarks = [
+            inert(line, 500) for line in tables.unreliable(part, kinds, results.run.success_floor or 0.0)
+        ]
+        yield [
+            f"**{title}**, % [95 %]",
+            "",
+            *body,
+            *([f"\nand {more} more rows"] if more else []),
+            *(f"\n{line}" for line in remarks),
+        ]
+
+
+def _mark(row: tables.Row) -> str:
+    return f" {tables.MARK}" if row.reliable is False else ""
+
+
+def _cell(row: tables.Row, metric: str) -> str:
+    if metric not in row.cells:
+        return ""
+    around = tables.interval(row.cells[metric])
+    value = tables.percent(row.cells[metric].value)
+    return f"{value} {around}".strip()
+
+
+def _worst(results: RunResults) -> Iterator[list[str]]:
+    worst = tables.worst_cases(results.cases, _WORST)
+    if not worst:
+        return
+    pitfalls = _pitfalls(Counter(case.outcome for case in results.cases))
+    yield details(f"The worst {len(worst)} of {pitfalls} cases that missed a threshold", _stories(worst))
+
+
+def _facts(results: RunResults) -> Iterator[list[str]]:
+    run = results.run
+    facts: dict[str, str] = {
+        "editors": ", ".join(dict.fromkeys(editor.name for editor in run.editors)),
+        "models": ", ".join(
+            f"{model.name} ({(model.fingerprint or 'no fingerprint')[:12]})" for model in run.models
+        ),
+        "device": " ".join(part for part in (run.device, run.dtype) if part),
+        "seed": str(run.seed),
+        "cases": f"{len(results.cases)}, {sum(case.cached for case in results.cases)} of them from the store",
+        "time": "" if run.seconds is None else f"{run.seconds:.1f} s",
+        "started": run.started or "",
+        "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
+        "command": " ".join(["pytest", *run.command]) if run.command else "",
+    }
+    yield details(
+        "The run",
+        table(["", ""], ([name, inert(text, 600)] for name, text in facts.items() if text), numbers_from=2),
+    )

@@ -1,0 +1,146 @@
+"""Figures in a paper's style, drawn by matplotlib (the extra ``plots``) without a display."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.results.named import NamedRun
+
+from . import figures
+from .figures import series_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WHERE = "editpitfalls plot"
+
+FORMATS = ("png", "pdf", "svg")
+
+_STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 150,
+    "font.family": ["DejaVu Serif"],
+    "font.size": 8,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "path",
+    "text.parse_math": False,  # a label with dollars is no formula
+    "svg.hashsalt": "editpitfalls",  # the same file from the same run
+}
+
+
+def write_plots(
+    runs: Sequence[NamedRun],
+    out: Path,
+    file_format: str | None = None,
+    only: Sequence[str] = (),
+) -> list[Path]:
+    """Draw the plots that the runs have figures for.
+
+    Args:
+        runs: the runs; an editor on a model is named after its run too where several have it.
+        out: a directory (made where it is not there) for one file per plot; or a file, by its suffix: a PDF gets one
+            page per plot, the other formats hold one plot.
+        file_format: one of `FORMATS`; default: the file's suffix, PNG in a directory.
+        only: names of plots (`PLOTS`); default: all.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
+    """
+    _needs_matplotlib()
+    wanted = _wanted(only)
+    is_file = out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
+    kind = (file_format or (out.suffix.lstrip(".") if is_file else "png")).lower()
+    if kind not in FORMATS:
+        raise UsageError(f"unknown format '{kind}'", where=WHERE, fix=did_you_mean(kind, FORMATS))
+    with _quiet_style():
+        drawn = {name: PLOTS[name](runs) for name in wanted}
+        made = {name: figure for name, figure in drawn.items() if figure is not None}
+        if not made:
+            raise UsageError(
+                f"the runs have no figures for {', '.join(wanted)}",
+                where=WHERE,
+                fix="name runs with scored cases",
+            )
+        try:
+            return _save(made, out, kind, is_file)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write '{out}': {error.strerror}",
+                where=WHERE,
+                fix="name a place that you may write to",
+            ) from None
+
+
+PLOTS: dict[str, Callable[[Sequence[NamedRun]], Figure | None]] = {
+    "metrics": lambda runs: figures.metrics(series_of(runs), runs),
+    "shifts": lambda runs: figures.shifts(series_of(runs)),
+    "distortion": lambda runs: figures.distortion(series_of(runs)),
+    "rules": lambda runs: figures.rules(series_of(runs)),
+}
+"""Name of a plot, and of its file -> what draws it; None where there is nothing to draw."""
+
+
+def _save(drawn: Mapping[str, Figure], out: Path, kind: str, is_file: bool) -> list[Path]:
+    dated = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}[kind]
+    if is_file and kind == "pdf":
+        from matplotlib.backends.backend_pdf import PdfPages
+
+        with PdfPages(out, metadata={dated: None}) as pages:
+            for figure in drawn.values():
+                pages.savefig(figure)
+        return [out]
+    if is_file and len(drawn) > 1:
+        raise UsageError(
+            f"'{out}' can hold one plot, and there are {len(drawn)}: {', '.join(drawn)}",
+            where=WHERE,
+            fix="choose one with --plot, or name a directory or a PDF file",
+        )
+    if not is_file:
+        out.mkdir(parents=True, exist_ok=True)
+    files = [out if is_file else out / f"{name}.{kind}" for name in drawn]
+    for path, figure in zip(files, drawn.values(), strict=True):
+        figure.savefig(path, format=kind, metadata={dated: None})
+    return files
+
+
+@contextmanager
+def _quiet_style() -> Iterator[None]:
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a label may have signs that the font lacks
+        yield
+
+
+def _wanted(only: Sequence[str]) -> list[str]:
+    for name in only:
+        if name not in PLOTS:
+            raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, PLOTS))
+    return [name for name in PLOTS if not only or name in only]
+
+
+def _needs_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "plots need matplotlib, which is not installed",
+            where=WHERE,
+            fix='pip install "pytest-editpitfalls[plots]"',
+        ) from None

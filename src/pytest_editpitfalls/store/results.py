@@ -1,0 +1,176 @@
+"""A stored run as results: rebuilt from its records, without a model. Torch-free.
+
+A record holds what the engine answered, not what the case says. Rules, subjects, edits in words and verdicts come from
+the suites that are given; a case that none of them has is reported without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pytest_editpitfalls.cases.case import Case, Kind
+from pytest_editpitfalls.cases.digests import case_digest
+from pytest_editpitfalls.cases.suite import Suite
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.metrics.definitions import compute_metrics, definitions_digest
+from pytest_editpitfalls.metrics.thresholds import Threshold, Verdict, judge, parse_thresholds
+from pytest_editpitfalls.results.aggregates import aggregate
+from pytest_editpitfalls.results.build import case_record
+from pytest_editpitfalls.results.descriptions import editor_record, model_record
+from pytest_editpitfalls.results.records import (
+    CaseRecord,
+    Outcome,
+    ProbeRecord,
+    RunRecord,
+    RunResults,
+    SuiteRecord,
+)
+
+from .files import Store
+from .identity import RunHeader
+from .records import StoredCase
+
+UNJUDGED = "no suite that was given has this case: it is not judged"
+
+
+def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()) -> RunResults:
+    """Return what a store holds of one run.
+
+    Args:
+        store: the store.
+        header: the run.
+        suites: where what the cases say is looked up, by content.
+
+    Raises:
+        UsageError: the store holds no case of this run that can be read.
+    """
+    known = {case_digest(case): (suite, case) for suite in suites for case in suite.cases}
+    thresholds = {
+        suite.name: parse_thresholds(suite.thresholds, kind=suite.kind, where=str(suite.source))
+        for suite, _ in known.values()
+    }
+    records: dict[tuple[str, str, str], StoredCase] = {}
+    for record in _of(store, header):
+        place = (record.model, record.suite, record.case_id)
+        if (
+            place not in records or record.case_digest in known
+        ):  # an edited case leaves its former self behind
+            records[place] = record
+    if not records:
+        raise UsageError(
+            f"the store '{store.path}' holds no case of the run {header.key[:12]} that can be read",
+            where=header.key,
+            fix="editpitfalls store check",
+        )
+    kinds: dict[str, Kind] = {record.suite: record.kind for record in records.values()}
+    cases: list[CaseRecord] = []
+    found: dict[str, Suite] = {}
+    ordered = sorted(records.values(), key=lambda record: (record.model, record.suite, record.case_id))
+    for row, record in enumerate(ordered):
+        suite, case = known.get(record.case_digest, (None, None))
+        if suite is None or case is None:
+            cases.append(_plain_record(record, row))
+        else:
+            found.setdefault(record.suite, suite)
+            cases.append(_full_record(record, case, thresholds[suite.name]))
+    order = {name: place for place, name in enumerate(kinds)}
+    cases.sort(key=lambda case: (order[case.suite], case.model, case.source_index, case.id))
+    models = list(dict.fromkeys(case.model for case in cases))
+    return RunResults(
+        run=RunRecord(
+            seed=header.seed,
+            dtype=header.dtype,
+            metric_definitions=definitions_digest(),
+            replay=True,
+            editors=[editor_record(header.editor, model, header.description) for model in models],
+            models=[model_record(model, header.description) for model in models],
+            suites=[_suite_record(name, kinds[name], found.get(name), cases) for name in kinds],
+            versions=dict(header.versions),
+        ),
+        cases=cases,
+        aggregates=aggregate(cases, kinds, seed=header.seed),
+    )
+
+
+def _of(store: Store, header: RunHeader) -> Iterator[StoredCase]:
+    for key in store.record_keys():
+        record = store.get(key)
+        if record is not None and record.header == header.key:
+            yield record
+
+
+def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ...]) -> CaseRecord:
+    scores = record.scores()
+    verdict = judge(compute_metrics(case.kind, scores.probes), thresholds) if scores.probes else None
+    made = case_record(
+        case,
+        scores,
+        editor=record.editor,
+        model=record.model,
+        outcome=_outcome(record, verdict),
+        verdict=verdict,
+        reason=_reason(verdict),
+        cached=True,
+    )
+    made.suite = record.suite
+    return made
+
+
+def _plain_record(record: StoredCase, row: int) -> CaseRecord:
+    return CaseRecord(
+        id=record.case_id,
+        source_index=row,
+        suite=record.suite,
+        editor=record.editor,
+        model=record.model,
+        digest=record.case_digest[:16],
+        outcome=_outcome(record, None),
+        reason=record.error or record.skipped or UNJUDGED,
+        held=record.held,
+        metrics=compute_metrics(record.kind, record.scores().probes) if record.probes else {},
+        probes=[
+            ProbeRecord.model_validate(
+                {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
+            )
+            for probe in record.probes
+        ],
+        seconds=record.seconds,
+        cached=True,
+        notes=list(record.notes),
+    )
+
+
+def _outcome(record: StoredCase, verdict: Verdict | None) -> Outcome:
+    if record.is_error:
+        return "error"
+    if record.skipped is not None or (verdict is not None and verdict.passed is None):
+        return "skipped"
+    return "passed" if verdict is None or verdict.passed else "failed"
+
+
+def _reason(verdict: Verdict | None) -> str | None:
+    if verdict is None or verdict.passed:
+        return None
+    return "; ".join(str(result) for result in verdict.fallen or verdict.not_evaluated)
+
+
+def _suite_record(name: str, kind: Kind, suite: Suite | None, cases: list[CaseRecord]) -> SuiteRecord:
+    selected = len({case.id for case in cases if case.suite == name})
+    if suite is None:
+        return SuiteRecord(
+            name=name, kind=kind, format="own", source="", digest="", total=selected, selected=selected
+        )
+    return SuiteRecord.model_validate(
+        {
+            "name": name,
+            "kind": kind,
+            "format": suite.format,
+            "source": str(suite.source),
+            "digest": suite.digest,
+            "total": len(suite.cases),
+            "selected": selected,
+            "thresholds": list(suite.thresholds),
+            "license": suite.license,
+            "provenance": suite.provenance,
+        }
+    )
