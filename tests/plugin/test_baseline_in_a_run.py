@@ -41,6 +41,7 @@ def test_a_known_pitfall_is_excused_a_new_failure_is_not(project, whole, cases):
     project.last.assert_outcomes(passed=4, xfailed=1, failed=1)
     assert [key["id"] for key in worse["comparison"]["new_failures"]] == [cases[3]]
     assert [key["id"] for key in worse["comparison"]["fixed"]] == [cases[1]]
+    project.last.stdout.no_fnmatch_line("*in the tables:*")  # one case worse, one better: the mean is the same
     project.last.stdout.fnmatch_lines([f"*worse now: reverse {cases[3]}*", f"*better now: reverse {cases[1]}*"])
 
 
@@ -63,6 +64,7 @@ def test_a_relative_gate_decides(project, cases):
     assert project.last.ret == pytest.ExitCode.TESTS_FAILED
     project.last.assert_outcomes(passed=10, xfailed=30)  # the gate decides
     assert document["relative_gates"][0]["verdict"] == "fail"
+    project.last.stdout.fnmatch_lines(["*▼25.0*", "*▲ better than there, ▼ worse"])
     project.last.stdout.fnmatch_lines(["gate reverse.cs_exp:2pp*FAILED, cs_exp 0.9 -> 0.25, drop 0.65 *"])
 
 

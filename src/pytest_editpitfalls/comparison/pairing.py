@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from pytest_editpitfalls.errors import UsageError
@@ -19,6 +20,7 @@ from pytest_editpitfalls.results.records import (
     CaseRecord,
     ComparisonRecord,
     HyperParameterDifference,
+    MetricChange,
     RunResults,
 )
 
@@ -98,7 +100,28 @@ class Comparison:
             new_failures=[key_record(pair.key) for pair in self.of_change("new_failure")],
             fixed=[key_record(pair.key) for pair in self.of_change("fixed")],
             hyper_parameters=list(self.hyper_parameters),
+            changes=self.changes(),
         )
+
+    def changes(self) -> list[MetricChange]:
+        """Return the means of each metric there and here, over the pairs that have a value on both sides."""
+        values: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+        for pair in self.pairs:
+            for metric, now in pair.now.metrics.items():
+                there = pair.base.metrics.get(metric)
+                if there is not None and now is not None:
+                    values.setdefault((*pair.key[:3], metric), []).append((there, now))
+        return [
+            MetricChange(
+                suite=suite,
+                editor=editor,
+                model=model,
+                metric=metric,
+                base=fmean(there for there, _ in both),
+                now=fmean(here for _, here in both),
+            )
+            for (suite, editor, model, metric), both in values.items()
+        ]
 
 
 def key_record(key: CaseKey) -> CaseKeyRecord:

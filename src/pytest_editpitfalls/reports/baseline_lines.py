@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Flipped cases that are told of each kind."""
+
+ARROWS = {False: {True: "▲", False: "▼"}, True: {True: "^", False: "v"}}
+"""Better and worse than the baseline, on a terminal with and without Unicode."""
+
+SEEN = 0.0005
+"""Least change of a mean that is marked: less is not seen in a table."""
+
+Changed = Mapping[tuple[str, str, str, str], str]
+"""(suite, editor, model, metric) -> the arrow before its mean."""
 
 _WORDS = {
     "pass": "passed",
@@ -43,7 +52,20 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
     return visible(f"{text}; finds {found} with 80 % power")
 
 
-def baseline_lines(results: RunResults) -> list[tuple[str, str]]:
+def marks_of(results: RunResults, ascii_only: bool = False) -> Changed:
+    """Return the arrows of all metrics that are better or worse than in the baseline."""
+    from pytest_editpitfalls.metrics.definitions import METRICS
+
+    return {
+        (each.suite, each.editor, each.model, each.metric): ARROWS[ascii_only][
+            (each.now > each.base) == METRICS.get(each.metric).higher_is_better
+        ]
+        for each in (results.comparison.changes if results.comparison else ())
+        if abs(each.now - each.base) >= SEEN
+    }
+
+
+def baseline_lines(results: RunResults, ascii_only: bool = False) -> list[tuple[str, str]]:
     """Return the comparison's lines, each with a rich style."""
     compared = results.comparison
     if compared is None:
@@ -59,12 +81,11 @@ def baseline_lines(results: RunResults) -> list[tuple[str, str]]:
         "not selected here": compared.deselected,
     }
     counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count or what == "new failures")
-    lines = [
-        (
-            f"Against the baseline {visible(compared.base)}: {compared.paired} cases on both sides, {counts}",
-            "bold",
-        )
-    ]
+    head = f"Against the baseline {visible(compared.base)}: {compared.paired} cases on both sides, {counts}"
+    lines = [(head, "bold")]
+    if marks_of(results):
+        better, worse = ARROWS[ascii_only][True], ARROWS[ascii_only][False]
+        lines.append((f"  in the tables: {better} better than there, {worse} worse", "dim"))
     lines += [
         (f"  {line}", "red")
         for line in _flipped("worse now", compared.new_failures, results, is_failing=True)

@@ -48,7 +48,6 @@ _SPELLED = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "-": "{-}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
 }
@@ -72,7 +71,8 @@ class _Line:
 
 def escaped(text: object) -> str:
     """Return data as LaTeX text that shows it as it is."""
-    return "".join(_SPELLED.get(char, char) for char in visible(text))
+    spelled = "".join(_SPELLED.get(char, char) for char in visible(text))
+    return spelled.replace("--", "-{}-").replace("--", "-{}-")  # no dash
 
 
 def latex_tables(runs: Sequence[NamedRun]) -> str:

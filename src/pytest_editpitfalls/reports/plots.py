@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,27 +63,50 @@ def write_plots(
     Raises:
         UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
     """
-    _needs_matplotlib()
     wanted = _wanted(only)
+    return write_figures({name: partial(PLOTS[name], runs) for name in wanted}, out, file_format, where=WHERE)
+
+
+def write_figures(
+    drawers: Mapping[str, Callable[[], Figure | None]],
+    out: Path,
+    file_format: str | None = None,
+    *,
+    where: str,
+) -> list[Path]:
+    """Draw and write figures; the arguments and errors are those of `write_plots`.
+
+    Args:
+        drawers: name of a figure -> what draws it; None where there is nothing to draw.
+        out, file_format: as in `write_plots`.
+        where: the command or option, for messages.
+    """
+    _needs_matplotlib(where)
     is_file = out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
     kind = (file_format or (out.suffix.lstrip(".") if is_file else "png")).lower()
     if kind not in FORMATS:
-        raise UsageError(f"unknown format '{kind}'", where=WHERE, fix=did_you_mean(kind, FORMATS))
+        raise UsageError(f"unknown format '{kind}'", where=where, fix=did_you_mean(kind, FORMATS))
     with _quiet_style():
-        drawn = {name: PLOTS[name](runs) for name in wanted}
+        drawn = {name: draw() for name, draw in drawers.items()}
         made = {name: figure for name, figure in drawn.items() if figure is not None}
         if not made:
             raise UsageError(
-                f"the runs have no figures for {', '.join(wanted)}",
-                where=WHERE,
+                f"the runs have no figures for {', '.join(drawers)}",
+                where=where,
                 fix="name runs with scored cases",
+            )
+        if is_file and kind != "pdf" and len(made) > 1:
+            raise UsageError(
+                f"'{out}' can hold one plot, and there are {len(made)}: {', '.join(made)}",
+                where=where,
+                fix="choose one with --plot, or name a directory or a PDF file",
             )
         try:
             return _save(made, out, kind, is_file)
         except OSError as error:
             raise UsageError(
                 f"cannot write '{out}': {error.strerror}",
-                where=WHERE,
+                where=where,
                 fix="name a place that you may write to",
             ) from None
 
@@ -105,12 +129,6 @@ def _save(drawn: Mapping[str, Figure], out: Path, kind: str, is_file: bool) -> l
             for figure in drawn.values():
                 pages.savefig(figure)
         return [out]
-    if is_file and len(drawn) > 1:
-        raise UsageError(
-            f"'{out}' can hold one plot, and there are {len(drawn)}: {', '.join(drawn)}",
-            where=WHERE,
-            fix="choose one with --plot, or name a directory or a PDF file",
-        )
     if not is_file:
         out.mkdir(parents=True, exist_ok=True)
     files = [out if is_file else out / f"{name}.{kind}" for name in drawn]
@@ -135,12 +153,12 @@ def _wanted(only: Sequence[str]) -> list[str]:
     return [name for name in PLOTS if not only or name in only]
 
 
-def _needs_matplotlib() -> None:
+def _needs_matplotlib(where: str) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise UsageError(
             "plots need matplotlib, which is not installed",
-            where=WHERE,
+            where=where,
             fix='pip install "pytest-editpitfalls[plots]"',
         ) from None

@@ -269,5 +269,6 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
             where=WHERE,
             fix="name a directory that you may write to",
         ) from None
-    write_text(json.dumps(rows, indent=1) + "\n", path, where=WHERE)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    write_text(f"[\n{lines}\n]\n", path, where=WHERE)
     return path

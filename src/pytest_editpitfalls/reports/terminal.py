@@ -11,7 +11,7 @@ import pytest
 from pytest_editpitfalls.escaping import encodable, visible
 
 from . import tables
-from .baseline_lines import baseline_lines, relative_gate_line
+from .baseline_lines import Changed, baseline_lines, marks_of, relative_gate_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -132,7 +132,7 @@ def body(
         ("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS),
     ):
         if part:
-            body += _table(title, part, titles, ascii_only, width)
+            body += _table(title, part, titles, ascii_only, width, marks_of(results, ascii_only))
             marks = tables.unreliable(part, kinds, floor)
             body += [Text(line, "bold yellow") for line in marks]
     if any(row.published for row in lines):
@@ -140,7 +140,7 @@ def body(
     style = {True: "green", False: "bold red", None: "bold yellow"}
     body += [Text(gate_line(gate), style[gate.passed]) for gate in results.gates]
     body += [Text(relative_gate_line(gate), style[gate.passed]) for gate in results.relative_gates]
-    body += [Text(line, look) for line, look in baseline_lines(results)]
+    body += [Text(line, look) for line, look in baseline_lines(results, ascii_only)]
     if worst := tables.worst_cases(results.cases):
         body.append(Text("Worst cases (mean probability, before -> after)", "bold"))
         for headline, details in worst:
@@ -166,7 +166,12 @@ def _store_lines(results: RunResults) -> list[str]:
 
 
 def _table(
-    title: str, lines: Sequence[tables.Row], titles: Mapping[str, str], ascii_only: bool, width: int
+    title: str,
+    lines: Sequence[tables.Row],
+    titles: Mapping[str, str],
+    ascii_only: bool,
+    width: int,
+    changed: Changed,
 ) -> list[RenderableType]:
     """Return the widest form that fits: intervals beside the values, below them, or one line per value."""
     from rich.console import Console
@@ -175,7 +180,7 @@ def _table(
     shown = {name: text for name, text in titles.items() if any(name in row.cells for row in lines)}
     measure = Console(file=io.StringIO(), width=10_000, legacy_windows=False)
     for between, digits in ((" ", 1), ("\n", 1), ("\n", 0)):
-        table = _grid(title, lines, shown, between, digits, ascii_only)
+        table = _grid(title, lines, shown, between, digits, ascii_only, changed)
         if measure.measure(table).maximum <= width:
             return [table]
     block: list[RenderableType] = [Text(title, "bold")]
@@ -199,6 +204,7 @@ def _grid(
     between: str,
     digits: int,
     ascii_only: bool,
+    changed: Changed,
 ) -> Table:
     from rich import box
     from rich.table import Table
@@ -219,7 +225,7 @@ def _grid(
     for row in lines:
         name = f"({row.model})" if row.published and len(pairs) == 1 else _name(row)
         names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
-        cells = [_cell(row, metric, between, digits) for metric in shown]
+        cells = [_cell(row, metric, between, digits, changed) for metric in shown]
         style = "dim" if row.published else "yellow" if row.reliable is False else None
         table.add_row(*names, str(row.n), row.held, *cells, style=style)
     return table
@@ -233,10 +239,12 @@ def _marked(row: tables.Row) -> str:
     return f"{row.suite} {tables.MARK}" if row.reliable is False else row.suite
 
 
-def _cell(row: tables.Row, name: str, between: str, digits: int) -> str:
+def _cell(row: tables.Row, name: str, between: str, digits: int, changed: Changed) -> str:
     if name not in row.cells:
         return ""
     value, around = tables.percent(row.cells[name].value), tables.interval(row.cells[name], digits)
+    if not row.published:
+        value = changed.get((row.suite, row.editor, row.model, name), "") + value
     return f"{value}{between}{around}" if around else value
 
 

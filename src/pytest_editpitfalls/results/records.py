@@ -224,13 +224,16 @@ class RelativeGateRecord(Record):
     worse: int = Field(default=0, ge=0, description="cases whose value got worse")
     better: int = Field(default=0, ge=0, description="cases whose value got better")
     mcnemar_p: Number = Field(
-        default=None, description="exact McNemar test of a 0/1 metric, two-sided; a description, not the verdict"
+        default=None,
+        description="exact McNemar test of a 0/1 metric, two-sided; a description, not the verdict",
     )
     method: str | None = Field(default=None, description="how bound and p-value were computed")
     detectable: Number = Field(
         default=None, description="smallest true drop that is found with 80 % power; null: none is"
     )
-    reliable: bool | None = Field(default=None, description="as in its aggregate; it does not change the verdict")
+    reliable: bool | None = Field(
+        default=None, description="as in its aggregate; it does not change the verdict"
+    )
 
 
 class CaseKeyRecord(Record):
@@ -252,6 +255,17 @@ class HyperParameterDifference(Record):
     now: JsonValue = None
 
 
+class MetricChange(Record):
+    """A metric's mean over the cases that have a value on both sides."""
+
+    suite: str
+    editor: str
+    model: str
+    metric: str
+    base: float
+    now: float
+
+
 class ComparisonRecord(Record):
     """This run beside a baseline, case by case. A case that failed on both sides is a known pitfall."""
 
@@ -265,9 +279,14 @@ class ComparisonRecord(Record):
     gained: int = Field(ge=0, description="passed here, skipped or an error there")
     new: int = Field(ge=0, description="cases that the baseline does not have")
     deselected: int = Field(ge=0, description="cases of the baseline that were not selected here")
-    new_failures: list[CaseKeyRecord] = Field(default_factory=list, description="fails here, did not fail there")
+    new_failures: list[CaseKeyRecord] = Field(
+        default_factory=list, description="fails here, did not fail there"
+    )
     fixed: list[CaseKeyRecord] = Field(default_factory=list, description="failed there, passed here")
     hyper_parameters: list[HyperParameterDifference] = Field(default_factory=list)
+    changes: list[MetricChange] = Field(
+        default_factory=list, description="means there and here, of paired cases"
+    )
 
 
 class RunResults(Record):

@@ -17,7 +17,7 @@ from pytest_editpitfalls.metrics.published import CITATION
 from pytest_editpitfalls.results.records import RelativeGateRecord, RunResults
 from pytest_editpitfalls.results.writer import write_text
 
-from .figures import matrix, outcome_bar, outcome_counts, suite_parts, unreliable, words_of
+from .figures import label_of, matrix, outcome_bar, outcome_counts, suite_parts, unreliable, words_of
 from .payload import case_payload, embedded
 from .provenance import run_blocks
 from .runs import beside, case_link, gate_rows
@@ -143,4 +143,5 @@ def _relative(gate: RelativeGateRecord) -> dict[str, object]:
     word = {"pass": "kept", "fail": "fell", "inconclusive": "inconclusive", "not_evaluated": "not evaluated"}
     if gate.passed is False:
         css["inconclusive"] = "failed"  # under --pitfalls-strict
-    return {"record": gate, "css": css[gate.verdict], "word": word[gate.verdict]}
+    label = label_of(gate.editor, gate.model) if gate.editor and gate.model else "–"
+    return {"record": gate, "label": label, "css": css[gate.verdict], "word": word[gate.verdict]}

@@ -1,0 +1,363 @@
+"""The HTML report in a real browser: fast, searchable, sortable, by keyboard, on a phone, in the dark, on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from html_samples import HOSTILE, sample_results
+
+from pytest_editpitfalls.reports.html import write_html
+from pytest_editpitfalls.results.records import RunResults
+
+BIG = 2500
+"""Cases per suite: 12,500 in all, the size of the published benchmark."""
+
+Browser = Any
+CHOOSE = """((name, value) => {
+    const select = document.querySelector(`[name=${name}]`);
+    select.value = value;
+    select.dispatchEvent(new Event('input', {bubbles: true}));
+    return document.getElementById('count').textContent;
+})(...arguments)"""
+FOCUS = """(e => e === document.body ? '' : e.closest('section')?.id || e.className || 'nav')(
+    document.activeElement)"""
+UNNAMED = """[...document.querySelectorAll('button, input, select, [tabindex="0"]')].filter(e =>
+    !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length)))
+    .map(e => e.outerHTML)"""
+TIED_ALONE = """[...document.querySelectorAll('.probabilities tbody tr')]
+    .find(row => row.textContent.startsWith('tied')).cells[4].querySelector('.p').textContent"""
+COLOURS = """[...document.querySelectorAll(`h1, h2, .sub, .legend, td, th, a, .badge, .muted, .mark, .better, .worse,
+    .warning, .pub, button:not(:disabled)`)].map(e => {
+    let on = e;
+    while (on && getComputedStyle(on).backgroundColor === 'rgba(0, 0, 0, 0)') on = on.parentElement;
+    return [getComputedStyle(e).color, getComputedStyle(on || document.body).backgroundColor, e.className || e.tagName];
+})"""
+ROWS = "[...document.querySelectorAll('#table tbody tr')]"
+
+
+@pytest.fixture(scope="session")
+def big_results() -> RunResults:
+    return sample_results(BIG)
+
+
+@pytest.fixture(scope="session")
+def big_page(big_results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pages") / "big.html"
+    write_html(path, big_results)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_results() -> RunResults:
+    return sample_results(12, ("rome", "lora"), ("gpt2-xl",))
+
+
+@pytest.fixture(scope="session")
+def small_page(small_results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pages") / "small.html"
+    other = sample_results(12, ("rome",), ("gpt2-xl",), seed=3)
+    write_html(path, small_results, others=[other], other_labels=["main"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResults]:
+    results = sample_results(len(HOSTILE), ("rome", "<b>mine</b>"), hostile=True, suites=("reverse", "easy"))
+    for case, label in zip(results.cases, HOSTILE, strict=False):
+        case.notes, case.reason = [label], label
+    path = tmp_path_factory.mktemp("pages") / "hostile.html"
+    write_html(path, results, title="hostile labels")
+    return path, results
+
+
+def test_it_opens_in_two_seconds_with_a_table(browser: Browser, big_page: Path) -> None:
+    took = []
+    for _ in range(3):  # the best of three: the machine may be busy with other tests
+        browser.open(big_page)
+        took.append(browser.js("performance.timing.loadEventEnd - performance.timing.navigationStart"))
+        assert browser.js(f"{ROWS}.length") == 100
+        assert browser.js("document.getElementById('count').textContent") == "12,500 cases"
+    print("load, ms:", took)
+    assert min(took) < 2000
+    assert browser.console() == []
+
+
+def test_nothing_is_asked_for_but_the_page(browser: Browser, small_page: Path) -> None:
+    browser.open(small_page)
+    browser.js(f"{ROWS}[0].querySelector('a').click()")
+    assert browser.js("document.getElementById('story').open")
+    assert {url.partition("#")[0] for url in browser.requests()} == {small_page.as_uri()}
+    assert browser.console() == []
+
+
+def test_the_policy_forbids_network_and_other_scripts(browser: Browser, small_page: Path) -> None:
+    browser.open(small_page)
+    browser.driver.set_script_timeout(5)
+    refused = browser.driver.execute_async_script(
+        "const done = arguments[0]; fetch('data:text/plain,x').then(() => done('loaded'), () => done('refused'))"
+    )
+    assert refused == "refused"
+    browser.driver.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.owned = 1'; document.body.append(s);"
+        "const i = document.createElement('div'); document.body.append(i);"
+        "i.innerHTML = '<img src=x onerror=\"window.owned=2\">'"
+    )
+    assert browser.js("window.owned") is None
+
+
+def test_search_finds_in_edits_and_ids_and_is_fast(
+    browser: Browser, big_page: Path, big_results: RunResults
+) -> None:
+    browser.open(big_page)
+    search = """(() => { const f = document.querySelector('[name=search]'); f.value = arguments[0];
+        const start = performance.now(); f.dispatchEvent(new Event('input', {bubbles: true}));
+        return [performance.now() - start, document.getElementById('count').textContent]; })()"""
+    words = "harbour kyoto 7"
+    expected = 0
+    for case in big_results.cases:
+        text = "\n".join([case.id, case.subject, case.rule, *case.edits, *case.notes]).lower()
+        expected += all(word in text for word in words.split())
+    assert 0 < expected < 12_500
+    first, shown = browser.js(search, words)
+    again, _ = browser.js(search, "paris")
+    assert shown == f"{expected:,} of 12,500 cases"
+    print("search, ms:", first, again)
+    assert first < 1500  # makes what is searched
+    assert again < 500
+    _, none = browser.js(search, "no case has this")
+    assert none == "0 of 12,500 cases"
+    assert browser.js(f"{ROWS}.length") == 0
+
+
+def test_sorting_by_a_metric_is_right_and_fast(
+    browser: Browser, big_page: Path, big_results: RunResults
+) -> None:
+    browser.open(big_page)
+    sort = """(() => { const start = performance.now();
+        document.querySelector('[data-column="metric distortion"]').click();
+        const ids = [...document.querySelectorAll('#table tbody tr a')].map(a => a.textContent);
+        return [performance.now() - start, ids]; })()"""
+    known = [c.metrics["distortion"] for c in big_results.cases if c.metrics.get("distortion") is not None]
+    took, first = browser.js(sort)
+    print("sort, ms:", took)
+    assert took < 800
+    by_id = {
+        (c.suite, c.id): c.metrics["distortion"]
+        for c in big_results.cases
+        if c.metrics.get("distortion") is not None
+    }
+    suites = browser.js(f"{ROWS}.map(r => r.cells[2].textContent)")
+    shown = [by_id[suite, case_id] for suite, case_id in zip(suites, first, strict=True)]
+    assert shown == pytest.approx(sorted(known, reverse=True)[:100], rel=1e-3)
+    assert (
+        browser.js("document.querySelector('[data-column=\"metric distortion\"]').parentElement.ariaSort")
+        == "descending"
+    )
+    browser.js(sort)  # the other way round: what is unknown stays last
+    assert (
+        browser.js("document.querySelector('[data-column=\"metric distortion\"]').parentElement.ariaSort")
+        == "ascending"
+    )
+    value = browser.js(f"{ROWS}[0].querySelector('[data-title=D]').textContent")
+    assert float(value.replace("−", "-")) == pytest.approx(min(known), rel=1e-2)
+
+
+def test_filters_and_pages(browser: Browser, big_page: Path, big_results: RunResults) -> None:
+    browser.open(big_page)
+    hard = [case for case in big_results.cases if case.suite == "hard"]
+    assert browser.js(CHOOSE, "suite", "hard") == "2,500 of 12,500 cases"
+    assert (
+        browser.js("document.querySelector('[data-column=\"metric cs_exp\"]')") is None
+    )  # no such metric there
+    failed = sum(case.outcome == "failed" for case in hard)
+    assert browser.js(CHOOSE, "outcome", "failed") == f"{failed:,} of 12,500 cases"
+    assert browser.js("document.getElementById('previous-page').disabled")
+    browser.js("document.getElementById('next-page').click()")
+    assert browser.js("document.getElementById('page').textContent").startswith("page 2 of")
+    browser.driver.find_element("css selector", "button[type=reset]").click()
+    wait(lambda: browser.js("document.getElementById('count').textContent") == "12,500 cases")
+
+
+def test_changed_since_another_run(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    before = {case.key: case.outcome for case in sample_results(12, ("rome",), ("gpt2-xl",), seed=3).cases}
+    fell = [
+        case.id
+        for case in small_results.cases
+        if before.get(case.key) == "passed" and case.outcome == "failed"
+    ]
+    assert fell
+    browser.open(small_page)
+    browser.js(CHOOSE, "changed", "fell/0")
+    assert browser.js(f"{ROWS}.map(r => r.querySelector('a').textContent)") == fell
+
+
+def test_a_story_by_keyboard(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(small_page, "#cases")
+    browser.js("document.querySelector('#table tbody a').focus()")
+    browser.press(Keys.TAB)
+    second = small_results.cases[1]
+    assert browser.js("document.activeElement.textContent") == second.id
+    browser.press(Keys.ENTER)
+    wait(lambda: browser.js("document.getElementById('story').open"))
+    assert browser.js("document.getElementById('story-title').textContent") == f"{second.id} {second.outcome}"
+    assert browser.js("document.getElementById('story').contains(document.activeElement)")
+    browser.press(Keys.ARROW_RIGHT)
+    third = small_results.cases[2]
+    wait(lambda: browser.js("document.getElementById('story-title').textContent").startswith(third.id))
+    assert browser.js("location.hash") == f"#case=reverse/rome/gpt2-xl/{third.id}"
+    browser.press(Keys.ESCAPE)
+    wait(lambda: not browser.js("document.getElementById('story').open"))
+    assert (
+        browser.js("document.activeElement.textContent") == third.id
+    )  # the focus goes on where one has read
+    assert browser.js("location.hash") == ""
+    assert browser.console() == []
+
+
+def test_a_story_may_be_opened_at_once_after_another(browser: Browser, small_page: Path) -> None:
+    browser.open(small_page)
+    browser.js(f"{ROWS}[0].querySelector('a').click()")
+    wait(lambda: browser.js("document.getElementById('story').open"))
+    browser.js(f"(document.getElementById('story-close').click(), {ROWS}[1].querySelector('a').click())")
+    wanted = browser.js(f"{ROWS}[1].querySelector('a').textContent")
+    wait(lambda: browser.js("document.getElementById('story-title').textContent").startswith(wanted))
+    assert browser.js("document.getElementById('story').open")
+    assert wanted in browser.js("decodeURIComponent(location.hash)")
+
+
+def test_the_whole_page_can_be_walked_through_by_tab(browser: Browser, small_page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(small_page)
+    browser.js("document.body.focus()")
+    seen = []
+    for _ in range(400):
+        browser.press(Keys.TAB)
+        here = browser.js(FOCUS)
+        if here == "" or (seen and seen[-1] != here and here == seen[0]):
+            break
+        if not seen or seen[-1] != here:
+            seen.append(here)
+    assert seen[0] == "skip"
+    assert [part for part in seen if part in ("gates", "figures", "runs", "cases", "facts")] == [
+        "gates", "figures", "runs", "cases", "facts",
+    ]  # fmt: skip
+    assert browser.js(UNNAMED) == []
+
+
+def test_a_story_tells_the_case(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    case = next(c for c in small_results.cases if c.suite == "composite" and c.outcome == "failed")
+    browser.open(small_page, f"#case=composite/{case.editor}/{case.model}/{case.id}")
+    text = browser.js("document.getElementById('story-body').innerText")
+    for threshold in case.thresholds:
+        assert threshold.threshold in text
+    fallen = [t for t in case.thresholds if t.passed is False]
+    assert text.count("missed by") == len(fallen)
+    assert case.edits[0].split(": ", 1)[1].split(" ... ")[0] in text
+    assert f"pitfalls/composite.py::test_composite[{case.editor}-{case.model}-{case.id}]" in text
+    states = browser.js("[...document.querySelectorAll('.probabilities thead th')].map(h => h.textContent)")
+    assert states == ["fact", "before p0", "after edit 1 p1", "after both p12", "edit 2 alone p2"]
+    tied = next(p for p in case.probes if p.fact == "tied" and p.state == "2")
+    cell = browser.js(TIED_ALONE)
+    mean = sum(p for p in tied.probabilities if p is not None) / len(tied.probabilities)
+    assert float(cell.replace("−", "-")) == pytest.approx(mean, rel=6e-3)
+    dots = "[...document.querySelectorAll('.probability .mean')].map(c => parseFloat(c.getAttribute('cx')))"
+    logarithmic = browser.js(dots)
+    assert all(2 <= place <= 98 for place in logarithmic)
+    browser.js("document.querySelector('.chart button').click()")
+    assert browser.js(dots) != logarithmic
+    assert "linear scale" in browser.js("document.querySelector('.chart .legend').textContent")
+
+
+def test_links_to_cases(browser: Browser, small_page: Path) -> None:
+    for bad in ("#case=reverse/rome/gpt2-xl/absent", "#case=%E0%A4%A", "#case=", "#case=a/b"):
+        browser.open(small_page, bad)
+        assert not browser.js("document.getElementById('story').open")
+        assert "not in this run" in browser.js("document.getElementById('count').textContent")
+        assert browser.console() == []
+
+
+def test_hostile_labels_do_nothing(browser: Browser, hostile: tuple[Path, RunResults]) -> None:
+    path, results = hostile
+    browser.open(path)
+    for place in range(len(results.cases)):
+        browser.js(f"{ROWS}[{place}].querySelector('a').click()")
+        wait(lambda: browser.js("document.getElementById('story').open"))
+        body = browser.js("document.getElementById('story-body').innerText")
+        assert not set(body) & set("\u202e\u2067\x1b\x07\ud800")
+        assert browser.js("document.querySelectorAll('#story img, #story script').length") == 0
+        browser.js("document.getElementById('story-close').click()")
+        wait(lambda: not browser.js("document.getElementById('story').open"))
+    assert browser.driver.title == "hostile labels"
+    assert browser.console() == []
+    assert {url.partition("#")[0] for url in browser.requests()} == {path.as_uri()}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_horizontal_scroll(
+    browser: Browser, small_page: Path, hostile: tuple[Path, RunResults], scheme: str
+) -> None:
+    for page in (small_page, hostile[0]):
+        browser.open(page, width=360, height=780, scheme=scheme)
+        browser.js("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.js("document.documentElement.scrollWidth") == 360
+        browser.js(f"{ROWS}[0].querySelector('a').click()")
+        wait(lambda: browser.js("document.getElementById('story').open"))
+        assert browser.js("document.getElementById('story').getBoundingClientRect().width") <= 360
+        assert browser.js("(b => b.scrollWidth <= b.clientWidth)(document.getElementById('story-body'))")
+
+
+def test_text_has_contrast_in_light_and_dark(browser: Browser, small_page: Path) -> None:
+    """WCAG AA: 4.5 to 1, for the texts and the coloured words on the background that they stand on."""
+    grounds = {}
+    for scheme in ("light", "dark"):
+        browser.open(small_page, scheme=scheme)
+        browser.js(f"{ROWS}[0].querySelector('a').click()")
+        pairs = browser.js(COLOURS)
+        assert len(pairs) > 100
+        for text, ground, name in pairs:
+            assert contrast(text, ground) >= 4.5, (scheme, name, text, ground)
+        grounds[scheme] = luminance(browser.js("getComputedStyle(document.body).backgroundColor"))
+    assert grounds["light"] > 0.8
+    assert grounds["dark"] < 0.05
+
+
+def test_print(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    browser.open(small_page)
+    page = browser.pdf()
+    assert page.startswith(b"%PDF")
+    pages = len(re.findall(rb"/Type\s*/Page\b", page))
+    assert 3 <= pages <= 40
+    case = small_results.cases[0]
+    browser.open(small_page, f"#case={case.suite}/{case.editor}/{case.model}/{case.id}")
+    story = browser.pdf()
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", story)) <= 2  # the open story alone
+
+
+def wait(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until ``condition`` holds; fail after ``seconds``."""
+    import time
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the page did not get there"
+        time.sleep(0.02)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a CSS colour (WCAG 2.2)."""
+    channels = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two colours (WCAG 2.2)."""
+    a, b = sorted((luminance(first), luminance(second)), reverse=True)
+    return (a + 0.05) / (b + 0.05)

@@ -1,0 +1,281 @@
+"""The HTML report as text: size, escaping, the embedded data, writing. No browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from html_samples import HOSTILE, sample_results
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.reports.html import render_html, write_html
+from pytest_editpitfalls.reports.html.charts import axis_of, forest, histogram
+from pytest_editpitfalls.reports.html.figures import best_of, published_for
+from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summary_of
+from pytest_editpitfalls.reports.html.words import number
+from pytest_editpitfalls.results.records import (
+    CaseKeyRecord,
+    ComparisonRecord,
+    HyperParameterDifference,
+    ProbeRecord,
+    RelativeGateRecord,
+    RunRecord,
+    RunResults,
+)
+
+SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
+
+
+def data_of(page: str) -> dict[str, Any]:
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert match is not None
+    return json.loads(match[1])
+
+
+def decoded(text: str) -> float | None:
+    number = sum(DIGITS.index(char) * 64**power for power, char in zip((2, 1, 0), text, strict=True))
+    if number in (0, UNKNOWN):
+        return 0.0 if number == 0 else None
+    return ((number - 1) % 900 + 100) * 10.0 ** (-2 - (number - 1) // 900)
+
+
+class Tags(HTMLParser):
+    """All elements and attributes of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def hostile_page() -> str:
+    results = sample_results(12, ("rome", "<b>mine</b>"), (HOSTILE[2],), hostile=True)
+    results.cases[0].reason = HOSTILE[0]
+    results.cases[0].notes = [HOSTILE[1], HOSTILE[0]]
+    results.run.versions[HOSTILE[0]] = HOSTILE[1]
+    other = sample_results(12, ("rome",), (HOSTILE[2],), hostile=True, seed=1)
+    return render_html(results, title=HOSTILE[0], others=[other], other_labels=[HOSTILE[1]])
+
+
+def test_a_probability_keeps_three_digits() -> None:
+    for value in (1.0, 0.9996, 0.5, 0.123456, 9.999e-5, 1e-10, 3.21e-200):
+        shown = decoded(encode_probability(value))
+        assert shown is not None
+        assert f"{shown:.2e}" == f"{value:.2e}"
+    assert decoded(encode_probability(0.0)) == 0.0
+    for unknown in (None, math.nan, -0.1, 12.0):
+        assert decoded(encode_probability(unknown)) is None
+
+
+def test_numbers_are_shown_as_people_write_them() -> None:
+    assert [number(value) for value in (None, 0.6666, -0.25, -0.00001, 12345.6)] == [
+        "–",
+        "0.667",
+        "−0.250",
+        "0.000",
+        "1.23e+04",
+    ]
+
+
+def test_a_mean_with_an_unknown_prompt_is_unknown() -> None:
+    probe = ProbeRecord(fact="old", state="1", probabilities=[0.5, None, 0.1])
+    assert summary_of(probe) == (None, 0.1, 0.5)
+    assert summary_of(ProbeRecord(fact="old", state="1", probabilities=[])) == (None, None, None)
+
+
+def test_the_data_says_what_the_cases_say() -> None:
+    results = sample_results(6)
+    data = data_of(render_html(results))
+    columns = data["cases"]
+    for place, case in enumerate(results.cases):
+        assert data["strings"][columns["id"][place]] == case.id
+        assert data["outcomes"][columns["outcome"][place]] == case.outcome
+        names = data["metricSets"][columns["metricSet"][place]]
+        for name, value in zip(names, columns["metrics"][place], strict=True):
+            assert value == pytest.approx(case.metrics[name], rel=1e-3)
+        lines = [
+            line if isinstance(line, str) else f"edit {line[0]}: {q} ... {old} -> {new}"
+            for line in data["edits"][columns["edits"][place]]
+            for q, old, new in [[data["strings"][part] for part in line[1:]]]
+        ]
+        assert lines == case.edits
+        facts = data["factSets"][columns["factSet"][place]]
+        assert facts == [[probe.fact, probe.state] for probe in case.probes]
+        for at, probe in enumerate(case.probes):
+            shown = [decoded(columns["probes"][place][9 * at + 3 * k :][:3]) for k in range(3)]
+            assert shown == pytest.approx(summary_of(probe), rel=6e-3)
+
+
+def test_thresholds_that_do_not_follow_from_metrics_are_kept() -> None:
+    results = sample_results(4, suites=("reverse",))
+    results.cases[1].thresholds[0].value = 0.25
+    columns = data_of(render_html(results))["cases"]
+    assert isinstance(columns["thresholds"][0], str)
+    assert columns["thresholds"][1][0][1] == 0.25
+
+
+def test_twelve_thousand_five_hundred_cases_stay_under_five_megabytes() -> None:
+    page = render_html(sample_results(2500))
+    assert len(page.encode()) < 5_000_000
+    assert len(data_of(page)["cases"]["id"]) == 12_500
+
+
+@pytest.mark.skipif(not (SHARED / "data/pitfalls/GPT2-XL").is_dir(), reason="the published files are absent")
+def test_the_published_cases_stay_under_five_megabytes() -> None:
+    """The published labels are longer and less alike than made-up ones."""
+    from pytest_editpitfalls.cases.suite import load_suite
+    from pytest_editpitfalls.cases.wording import edits_in_words
+
+    names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
+    results = sample_results(2500)
+    for suite in results.run.suites:
+        file = SHARED / "data/pitfalls/GPT2-XL" / f"{names.get(suite.name, suite.name)}.json"
+        cases = load_suite(file).cases
+        records = [record for record in results.cases if record.suite == suite.name]
+        for place, record in enumerate(records):
+            case = cases[place % len(cases)]
+            record.id, record.rule, record.subject = case.id, case.rule, case.edits[0].subject
+            record.edits = edits_in_words(case)
+    size = len(render_html(results).encode())
+    print("bytes:", size)
+    assert 1_000_000 < size < 5_000_000
+
+
+def test_the_same_results_give_the_same_page() -> None:
+    results = sample_results(8, ("rome", "memit"))
+    other = sample_results(8, seed=1)
+    assert render_html(results, others=[other]) == render_html(results.model_copy(deep=True), others=[other])
+
+
+def test_hostile_labels_are_text(hostile_page: str) -> None:
+    tags = Tags(hostile_page).found
+    names = [name for name, _ in tags]
+    assert names.count("script") == 2
+    assert "img" not in names
+    assert "b" not in names
+    assert not [key for _, attributes in tags for key in attributes if key.startswith("on")]
+    assert not [1 for _, attributes in tags if "style" in attributes]  # the policy would refuse it
+    for raw in ("\u202e", "\x1b", "\x00", "\u2067", "\u2028", "\ud800"):
+        assert raw not in hostile_page
+    assert "{{ 7 * 7 }}" in hostile_page  # data is no template
+    hostile_page.encode()
+    strings = data_of(hostile_page)["strings"]
+    assert HOSTILE[0] in strings
+    assert "2 \\u202egnitirw desrever" in strings
+
+
+def test_nothing_is_loaded(hostile_page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', hostile_page)
+    assert policy is not None
+    directives = policy[1].replace("&#39;", "'")
+    assert directives.startswith("default-src 'none';")
+    for tag in ("style", "script"):
+        body = re.search(rf"<{tag}>(.*?)</{tag}>", hostile_page, re.DOTALL)
+        assert body is not None
+        digest = base64.b64encode(hashlib.sha256(body[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in directives
+    for name, attributes in Tags(hostile_page).found:
+        assert name not in ("link", "iframe", "object", "embed")
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+
+
+def test_published_figures_need_editor_model_and_format() -> None:
+    results = sample_results(3, ("rome", "lora"), ("gpt2-xl", "other"), suites=("reverse",))
+    suite = results.run.suites[0]
+    found = {(a.editor, a.model): published_for(a, suite, None) for a in results.aggregates}
+    assert [key for key, value in found.items() if value] == [("rome", "gpt2-xl")]
+    assert published_for(results.aggregates[0], suite.model_copy(update={"format": "own"}), None) is None
+    page = render_html(results)
+    assert "0.659" in page
+    assert "arXiv:2310.02129" in page
+
+
+def test_the_best_of_the_reliable_is_bold() -> None:
+    assert best_of("cs_exp", [(0.5, True), (0.9, False), (0.7, None), (0.70001, True)]) == {2, 3}
+    assert best_of("ir", [(0.5, True), (0.2, True), (None, True)]) == {1}
+    assert best_of("ir", [(0.5, True)]) == set()
+    assert best_of("ir", [(0.5, True), (0.5, True)]) == set()
+
+
+def test_drawings_stay_inside_their_axis() -> None:
+    axis = axis_of("cm_unclamped", [-3.2, 0.5])
+    assert (axis.low, axis.high) == (-5.0, 1.0)
+    assert axis.place(-100.0) == 2.0
+    assert axis.place(100.0) == 98.0
+    drawing = forest(axis, -100.0, None, None)
+    assert "M-5 9 3 4V14Z" in drawing  # an arrow: the value lies beyond
+    assert "NaN" not in histogram(axis, [-100.0, 0.0, 1.0])
+    assert axis_of("distortion_released", [0.012, 0.03]).high == 0.05
+
+
+def test_gates_and_comparison_of_a_baseline_are_told() -> None:
+    results = sample_results(6, suites=("reverse",))
+    case = results.cases[0]
+    key = CaseKeyRecord(suite=case.suite, editor=case.editor, model=case.model, id=case.id)
+    results.relative_gates = [
+        RelativeGateRecord(
+            gate="reverse.cs_exp:2pp", suite="reverse", editor="rome", model="gpt2-xl", metric="cs_exp",
+            verdict="inconclusive", passed=False, reason="too <few> cases", margin=0.02, base=0.71, now=0.66,
+            drop=0.05, upper=0.12, p=0.04, p_holm=0.08, n=6, clusters=6, worse=2, better=1, detectable=None,
+        )
+    ]  # fmt: skip
+    results.comparison = ComparisonRecord(
+        base="main<1>", paired=6, known=1, unchanged=3, errors=0, lost=0, gained=0, new=0, deselected=2,
+        new_failures=[key], fixed=[],
+        hyper_parameters=[HyperParameterDifference(editor="rome", model="gpt2-xl", name="v_lr", base=0.5, now=0.1)],
+    )  # fmt: skip
+    page = render_html(results)
+    assert "inconclusive</span>" in page
+    assert "too &lt;few&gt; cases" in page
+    assert "main&lt;1&gt;" in page
+    assert f'href="#case=reverse/rome/gpt2-xl/{case.id}"' in page
+    assert "0.5 → 0.1" in page
+    assert 'data-title="found with 80 %">none<' in page  # nobody gates two points on six cases
+
+
+def test_flips_between_runs_are_counted() -> None:
+    results, other = (
+        sample_results(30, suites=("coverage",)),
+        sample_results(30, suites=("coverage",), seed=3),
+    )
+    before = {case.key: case.outcome for case in other.cases}
+    fell = [c for c in results.cases if c.outcome == "failed" and before[c.key] == "passed"]
+    assert fell  # the seeds were chosen so that there are some
+    page = render_html(results, others=[other], other_labels=["main"])
+    assert f"Fell ({len(fell)})" in page
+    assert "ran with other hyper-parameters: clamp_norm_factor" in page
+    assert data_of(page)["others"][0][0] == "main"
+
+
+def test_an_empty_run_has_a_page() -> None:
+    page = render_html(RunResults(run=RunRecord()))
+    assert data_of(page)["cases"] == {}
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    results = sample_results(2)
+    target = tmp_path / "report.html"
+    write_html(target, results)
+    assert target.read_text(encoding="utf-8") == render_html(results)
+    assert os.listdir(tmp_path) == ["report.html"]
+    with pytest.raises(UsageError) as error:
+        write_html(tmp_path / "absent" / "report.html", results)
+    assert str(error.value).startswith("--pitfalls-html: cannot write")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError):
+        write_html(tmp_path / "folder", results, where="editpitfalls report --html")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "report.html"]
