@@ -1,4 +1,4 @@
-"""The ``editpitfalls`` command: lists of editors and models, the store, and the training of MEND's network."""
+"""The ``editpitfalls`` command: its parts, lists of editors and models, and the training of MEND's network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from rich.console import Console
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 
+from .calibrate import calibrate
+from .compare import compare
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
+from .noise import noise
+from .report import export, plot, report, table
 from .store import store_app
 
 USAGE_ERROR = 4
@@ -26,6 +30,8 @@ app = typer.Typer(
 )
 
 app.add_typer(store_app, name="store")
+for command in (compare, report, plot, table, export, noise, calibrate):
+    app.command()(command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -59,7 +59,10 @@ def _figure(records: Sequence[CalibrationRecord]) -> Figure | None:
     right.set_title("Fails at a true drop of the printed size, %")
     left.set_ylim(bottom=0)
     right.set_ylim(0, 103)
-    counts = sorted({record.clusters for record in records})
+    counts: list[int] = []
+    for count in sorted({record.clusters for record in records}):
+        if not counts or count > 1.2 * counts[-1]:  # no label over another
+            counts.append(count)
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_xticks(counts, [str(count) for count in counts], minor=False)

@@ -19,7 +19,8 @@ LONGEST = 60_000
 
 LONGEST_LABEL = 160
 _ROWS = 60
-_GATES = 50
+_SECTION = 12_000
+"""Lines of a table, and bytes of a table or a block."""
 _WORST = 10
 
 _SPELLED = {char: f"&#{ord(char)};" for char in "&<>|`*_[]()!#~\\$:@{}^="}
@@ -48,21 +49,20 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
         results: the run.
         at_most: bytes (UTF-8) that it may have; what does not fit is counted and left out.
     """
-    head = [verdict(results), ""]
-    head += _gates(results.gates)
-    head += _relative_gates(results.relative_gates)
     sections = [
+        _gates(results.gates),
+        _relative_gates(results.relative_gates),
         *_comparison(results),
         *_metrics(results),
         *_worst(results),
         *_facts(results),
     ]
-    return fitted(head, sections, at_most)
+    return fitted(verdict(results), [section for section in sections if section], at_most)
 
 
-def fitted(head: Sequence[str], sections: Iterable[Sequence[str]], at_most: int) -> str:
+def fitted(head: str, sections: Iterable[Sequence[str]], at_most: int) -> str:
     """Return the head and as many sections as fit; a section that does not is said to be left out."""
-    text = "\n".join(head) + "\n"
+    text = f"{head}\n"
     left_out = 0
     for section in sections:
         block = "\n" + "\n".join(section) + "\n"
@@ -115,16 +115,30 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_fro
 
     Args:
         headings: Markdown.
-        rows: cells as Markdown (`inert`).
+        rows: cells as Markdown (`inert`); those beyond the size of a section are counted and left out.
         numbers_from: columns from this one on are aligned to the right.
     """
     align = ["---" if place < numbers_from else "---:" for place in range(len(headings))]
-    return [f"| {' | '.join(cells)} |" for cells in (headings, align, *rows)]
+    top, line, *body = [f"| {' | '.join(cells)} |" for cells in (headings, align, *rows)]
+    shown = clipped(body[:_ROWS])
+    more = len(body) - len(shown)
+    return [top, line, *shown, *(["", f"and {more} more"] if more else [])]
 
 
 def details(summary: str, lines: Iterable[str]) -> list[str]:
-    """Return a block that opens on a click."""
-    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+    """Return a block that opens on a click; what is beyond the size of a section is left out."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *clipped(lines), "", "</details>"]
+
+
+def clipped(lines: Iterable[str]) -> list[str]:
+    """Return the first lines, as many as a section may have bytes."""
+    kept, size = [], 0
+    for line in lines:
+        size += len(line.encode()) + 1
+        if size > _SECTION:
+            break
+        kept.append(line)
+    return kept
 
 
 def _gates(gates: Sequence[GateRecord]) -> list[str]:
@@ -132,7 +146,7 @@ def _gates(gates: Sequence[GateRecord]) -> list[str]:
         return []
     words = {True: "✅ passed", False: "❌ failed", None: "⚠️ not evaluated"}
     order = {False: 0, None: 1, True: 2}
-    shown = sorted(gates, key=lambda gate: order[gate.passed])[:_GATES]
+    shown = sorted(gates, key=lambda gate: order[gate.passed])
     rows = [
         [
             inert(gate.gate),
@@ -145,8 +159,7 @@ def _gates(gates: Sequence[GateRecord]) -> list[str]:
         ]
         for gate in shown
     ]
-    lines = table(["gate", "editor", "model", "verdict", "value", "95 %", "why"], rows, numbers_from=7)
-    return lines if len(gates) == len(shown) else [*lines, "", f"and {len(gates) - len(shown)} more gates"]
+    return table(["gate", "editor", "model", "verdict", "value", "95 %", "why"], rows, numbers_from=7)
 
 
 def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
@@ -160,7 +173,7 @@ def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
     }
     order = list(words)
     shown = sorted(gates, key=lambda gate: order.index(gate.verdict), reverse=True)
-    shown = sorted(shown, key=lambda gate: gate.verdict != "fail")[:_GATES]
+    shown.sort(key=lambda gate: gate.verdict != "fail")
     rows = [
         [
             inert(gate.gate),
@@ -180,8 +193,7 @@ def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
     ]
     headings = ["gate", "suite", "editor", "model", "verdict", "base", "now", "drop", "at most (95 %)"]
     headings += ["cases worse / better", "finds (80 %)", "why"]
-    lines = ["", *table(headings, rows, numbers_from=5)]
-    return lines if len(gates) == len(shown) else [*lines, "", f"and {len(gates) - len(shown)} more gates"]
+    return table(headings, rows, numbers_from=5)
 
 
 def number(value: float | None) -> str:
@@ -221,7 +233,7 @@ def _comparison(results: RunResults) -> Iterator[list[str]]:
     if compared.hyper_parameters:
         rows = [
             [inert(each.editor), inert(each.model), inert(each.name), inert(each.base), inert(each.now)]
-            for each in compared.hyper_parameters[:_ROWS]
+            for each in compared.hyper_parameters
         ]
         yield details(
             f"Hyper-parameters that differ: {len(compared.hyper_parameters)}",
@@ -241,8 +253,6 @@ def _metrics(results: RunResults) -> Iterator[list[str]]:
     formats = {suite.name: suite.format for suite in results.run.suites}
     rows = tables.rows(results, kinds, formats)
     for title, part, columns in tables.both_tables(rows, kinds):
-        shown = part[:_ROWS]
-        more = len(part) - len(shown)
         body = table(
             ["suite", "editor", "model", "n", *columns.values()],
             (
@@ -253,18 +263,18 @@ def _metrics(results: RunResults) -> Iterator[list[str]]:
                     str(row.n),
                     *(_cell(row, metric) for metric in columns),
                 ]
-                for row in shown
+                for row in part
             ),
             numbers_from=3,
         )
         remarks = [
-            inert(line, 500) for line in tables.unreliable(part, kinds, results.run.success_floor or 0.0)
+            inert(line, 500)
+            for line in tables.unreliable(part, kinds, results.run.success_floor or 0.0)[:_WORST]
         ]
         yield [
             f"**{title}**, % [95 %]",
             "",
             *body,
-            *([f"\nand {more} more rows"] if more else []),
             *(f"\n{line}" for line in remarks),
         ]
 

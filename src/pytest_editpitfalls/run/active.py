@@ -194,6 +194,8 @@ class ActiveRun:
         if self.recorder.store_problem is not None:
             problem = f"the store is incomplete: {self.recorder.store_problem}"
             terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
+        for remark in self.finish.remarks:
+            terminalreporter.write_line(f"WARNING: {remark}", yellow=True)
         for problem in self.finish.problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
         for annotation in gate_annotations(self.recorder.results(self.recorder.results().run.exit_status)):

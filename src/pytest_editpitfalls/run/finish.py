@@ -28,6 +28,7 @@ class Finish:
 
     Attributes:
         problems: what could not be written or compared, for the summary (an exception here would suppress it).
+        remarks: what else could not be done; the run is none the worse for it.
         saved: the baselines that were written.
     """
 
@@ -36,6 +37,7 @@ class Finish:
         self._state = state
         self._recorder = recorder
         self.problems: list[str] = []
+        self.remarks: list[str] = []
         self.saved: list[Path] = []
 
     def __call__(self, session: pytest.Session, *, empty_shard: bool) -> None:
@@ -92,7 +94,7 @@ class Finish:
         if path is not None:
             self._try(lambda: write_text(text, path, where="--pitfalls-markdown"))
         if on_github and (remark := write_step_summary(text)) is not None:
-            self.problems.append(remark)
+            self.remarks.append(remark)
 
     def _try(self, write: Callable[[], object]) -> None:
         try:

@@ -114,6 +114,7 @@ class Recorder:
 
     def _run_record(self) -> Any:
         from pytest_editpitfalls.metrics.definitions import definitions_digest
+        from pytest_editpitfalls.results.descriptions import editor_record, model_record
         from pytest_editpitfalls.results.records import RunRecord
 
         run = self.state.run
@@ -132,37 +133,22 @@ class Recorder:
                 "shard": None if run.shard is None else str(run.shard),
                 "replay": run.replay,
                 "success_floor": run.success_floor,
-                "editors": [self._editor(editor, model) for editor, model in self.engines],
-                "models": self._models(),
+                "editors": [
+                    editor_record(editor, model, facts) for (editor, model), facts in self.engines.items()
+                ],
+                "models": [model_record(label, facts) for label, facts in self._models().items()],
                 "suites": self._suites(),
                 "versions": {**own_versions(), **first.get("versions", {})},
                 "timings": self.timings(),
             }
         )
 
-    def _editor(self, editor: str, model: str) -> dict[str, Any]:
-        facts = self.engines[editor, model].get("editor", {})
-        used = dict(facts.get("hyperparameters", {}))
-        if facts.get("context_templates") is not None:  # the sampled ones, as they were used
-            used["context_templates"] = facts["context_templates"]
-        return {
-            "name": editor,
-            "model": model,
-            "hyper_parameters": used,
-            "second_moment": facts.get("second_moment"),
-        }
-
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """The first description of each model."""
         models: dict[str, dict[str, Any]] = {}
         for (_, label), facts in self.engines.items():
-            details = dict(facts.get("model", {}))
-            record = {
-                field: details.pop(field, None) for field in ("fingerprint", "family", "device", "dtype")
-            }
-            source = details.pop("name", None)
-            details.pop("label", None)
-            models.setdefault(label, {"name": label, "source": source, **record, "details": details})
-        return list(models.values())
+            models.setdefault(label, facts)
+        return models
 
     def _suites(self) -> list[dict[str, Any]]:
         from .state import suite_facts

@@ -72,7 +72,9 @@ class RunState:
         """Why a failure of this case is an expected one: a gate judges its suite, or it failed in the baseline."""
         name, kind = param.suite.name, param.case.kind
         relative = self.against.gates({**self.kinds(), name: kind})
-        if any(gate.suite == name for gate in self.gates) or any(gate.judges(name, kind) for gate in relative):
+        if any(gate.suite == name for gate in self.gates) or any(
+            gate.judges(name, kind) for gate in relative
+        ):
             return XFAIL_REASON
         return self.against.excuse(param)
 

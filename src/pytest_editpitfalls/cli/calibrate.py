@@ -1,0 +1,104 @@
+"""``editpitfalls calibrate``: do gates keep what they promise? A simulation, shown as it goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.escaping import visible
+
+from .compare import paired
+from .runs import DEFAULT_STORE, StoreOption, SuiteOption, open_runs
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.comparison.calibration import CalibrationRecord
+
+BROKEN = 1
+"""Exit status where a promise is not kept."""
+
+_SYNTHETIC, _STORED = 2000, 500
+
+
+def calibrate(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASE NOW]",
+            help="Two runs whose cases are drawn from; without them populations are invented.",
+            show_default=False,
+        ),
+    ] = None,
+    replications: Annotated[
+        int | None, typer.Option(metavar="N", min=10, help=f"Default: {_SYNTHETIC}; {_STORED} with runs.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything.")] = 0,
+    clusters: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=2, help="With runs: subjects in a sample; may be repeated."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help='Draw the figures, too (needs the extra "plots").'),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Simulate gates: at most 5 % false fails at a drop of the margin, 80 % found at the printed size.
+
+    Exit status 1 where a share is worse than that by more than two standard errors.
+    """
+    from pytest_editpitfalls.comparison.calibration import calibrate_stored, calibrate_synthetic
+
+    progress = None if as_json else _tell
+    if runs:
+        if len(runs) != 2:
+            raise UsageError(
+                f"{len(runs)} run(s) are given", where="editpitfalls calibrate", fix="give two, or none"
+            )
+        first, second = open_runs(runs, store, suite or ())
+        records = calibrate_stored(
+            paired(first, second),
+            replications=replications or _STORED,
+            seed=seed,
+            clusters=clusters or (),
+            progress=progress,
+        )
+    else:
+        if clusters:
+            raise UsageError(
+                "--clusters needs two runs", where="editpitfalls calibrate", fix="give them, or drop it"
+            )
+        records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
+    if plot is not None:
+        from pytest_editpitfalls.reports.calibration_plot import write_calibration_plot
+
+        write_calibration_plot(records, plot)
+    broken = sum(not record.holds for record in records)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [record.model_dump(mode="json") | {"holds": record.holds} for record in records], indent=2
+            )
+        )
+    else:
+        typer.echo(f"{len(records) - broken} of {len(records)} hold")
+    if broken:
+        raise typer.Exit(BROKEN)
+
+
+def _tell(record: CalibrationRecord) -> None:
+    family = "" if record.gates == 1 else f", {record.gates} gates"
+    text = (
+        f"{'ok  ' if record.holds else 'FAIL'} {record.population}, {record.clusters} clusters{family}, "
+        f"margin {100 * record.margin:.3g} pp: {100 * record.false_fails:.1f} % false fails"
+    )
+    if record.size is not None and record.found is not None:
+        text += f"; {100 * record.found:.0f} % found at {100 * record.size:.1f} pp"
+    elif record.without_size:
+        text += "; no size is found"
+    typer.echo(visible(text))

@@ -1,0 +1,288 @@
+"""``editpitfalls compare``: runs beside a first one, outside of pytest."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_editpitfalls.cases.discovery import SUITE_KINDS
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.records import AggregateRecord, RunResults
+
+from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
+from .show import is_ascii, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from pytest_editpitfalls.cases.case import Kind
+    from pytest_editpitfalls.comparison.differences import Difference
+    from pytest_editpitfalls.comparison.pairing import Comparison
+    from pytest_editpitfalls.comparison.relative_gates import RelativeGate
+    from pytest_editpitfalls.metrics.thresholds import Gate
+
+FAILED = 1
+"""Exit status where a gate failed or could not be evaluated."""
+
+WHERE = "--fail-on"
+
+Group = tuple[str, str, str]
+"""(suite, editor, model)."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run beside the first one.
+
+    Attributes:
+        name: what it is called.
+        results: its results, with gates and comparison.
+        differences: of every metric.
+        renamed: what its editor was called, where it was compared as if it were the first run's; else None.
+    """
+
+    name: str
+    results: RunResults
+    differences: list[Difference]
+    renamed: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate failed, and none could not be evaluated: that is never a pass."""
+        absolute = all(gate.passed is True for gate in self.results.gates)
+        return absolute and all(
+            gate.passed is not False and gate.verdict != "not_evaluated"
+            for gate in self.results.relative_gates
+        )
+
+
+def compare(
+    base: Annotated[str, typer.Argument(metavar="A", help=RUN_HELP, show_default=False)],
+    others: Annotated[list[str], typer.Argument(metavar="B...", help="Runs that are compared with A.")],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            WHERE,
+            metavar="GATE",
+            help="Exit with 1 where B fails it: 'reverse.cs_exp:2pp', 'easy.ir:5%', '*.succ:0' or "
+            "'reverse.cs_exp >= 0.6'; may be repeated.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An inconclusive gate fails, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Compare runs case by case with a first one: metrics, flipped cases, gates."""
+    first, *rest = open_runs([base, *others], store, suite or ())
+    compared = [compare_runs(first, other, fail_on or (), strict=strict) for other in rest]
+    if as_json:
+        typer.echo(json.dumps(_as_json(first, compared), indent=2))
+    else:
+        show(_body(first, compared))
+    if not all(each.passed for each in compared):
+        raise typer.Exit(FAILED)
+
+
+def compare_runs(
+    first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *, strict: bool = False
+) -> Compared:
+    """Return a run beside the first one.
+
+    Two runs of one editor each, under different names, are compared editor against editor.
+
+    Raises:
+        UsageError: a wrong gate, or runs that cannot be compared: other metric definitions, cases or weights.
+    """
+    from pytest_editpitfalls.comparison.differences import differences
+    from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates
+    from pytest_editpitfalls.results.gates import evaluate_gates
+
+    results, renamed = _as_editor_of(first.results, other.results)
+    kinds = {suite.name: suite.kind for suite in results.run.suites}
+    absolute, relative = _parsed(gates, {**SUITE_KINDS, **kinds})
+    comparison = paired(first, NamedRun(other.name, results))
+    part = None if results.run.shard is None else f"shard {results.run.shard} has a part of the cases"
+    results = results.model_copy(
+        update={
+            "comparison": comparison.record(),
+            "gates": evaluate_gates(absolute, results.aggregates, part_of=_part_of(results)),
+            "relative_gates": evaluate_relative_gates(
+                relative, comparison, kinds, strict=strict, part=part, aggregates=results.aggregates
+            ),
+        }
+    )
+    return Compared(other.name, results, differences(comparison, kinds), renamed)
+
+
+def paired(first: NamedRun, other: NamedRun) -> Comparison:
+    """Return the cases of both, paired.
+
+    Raises:
+        UsageError: runs that cannot be compared: other metric definitions, cases or weights.
+    """
+    from pytest_editpitfalls.comparison.baseline import Baseline
+    from pytest_editpitfalls.comparison.pairing import compare as pair_up
+
+    try:
+        return pair_up(Baseline.of(first.results), other.results, name=first.name)
+    except UsageError as error:
+        raise UsageError(
+            error.what, where=f"{other.name} beside {first.name}", fix="compare runs of the same protocol"
+        ) from None
+
+
+def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str | None]:
+    """Return the other run under the editor's name of the first, where each has one editor and these differ."""
+    there, here = ({case.editor for case in run.cases} for run in (first, other))
+    if len(there) != 1 or len(here) != 1 or there == here:
+        return other, None
+    (name,), (own,) = there, here
+    return (
+        other.model_copy(
+            update={
+                "cases": [case.model_copy(update={"editor": name}) for case in other.cases],
+                "aggregates": [each.model_copy(update={"editor": name}) for each in other.aggregates],
+                # other editors have other hyper-parameters: no difference worth a line
+                "run": other.run.model_copy(update={"editors": []}),
+            }
+        ),
+        own,
+    )
+
+
+def _parsed(texts: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Gate], list[RelativeGate]]:
+    from pytest_editpitfalls.comparison.relative_gates import is_relative, parse_relative_gate
+    from pytest_editpitfalls.metrics.thresholds import parse_gate
+
+    absolute = [parse_gate(text, kinds, where=WHERE) for text in texts if not is_relative(text)]
+    return absolute, [parse_relative_gate(text, kinds, where=WHERE) for text in texts if is_relative(text)]
+
+
+def _part_of(results: RunResults) -> Callable[[AggregateRecord], str | None]:
+    """As in a run: a gate on a bound judges all cases of a suite."""
+    totals = {suite.name: suite.total for suite in results.run.suites}
+    counts: Counter[Group] = Counter((case.suite, case.editor, case.model) for case in results.cases)
+
+    def part(found: AggregateRecord) -> str | None:
+        ran, total = counts[found.suite, found.editor, found.model], totals[found.suite]
+        return (
+            None
+            if ran >= total
+            else f"{ran} of {total} cases of '{found.suite}' ran: a gate judges all of them"
+        )
+
+    return part
+
+
+def _as_json(first: NamedRun, compared: Sequence[Compared]) -> dict[str, Any]:
+    return {
+        "base": first.name,
+        "passed": all(each.passed for each in compared),
+        "runs": [
+            {
+                "name": each.name,
+                "passed": each.passed,
+                "compared_as_editor_of_base": each.renamed,
+                "differences": [asdict(difference) for difference in each.differences],
+                **each.results.model_dump(mode="json", include={"comparison", "gates", "relative_gates"}),
+            }
+            for each in compared
+        ],
+    }
+
+
+def _body(first: NamedRun, compared: Sequence[Compared]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    from pytest_editpitfalls.reports.baseline_lines import baseline_lines, relative_gate_line
+    from pytest_editpitfalls.reports.terminal import gate_line
+
+    yield from _tables(first, compared)
+    style = {True: "green", False: "bold red", None: "bold yellow"}
+    for each in compared:
+        yield Text(visible(f"{each.name}:"), "bold")
+        if each.renamed is not None:
+            yield Text(visible(f"  its editor {each.renamed} is compared with the editor of {first.name}"))
+        for line, look in baseline_lines(each.results):
+            yield Text(line, look)
+        for gate in each.results.gates:
+            yield Text(gate_line(gate), style[gate.passed])
+        for relative in each.results.relative_gates:
+            yield Text(relative_gate_line(relative), style[relative.passed])
+
+
+def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
+    """One table for each suite, editor and model: a line for each metric, columns for the runs and their changes."""
+    groups: dict[Group, list[dict[str, Difference]]] = {}
+    for place, each in enumerate(compared):
+        for difference in each.differences:
+            key = (difference.suite, difference.editor, difference.model)
+            groups.setdefault(key, [{} for _ in compared])[place][difference.metric] = difference
+    for group, found in groups.items():
+        yield _table(group, found, first, compared)
+
+
+def _table(
+    group: Group, found: Sequence[Mapping[str, Difference]], first: NamedRun, compared: Sequence[Compared]
+) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from pytest_editpitfalls.metrics.definitions import METRICS
+    from pytest_editpitfalls.reports.tables import CONFLICT_COLUMNS, DISTORTION_COLUMNS, percent
+
+    suite, editor, model = group
+    table = Table(
+        title=Text(visible(f"{suite}, {editor} on {model} (%)"), "bold", justify="left"),
+        title_justify="left",
+        box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
+    )
+    table.add_column("metric")
+    table.add_column(Text(visible(first.name)), justify="right", overflow="fold")
+    for each in compared:
+        table.add_column(Text(visible(each.name)), justify="right", overflow="fold")
+        table.add_column("change [90 %]", justify="right")
+        table.add_column("cases", justify="right")
+    shown = {**CONFLICT_COLUMNS, **DISTORTION_COLUMNS}
+    for name in METRICS:
+        of_runs = [part.get(name) for part in found]
+        known = next((each for each in of_runs if each is not None), None)
+        if known is None or name not in shown:
+            continue
+        cells: list[str | Text] = [shown[name], percent(known.base)]
+        for difference in of_runs:
+            cells += ["", "", ""] if difference is None else _cells(difference)
+        table.add_row(*cells)
+    return table
+
+
+def _cells(difference: Difference) -> list[str | Text]:
+    from rich.text import Text
+
+    from pytest_editpitfalls.reports.tables import percent
+
+    low, high = (_signed(end) for end in (difference.low, difference.high))
+    if not difference.lost and not difference.won:
+        return [percent(difference.now), "", f"the same of {difference.n}"]
+    words = {True: " better", False: " worse", None: ""}[difference.better]
+    style = {True: "green", False: "red", None: ""}[difference.better]
+    return [
+        percent(difference.now),
+        Text(f"{_signed(difference.change)} [{low}, {high}]{words}", style),
+        f"{difference.lost} worse, {difference.won} better of {difference.n}",
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value + 0.0:+.1f}"

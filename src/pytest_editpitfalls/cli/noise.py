@@ -1,0 +1,218 @@
+"""``editpitfalls noise``: how far figures differ by chance, from runs that differ in what should not matter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.writer import read_results
+
+from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
+from .show import is_ascii, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pytest_editpitfalls.comparison.noise import NoiseFloor
+
+WHERE = "editpitfalls noise"
+
+VARIED = ("batch-size", "seed", "dtype")
+DEFAULT_VARIATIONS = ("batch-size=1", "seed=1", "dtype=bfloat16")
+FIRST = "as asked"
+
+_ENDED_WELL = (0, 1)
+"""Exit statuses of pytest after a whole run: cases may fail."""
+_TAIL = 15
+
+
+def noise(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...]", help=f"Runs that are there already. {RUN_HELP}", show_default=False
+        ),
+    ] = None,
+    editor: Annotated[str | None, typer.Option(metavar="EDITOR", help="Run this editor.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Edit this model.")] = None,
+    suite: SuiteOption = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="At most N cases per suite.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help=f"One more run with another {', '.join(VARIED)}; may be repeated. "
+            f"Default: {', '.join(DEFAULT_VARIATIONS)}.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--pytest", metavar="OPTION", help="One more option of all runs; may be repeated."),
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the result files in DIR.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Measure the noise floor of every metric and suggest margins for gates relative to a baseline.
+
+    Runs the editor several times, with another batch size, seed and number type; or takes runs that are there.
+    """
+    if bool(runs) == bool(editor):
+        raise UsageError(
+            "runs and an editor are both given" if runs else "nothing says what to run or to read",
+            where=WHERE,
+            fix="give --editor=NAME, or at least two runs of the same cases",
+        )
+    if editor is None:
+        for name, given in (("--model", model), ("--limit", limit), ("--vary", vary), ("--pytest", option)):
+            if given:
+                raise UsageError(f"{name} needs --editor", where=WHERE, fix="give both, or neither")
+        found: Sequence[NamedRun] = open_runs(runs or (), store, suite or ())
+    else:
+        found = _run_all(editor, model, suite or (), limit, vary or DEFAULT_VARIATIONS, option or (), keep)
+    _report(found, as_json)
+
+
+def _report(runs: Sequence[NamedRun], as_json: bool) -> None:
+    from pytest_editpitfalls.comparison.noise import noise_floor
+
+    floors = noise_floor([run.results for run in runs])
+    causes = {
+        run.name: {_place(floor): floor for floor in noise_floor([runs[0].results, run.results])}
+        for run in runs[1:]
+    }
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                **asdict(floor),
+                "largest_by_run": {name: found[_place(floor)].largest for name, found in causes.items()},
+            }
+            for floor in floors
+        ]
+        typer.echo(json.dumps({"runs": [run.name for run in runs], "floors": rows}, indent=2))
+    else:
+        show(_tables(floors, causes, runs[0].name))
+
+
+def _place(floor: NoiseFloor) -> tuple[str, str, str, str]:
+    return floor.suite, floor.editor, floor.model, floor.metric
+
+
+def _tables(
+    floors: Sequence[NoiseFloor], causes: dict[str, dict[tuple[str, str, str, str], NoiseFloor]], first: str
+) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    groups: dict[tuple[str, str, str], list[NoiseFloor]] = {}
+    for floor in floors:
+        groups.setdefault((floor.suite, floor.editor, floor.model), []).append(floor)
+    for (suite, editor, model), members in groups.items():
+        table = Table(
+            title=Text(
+                visible(f"{suite}, {editor} on {model}: difference of means, percentage points"),
+                "bold",
+                justify="left",
+            ),
+            title_justify="left",
+            box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
+        )
+        table.add_column("metric")
+        for name in causes:
+            table.add_column(Text(visible(name)), justify="right", overflow="fold")
+        for heading in ("largest", "cases that change", "gate"):
+            table.add_column(heading, justify="right")
+        for floor in members:
+            table.add_row(
+                floor.metric,
+                *(f"{100 * found[_place(floor)].largest:.3g}" for found in causes.values()),
+                f"{100 * floor.largest:.3g}",
+                f"{floor.changed} of {floor.n}",
+                Text(visible(f"{suite}.{floor.metric}:{floor.margin}")),
+            )
+        yield table
+    yield Text(
+        visible(
+            f"Each column: against the run '{first}'. largest: of any two runs. gate: the margin above it."
+        )
+    )
+
+
+def _run_all(
+    editor: str,
+    model: str | None,
+    suites: Sequence[str],
+    limit: int | None,
+    variations: Sequence[str],
+    options: Sequence[str],
+    keep: Path | None,
+) -> list[NamedRun]:
+    """Run pytest once as asked and once for each variation, one after another, in processes of their own."""
+    checked = [_checked(text) for text in variations]
+    common = [f"--pitfalls-editor={editor}"]
+    common += [f"--pitfalls-model={model}"] if model else []
+    common += [f"--pitfalls-suite={name}" for name in suites]
+    common += [f"--pitfalls-limit={limit}"] if limit is not None else []
+    common += options
+    with tempfile.TemporaryDirectory(prefix="editpitfalls-noise-") as name:
+        folder = Path(name)
+        out = folder if keep is None else keep
+        out.mkdir(parents=True, exist_ok=True)
+        wanted = [(FIRST, ())] + [(text, (f"--pitfalls-{text}",)) for text in checked]
+        found = []
+        for place, (title, own) in enumerate(wanted):
+            typer.echo(visible(f"run {place + 1} of {len(wanted)}: {title} ..."), err=True)
+            path = out / f"noise-{place + 1}.json"
+            started = time.perf_counter()
+            # a store of its own each: what another run has computed must not come back as this one's
+            _pytest(
+                [*common, *own, f"--pitfalls-store={folder / f'store-{place}'}", f"--pitfalls-json={path}"]
+            )
+            results = read_results(path)
+            typer.echo(f"  {len(results.cases)} cases in {time.perf_counter() - started:.1f} s", err=True)
+            found.append(NamedRun(title, results))
+    return found
+
+
+def _pytest(options: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    if done.returncode not in _ENDED_WELL:
+        tail = done.stdout.strip().splitlines()[-_TAIL:]
+        raise _RunFailed(
+            f"pytest ended with status {done.returncode}:\n" + "\n".join(tail),
+            where=WHERE,
+            fix="make the run work by itself first: pytest " + " ".join(options[:-2]),
+        )
+
+
+class _RunFailed(UsageError):
+    """A run could not be made; its last lines are shown."""
+
+    _keeps_lines = True
+
+
+def _checked(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if name not in VARIED:
+        raise UsageError(f"'{name}' cannot be varied", where="--vary", fix=did_you_mean(name, VARIED))
+    if not (equals and value):
+        raise UsageError(
+            f"'{text}' is not NAME=VALUE", where="--vary", fix="write for instance --vary seed=1"
+        )
+    return text

@@ -1,0 +1,137 @@
+"""``editpitfalls report``, ``plot``, ``table`` and ``export``: stored runs in every form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results.writer import write_results, write_text
+
+from .runs import DEFAULT_STORE, RunArgument, RunArguments, StoreOption, SuiteOption, open_run, open_runs
+from .show import console_width, is_ascii, show
+
+
+def report(
+    run: RunArgument,
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write one HTML page.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="PATH", help="Write Markdown (GitHub's).")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the result file.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Show a run again: on the terminal, or in the files that are named."""
+    opened = open_run(run, store, suite or ())
+    if html is not None:
+        from pytest_editpitfalls.reports.html import write_html
+
+        write_html(html, opened.results, where="--html")
+        typer.echo(f"wrote {html}")
+    if markdown is not None:
+        from pytest_editpitfalls.reports.markdown import render_markdown
+
+        write_text(render_markdown(opened.results), markdown, where="--markdown")
+        typer.echo(f"wrote {markdown}")
+    if json is not None:
+        write_results(opened.results, json, where="--json")
+        typer.echo(f"wrote {json}")
+    if html is None and markdown is None and json is None:
+        from pytest_editpitfalls.reports.terminal import body
+
+        show(body(opened.results, width=console_width(), ascii_only=is_ascii()))
+
+
+def plot(
+    runs: RunArguments,
+    out: Annotated[Path, typer.Option(metavar="DIR|FILE", help="Directory for all plots, or one file.")],
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="png|pdf|svg", help="Default: the file's suffix, else png."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--plot", metavar="NAME", help="metrics, shifts, distortion or rules; may be repeated."),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Draw runs in a paper's style (needs matplotlib, the extra "plots")."""
+    from pytest_editpitfalls.reports.plots import write_plots
+
+    for path in write_plots(open_runs(runs, store, suite or ()), out, file_format, only or ()):
+        typer.echo(f"wrote {path}")
+
+
+def table(
+    runs: RunArguments,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX (booktabs).")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file instead.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Print the paper's two tables, conflict and distortion, from runs; the best of each model is bold."""
+    from pytest_editpitfalls.reports.latex import latex_tables
+
+    if not latex:
+        raise UsageError(
+            "nothing says which form the tables shall have",
+            where="editpitfalls table",
+            fix="give --latex ('editpitfalls report' prints them for a terminal)",
+        )
+    text = latex_tables(open_runs(runs, store, suite or ()))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(text, out, where="--out")
+        typer.echo(f"wrote {out}")
+
+
+def export(
+    run: RunArgument,
+    released: Annotated[
+        Path, typer.Option(metavar="DIR", help="Write the files of the released benchmark below DIR.")
+    ],
+    editor: Annotated[
+        list[str] | None, typer.Option(metavar="EDITOR", help="These editors alone; may be repeated.")
+    ] = None,
+    only_suite: Annotated[
+        list[str] | None,
+        typer.Option("--only-suite", metavar="SUITE", help="These suites alone; may be repeated."),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+) -> None:
+    """Write a run in the layout that the released benchmark's own summary script reads."""
+    from pytest_editpitfalls.reports.released import export_released
+
+    results = open_run(run, store, suite or ()).results
+    exported = export_released(_part(results, editor, only_suite), released)
+    for path in exported.files:
+        typer.echo(f"wrote {path}")
+    for reason, number in exported.left_out.items():
+        typer.echo(f"{number} case(s) left out of {reason}")
+    for remark in dict.fromkeys(exported.remarks):
+        typer.echo(remark)
+
+
+def _part(results: RunResults, editors: list[str] | None, suites: list[str] | None) -> RunResults:
+    for option, asked, known in (
+        ("--editor", editors, {case.editor for case in results.cases}),
+        ("--only-suite", suites, {case.suite for case in results.cases}),
+    ):
+        for name in asked or ():
+            if name not in known:
+                raise UsageError(
+                    f"the run has no '{name}'",
+                    where=option,
+                    fix=f"it has: {', '.join(sorted(known)) or 'no cases'}",
+                )
+    cases = [
+        case
+        for case in results.cases
+        if (not editors or case.editor in editors) and (not suites or case.suite in suites)
+    ]
+    return results.model_copy(update={"cases": cases})

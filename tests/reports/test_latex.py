@@ -1,0 +1,140 @@
+"""The paper's tables as LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from report_samples import HOSTILE, results
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.metrics.published import COLUMNS
+from pytest_editpitfalls.reports.latex import escaped, latex_tables
+from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.records import RunResults
+
+ALLOWED = {
+    "caption",
+    "begin",
+    "end",
+    "toprule",
+    "midrule",
+    "bottomrule",
+    "multicolumn",
+    "cmidrule",
+    "textbf",
+    "textit",
+    "textsubscript",
+    "centering",
+    "uparrow",
+    "downarrow",
+    "dagger",
+    "textbackslash",
+    "textless",
+    "textgreater",
+    "textbar",
+    "textquotedbl",
+    "textasciitilde",
+    "textasciicircum",
+    "textasciigrave",
+    "textquotesingle",
+}
+
+
+def check(text: str) -> None:
+    """What a LaTeX would trip over: braces, environments, cells, commands, bare special characters."""
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    plain = re.sub(r"\\[{}$&#%_\\]", "", body)
+    depth = 0
+    for char in plain:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert plain.count("$") % 2 == 0
+    assert not re.search(r"[#%~^]", re.sub(r"\$[^$]*\$", "", plain))
+    assert set(re.findall(r"\\([a-zA-Z]+)", plain)) <= ALLOWED
+    assert re.findall(r"\\begin\{(\w+)\}", body) == ["table", "tabular"] * body.count(r"\begin{table}")
+    for tabular in re.findall(r"\\begin\{tabular\}\{(lr*)\}(.*?)\\end\{tabular\}", body, re.S):
+        columns = len(tabular[0])
+        for line in tabular[1].splitlines():
+            if line.endswith(r"\\"):
+                spans = sum(int(number) - 1 for number in re.findall(r"\\multicolumn\{(\d+)\}", line))
+                cells = re.sub(r"\\&", "", line).count("&") + 1 + spans
+                assert cells == columns, line
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name = line.split(" & ")[0]
+        if line.startswith(("rome", "memit")):
+            found.setdefault(name, []).extend(line.removesuffix(r" \\").split(" & ")[1:])
+    return found
+
+
+def value(run: RunResults, suite: str, editor: str, metric: str) -> float:
+    (found,) = [each for each in run.aggregates if (each.suite, each.editor) == (suite, editor)]
+    mean = found.metrics[metric].value
+    assert mean is not None
+    return mean
+
+
+def test_both_tables_and_the_best_in_bold() -> None:
+    run = results(12)
+    text = latex_tables([NamedRun("a", run)])
+    check(text)
+    rows = rows_of(text)
+    columns = [
+        (suite, metric)
+        for suite in ("coverage", "reverse", "composite", "easy", "hard")
+        for metric in COLUMNS[suite]
+    ]
+    for place, (suite, metric) in enumerate(columns):
+        values = {editor: value(run, suite, editor, metric) for editor in ("rome", "memit")}
+        pick = max if METRICS.get(metric).higher_is_better else min
+        best = f"{100 * pick(values.values()):.2f}"
+        for editor, mean in values.items():
+            shown = f"{100 * mean:.2f}"
+            assert rows[editor][place] == (rf"\textbf{{{shown}}}" if shown == best else shown), (
+                suite,
+                metric,
+            )
+
+
+def test_an_editor_alone_has_no_best_and_one_that_hardly_edits_is_marked() -> None:
+    assert r"\textbf" not in latex_tables([NamedRun("a", results(4, editors=("rome",)))])
+    run = results(4, suites=["easy"])
+    for aggregate in run.aggregates:
+        aggregate.reliable = aggregate.editor != "memit"
+    text = latex_tables([NamedRun("a", run)])
+    check(text)
+    assert r"memit$^{\dagger}$ &" in text
+    assert r"\textbf" not in text
+    assert "hardly edits" in text
+
+
+def test_several_runs_of_one_editor_get_lines_of_their_own() -> None:
+    first, second = results(4, editors=("rome",)), results(4, editors=("rome",), seed=1)
+    text = latex_tables([NamedRun("a", first), NamedRun("b_2", second)])
+    check(text)
+    assert "rome (b\\_2, reverse)" in text
+
+
+def test_hostile_labels_are_text() -> None:
+    run = results(3, editors=(HOSTILE, "\\input{/etc/passwd}"), models=("m}\\end{tabular}",))
+    text = latex_tables([NamedRun(HOSTILE, run), NamedRun("b", run)])
+    check(text)
+    assert "\\input" not in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("char", [*"\\{}$&#%_^~<>|\"`'", "--", "---"])
+def test_every_special_character_is_spelled(char: str) -> None:
+    assert escaped(char) != char
+    assert escaped(f"a{char}b").startswith("a")
+
+
+def test_a_run_without_cases_is_refused() -> None:
+    with pytest.raises(UsageError, match="no run has scored cases"):
+        latex_tables([NamedRun("a", RunResults(run=results(1).run))])
