@@ -299,7 +299,15 @@ def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], An
     jsonschema.Draft202012Validator.check_schema(json_schema())
     jsonschema.validate(document, json_schema())
     assert document["schema_version"] == 1
-    assert set(document) == {"schema_version", "run", "cases", "aggregates", "gates"}
+    assert set(document) == {
+        "schema_version",
+        "run",
+        "cases",
+        "aggregates",
+        "gates",
+        "relative_gates",
+        "comparison",
+    }
     for change in ("outcome", "editor"):
         broken = json.loads(path.read_text("utf-8"))
         broken["cases"][0][change] = 7

@@ -69,7 +69,7 @@ class Clusters:
 
     @cached_property
     def effective(self) -> float:
-        """Cases that are worth as much if the cases of a cluster all go the same way: n**2 / sum of squared sizes."""
+        """Clusters of one size that would be worth as much: n**2 / sum of squared sizes (Kish 1965)."""
         return self.n**2 / float((self.sizes**2).sum())
 
     @cached_property
@@ -122,9 +122,9 @@ def bounded_draws(
     import numpy as np
 
     pairs, counts = np.unique(np.stack([clusters.sums, clusters.sizes], axis=1), axis=0, return_counts=True)
-    largest = float(clusters.sizes.max())
-    sums = np.append(pairs[:, 0], least * largest)
-    sizes = np.append(pairs[:, 1], largest)
+    usual = clusters.n / clusters.effective  # the size of the cluster that a case is usually in
+    sums = np.append(pairs[:, 0], least * usual)
+    sizes = np.append(pairs[:, 1], usual)
     shapes = np.append(counts, 1).astype(float)
     all_once = bool((counts == 1).all())
     parts = []
@@ -132,6 +132,8 @@ def bounded_draws(
         rows = min(step, resamples - start)
         shape = (rows, len(shapes))
         # the same distribution; exponentials are drawn several times as fast
-        weights = generator.standard_exponential(shape) if all_once else generator.standard_gamma(shapes, shape)
+        weights = (
+            generator.standard_exponential(shape) if all_once else generator.standard_gamma(shapes, shape)
+        )
         parts.append((weights @ sums) / (weights @ sizes))
     return np.sort(np.concatenate(parts))

@@ -2,7 +2,7 @@
 
 Three methods, each used where a simulation shows that it keeps its level (docs/gates.md):
 
-* 0/1 metrics with few flips or few clusters: Tango's score with exact tails;
+* 0/1 metrics with few flips or few clusters: Tango's score with exact tails, on one value per cluster;
 * everything else with enough clusters: of a t test, a studentised bootstrap and a bootstrap with one invented bad
   cluster the most cautious answer;
 * everything else with few clusters: a bound that holds for any distribution inside the metric's range.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 FEW_CLUSTERS = 40
+"""Fewer clusters than that are few; uneven ones count as fewer (`Clusters.effective`)."""
 FEW_FLIPS = 40
 POWER = 0.8
 
@@ -75,7 +76,7 @@ class PairedDrop:
     @cached_property
     def method(self) -> str:
         """How the bound and the p-value are computed."""
-        few = len(self.clusters) < FEW_CLUSTERS
+        few = self.clusters.effective < FEW_CLUSTERS
         if self.worse + self.better == 0:
             return "identical"
         if self.is_binary and (few or self.worse + self.better < FEW_FLIPS):
@@ -110,16 +111,29 @@ class PairedDrop:
         if self.method == "none":
             return None
         if self.is_binary and self.method in ("exact", "identical"):
-            found = power.binary(self.better, len(self.differences), self.clusters.effective, margin, level)
+            effective = self.clusters.effective
+            found = power.binary(
+                self._counts[1],
+                len(self.clusters),
+                margin,
+                level,
+                effective=effective,
+                # about as many: what decides then is not sure
+                flips_of_bootstrap=math.inf if effective < FEW_CLUSTERS else 0.7 * FEW_FLIPS,
+            )
         else:
             found = power.continuous(self, margin, level)
         return found if found is not None and (self.reach is None or found <= self.reach) else None
 
-    @property
-    def _counts(self) -> tuple[float, float, float]:
-        """Flips for the worse, for the better, and cases, as what independent cases would be worth."""
-        share = self.clusters.effective / len(self.differences)
-        return self.worse * share, self.better * share, self.clusters.effective
+    @cached_property
+    def _counts(self) -> tuple[float, float, int]:
+        """Flips for the worse, for the better, and clusters: each has one flip at most, shared among its cases."""
+        members: dict[Hashable, list[float]] = {}
+        for difference, label in zip(self.differences, self.labels, strict=True):
+            members.setdefault(label, []).append(difference)
+        worse = math.fsum(sum(value > 0 for value in part) / len(part) for part in members.values())
+        better = math.fsum(sum(value < 0 for value in part) / len(part) for part in members.values())
+        return worse, better, len(members)
 
     @cached_property
     def _forwards(self) -> _Bounds:
@@ -127,17 +141,18 @@ class PairedDrop:
 
     @cached_property
     def _backwards(self) -> _Bounds:
-        return self._bounds(self.clusters.reversed())
+        t = self._forwards.t  # better and worse exchanged: the same distribution from the other end
+        return self._bounds(self.clusters.reversed(), None if t is None else -t[::-1])
 
-    def _bounds(self, clusters: Clusters) -> _Bounds:
+    def _bounds(self, clusters: Clusters, t: NDArray[Any] | None = None) -> _Bounds:
         import numpy as np
 
         seed = hashlib.sha256(self.seed.encode("utf-8", "backslashreplace")).digest()[:8]
         generator = np.random.default_rng(int.from_bytes(seed, "little"))
-        if len(clusters) < FEW_CLUSTERS:
+        if clusters.effective < FEW_CLUSTERS:
             assert self.reach is not None
             return _Bounds(clusters, None, bounded_draws(clusters, -self.reach, generator, self.resamples))
-        return _Bounds.cautious(clusters, generator, self.resamples)
+        return _Bounds.cautious(clusters, t, generator, self.resamples)
 
 
 @dataclass(frozen=True)
@@ -155,12 +170,21 @@ class _Bounds:
     draws: NDArray[Any]
 
     @classmethod
-    def cautious(cls, clusters: Clusters, generator: Generator, resamples: int) -> _Bounds:
-        """Return the bounds for many clusters: the invented cluster is as good as the observed ones are far apart."""
+    def cautious(
+        cls, clusters: Clusters, t: NDArray[Any] | None, generator: Generator, resamples: int
+    ) -> _Bounds:
+        """Return the bounds for many clusters; the invented one gained as much as the largest change.
+
+        Args:
+            clusters: differences by cluster.
+            t: distribution of the studentised mean, or None where it has to be drawn.
+            generator: random numbers.
+            resamples: how many.
+        """
         import numpy as np
 
         largest = float(np.abs(clusters.sums / clusters.sizes).max())
-        t = studentised(clusters, generator, resamples)
+        t = studentised(clusters, generator, resamples) if t is None else t
         return cls(clusters, t, bounded_draws(clusters, -largest, generator, resamples))
 
     def p_value(self, margin: float) -> float:

@@ -64,6 +64,36 @@ def flips(clusters: int, size: int = 1, *, noise: float, correlation: float = 0.
     )
 
 
+def uneven(clusters: int, *, noise: float, correlation: float, is_binary: bool = True) -> Population:
+    """Return clusters as uneven as those of the benchmark's composite file: one has 5 % of all cases, many have one.
+
+    Args:
+        clusters: clusters in a sample.
+        noise: 0/1: rate of flips each way; on a scale: standard deviation of a difference.
+        correlation: of the differences of two cases of a cluster.
+        is_binary: whether it is 0/1.
+    """
+    sizes = [clusters // 13 + 1, *[4] * (clusters // 40), *[2] * (clusters // 5)]
+    sizes += [1] * (clusters - len(sizes))
+
+    def sample(generator: Generator, drop: float) -> Sample:
+        import numpy as np
+
+        labels = np.repeat(np.arange(clusters), generator.permutation(sizes))
+        is_shared = generator.random(len(labels)) < math.sqrt(correlation)
+        if is_binary:
+            place = np.where(is_shared, generator.random(clusters)[labels], generator.random(len(labels)))
+            values = np.where(place < noise + drop, 1.0, np.where(place > 1 - noise, -1.0, 0.0))
+        else:
+            common, own = generator.normal(size=clusters)[labels], generator.normal(size=len(labels))
+            values = drop + noise * np.where(is_shared, common, own)
+        return values.tolist(), labels.tolist()
+
+    kind = f"0/1, {100 * noise:g} % flip each way" if is_binary else "scale, normal"
+    name = f"{kind}, uneven clusters, correlation {correlation:g}"
+    return Population(name, is_binary, 1.0, clusters, sample)
+
+
 SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "normal": lambda generator, size: generator.normal(0.0, 0.1, size),
     "heavy tails": lambda generator, size: 0.05 * generator.standard_t(3, size),

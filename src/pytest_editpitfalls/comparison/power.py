@@ -20,32 +20,46 @@ if TYPE_CHECKING:
 POWER = 0.8
 CAUTION = 0.1
 """Probability that the upper limit of the noise is too low."""
-LARGE = 0.95
+STEP = 1.5
+"""How much larger the steps of a drop may be than the changes that a run shows."""
+SLACK = 1.15
+"""How much further out than the normal distribution the bootstrap's quantiles lie."""
 STEPS = 18
 _POINTS = 12
 
 
-def binary(better: int, n: int, effective: float, margin: float, level: float) -> float | None:
+def binary(
+    better: float, trials: int, margin: float, level: float, *, effective: float, flips_of_bootstrap: float
+) -> float | None:
     """Return the smallest detectable drop of a 0/1 metric with exact tails, or None.
 
     Args:
-        better: cases that flipped for the better: the noise, taken as equally frequent for the worse.
-        n: paired cases.
-        effective: what they are worth as independent cases.
+        better: clusters that flipped for the better: the noise, taken as equally frequent for the worse.
+        trials: clusters.
         margin: the gate's margin.
         level: level of the test.
+        effective: clusters of one size that would be worth as much.
+        flips_of_bootstrap: flips from which the bootstrap decides instead; inf where it never does.
     """
     from scipy.special import betaincinv
+    from scipy.stats import norm
 
-    trials = max(int(effective), 1)
-    share = effective / n
-    noise = float(betaincinv(better * share + 1, max(effective - better * share, 1e-9), 1 - CAUTION))
+    noise = float(betaincinv(better + 1, max(trials - better, 1e-9), 1 - CAUTION))
     most = 1 - 2 * noise
     if most <= margin:
         return None
     highest = min(trials, math.ceil(trials * noise + 4 * math.sqrt(trials * noise) + 4))
     least = _critical(trials, highest, margin, level)
-    return _smallest(lambda drop: _power(least, trials, noise, drop) >= POWER, max(margin, 0.0), most)
+    low = max(margin, 0.0)
+    found = _smallest(lambda drop: _power(least, trials, noise, drop) >= POWER, low, most)
+    if found is None or (2 * noise + found) * trials < flips_of_bootstrap:
+        return found
+    # the bootstrap weighs clusters by their cases: its error is that of cases that go wrong together
+    distance = SLACK * float(norm.isf(level) + norm.ppf(POWER))
+    other = _smallest(
+        lambda drop: drop - margin >= distance * math.sqrt((2 * noise + drop) / effective), low, most
+    )
+    return None if other is None else max(found, other)
 
 
 def continuous(paired: PairedDrop, margin: float, level: float) -> float | None:
@@ -53,16 +67,16 @@ def continuous(paired: PairedDrop, margin: float, level: float) -> float | None:
 
     The distance of the lower bound from the mean, as observed, and the standard error are scaled up by the noise: the
     upper limit of the variance of a cluster, and the variance that the drop itself brings if it comes in steps as large
-    as the large changes that the run shows (95 % of the changes are no larger).
+    as the changes that the run shows (sum of squares / sum of absolute differences) and half as much again.
     """
-    import numpy as np
     from scipy.special import betaincinv
     from scipy.stats import chi2, norm
 
     clusters = paired.clusters
     count = len(clusters)
-    changes = [abs(value) for value in paired.differences if value]
-    step = float(np.quantile(changes, LARGE)) if changes else paired.reach
+    absolute = math.fsum(abs(value) for value in paired.differences)
+    squares = math.fsum(value * value for value in paired.differences)
+    step = STEP * squares / absolute if absolute else paired.reach
     if step is None or count < 2:
         return None
     observed = clusters.standard_error**2

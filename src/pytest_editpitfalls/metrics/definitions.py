@@ -8,10 +8,10 @@ are fractions. docs/metrics.md gives every formula with its source.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pytest_editpitfalls.cases.case import CONFLICT_KINDS, KINDS, Kind
 from pytest_editpitfalls.cases.program import ProbeScore
@@ -290,6 +290,14 @@ METRICS: Registry[Metric] = Registry("metric", {spec.name: spec for spec in _SPE
 """Every metric by name, in table order."""
 
 
+DEFINITIONS = 1
+"""To be counted up when a metric gets another value for the same probabilities."""
+
+
 def definitions_digest() -> str:
-    """Digest of this module's source: figures of two definitions cannot be compared."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    """Digest of what the metrics are: figures of two definitions cannot be compared."""
+    said = [
+        [metric.name, metric.kinds, metric.binary_kinds, metric.higher_is_better, metric.low, metric.high]
+        for metric in map(METRICS.get, sorted(METRICS))
+    ]
+    return hashlib.sha256(json.dumps([DEFINITIONS, said]).encode()).hexdigest()[:16]

@@ -198,8 +198,11 @@ class ActiveRun:
             terminalreporter.write_line(f"WARNING: {remark}", yellow=True)
         for problem in self.finish.problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
-        for annotation in gate_annotations(self.recorder.results(self.recorder.results().run.exit_status)):
-            terminalreporter.write_line(annotation)
+        if self.recorder.payloads:
+            for annotation in gate_annotations(
+                self.recorder.results(self.recorder.results().run.exit_status)
+            ):
+                terminalreporter.write_line(annotation)
 
     def pytest_unconfigure(self) -> None:
         """The engine's processes end with the run."""

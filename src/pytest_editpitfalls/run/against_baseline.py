@@ -100,7 +100,13 @@ class AgainstBaseline:
         results.comparison = comparison.record()
         gates = self.gates({**kinds, **{suite.name: suite.kind for suite in suites}})
         results.relative_gates = evaluate_relative_gates(
-            gates, comparison, kinds, seed=self._run.seed, strict=self._run.strict, part=part
+            gates,
+            comparison,
+            kinds,
+            seed=self._run.seed,
+            strict=self._run.strict,
+            part=part,
+            aggregates=results.aggregates,
         )
 
     def save(self, results: RunResults) -> list[Path]:
