@@ -378,7 +378,9 @@ def test_a_delta_that_is_not_finite_is_an_error(step: int, value: float, forward
     editor = Diverging(forward)
     good, bad, other = run(editor, [program(0), program(1), program(2)])
     module = forward.host.down_projection_path(2)
-    assert bad.error == f"editor 'fake', edit {step}: the update of '{module}' is not finite (NaN or infinity)"
+    assert (
+        bad.error == f"editor 'fake', edit {step}: the update of '{module}' is not finite (NaN or infinity)"
+    )
     assert (bad.probes, bad.held) == ((), None)
     assert ("P0001", 2, 1) not in editor.written, "edit 2 was computed in a broken model"
     assert same(good, run(FakeEditor(forward), [program(0)])[0])

@@ -32,7 +32,10 @@ def test_a_known_pitfall_is_excused_a_new_failure_is_not(project, whole, cases):
     assert project.last.ret == pytest.ExitCode.OK
     project.last.assert_outcomes(passed=4, xfailed=2)
     project.last.stdout.fnmatch_lines(
-        ["Against the baseline main: 6 cases on both sides, 2 known pitfalls, 0 new failures", "*known pitfall*"]
+        [
+            "Against the baseline main: 6 cases on both sides, 2 known pitfalls, 0 new failures",
+            "*known pitfall*",
+        ]
     )
     assert again["comparison"]["known"] == 2
     project.engine(lose=[cases[0], cases[3]])
@@ -41,8 +44,12 @@ def test_a_known_pitfall_is_excused_a_new_failure_is_not(project, whole, cases):
     project.last.assert_outcomes(passed=4, xfailed=1, failed=1)
     assert [key["id"] for key in worse["comparison"]["new_failures"]] == [cases[3]]
     assert [key["id"] for key in worse["comparison"]["fixed"]] == [cases[1]]
-    project.last.stdout.no_fnmatch_line("*in the tables:*")  # one case worse, one better: the mean is the same
-    project.last.stdout.fnmatch_lines([f"*worse now: reverse {cases[3]}*", f"*better now: reverse {cases[1]}*"])
+    project.last.stdout.no_fnmatch_line(
+        "*in the tables:*"
+    )  # one case worse, one better: the mean is the same
+    project.last.stdout.fnmatch_lines(
+        [f"*worse now: reverse {cases[3]}*", f"*better now: reverse {cases[1]}*"]
+    )
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
@@ -105,7 +112,9 @@ def test_update_accepts_what_became_worse(project, whole, cases):
     project.engine(lose=cases[:3])
     assert project.run(whole, "--pitfalls-baseline=main").ret == pytest.ExitCode.TESTS_FAILED
     before = file.read_text()
-    assert project.run(whole, "--pitfalls-baseline=main", "--pitfalls-update-baseline").ret == pytest.ExitCode.OK
+    assert (
+        project.run(whole, "--pitfalls-baseline=main", "--pitfalls-update-baseline").ret == pytest.ExitCode.OK
+    )
     assert file.read_text() != before
     assert project.run(whole, "--pitfalls-baseline=main").ret == pytest.ExitCode.OK
 
@@ -162,7 +171,9 @@ def test_options_without_a_baseline(project, whole, options):
     assert not project.calls("open")
 
 
-@pytest.mark.parametrize("gate", ["reverse.nonsense:2pp", "nowhere.cs_exp:2pp", "reverse.cs_exp", "reverse.cs_exp:x"])
+@pytest.mark.parametrize(
+    "gate", ["reverse.nonsense:2pp", "nowhere.cs_exp:2pp", "reverse.cs_exp", "reverse.cs_exp:x"]
+)
 def test_a_wrong_relative_gate(project, whole, gate):
     save(project, whole)
     opened = len(project.calls("open"))

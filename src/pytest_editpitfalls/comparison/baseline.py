@@ -164,6 +164,12 @@ class Baseline(FrozenRecord):
         Raises:
             UsageError: it is absent, too large, cut off, damaged, of another version or no baseline at all.
         """
+        if not path.exists():
+            raise UsageError(
+                "there is no such baseline",
+                where=str(path),
+                fix="check the name, or make it with --pitfalls-update-baseline in a complete run",
+            )
         data = read_bounded(path, MAX_FILE_BYTES)
         document = _document(data, str(path))
         _refuse_foreign(document, str(path))

@@ -48,6 +48,8 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
     text += f"; {gate.worse} of {gate.n} cases worse, {gate.better} better"
     if gate.mcnemar_p is not None:
         text += f" (McNemar p {gate.mcnemar_p:.2g})"
+    if gate.verdict == "fail":
+        return visible(text)
     found = "no drop" if gate.detectable is None else f"a true drop of {_number(gate.detectable)}"
     return visible(f"{text}; finds {found} with 80 % power")
 

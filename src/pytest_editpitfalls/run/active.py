@@ -190,7 +190,8 @@ class ActiveRun:
 
         write_summary(terminalreporter, self.state, self.recorder)
         for path in self.finish.saved:
-            terminalreporter.write_line(f"pitfalls: baseline saved to {path}")
+            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+            terminalreporter.write_line(f"pitfalls: baseline saved to {shown}")
         if self.recorder.store_problem is not None:
             problem = f"the store is incomplete: {self.recorder.store_problem}"
             terminalreporter.write_line(f"WARNING: {problem}", yellow=True)

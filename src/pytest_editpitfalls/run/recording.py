@@ -108,6 +108,8 @@ class Recorder:
         """Return where the time went: stage -> seconds, summed over processes."""
         spent = dict(self.seconds)
         for payload in self.payloads.values():
+            if payload["record"]["cached"]:
+                continue  # spent by an earlier run
             for stage, seconds in payload["timings"].items():
                 spent[stage] = spent.get(stage, 0.0) + seconds
         return spent
