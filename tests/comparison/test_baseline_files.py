@@ -143,7 +143,7 @@ def test_a_result_file_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_absent_and_huge_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="no such baseline"):
         Baseline.read(tmp_path / "absent.json")
     monkeypatch.setattr(room, "MAX_FILE_BYTES", 100)
     path = tmp_path / "main.json"
