@@ -92,6 +92,8 @@ def test_ctrl_c_tells_what_was_done_and_goes_on_later(project, workers):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # a job in the background of a shell, as a CI may be, ignores the signal, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     records = project.path / ".pitfalls" / "records"
