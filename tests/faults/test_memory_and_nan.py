@@ -104,6 +104,7 @@ def starved(checkpoint: Path) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     rome = {"mom2_tokens": "400000", "layers": "[1]"}
     session = opened(checkpoint, overrides={**QUICK, "rome": rome})
+    session.describe("rome")  # its modules are imported while there is room for them
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_size() + (2 << 20), hard))
     answers = session.run("ft", [program(0), program(1)])
