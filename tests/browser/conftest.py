@@ -89,7 +89,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium, started once a module, so that none stays while other tests run; skips where Chromium, ChromeDriver or selenium are absent."""
+    """Chromium, started once a module; skips where Chromium, ChromeDriver or selenium are absent."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     chromedriver = shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
