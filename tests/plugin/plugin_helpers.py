@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 STORED = "stored"
 """Argument of `Project.run`: take what is in the store."""
 
@@ -23,3 +28,40 @@ def command(*words: str) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def on_a_terminal(folder: Path, *options: str, columns: int) -> str:
+    """Run pytest with the fake editor on a pseudo-terminal and return everything that it showed; it has to pass."""
+    import pty
+
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            "--editor=rome",
+            *options,
+        ],
+        cwd=folder,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
+    )
+    os.close(follower)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(leader)
+    assert process.wait(timeout=120) == 0
+    return b"".join(chunks).decode()

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from plugin_helpers import case_ids
+from plugin_helpers import case_ids, on_a_terminal
 
 R12 = ("--pitfalls-suite=reverse", "--pitfalls-limit=12")
 
@@ -166,40 +166,6 @@ def test_every_worker_has_a_gpu_of_its_own_also_after_a_crash(project, monkeypat
 
 
 def test_the_progress_of_all_workers(project):
-    import os
-    import pty
-
     project.engine(slow=2.5, size=64)
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            "--editor=rome",
-            *R12,
-            "-n2",
-        ],
-        cwd=project.path,
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "150"},
-    )
-    os.close(follower)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    assert process.wait(timeout=120) == 0
-    os.close(leader)
-    text = b"".join(chunks).decode()
+    text = on_a_terminal(project.path, *R12, "-n2", columns=150)
     assert "0/12 cases | gw0: edit 0/4 of 4 | gw1: edit 0/4 of 4" in text

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
 
 import pytest
-from plugin_helpers import case_ids
+from plugin_helpers import case_ids, on_a_terminal
 
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
@@ -140,29 +139,9 @@ def test_a_terminal_without_unicode(project):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_progress_line_on_a_terminal(project):
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--editor=rome", *R3],
-        cwd=project.path,
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )
-    os.close(follower)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    assert process.wait(timeout=60) == 0
-    text = b"".join(chunks).decode()
+    text = on_a_terminal(project.path, *R3, columns=100)
     assert "\r0/3 cases | batch of 3: edit 0/3" in text
     assert re.search(r"pitfalls/reverse\.py .*\.", text)
-    os.close(leader)
 
 
 def test_no_progress_line_without_a_terminal(project):

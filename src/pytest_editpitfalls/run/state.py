@@ -61,6 +61,7 @@ class RunState:
         self.usage_error: str | None = None
         self._described: set[tuple[str, str]] = set()
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
+        self._gated: dict[str, bool] = {}
         self.gates = self._parse_gates()
         self._ini_thresholds = self._parse_ini_thresholds()
         for suite in self.suites.values():
@@ -71,10 +72,12 @@ class RunState:
     def excuse(self, param: CaseParam) -> str | None:
         """Why a failure of this case is an expected one: a gate judges its suite, or it failed in the baseline."""
         name, kind = param.suite.name, param.case.kind
-        relative = self.against.gates({**self.kinds(), name: kind})
-        if any(gate.suite == name for gate in self.gates) or any(
-            gate.judges(name, kind) for gate in relative
-        ):
+        if name not in self._gated:  # the same for all of a suite's cases
+            relative = self.against.gates({**self.kinds(), name: kind})
+            self._gated[name] = any(gate.suite == name for gate in self.gates) or any(
+                gate.judges(name, kind) for gate in relative
+            )
+        if self._gated[name]:
             return XFAIL_REASON
         return self.against.excuse(param)
 
