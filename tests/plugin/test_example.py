@@ -86,7 +86,7 @@ def environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("GITHUB_", "PYTEST_", "GIT_"))
+        if not name.startswith(("GITHUB_", "PYTEST_", "GIT_")) and name not in {"CI", "BUILD_NUMBER"}
     }
     who = {
         f"GIT_{role}_{what}": "example@localhost"

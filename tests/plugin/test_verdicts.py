@@ -45,6 +45,17 @@ def test_a_failing_case_explains_itself(project, cases):
         result.stdout.no_fnmatch_line(trace)
 
 
+def test_the_short_summary_has_one_line_a_case_under_ci(project, cases, monkeypatch):
+    """With ``CI`` set pytest prints failure messages whole there, and the story is above already."""
+    monkeypatch.setenv("CI", "true")
+    project.engine(lose=cases[:1])
+    result = project.run(*R3)
+    lines = result.outlines
+    start = next(place for place, line in enumerate(lines) if "short test summary" in line)
+    assert len(lines[start + 1 :]) == 2, lines[start:]
+    assert lines[start + 1].endswith(" - PitfallFailed: cs_exp >= 1: fell, cs_exp = 0, missed by 1")
+
+
 def test_the_rerun_command_works(project, cases, monkeypatch):
     project.engine(lose=cases[:1])
     (project.path / "c.toml").write_text("[rome]\nv_lr = 0.1\n")

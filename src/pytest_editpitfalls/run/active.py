@@ -163,6 +163,9 @@ class ActiveRun:
         ours = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed | PitfallsError)
         if call.excinfo is not None and ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
+            if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
+                # the line of the short summary and JUnit's message: under CI pytest does not shorten it
+                crash.message = crash.message.partition("\n")[0]
         if (param := param_of(item)) is not None:
             self._attach(item, param, report, call)
             explained = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed)
