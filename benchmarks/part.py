@@ -1,0 +1,46 @@
+"""What one part of ``python -m benchmarks`` is: a function that measures something and says it in figures and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of every part.
+
+    Attributes:
+        quick: fewer cases and repetitions: all quick parts together end within five minutes on two cores.
+        device: "cpu" or "cuda".
+        model: name of the model that real cases are measured on.
+        against: a checkout of the benchmark's released code, or None.
+    """
+
+    quick: bool
+    device: str
+    model: str
+    against: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a part found.
+
+    Attributes:
+        figures: everything that was measured, as plain JSON types, units in the keys.
+        ratios: the part's share of the document's ``ratios``: "rome.flops" and the like, the other way's cost over ours.
+        markdown: a section of ``docs/performance.md``, from its heading (level 2) on, made of ``figures`` only.
+    """
+
+    figures: dict[str, Any]
+    markdown: str
+    ratios: dict[str, float] = field(default_factory=dict)
+
+
+class Part(Protocol):
+    """A module with this function; its name is the part's name on the command line."""
+
+    def measure(self, asked: Asked) -> Measured:
+        """Measure, in this process or in processes of its own."""
