@@ -12,11 +12,12 @@ from torch import Tensor
 from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.locate_then_edit.memit import LayerByLayer
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
 from tests.engine import naive
 
 TEMPLATES = ["{}", "The truth is that {}", "The king of Spain. {}"]
@@ -96,7 +97,7 @@ def key_of(editor: Any, layer: int, request: EditRequest) -> Tensor:
             host.model, host.tokenizer, host.down_projection(layer), text, request.subject
         )
         keys.append(seen["key"])
-    if editor.grouped_keys and len(keys) > 1:
+    if isinstance(editor, LayerByLayer) and len(keys) > 1:
         return (keys[0] + torch.stack(keys[1:]).mean(0)) / 2
     return torch.stack(keys).mean(0)
 

@@ -13,12 +13,13 @@ from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, Ed
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.locate_then_edit.core import Batch, moment_source
-from pytest_editpitfalls.engine.editors.locate_then_edit.keys import Readings
+from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.editors.locate_then_edit.rome import Rome, _notes
 from pytest_editpitfalls.engine.editors.locate_then_edit.target_vector import TargetVectors
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments
+from pytest_editpitfalls.engine.replay import Taken
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoment, SecondMoments
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 
@@ -30,16 +31,6 @@ REQUESTS = [
     EditRequest("{}", "Rome", "the capital of Spain"),
 ]
 STEPS = {"v_num_grad_steps": "6", "v_lr": "0.3"}
-
-
-class _Readings:
-    """A reader that has read already."""
-
-    def __init__(self, readings: Readings) -> None:
-        self._readings = readings
-
-    def climb(self, *_: Any) -> Readings:
-        return self._readings
 
 
 def make_rome(forward: Forward, tmp_path: Path, **overrides: str) -> Rome:
@@ -160,13 +151,16 @@ def test_tiny_divisors_are_noted(tmp_path: Path) -> None:
     assert "tiny divisor at edit 2" in _notes(2, 0.01)[0]
     assert not _notes(2, 0.9)
     rome = make_rome(make_forward("gpt2"), tmp_path, v_num_grad_steps="2")
-    key, bare = torch.zeros(2, 1, 128, dtype=torch.float64)
-    key[0, 0], bare[0, 0], bare[0, 1] = 1, 0.01, 1
+    rows = edit_rows(rome._host.encoder, 0, REQUESTS[0], ["{}", "So {}"])
+    keys = torch.zeros(3, 128, dtype=torch.float64)
+    bare, other = keys[0], keys[1]  # their mean is the first unit vector
+    bare[0], bare[1], other[0], other[1] = 0.01, 1, 1.99, -1
     rome.prepare()
     rome._moments[1] = SecondMoment(torch.eye(128, dtype=torch.float64), 1, 0.0, {})
     value = torch.ones(1, 1, 32, dtype=torch.float64)
-    reader = _Readings(Readings(key, bare, value[:, 0]))
-    batch = Batch([EditJob("a", 2, (REQUESTS[0],))], [EditResult()], [0], [], reader)  # type: ignore[arg-type]
-    (written,) = rome._write(batch, TargetVectors(value, value))
+    batch = Batch([EditJob("a", 2, (REQUESTS[0],))], [EditResult()], [0], rows)
+    (written,) = rome._write(
+        batch, TargetVectors(value, value, (Taken(keys, torch.ones(3, 32, dtype=torch.float64)),))
+    )
     assert "u.k_bare is 0.01 of u.k_mean" in written.notes[0]
     assert written.deltas[0].u.norm() == pytest.approx(100 * value.norm())

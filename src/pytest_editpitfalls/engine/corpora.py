@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +51,41 @@ def digest_of(source: MomentSource) -> str:
     return digest.hexdigest()
 
 
-def text_lines(source: MomentSource) -> list[str]:
-    """The lines of a text file that are not blank, ``samples`` of them at most; raises `UsageError` if not UTF-8."""
+def text_lines(source: MomentSource, skip: int = 0) -> Iterator[str]:
+    """The lines of a text file that are not blank, ``samples`` of them at most, without the first ``skip``.
+
+    Read while they are taken: the file may be larger than the memory. Raises `UsageError` if it is not UTF-8.
+    """
     try:
-        text = Path(source.reference).read_text(encoding="utf-8")
+        with Path(source.reference).open(encoding="utf-8") as file:
+            lines = (line.removesuffix("\n") for line in file if line.strip())
+            yield from islice(lines, skip, source.samples)
     except UnicodeDecodeError as error:
         raise UsageError(
             "the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8"
         ) from error
-    return [line for line in text.split("\n") if line.strip()][: source.samples]
 
 
-def dataset_texts(source: MomentSource) -> list[str]:
+def count_lines(source: MomentSource) -> int:
+    """How many lines `text_lines` gives; raises as it does."""
+    return sum(1 for _ in text_lines(source))
+
+
+DATASET_SAMPLES = 100_000
+"""Documents of a data set, where nothing else is said: as published (field notes 1, C)."""
+
+
+def dataset_size(source: MomentSource) -> int:
+    """How many texts `dataset_texts` gives at most."""
+    return source.samples or DATASET_SAMPLES
+
+
+def dataset_texts(source: MomentSource, skip: int = 0) -> Iterator[str]:
     """Texts of ``owner/name``, ``owner/name:config`` of the hub, streamed; needs the ``datasets`` extra.
+
+    Args:
+        source: the data set and how many of its texts.
+        skip: texts that are passed over.
 
     Raises:
         UsageError: the package is missing, or the data set cannot be loaded.
@@ -77,7 +101,10 @@ def dataset_texts(source: MomentSource) -> list[str]:
     name, _, config = source.reference.partition(":")
     try:
         stream = load_dataset(name, config or None, split="train", streaming=True)
-        return [row["text"] for _, row in zip(range(source.samples or 100_000), stream, strict=False)]
+        if skip:
+            stream = stream.skip(skip)
+        for row in islice(stream, max(dataset_size(source) - skip, 0)):
+            yield row["text"]
     except Exception as error:
         raise UsageError(
             f"cannot load the data set: {type(error).__name__}: {error}",

@@ -57,6 +57,10 @@ class Rows:
     def select(self, rows: Tensor) -> Rows:
         return Rows(self.ids[rows], self.mask[rows], self.positions[rows])
 
+    def columns(self, count: int) -> Rows:
+        """The first ``count`` tokens of rows behind which nothing is kept."""
+        return Rows(self.ids[:, :count], self.mask[:, :count], self.positions[:, :count])
+
 
 def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tensor:
     """``width`` columns of ``tensor`` (rows, ...) along ``dim``, from column ``start[row]`` on.

@@ -253,7 +253,7 @@ class Replay:
     def _prepare(
         self, index: Sequence[int], rows: Sequence[ReplayRow], model_of: Sequence[int], take_first: bool
     ) -> ReplayGroup:
-        """One pass over the whole rows, up to the block where no prefix is kept for those above."""
+        """Whole rows up to the replayed block; from there on prefixes only, whose keys and values are kept."""
         forward, block = self._forward, self._forward.host.blocks[self._layer]
         start = self._longs(row.start for row in rows)
         prompt = self._longs(len(row.prompt) for row in rows)
@@ -261,25 +261,22 @@ class Replay:
         width = max(row.start for row in rows)
         suffix = Rows.behind(start, width, [row.suffix for row in rows])
         columns = suffix.ids.shape[1]
-        stored: list[Tensor] = []
-
-        def store(hidden: Tensor) -> None:
-            stored.append(columns_from(hidden, start, columns, dim=1))
-
+        whole = Rows.pad([row.tokens for row in rows], self._device)
+        given: list[Tensor] = []  # what the block gets
         cache = KeptPrefix.empty(forward.n_layers) if width else None
         with self._overlay.rows(model, prompt), ExitStack() as stack:
-            handle = (
-                block.register_forward_hook(lambda _m, _a, output: store(first_tensor(output)))
-                if self._straight
-                else block.register_forward_pre_hook(lambda _m, args: store(args[0]))
-            )
-            stack.callback(handle.remove)
+            if not self._straight:
+                handle = block.register_forward_pre_hook(lambda _m, args: given.append(args[0]))
+                stack.callback(handle.remove)
             taken = [
                 stack.enter_context(taking(module, start, 1 if take_first else columns, self._dtype))
                 for module in self._modules
             ]
-            whole = Rows.pad([row.tokens for row in rows], self._device)
-            forward.blocks(whole, last=None if width else self._layer + 1, cache=cache)
+            above = self._layer + 1
+            gave = forward.blocks(whole, last=above, cache=cache)
+            if width and above < forward.n_layers:
+                prefixes = whole.columns(width)
+                forward.blocks(prefixes, first=above, hidden=gave[:, :width], cache=cache)
         predicted = [
             (place, len(row.prompt) - 1 - row.start + nth, token, row.weight)
             for place, row in enumerate(rows)
@@ -297,7 +294,7 @@ class Replay:
             ends=self._longs(place for place, row in enumerate(rows) if not row.target),
             rows=suffix,
             kept=None if cache is None else cache.grown(start, width, first=self._first),
-            stored=stored[0],
+            stored=columns_from(gave if self._straight else given[0], start, columns, dim=1),
             model=model,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,7 +29,13 @@ def starts(host: Host) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def sample(
-    host: Host, starts: list[tuple[int, ...]], length: int, *, seed: int, top_k: int | None
+    host: Host,
+    starts: list[tuple[int, ...]],
+    length: int,
+    *,
+    seed: int,
+    top_k: int | None,
+    told: Callable[[int], None] = lambda _: None,
 ) -> list[list[int]]:
     """Token ids sampled after each of ``starts``; every row ends up with ``length`` tokens, start included.
 
@@ -40,6 +46,7 @@ def sample(
         length: tokens per row.
         seed: the global random state is put back afterwards.
         top_k: sample among the k likeliest tokens; None samples from the whole distribution.
+        told: hears, after each step, how many tokens all rows together have.
     """
     ids = torch.tensor(starts, device=host.device)
     forbidden = [i for i in set(host.tokenizer.all_special_ids) if i is not None]
@@ -56,13 +63,6 @@ def sample(
         )
         cache = output.past_key_values
         logits = output.logits[:, -1].float()
-        # Checked here: drawing from NaN is an unreadable error on a CPU and the end of the process on a GPU.
-        if not bool(logits.logsumexp(dim=1).isfinite().all()):
-            raise UsageError(
-                f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
-                where="sampling text",
-                fix="use a wider dtype: --pitfalls-dtype=bfloat16 or float32",
-            )
         logits[:, forbidden] = -torch.inf
         if top_k is not None:
             logits = logits.masked_fill(
@@ -70,9 +70,17 @@ def sample(
             )
         # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
         cumulated = logits.softmax(dim=1).cumsum(dim=1)
+        # Checked here, where one number a row tells: what is drawn from NaN would be the last word there is.
+        if not bool(cumulated[:, -1].isfinite().all()):
+            raise UsageError(
+                f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
+                where="sampling text",
+                fix="use a wider dtype: --pitfalls-dtype=bfloat16 or float32",
+            )
         drawn = torch.rand(len(ids), 1, generator=generator, device=host.device) * cumulated[:, -1:]
         step = torch.searchsorted(cumulated, drawn, right=True).clamp(max=cumulated.shape[1] - 1)
         ids = torch.cat([ids, step], dim=1)
+        told(ids.numel())
     return [list(map(int, row)) for row in ids.tolist()]
 
 
@@ -108,14 +116,37 @@ def context_templates(
     return templates
 
 
-def sampled_documents(host: Host, tokens: int, *, length: int, seed: int, rows: int = 96) -> list[list[int]]:
-    """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document."""
+def sampled_documents(
+    host: Host,
+    tokens: int,
+    *,
+    length: int,
+    seed: int,
+    rows: int = 96,
+    told: Callable[[int], None] = lambda _: None,
+) -> list[list[int]]:
+    """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document.
+
+    Args:
+        host: the model.
+        tokens: tokens wanted.
+        length: tokens per document, its start included.
+        seed: of the draws.
+        rows: documents that are drawn together. What is drawn depends on it.
+        told: hears from time to time how many tokens there are.
+    """
     begin = starts(host)
     documents: list[list[int]] = []
     batch = 0
-    while len(documents) * length < tokens:
+    while (before := len(documents) * length) < tokens:
         count = min(rows, -(-tokens // length) - len(documents))
-        start = begin[batch % len(begin)]
-        documents += sample(host, [start] * count, length, seed=seed * 7919 + batch, top_k=None)
+        documents += sample(
+            host,
+            [begin[batch % len(begin)]] * count,
+            length,
+            seed=seed * 7919 + batch,
+            top_k=None,
+            told=lambda done, before=before: told(before + done),  # type: ignore[misc]
+        )
         batch += 1
     return documents

@@ -17,13 +17,12 @@ from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import LocateThenEditHyperparameters
+from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.engine.statistics import SecondMoment
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 
 from .edit_rows import EditRow, edit_rows
-from .keys import SubjectReader
 from .sites import Site
 from .target_vector import TargetVectors, TargetVectorSearch, VectorObjective
 
@@ -39,14 +38,12 @@ class Batch:
         before: (m,) each job's answer so far: the edited model that is written into, state and notes.
         owner: (n,) the job that each request belongs to; its requests stand side by side.
         rows: all rows of all requests; `EditRow.job` is the number of the request.
-        reader: reads keys and states of the requests.
     """
 
     jobs: list[EditJob]
     before: list[EditResult]
     owner: list[int]
     rows: list[EditRow]
-    reader: SubjectReader
 
     def of_job(self, values: Tensor) -> list[Tensor]:
         """(n, ...) values of requests, cut into one tensor for each job."""
@@ -74,13 +71,11 @@ class LocateThenEdit(ABC, Generic[H]):
     Attributes:
         name: name of the editor.
         sites: where its target vectors are added, in the last edited layer.
-        grouped_keys: whether bare prompt and other context templates are averaged as two groups.
         together: whether the requests of one step are solved for together, or written one after another.
     """
 
     name: ClassVar[str]
     sites: ClassVar[tuple[Site, ...]] = (Site.BLOCK,)
-    grouped_keys: ClassVar[bool] = True
     together: ClassVar[bool] = True
 
     def __init__(self, hyperparameters: H, resources: EditorResources) -> None:
@@ -191,8 +186,7 @@ class LocateThenEdit(ABC, Generic[H]):
         total = self._hp.v_num_grad_steps - 1
         vectors = search.run(lambda step: progress(Progress("edit", step + 1, total)))
         del search  # its kept prefixes are no longer needed
-        reader = SubjectReader(forward, owner, rows, grouped=self.grouped_keys, max_tokens=max_tokens)
-        batch = Batch([jobs[index] for index in kept], before, owner, rows, reader)
+        batch = Batch([jobs[index] for index in kept], before, owner, rows)
         for index, job, written in zip(kept, batch.jobs, self._write(batch, vectors), strict=True):
             results[index] = _joined(results[index], job, written)
 

@@ -1,4 +1,4 @@
-"""Keys and current states at the subject's last token, read while edits are written layer by layer, upwards.
+"""Keys and current states at the subject's last token: of one layer, or read layer by layer while edits are written.
 
 The key of layer l is the input of its down-projection, averaged over the context templates. Rows end at the subject's
 last token: nothing behind it can matter. What lies below the layer that is written now is final, so its hidden states
@@ -37,6 +37,49 @@ class Readings:
     values: Tensor
 
 
+class TemplateMeans:
+    """Means over the context templates of each of n requests.
+
+    Args:
+        rows: rows of all requests that have a target (KL rows are no templates).
+        requests: n.
+        grouped: the mean is of two groups, half the bare prompt and half the mean of the others (kmeng01/memit,
+            memit/compute_ks.py); else of all alike (kmeng01/rome).
+        device: where the states are.
+        dtype: their precision.
+
+    Attributes:
+        bare: (n,) place of each request's bare prompt in ``rows``.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[EditRow],
+        requests: int,
+        *,
+        grouped: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._requests = requests
+        self._request = torch.tensor([row.job for row in rows], device=device)
+        bare = torch.tensor([row.bare for row in rows], device=device)
+        group = 2 * self._request + (bare & grouped)
+        size = torch.bincount(group, minlength=2 * requests)
+        groups = (size.reshape(-1, 2) > 0).sum(dim=1)
+        self._weight = 1 / (size[group] * groups[self._request]).to(dtype)
+        self.bare = torch.zeros(requests, dtype=torch.long, device=device)
+        self.bare[self._request[bare]] = bare.nonzero()[:, 0]
+
+    def readings(self, keys: Tensor, values: Tensor) -> Readings:
+        """Of keys (rows, d_k) and values (rows, d_o)."""
+        return Readings(self._mean(keys), keys[self.bare], self._mean(values))
+
+    def _mean(self, states: Tensor) -> Tensor:
+        total = states.new_zeros(self._requests, states.shape[1])
+        return total.index_add(0, self._request, states * self._weight[:, None])
+
+
 @dataclass
 class _Bucket:
     """Rows of nearly equal length: r rows of unique (edited model, tokens)."""
@@ -55,8 +98,7 @@ class SubjectReader:
         forward: the base model.
         model_of: (n,) index of each request's edited model in the overlays given later.
         rows: all rows of all requests; KL rows are ignored.
-        grouped: the mean over context templates: of two groups, half the bare prompt and half the mean of the
-            others (kmeng01/memit, memit/compute_ks.py); else of all alike (kmeng01/rome).
+        grouped: how `TemplateMeans` are taken.
         max_tokens: padded tokens per forward pass.
     """
 
@@ -72,7 +114,6 @@ class SubjectReader:
         self._forward = forward
         host = forward.host
         self._device, self._dtype = host.device, host.edit_dtype
-        self._requests = len(model_of)
         rows = [row for row in rows if row.target]
         # Requests of one Multi-Label Edit share all their rows.
         unique: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -80,12 +121,11 @@ class SubjectReader:
             unique.setdefault((model_of[row.job], row.prefix + row.suffix[:1]), len(unique)) for row in rows
         ]
         self._unique = len(unique)
-        self._request = torch.tensor([row.job for row in rows], device=self._device)
         self._number = torch.tensor(number, device=self._device)
-        bare = torch.tensor([row.bare for row in rows], device=self._device)
-        self._weight = self._shares(bare, grouped)
-        self._bare_number = torch.zeros(self._requests, dtype=torch.long, device=self._device)
-        self._bare_number[self._request[bare]] = self._number[bare]
+        self._means = TemplateMeans(
+            rows, len(model_of), grouped=grouped, device=self._device, dtype=self._dtype
+        )
+        self._bare_number = self._number[self._means.bare]
         self._is_bare = torch.zeros(self._unique, dtype=torch.bool, device=self._device)
         self._is_bare[self._bare_number] = True
         self._reached = 0
@@ -119,7 +159,7 @@ class SubjectReader:
         self._reached = layer
         assert found is not None
         keys, values = found
-        return Readings(self._mean(keys), keys[self._bare_number], self._mean(values))
+        return self._means.readings(keys[self._number], values[self._number])
 
     @torch.no_grad()
     def state(self, overlay: Overlay, site: Site, layer: int) -> Tensor:
@@ -141,17 +181,6 @@ class SubjectReader:
             found[bucket.number[chosen]] = taken.gave[:, 0]
         assert found is not None
         return found[self._bare_number]
-
-    def _mean(self, states: Tensor) -> Tensor:
-        total = states.new_zeros(self._requests, states.shape[1])
-        return total.index_add(0, self._request, states[self._number] * self._weight[:, None])
-
-    def _shares(self, bare: Tensor, grouped: bool) -> Tensor:
-        """(rows,) weight of each row in its request's mean."""
-        group = 2 * self._request + (bare & grouped)
-        size = torch.bincount(group, minlength=2 * self._requests)
-        groups = (size.reshape(-1, 2) > 0).sum(dim=1)
-        return 1 / (size[group] * groups[self._request]).to(self._dtype)
 
     def _bucket(self, bucket: list[int], places: list[tuple[int, tuple[int, ...]]]) -> _Bucket:
         models, tokens = zip(*(places[index] for index in bucket), strict=True)

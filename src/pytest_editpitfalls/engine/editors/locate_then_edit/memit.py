@@ -21,6 +21,7 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta
 from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates
 
 from .core import Batch, LocateThenEdit, Written
+from .keys import SubjectReader
 from .solve import closed_form
 from .target_vector import TargetVectors
 
@@ -40,12 +41,19 @@ class LayerByLayer(LocateThenEdit[M]):
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         target = vectors.target()
+        reader = SubjectReader(
+            self._resources.forward,
+            batch.owner,
+            batch.rows,
+            grouped=True,
+            max_tokens=self._resources.max_tokens,
+        )
         written: list[list[LowRankDelta]] = []
         used: dict[int, list[Tensor]] = {}
         for index, layer in enumerate(self._layers):
             overlay = self._overlay(batch.before, *written)
-            keys = batch.reader.climb(overlay, layer).keys
-            now = batch.reader.state(overlay, self.sites[0], self._layers[-1])
+            keys = reader.climb(overlay, layer).keys
+            now = reader.state(overlay, self.sites[0], self._layers[-1])
             residual = (target - now).double() * self._share(len(self._layers) - index)
             used[layer] = batch.of_job(keys)
             parts = zip(batch.of_job(residual), used[layer], self._weighted(batch, layer, keys), strict=True)

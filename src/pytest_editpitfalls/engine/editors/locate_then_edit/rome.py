@@ -21,7 +21,7 @@ from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import 
 from pytest_editpitfalls.engine.sampling import context_templates
 
 from .core import Batch, LocateThenEdit, Written
-from .keys import Readings
+from .keys import Readings, TemplateMeans
 from .sites import Site
 from .target_vector import TargetVectors
 
@@ -35,7 +35,6 @@ class RankOneEditor(LocateThenEdit[R]):
     """One layer, one request at a time: Delta = r (C^-1 k)^T / ((C^-1 k)^T k') (gamma = 0 in the closed form)."""
 
     sites: ClassVar[tuple[Site, ...]] = (Site.MLP,)
-    grouped_keys: ClassVar[bool] = False
     together: ClassVar[bool] = False
 
     def _sample_templates(self) -> list[str]:
@@ -47,8 +46,7 @@ class RankOneEditor(LocateThenEdit[R]):
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         (layer,) = self._layers
-        readings = batch.reader.climb(self._overlay(batch.before), layer)
-        key, divided_by, residual = self._parts(readings, vectors)
+        key, divided_by, residual = self._parts(_readings(batch, vectors), vectors)
         right = self._moments[layer].solve(key) if self._hp.mom2_adjustment else key.double()
         right = right / right.norm(dim=1, keepdim=True)
         divisor = (right * divided_by).sum(dim=1)
@@ -72,6 +70,20 @@ class Rome(RankOneEditor[RomeHyperparameters]):
     def _parts(self, readings: Readings, vectors: TargetVectors) -> tuple[Tensor, Tensor, Tensor]:
         # v_0 is the bare row's value of this very model, so v_0 + delta - v_bare is delta.
         return readings.keys, readings.bare_keys, vectors.delta[:, 0]
+
+
+def _readings(batch: Batch, vectors: TargetVectors) -> Readings:
+    """Keys and values of the edited layer, which the search for the target vectors has seen already."""
+    (taken,) = vectors.taken
+    places = [place for place, row in enumerate(batch.rows) if row.target]
+    means = TemplateMeans(
+        [batch.rows[place] for place in places],
+        len(batch.owner),
+        grouped=False,
+        device=taken.got.device,
+        dtype=taken.got.dtype,
+    )
+    return means.readings(taken.got[places], taken.gave[places])
 
 
 def _notes(step: int, divisor: float) -> tuple[str, ...]:

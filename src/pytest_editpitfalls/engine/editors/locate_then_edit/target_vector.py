@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import HEAD_ROWS, Forward
 from pytest_editpitfalls.engine.overlay import Overlay
-from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup
+from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup, Taken
 
 from .edit_rows import EditRow
 from .sites import Site
@@ -63,10 +63,13 @@ class TargetVectors:
     Attributes:
         delta: (n, sites, d_o) the learnt deltas, in the order of the objective's sites.
         value: (n, sites, d_o) v_0: what each site gives at the subject's last token of the bare prompt.
+        taken: of each site what it gets and gives, before the edit, at the subject's last token of every row that the
+            search was given: (rows, d_in) and (rows, d_o).
     """
 
     delta: Tensor
     value: Tensor
+    taken: tuple[Taken, ...]
 
     def target(self, site: int = 0) -> Tensor:
         """(n, d_o) z = v_0 + delta of one site."""
@@ -114,10 +117,15 @@ class TargetVectorSearch:
         d_o, _ = host.matrix_shape(layer)
         self._value = torch.zeros(len(model_of), len(modules), d_o, device=self._device, dtype=self._dtype)
         bare = torch.tensor([row.bare for row in rows], device=self._device)
+        self._taken = tuple(
+            Taken(each.got.new_empty(len(rows), each.got.shape[2]), each.gave.new_empty(len(rows), d_o))
+            for each in self._replay.groups[0].taken
+        )
         for group in self._replay.groups:
             chosen = bare[group.index]
-            for site, taken in enumerate(group.taken):
-                self._value[group.job[chosen], site] = taken.gave[chosen, 0]
+            for site, (taken, own) in enumerate(zip(self._taken, group.taken, strict=True)):
+                taken.got[group.index], taken.gave[group.index] = own.got[:, 0], own.gave[:, 0]
+                self._value[group.job[chosen], site] = own.gave[chosen, 0]
 
     @torch.enable_grad()
     def run(self, on_step: Callable[[int], None] = lambda _: None) -> TargetVectors:
@@ -156,7 +164,7 @@ class TargetVectorSearch:
                 delta.copy_(torch.where(active[:, None, None], delta, frozen))
             if not bool(active.all()):
                 self._replay.drop_stopped(active)
-        return TargetVectors(delta.detach(), self._value)
+        return TargetVectors(delta.detach(), self._value, self._taken)
 
     def _losses(self, group: ReplayGroup, delta: Tensor, nll_factor: Tensor) -> _Losses:
         """This group's share of each request's terms."""

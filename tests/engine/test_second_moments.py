@@ -17,12 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pytest_editpitfalls.engine import statistics
 from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward, Rows
 from pytest_editpitfalls.engine.host import Host
-from pytest_editpitfalls.engine.statistics import SecondMoment, SecondMoments
+from pytest_editpitfalls.engine.moments import (
+    SAMPLED_LENGTH,
+    TOKENS_PER_DIMENSION,
+    SecondMoment,
+    SecondMoments,
+    files,
+    second_moments,
+)
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
 from tests.tiny_models import tiny_model
@@ -161,8 +167,8 @@ def test_the_default_takes_eight_tokens_per_dimension(tmp_path: Path) -> None:
     forward = make_forward("gpt2")
     d_k = forward.host.matrix_shape(0)[1]
     tokens = moments(forward, tmp_path).get(MomentSource(), [0])[0].tokens
-    wanted = statistics.TOKENS_PER_DIMENSION * d_k
-    assert wanted <= tokens < wanted + statistics.SAMPLED_LENGTH
+    wanted = TOKENS_PER_DIMENSION * d_k
+    assert wanted <= tokens < wanted + SAMPLED_LENGTH
 
 
 def moment_of(matrix: Tensor, ridge: float = 0.0) -> SecondMoment:
@@ -292,13 +298,26 @@ def blank_the_end(path: Path) -> None:
 
 
 def not_finite(path: Path) -> None:
-    matrix = load_file(path)["mom2"]
+    matrix = load_file(path)["mom2"].clone()
     matrix[0, 0] = torch.nan
-    save_file({"mom2": matrix}, path, metadata={"tokens": "5", "record": "{}"})
+    assert files.write_tensors(path, {"mom2": matrix}, {"tokens": 5})
 
 
 def wrong_shape(path: Path) -> None:
-    save_file({"mom2": torch.eye(3).double()}, path, metadata={"tokens": "5", "record": "{}"})
+    assert files.write_tensors(path, {"mom2": torch.eye(3).double()}, {"tokens": 5})
+
+
+def no_tokens(path: Path) -> None:
+    assert files.write_tensors(path, load_file(path), {})
+
+
+def another_name(path: Path) -> None:
+    assert files.write_tensors(path, {"sum": load_file(path)["mom2"]}, {"tokens": 5})
+
+
+def facts_of_another_kind(path: Path) -> None:
+    metadata = {"facts": "[5]", "norms": "{}"}
+    save_file(load_file(path), path, metadata=metadata)
 
 
 def no_metadata(path: Path) -> None:
@@ -306,7 +325,19 @@ def no_metadata(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, empty, scribble, blank_the_end, not_finite, wrong_shape, no_metadata]
+    "damage",
+    [
+        truncate,
+        empty,
+        scribble,
+        blank_the_end,
+        not_finite,
+        wrong_shape,
+        no_tokens,
+        another_name,
+        facts_of_another_kind,
+        no_metadata,
+    ],
 )
 def test_a_damaged_file_is_computed_again_and_repaired(
     damage: Callable[[Path], None], corpus: Path, tmp_path: Path, passes: Iterator[list[Rows]]
@@ -336,7 +367,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         Path(path).write_bytes(b"half")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(statistics, "save_file", full)
+    monkeypatch.setattr(files, "save_file", full)
     moment = moments(make_forward("gpt2"), tmp_path / "cache").get(text(corpus), [1])[1]
     assert moment.tokens > 0
     assert list((tmp_path / "cache").iterdir()) == []
@@ -357,7 +388,7 @@ def test_writers_at_the_same_time(corpus: Path, tmp_path: Path) -> None:
             ours = moments(forward, cache)
             together.wait(30)
             results[number] = moment = ours.get(text(corpus), [1])[1]
-            content = statistics._content_key(text(corpus), "cpu")
+            content = second_moments._content_key(text(corpus), "cpu")
             for _ in range(20):
                 ours._write(content, 1, moment)
                 found = ours._read(text(corpus), content, 1)
