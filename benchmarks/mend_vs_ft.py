@@ -35,11 +35,11 @@ from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolv
 from pytest_editpitfalls.engine.editors.mend.objective import LowerBlocks
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.forward import Rows
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
 from pytest_editpitfalls.errors import PitfallsError
 
 LEARNING_RATES = ("2e-4", "5e-4", "1e-3", "3e-3")

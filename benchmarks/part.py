@@ -30,7 +30,8 @@ class Measured:
 
     Attributes:
         figures: everything that was measured, as plain JSON types, units in the keys.
-        ratios: the part's share of the document's ``ratios``: "rome.flops" and the like, the other way's cost over ours.
+        ratios: the part's share of the document's ``ratios``: "rome.flops" and the like, the other way's cost over
+            ours.
         markdown: a section of ``docs/performance.md``, from its heading (level 2) on, made of ``figures`` only.
     """
 

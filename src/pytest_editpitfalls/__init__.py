@@ -4,11 +4,18 @@ Importing this package imports neither torch nor transformers nor pydantic; ever
 :mod:`pytest_editpitfalls.engine` and is loaded only when a run asks for it.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("pytest-editpitfalls")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__: str
 
 __all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: pytest loads this package at every start, and reading it takes ms."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pytest-editpitfalls")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

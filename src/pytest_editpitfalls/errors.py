@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from .escaping import visible
@@ -52,6 +51,8 @@ class UnscorableCase(PitfallsError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``."""
+    import difflib  # pytest loads this module at every start
+
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
     if close:

@@ -1,9 +1,14 @@
-"""What pytest loads. Without an editor nothing happens here but the registration of options and fixtures."""
+"""What pytest loads. Without an editor nothing happens here but the registration of options and fixtures.
+
+Every start of pytest pays for what is imported here, in projects that do not use this plugin too: what only a run with
+an editor needs is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,8 +23,9 @@ from .fixtures import (  # fixtures are found by being here
 )
 from .keys import FOLDER, MARKER, STATE
 from .options import command_line
-from .options.config import RunConfig
-from .options.reading import build
+
+if TYPE_CHECKING:
+    from .options.config import RunConfig
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
@@ -42,7 +48,9 @@ def pytest_load_initial_conftests(
 ) -> Generator[None, object, object]:
     """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
     result = yield
-    early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(parser, args)
+    early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(
+        parser, args, has_editor=bool(early_config.known_args_namespace.pitfalls_editor)
+    )
     return result
 
 
@@ -54,13 +62,15 @@ def pytest_configure(config: pytest.Config) -> None:
         '("reverse", or the path of a case file); needs --pitfalls-editor',
     )
     try:
-        run = build(config)
-        if run.editors:
-            _start(config, run)
+        command_line.refuse_empty(config)
+        if config.getoption("pitfalls_editor"):
+            from .options.reading import build
+
+            _start(config, build(config))
+            return
     except PitfallsError as error:
         raise pytest.UsageError(str(error)) from None
-    if not run.editors:
-        _refuse_targets(config)
+    _refuse_targets(config)
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)

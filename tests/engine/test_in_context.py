@@ -20,12 +20,12 @@ from pytest_editpitfalls.engine.editors.in_context.ice import Ice
 from pytest_editpitfalls.engine.editors.in_context.ike import Ike
 from pytest_editpitfalls.engine.editors.in_context.retrieval import MeanHiddenState, ranking
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import PromptPrefix
 from pytest_editpitfalls.engine.runner import run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
 from pytest_editpitfalls.errors import CaseError
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance

@@ -15,10 +15,10 @@ from pytest_editpitfalls.engine.editors.locate_then_edit import core
 from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.editors.locate_then_edit.keys import SubjectReader
 from pytest_editpitfalls.engine.editors.locate_then_edit.solve import closed_form, remembering
+from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
 from pytest_editpitfalls.engine.sampling import SEED_WORDS
 from pytest_editpitfalls.engine.settings import Progress
-from pytest_editpitfalls.engine.statistics import SecondMoment
 from pytest_editpitfalls.errors import UsageError
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance

@@ -40,8 +40,8 @@ from pytest_editpitfalls.engine.editors.mend.weights import (
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.engine.models import fingerprint
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
 from pytest_editpitfalls.errors import UsageError
 from tests.engine import naive
 from tests.engine.conftest import make_forward

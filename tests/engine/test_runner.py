@@ -16,7 +16,12 @@ from pytest_editpitfalls.cases.program import CaseScores, EditRequest, HeldQuest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
-from pytest_editpitfalls.engine.runner import edited_model_of, is_out_of_memory, run_batch
+from pytest_editpitfalls.engine.runner import (
+    BatchDoesNotFit,
+    edited_model_of,
+    is_out_of_memory,
+    run_batch,
+)
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
@@ -450,40 +455,34 @@ def at_most(jobs_that_fit: int, error: Exception) -> Callable[[Sequence[EditJob]
 
 
 @pytest.mark.parametrize("error", OUT, ids=lambda error: type(error).__name__)
-def test_a_batch_is_halved_until_it_fits(error: Exception, forward: Forward) -> None:
-    programs = [program(number, (BASE, BOTH)) for number in range(8)]
+def test_a_batch_that_does_not_fit_says_so(error: Exception, forward: Forward) -> None:
+    """Who runs it makes it smaller: see test_batch_size.py."""
+    programs = [program(number, (BASE, BOTH)) for number in range(4)]
     editor = FakeEditor(forward, at_most(2, error))
-    answers = run(editor, programs)
-    # 8 jobs do not fit, nor do 4; 2 do. Never one by one.
-    assert [len(jobs) for jobs in editor.calls] == 2 * [8, 4, 2, 2, 4, 2, 2]
-    assert all(map(same, answers, run(FakeEditor(forward), programs)))
+    with pytest.raises(BatchDoesNotFit):
+        run(editor, programs)
+    assert [len(jobs) for jobs in editor.calls] == [4]
+    assert all(map(same, run(editor, programs[:2]), run(FakeEditor(forward), programs[:2])))
 
 
-def test_an_odd_batch_is_halved_in_order(forward: Forward) -> None:
-    programs = [program(number) for number in range(5)]
-    answers = run(FakeEditor(forward, at_most(3, OUT[0])), programs)
-    assert all(map(same, answers, run(FakeEditor(forward), programs)))
+def test_scoring_that_does_not_fit_says_so(forward: Forward) -> None:
+    programs = [program(number) for number in range(2)]
+    scorer = FailingScorer(forward, 20, OUT[0])
+    with pytest.raises(BatchDoesNotFit):
+        run_batch(FakeEditor(forward), scorer, forward.host.encoder, programs)
 
 
-def test_scoring_is_halved_too(forward: Forward) -> None:
-    programs = [program(number, held=[HeldQuestion("The king", "Rome", ("Paris",))]) for number in range(4)]
-    scorer = FailingScorer(forward, 30, OUT[0])
-    answers = run_batch(FakeEditor(forward), scorer, forward.host.encoder, programs)
-    assert scorer.sizes == [56, 28, 28]
-    assert all(map(same, answers, run(FakeEditor(forward), programs)))
+def test_the_steps_of_a_single_case_are_computed_one_by_one(forward: Forward) -> None:
+    editor = FakeEditor(forward, at_most(1, OUT[0]))
+    (answer,) = run(editor, [program(0)])
+    assert [len(jobs) for jobs in editor.calls] == [2, 1, 1, 1]
+    assert same(answer, run(FakeEditor(forward), [program(0)])[0])
 
 
 def test_a_single_case_that_does_not_fit_is_an_error(forward: Forward) -> None:
-    def upset(jobs: Sequence[EditJob]) -> None:
-        if any(job.case_id == "P0002" for job in jobs):
-            raise OUT[0]
-
-    programs = [program(number, (BASE, ONE)) for number in range(4)]
-    answers = run(FakeEditor(forward, upset), programs)
-    assert answers[2].error is not None
-    assert answers[2].error.startswith("editor 'fake', edit 1: OutOfMemoryError: CUDA out of memory")
-    for index in (0, 1, 3):
-        assert same(answers[index], run(FakeEditor(forward), [programs[index]])[0])
+    (answer,) = run(FakeEditor(forward, at_most(0, OUT[0])), [program(2, (BASE, ONE))])
+    assert answer.error is not None
+    assert answer.error.startswith("editor 'fake', edit 1: OutOfMemoryError: CUDA out of memory")
 
 
 def test_what_counts_as_out_of_memory() -> None:
@@ -524,8 +523,8 @@ def test_progress_goes_through_both_levels(forward: Forward) -> None:
 
 @pytest.mark.parametrize(
     "upset",
-    [at_most(2, OUT[0]), at_most(1, RuntimeError("not together")), fails_on("P0001", 2, RuntimeError("no"))],
-    ids=["halved", "one by one", "one broken"],
+    [at_most(1, RuntimeError("not together")), fails_on("P0001", 2, RuntimeError("no"))],
+    ids=["one by one", "one broken"],
 )
 def test_progress_never_runs_backwards(upset: Callable[[Sequence[EditJob]], None], forward: Forward) -> None:
     watcher = Watcher()

@@ -139,7 +139,7 @@ def test_open_says_what_it_takes_and_books_the_time(opened: Opener) -> None:
 def test_batch_size(opened: Opener, llama: EngineSession) -> None:
     assert llama.batch_size("rome") == 16
     assert opened("llama", batch_size=3).batch_size("rome") == 3
-    for asked, on_gpu, most in ((None, False, 16), (None, True, 64), (3, False, 3), (100, True, 100)):
+    for asked, on_gpu, most in ((None, False, 16), (None, True, 256), (3, False, 3), (100, True, 100)):
         assert chunk_size(asked, on_gpu) == most
     for asked in (None, 1, 3, 100):
         session = opened("llama", batch_size=asked)

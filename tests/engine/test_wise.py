@@ -20,10 +20,10 @@ from pytest_editpitfalls.engine.editors.memory.draws import generator_of
 from pytest_editpitfalls.engine.editors.memory.side_memory import SideMemory
 from pytest_editpitfalls.engine.editors.memory.wise import Wise, irrelevant_prompt, irrelevant_prompts
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.engine.statistics import SecondMoments
 from pytest_editpitfalls.errors import UsageError
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance

@@ -50,6 +50,7 @@ class EngineSession:
     size = 4
     notes: tuple[str, ...] = ()
     interrupt_after: int | None = None
+    halved_after: int | None = None  # batches, whereupon memory runs out
     kills: Collection[str] = ()  # cases that take their process down
     kills_once: Collection[str] = ()
     hangs: Collection[str] = ()
@@ -72,7 +73,13 @@ class EngineSession:
         return cls(settings)
 
     def batch_size(self, editor: str) -> int:
+        if self.is_halved:
+            return self.size // 2
         return self.settings.batch_size or self.size
+
+    @property
+    def is_halved(self) -> bool:
+        return self.halved_after is not None and type(self).batches >= self.halved_after
 
     def run(
         self, editor: str, programs: Sequence[Program], progress: Any = None, suite: Any = None
@@ -106,6 +113,11 @@ class EngineSession:
                 "device": "cpu",
                 "dtype": "float32",
                 "layers": 30,
+            },
+            "batch": {
+                "cases": self.size // 2 if self.is_halved else self.size,
+                "tokens": 768,
+                "why": f"memory ran out with {self.size}" if self.is_halved else "as it was first",
             },
             "seed": self.settings.seed,
             "versions": {"torch": Version("none"), "transformers": "none"},

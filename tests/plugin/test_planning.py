@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.scheduling.planning import Group, Shard, Slot, cut, fair_size, items_of, plan
+from pytest_editpitfalls.scheduling.workers import Gpus, WorkerSetup
 
 GROUPS = [Group(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
 a_slot = st.builds(Slot, st.sampled_from(GROUPS), st.integers(0, 40))
@@ -76,3 +77,15 @@ def test_what_is_no_shard(text):
 def test_a_shard_is_read():
     assert Shard.parse(" 3 / 16 ", where="x") == Shard(3, 16)
     assert str(Shard(3, 16)) == "3/16"
+
+
+@pytest.mark.parametrize(
+    ("names", "workers", "sharing"), [((), 4, 4), (("0",), 3, 3), (("0", "1"), 3, 2), (("0", "1"), 2, 1)]
+)
+def test_workers_know_how_many_share_their_device(names, workers, sharing):
+    gpus = Gpus(names)
+    assert gpus.sharing(workers) == sharing
+    held = [gpus.take(f"gw{number}") for number in range(workers)]
+    assert max(held.count(each) for each in held) == sharing
+    setup = WorkerSetup("here", workers, sharing=sharing)
+    assert WorkerSetup.of({"pitfalls": setup.as_input()}) == setup

@@ -59,7 +59,8 @@ def test_workers_give_the_same(tiny, tmp_path, quick):
     ]
     assert len(alone["cases"]) == 6
     for other in others:
-        assert alone["run"]["editors"] == other["run"]["editors"]
+        for one, same in zip(alone["run"]["editors"], other["run"]["editors"], strict=True):
+            assert {**one, "batch": None} == {**same, "batch": None}  # a worker may have had small ones only
         assert alone["run"]["models"] == other["run"]["models"]
         assert_same(alone, other)
 

@@ -32,6 +32,7 @@ def test_the_document(project):
             "model": "smollm2-135m",
             "hyper_parameters": {"v_lr": 0.5},
             "second_moment": {"source": "fake"},
+            "batch": {"cases": 4, "tokens": 768, "why": "as it was first"},
         }
     ]
     assert run["models"][0]["fingerprint"] == "f" * 8
@@ -55,6 +56,18 @@ def test_the_document(project):
     assert document["aggregates"][0]["n"] == 3
     assert document["aggregates"][0]["reliable"] is True
     assert document["gates"][0]["passed"] is True
+
+
+def test_the_document_has_the_batch_size_that_was_found_last(project):
+    """Memory may run out at any time. What a store keeps is the last one, too."""
+    project.engine(halved_after=1)
+    options = ("--pitfalls-suite=reverse", "--pitfalls-limit=12")
+    document = project.results(*options)
+    found = document["run"]["editors"][0]["batch"]
+    assert found == {"cases": 2, "tokens": 768, "why": "memory ran out with 4"}
+    assert [len(call["ids"]) for call in project.calls("run")] == [4, 2, 2, 2, 2]
+    replayed = project.results(*options, "--pitfalls-replay")
+    assert replayed["run"]["editors"][0]["batch"] == found
 
 
 def test_cross_product(project):
@@ -136,7 +149,8 @@ def test_workers_give_the_same(project, extra):
         )
         start = next(place for place, line in enumerate(lines) if " editing pitfalls " in line)
         stop = next(place for place, line in enumerate(lines) if "short test summary" in line)
-        summaries.append([line for line in lines[start:stop] if not line.startswith("time ")])
+        times = ("time ", "first result after ")
+        summaries.append([line for line in lines[start:stop] if not line.startswith(times)])
     assert documents[0] == documents[1] == documents[2]
     assert {case["outcome"] for case in documents[0]["cases"]} >= {"passed", "error", "skipped"}
     assert len(documents[0]["cases"]) == 12

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from types import MappingProxyType
 
 from .case import Case, Edit, Fact, Kind, fill
@@ -19,8 +20,9 @@ STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
 """The named states: which steps are applied, in which order."""
 
 
+@lru_cache(maxsize=1024)
 def compile_case(case: Case, multi_label: bool = False) -> Program:
-    """Return the program that the engine runs for ``case``.
+    """Return the program that the engine runs for ``case``; the latest ones are remembered.
 
     Args:
         case: the case.

@@ -11,8 +11,12 @@ from .case import Case
 from .program import Program, SuitePrograms
 
 
+@lru_cache(maxsize=1024)
 def case_digest(case: Case) -> str:
-    """Digest of what a case says: its protocol, edits, relations with their prompts, and facts."""
+    """Digest of what a case says: its protocol, edits, relations with their prompts, and facts.
+
+    Key, store and results ask for it one after the other: the latest ones are remembered.
+    """
     said = ("id", "kind", "edits", "relations", "tied", "true_objects", "others", "held")
     return digest_of({name: getattr(case, name) for name in said})
 

@@ -121,9 +121,8 @@ def refuse_repeated_fields(data: bytes, where: str) -> None:
     """Raise `UsageError` where an object of a valid JSON text has one field twice: readers differ on which counts."""
 
     def fields(pairs: list[tuple[str, object]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice = Counter(names).most_common(1)[0][0]
+        if len(dict(pairs)) < len(pairs):
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise UsageError(f"the field '{twice}' stands twice in one object", where=where, fix="keep one")
 
     # Numbers stay text: a long one would be refused by Python with an error of its own.

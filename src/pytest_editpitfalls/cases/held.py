@@ -20,6 +20,8 @@ class BaseFacts:
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._objects: dict[str, dict[str, None]] = {}
         self._true: dict[tuple[str, str], set[str]] = {}
+        self._first: dict[str, tuple[str, ...]] = {}
+        self._short: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._untrue: dict[tuple[str, str], tuple[str, ...]] = {}
         for fact in facts:
             self._objects.setdefault(fact.relation, {})[fact.object] = None
@@ -35,16 +37,29 @@ class BaseFacts:
         return tuple(question for question in questions if question.candidates)
 
     def _candidates(self, fact: Fact) -> tuple[str, ...]:
-        labels = (
-            label for label in self._untrue_objects(fact.relation, fact.subject) if label != fact.object
-        )
-        return tuple(islice(labels, MAX_CANDIDATES))
+        labels = self._untrue_objects(fact.relation, fact.subject)
+        if fact.object in labels:
+            labels = tuple(label for label in labels if label != fact.object)
+        return labels if len(labels) <= MAX_CANDIDATES else self._shortened(labels)
+
+    def _shortened(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """The first candidates of ``labels``: one tuple for all facts that have the same."""
+        return self._short.setdefault(labels, labels[:MAX_CANDIDATES])
 
     def _untrue_objects(self, relation: str, subject: str) -> tuple[str, ...]:
         """One object more than is needed; looked for once, as the way past the true ones can be long."""
         key = (relation, subject)
         if key not in self._untrue:
             true = self.true_objects(relation, subject)
-            labels = (label for label in self._objects.get(relation, {}) if label not in true)
-            self._untrue[key] = tuple(islice(labels, MAX_CANDIDATES + 1))
+            first = self._first_objects(relation)
+            if true.isdisjoint(first):  # most subjects of a relation share these
+                self._untrue[key] = first
+            else:
+                labels = (label for label in self._objects.get(relation, {}) if label not in true)
+                self._untrue[key] = tuple(islice(labels, MAX_CANDIDATES + 1))
         return self._untrue[key]
+
+    def _first_objects(self, relation: str) -> tuple[str, ...]:
+        if relation not in self._first:
+            self._first[relation] = tuple(islice(self._objects.get(relation, {}), MAX_CANDIDATES + 1))
+        return self._first[relation]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.garbage import held_back
 
 from . import discovery, files
 from .case import Case, Kind
@@ -105,6 +106,7 @@ def select_case(suite: Suite, case_id: str) -> Case:
     raise UsageError(f"suite '{suite.name}' has no case '{case_id}'", where=str(suite.source), fix=close)
 
 
+@held_back()
 def _load_file(path: Path) -> Suite:
     if path.suffix == ".toml":
         from .own_format import read_own_suite

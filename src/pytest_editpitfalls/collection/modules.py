@@ -56,11 +56,14 @@ class SuiteModule(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Return the module's items, each placed at the module's own node id."""
         items = list(super().collect())
+        lines: dict[str, int | None] = {}
         for item in items:
-            if isinstance(item, pytest.Item):
-                _, line, name = item.reportinfo()
+            if isinstance(item, pytest.Function):
+                function = item.originalname
+                if function not in lines:  # thousands of items share one function
+                    lines[function] = item.reportinfo()[1]
                 # a verbose line would otherwise point at the file's place in site-packages
-                item.__dict__["location"] = (self.name, line, name)
+                item.__dict__["location"] = (self.name, lines[function], item.name)
         return items
 
 

@@ -29,21 +29,27 @@ class CaseParam:
     Attributes:
         suite: the suite.
         case: the case.
-        index: its place in the suite, counted from 0.
-        editor: label of the editor ("memit", "memit+mle").
-        model: label of the model.
+        slot: its place in the plan.
     """
 
     suite: Suite
     case: Case
-    index: int
-    editor: str
-    model: str
+    slot: Slot
 
     @property
-    def slot(self) -> Slot:
-        """The item's place in the plan."""
-        return Slot(Group(self.suite.name, self.editor, self.model), self.index)
+    def index(self) -> int:
+        """The case's place in the suite, counted from 0."""
+        return self.slot.index
+
+    @property
+    def editor(self) -> str:
+        """Label of the editor ("memit", "memit+mle")."""
+        return self.slot.group.editor
+
+    @property
+    def model(self) -> str:
+        """Label of the model."""
+        return self.slot.group.model
 
     @property
     def engine_editor(self) -> str:
@@ -94,12 +100,13 @@ class Parametrizer:
             suite = self._suite(metafunc, marker)
         except PitfallsError as error:
             raise pytest.Collector.CollectError(str(error)) from None
-        params = [
-            CaseParam(suite, case, index, editor, label)
+        cases = self._cases(suite)
+        groups = [
+            Group(suite.name, editor, label)
             for label in self.run.labels.values()
             for editor in self.run.editors
-            for index, case in self._cases(suite)
         ]
+        params = [CaseParam(suite, case, Slot(group, index)) for group in groups for index, case in cases]
         metafunc.parametrize(CASE_FIXTURE, params, ids=[param.id for param in params], indirect=True)
 
     def _cases(self, suite: Suite) -> list[tuple[int, Case]]:

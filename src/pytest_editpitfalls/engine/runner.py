@@ -1,4 +1,7 @@
-"""One batch of programs through its states: edits step by step, then all probes. One broken case errors alone."""
+"""One batch of programs through its states: edits step by step, then all probes. One broken case errors alone.
+
+How many programs there are in a batch is said elsewhere (`batch_size.automatic`).
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,10 @@ _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory",
 """What RuntimeErrors say: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
 
 
+class BatchDoesNotFit(Exception):
+    """Memory ran out with several programs together: fewer may fit."""
+
+
 @dataclass
 class _Run:
     """A program on its way: edited models by the steps that made them, the answers, and what went wrong."""
@@ -63,19 +70,21 @@ def run_batch(
 ) -> list[CaseScores]:
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
 
-    Raises `UsageError` for what concerns the whole run (a second moment that cannot be computed).
+    Raises:
+        BatchDoesNotFit: memory ran out, and there are several programs. With one, its error says so.
+        UsageError: for what concerns the whole run (a second moment that cannot be computed).
     """
     if isinstance(editor, WritesModel) and len(programs) > 1:
         # One by one, so that what is written behind an edit is found in the case that it belongs to.
         return [run_batch(editor, scorer, encoder, [each], progress, suite)[0] for each in programs]
     started = time.perf_counter()
-    progress = _forwards_only(progress)
+    progress = forwards_only(progress)
     runs = [_Run(program) for program in programs]
     for run in runs:
         _check_scorable(run, encoder)
     edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
-    _score(scorer, encoder, [run for run in runs if run.open], progress)
+    _score(scorer, encoder, [run for run in runs if run.open], progress, alone=len(runs) == 1)
     if (wrong := _written_behind(editor)) is not None:
         for run in runs:
             run.error = wrong if run.open else run.error
@@ -162,7 +171,9 @@ def edit_programs(
                 raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")
             return results
 
-        results = _isolated(edit, jobs, lambda job, error: EditResult(error=f"edit {job.step}: {error}"))
+        results = _isolated(
+            edit, jobs, lambda job, error: EditResult(error=f"edit {job.step}: {error}"), alone=len(runs) == 1
+        )
         for (run, steps), result in zip(wanted, results, strict=True):
             run.notes += [note for note in result.notes if note not in run.notes]
             error = result.error
@@ -181,7 +192,7 @@ def _written_behind(editor: Editor) -> str | None:
     return None if wrong is None else f"editor '{editor.name}': {wrong}"
 
 
-def _forwards_only(progress: ProgressCallback) -> ProgressCallback:
+def forwards_only(progress: ProgressCallback) -> ProgressCallback:
     """Passes on what has come further: a batch that is done again in parts counts its steps anew."""
     reached: dict[str, float] = {}
 
@@ -207,9 +218,11 @@ def _check_scorable(run: _Run, encoder: Encoder) -> None:
         run.skipped = str(error)
 
 
-def _score(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback) -> None:
+def _score(
+    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback, alone: bool
+) -> None:
     progress(Progress("score", 0, len(runs)))
-    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail)
+    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail, alone=alone)
     progress(Progress("score", len(runs), len(runs)))
 
 
@@ -272,9 +285,15 @@ def _candidates(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
 
 
 def _isolated(
-    work: Callable[[list[Item]], list[Answer]], items: list[Item], failed: Callable[[Item, str], Answer]
+    work: Callable[[list[Item]], list[Answer]],
+    items: list[Item],
+    failed: Callable[[Item, str], Answer],
+    alone: bool,
 ) -> list[Answer]:
-    """``work`` on all items together; halved when memory runs out, item by item when something else breaks."""
+    """``work`` on all items together, and item by item when something breaks.
+
+    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: all of one program, which has no fewer.
+    """
     if not items:
         return []
     try:
@@ -285,15 +304,16 @@ def _isolated(
         out_of_memory = is_out_of_memory(error)
         message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
     # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
+    if out_of_memory and not alone:
+        # The whole program gives way, with the edited models that it keeps, and not this step alone.
+        raise BatchDoesNotFit(message)
     if len(items) == 1:
         return [failed(items[0], message)]
     if out_of_memory:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = len(items) // 2
-        return _isolated(work, items[:middle], failed) + _isolated(work, items[middle:], failed)
-    return [answer for item in items for answer in _isolated(work, [item], failed)]
+    return [answer for item in items for answer in _isolated(work, [item], failed, alone)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,24 +16,23 @@ from pytest_editpitfalls.cases.program import CaseScores, Program, SuitePrograms
 from pytest_editpitfalls.errors import CaseError, UsageError
 
 from . import models
-from .editors.base import Editor, EditorResources
+from .batch_size.automatic import BatchSize, Limits
+from .batch_size.memory_model import Shape, tokens_that_fit
+from .editors.base import Editor, EditorResources, WritesModel
 from .editors.hyperparameters.resolution import module_name_notes, resolve_hyperparameters
 from .editors.registry import EDITORS
 from .families import family_for
 from .finite import check_finite
 from .forward import Forward
 from .host import Host
+from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
 from .runner import edited_model_of, is_out_of_memory, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, chunk_size, silent
-from .statistics import SecondMoments
 
 CPU_TOKENS, GPU_TOKENS = 768, 16384
-"""Padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
-
-DENSE_BYTES = 2**31
-"""What a batch of whole-matrix edits may take besides the model."""
+"""The most padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
 
 
 class EngineSession:
@@ -60,15 +60,17 @@ class EngineSession:
         self.seconds: dict[str, float] = {}
         self.forward = Forward(host)
         tokens = CPU_TOKENS if host.device.type == "cpu" else GPU_TOKENS
-        self._scorer = Scorer(self.forward, max_tokens=tokens)
         moments = SecondMoments(
             self.forward,
             fingerprint=f"{self.fingerprint}-{host.dtype}",
             cache=source.cache / "second-moments",
-            max_tokens=4 * tokens,
+            max_tokens=tokens_that_fit(self._free_memory(), _shape(host).forward_bytes, 4 * tokens),
         )
+        self._most_tokens = tokens
         self._resources = EditorResources(host, self.forward, moments, settings, tokens)
         self._editors: dict[str, Editor] = {}
+        self._own_resources: dict[str, EditorResources] = {}
+        self._sizes: dict[str, BatchSize] = {}
         self._edited: str | None = None  # the case whose edited model is open
 
     @classmethod
@@ -101,20 +103,13 @@ class EngineSession:
         return self.host.tokenizer
 
     def batch_size(self, editor: str) -> int:
-        """Cases per batch for this editor: never more than `chunk_size` of the settings and the device.
+        """Cases that are worth asking for at a time: never more than `chunk_size` of the settings and the device.
 
-        Whoever cuts a run before a model is loaded can therefore cut it into chunks of that size, and every batch
-        lies within one.
+        Whoever cuts a run before a model is loaded can therefore cut it into chunks of that size, and what is asked for
+        lies within one. `run` cuts further where memory says so. The number changes when the first batch has been
+        measured, and when memory runs out.
         """
-        declaration = EDITORS.get(editor, where="--pitfalls-editor")
-        if declaration.form == "in place":
-            return 1  # there is one model object to edit
-        cases = chunk_size(self.settings.batch_size, self.host.device.type == "cuda")
-        if declaration.whole_matrices and not self.settings.batch_size:
-            # Three edited models of a case are kept, and delta, gradient and two moments while one is trained.
-            d_o, d_k = self.host.matrix_shape(0)
-            cases = min(cases, max(1, DENSE_BYTES // (7 * d_o * d_k * self.host.edit_dtype.itemsize)))
-        return cases
+        return self._batch_size(editor).cases
 
     def run(
         self,
@@ -123,11 +118,14 @@ class EngineSession:
         progress: ProgressCallback | None = None,
         suite: SuitePrograms | None = None,
     ) -> list[CaseScores]:
-        """Edit and score a batch; one answer per program, in order; a broken case is an answer with its error.
+        """Edit and score; one answer per program, in order; a broken case is an answer with its error.
+
+        As many are run together as `batch_size.automatic` finds; `describe` says how many. Answers do not depend on it,
+        beyond rounding.
 
         Args:
             editor: name of the editor.
-            programs: the batch.
+            programs: what to run.
             progress: hears how far the batch is.
             suite: all cases of the suite that the batch is from.
 
@@ -139,7 +137,16 @@ class EngineSession:
         self._check_unedited()
         watch = progress or silent
         chosen = self._prepared(editor, watch)
-        return run_batch(chosen, self._scorer, self.host.encoder, programs, watch, suite)
+
+        def work(part: Sequence[Program], tokens: int, told: ProgressCallback) -> list[CaseScores]:
+            self._own_resources[editor].max_tokens = tokens
+            scorer = Scorer(self.forward, max_tokens=tokens)
+            return run_batch(chosen, scorer, self.host.encoder, part, told, suite)
+
+        size = self._batch_size(editor)
+        if isinstance(chosen, WritesModel):  # taken one by one in any case
+            return work(programs, size.choice.tokens, watch)
+        return size.run(programs, work, watch)
 
     @contextmanager
     def edited(
@@ -195,6 +202,7 @@ class EngineSession:
                 "python": platform.python_version(),
             },
             "threads": torch.get_num_threads(),
+            "batch": asdict(self._batch_size(editor).choice),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
 
@@ -224,8 +232,43 @@ class EngineSession:
             )
             for note in module_name_notes(values, self.host.family):
                 self._announce(f"{name}: {note}")
-            self._editors[name] = declaration.make(values, self._resources)
+            tokens = self._batch_size(name).choice.tokens
+            self._own_resources[name] = replace(self._resources, max_tokens=tokens)
+            self._editors[name] = declaration.make(values, self._own_resources[name])
         return self._editors[name]
+
+    def _batch_size(self, name: str) -> BatchSize:
+        """Made when it is first needed, so that it sees the memory that the model has left."""
+        if name not in self._sizes:
+            declaration, asked = EDITORS.get(name, where="--pitfalls-editor"), self.settings.batch_size
+            fixed = None if asked is None else (asked, "as asked for")
+            if declaration.form == "in place":
+                fixed = (1, "there is one model object to edit in place")
+            self._sizes[name] = BatchSize(
+                Limits(
+                    _shape(self.host),
+                    self.host.device,
+                    most_cases=chunk_size(asked, self.host.device.type == "cuda"),
+                    most_tokens=self._most_tokens,
+                    free=self._free_memory,
+                    whole_matrices=declaration.whole_matrices,
+                ),
+                self.host.model.base_model,
+                fixed=fixed,
+                announce=lambda text: self._announce(f"{name}: {text}"),
+            )
+        return self._sizes[name]
+
+    def _free_memory(self) -> int:
+        """Bytes of the device that this process may count on, its share of them where others are there, too."""
+        free = models.available_memory(self.host.device)
+        if (
+            self.host.device.type == "cuda"
+        ):  # what torch holds for further tensors is not free to anybody else
+            kept = torch.cuda.memory_reserved(self.host.device)
+            kept -= torch.cuda.memory_allocated(self.host.device)
+            return free // self.settings.processes + kept
+        return free // self.settings.processes
 
     def _prepared(self, name: str, progress: ProgressCallback) -> Editor:
         """The editor with what all cases share; the time that takes is booked once, not on the first cases."""
@@ -245,3 +288,9 @@ class EngineSession:
                 ) from error
             self.seconds[stage] = time.perf_counter() - started
         return editor
+
+
+def _shape(host: Host) -> Shape:
+    d_model, d_k = host.matrix_shape(0)
+    vocabulary = int(host.model.get_output_embeddings().weight.shape[0])
+    return Shape(host.n_layers, d_model, d_k, vocabulary, host.edit_dtype.itemsize)

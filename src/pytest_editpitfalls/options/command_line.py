@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
 
-from .config import DEFAULT_MODEL, DEFAULT_STORE
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE
 
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
@@ -126,20 +127,44 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(f"pitfalls_{name}", HELP[name], default="")
 
 
-def add_short_forms(parser: pytest.Parser, args: Sequence[str]) -> tuple[str, ...]:
+def refuse_empty(config: pytest.Config) -> None:
+    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
+    for name in HELP:
+        given = config.getoption(f"pitfalls_{name}")
+        if given is None:
+            continue
+        if any(not str(value).strip() for value in (given if isinstance(given, list) else [given])):
+            raise UsageError(
+                "the value is empty",
+                where=f"--pitfalls-{name.replace('_', '-')}",
+                fix="give a value or leave the option out",
+            )
+
+
+def add_short_forms(
+    parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False
+) -> tuple[str, ...]:
     """Register ``--editor`` and ``--model`` where they are used (or help is asked) and nobody else owns them.
 
     Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
-    registered: a conftest found later, during collection, may then still own it.
+    registered: a conftest found later, during collection, may then still own it. Nothing is looked up for a run
+    without an editor: each look makes argparse build its parser, which takes longer than the rest of our start.
+
+    Args:
+        parser: pytest's.
+        args: the arguments, those of ``addopts`` among them.
+        has_editor: whether ``--pitfalls-editor`` was given.
 
     Returns:
-        The short forms that somebody else owns.
+        The short forms that somebody else owns; of a run without an editor none.
     """
     wants_help = any(arg in {"-h", "--help"} for arg in args)
+    typed = {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}
+    if not (typed or wants_help or has_editor):
+        return ()
     taken = tuple(short for short in SHORT_FORMS if not is_free(parser, short))
     for short, long in SHORT_FORMS.items():
-        typed = any(arg == short or arg.startswith(f"{short}=") for arg in args)
-        if not (typed or wants_help) or short in taken:
+        if not (short in typed or wants_help) or short in taken:
             continue
         name = long.removeprefix("--pitfalls-")
         parser.getgroup("editpitfalls").addoption(

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
 
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
+
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.settings import EngineSettings
     from pytest_editpitfalls.scheduling.planning import Shard
-
-DEFAULT_MODEL = "smollm2-135m"
-DEFAULT_SUITES = ("all",)
-DEFAULT_STORE = ".pitfalls"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
 from pytest_editpitfalls.scheduling.planning import Shard
 
-from .command_line import HELP, SHORT_FORMS_TAKEN
-from .config import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, RunConfig
+from .command_line import SHORT_FORMS_TAKEN
+from .config import RunConfig
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
 from .editor_labels import labels_of
 from .hyperparameters import parse_overrides, read_config_file
 
@@ -23,11 +24,8 @@ MAX_SEED = 2**32 - 1
 
 
 def build(config: pytest.Config) -> RunConfig:
-    """Read command line and ini; raises `UsageError` for anything that cannot be understood."""
-    _refuse_empty(config)
+    """Read command line and ini of a run with an editor; raises `UsageError` for what cannot be understood."""
     editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
-    if not editors:
-        return RunConfig()
     suites = _unique(config.getoption("pitfalls_suite") or ())
     engine, actors = _engine(config)
     root = config.inipath.parent if config.inipath else config.rootpath
@@ -235,19 +233,6 @@ def _engine(config: pytest.Config) -> tuple[str, int | None]:
             fix="use --pitfalls-device=cuda, and CUDA_VISIBLE_DEVICES for the GPUs that Ray may use",
         )
     return "ray", int(match[2]) if match[2] else None
-
-
-def _refuse_empty(config: pytest.Config) -> None:
-    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
-    for name in HELP:
-        given = config.getoption(f"pitfalls_{name}")
-        values = given if isinstance(given, list) else [given]
-        if any(value is not None and not str(value).strip() for value in values):
-            raise UsageError(
-                "the value is empty",
-                where=f"--pitfalls-{name.replace('_', '-')}",
-                fix="give a value or leave the option out",
-            )
 
 
 def _models(config: pytest.Config, root: Path) -> tuple[str, ...]:

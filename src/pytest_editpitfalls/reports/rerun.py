@@ -13,7 +13,8 @@ from pytest_editpitfalls.collection.modules import SuiteModule
 from pytest_editpitfalls.collection.parametrize import CaseParam
 from pytest_editpitfalls.collection.selection import parse_target
 from pytest_editpitfalls.options.command_line import SHORT_FORMS
-from pytest_editpitfalls.options.config import DEFAULT_MODEL, RunConfig, model_labels
+from pytest_editpitfalls.options.config import RunConfig, model_labels
+from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
 from pytest_editpitfalls.options.editor_labels import as_typed
 
 

@@ -252,3 +252,20 @@ def times(timings: Mapping[str, float], wall: float | None, summed: bool) -> str
         parts.append(f"pytest and the rest {rest:.1f} s")
     text = f"{wall:.1f} s: {', '.join(parts)}" if parts else f"{wall:.1f} s"
     return f"{text} (stages summed over workers)" if summed and parts else text
+
+
+def first_result(stages: Mapping[str, float | None]) -> str:
+    """Return how long the first result took and where that time went, in the order in which it was spent.
+
+    Args:
+        stages: stage -> seconds, and "total"; "" is returned where that is not known.
+    """
+    total = stages.get("total")
+    if total is None:
+        return ""
+    spent = {stage: seconds for stage, seconds in stages.items() if stage != "total" and seconds is not None}
+    parts = [f"{stage} {seconds:.1f} s" for stage, seconds in spent.items()]
+    rest = total - sum(spent.values())
+    if parts and rest >= 0.05:
+        parts.append(f"pytest and the rest {rest:.1f} s")
+    return f"first result after {total:.1f} s{': ' if parts else ''}{', '.join(parts)}"

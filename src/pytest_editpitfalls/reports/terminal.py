@@ -157,6 +157,8 @@ def body(
     timings = {stage: seconds for stage, seconds in results.run.timings.items() if seconds is not None}
     if timings or results.run.seconds is not None:
         body.append(Text(f"time {tables.times(timings, results.run.seconds, summed)}", "dim"))
+    if first := tables.first_result(results.run.first_result):
+        body.append(Text(first, "dim"))
     return body
 
 

@@ -26,6 +26,7 @@ def editor_record(editor: str, model: str, description: Mapping[str, Any]) -> Ed
             "model": model,
             "hyper_parameters": used,
             "second_moment": facts.get("second_moment"),
+            "batch": description.get("batch"),
         }
     )
 

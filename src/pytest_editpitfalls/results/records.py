@@ -42,6 +42,11 @@ class EditorRecord(Record):
     second_moment: dict[str, JsonValue] | None = Field(
         default=None, description="where E[kk^T] came from: source, tokens, ridge; null when it is not used"
     )
+    batch: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="cases edited together at most, padded tokens of one pass at most, and why not more; "
+        "null when it is not known",
+    )
 
 
 class ModelRecord(Record):
@@ -98,6 +103,11 @@ class RunRecord(Record):
     suites: list[SuiteRecord] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict, description="package or tool -> version")
     timings: dict[str, Number] = Field(default_factory=dict, description="stage -> seconds")
+    first_result: dict[str, Number] = Field(
+        default_factory=dict,
+        description="seconds from pytest's start to the first case with a result (`total`), and stage -> seconds "
+        "before it",
+    )
 
 
 class ProbeRecord(Record):

@@ -14,6 +14,7 @@ from pytest_editpitfalls.collection.modules import collect_suites
 from pytest_editpitfalls.collection.parametrize import CaseParam, param_of
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.keys import PAYLOAD, STATE
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import check_label, check_settings
@@ -88,7 +89,8 @@ class ActiveRun:
     def pytest_collection(self) -> Generator[None, object, object]:
         """Time the collection."""
         started = time.perf_counter()
-        result = yield
+        with held_back():
+            result = yield
         if not self.state.is_distributed:
             self.recorder.seconds["collection"] = time.perf_counter() - started
         return result
@@ -135,6 +137,8 @@ class ActiveRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Cut batches from the selected cases; a worker leaves the plan for the controller."""
+        if session.config.option.collectonly and self.worker is None:
+            return  # nothing will run
         params = [param_of(item) for item in session.items]
         if self.exchange is None or self.worker is None:
             self.state.runner.select(params)

@@ -71,7 +71,8 @@ class AgainstBaseline:
 
     def check_suites(self, suites: Iterable[Suite]) -> None:
         """Refuse a baseline of another protocol before anything is computed; raises `UsageError`."""
-        self._check(digests_of(suites), {})
+        if self.baseline is not None:
+            self._check(digests_of(suites), {})
 
     def check_model(self, label: str, fingerprint: str | None) -> None:
         """Refuse a baseline of other weights when a model is open; raises `UsageError`."""

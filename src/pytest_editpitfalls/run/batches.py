@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.collection.parametrize import CaseParam
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.scheduling import planning
-from pytest_editpitfalls.scheduling.planning import Batch, Slot
+from pytest_editpitfalls.scheduling.planning import Slot
 
 from .engine import Answers, Job, Watcher, engine_of
 from .stored import StoredScores
@@ -25,30 +26,53 @@ WHOLE = 2**31
 """A batch size that cuts nothing: the engine cuts to what it can take."""
 
 
+@dataclass
+class Rest:
+    """What is left of a batch. Kept from one call to the next: a batch of a whole suite is asked for once a chunk.
+
+    Attributes:
+        slots: the cases that have no scores yet, in order.
+        is_recalled: whether all of them have been looked up in the store.
+    """
+
+    slots: dict[Slot, None]
+    is_recalled: bool = False
+
+
 class Runner:
     """The scores of a run's cases.
+
+    Attributes:
+        first_batch: seconds that the first batch took to be edited and scored; None before.
 
     Args:
         run: what the user asked for.
         watcher: who is told about progress.
         stored: the run's store.
         exchange: where the controller says which items run apart from their batch; None in a run of one process.
+        sharing: processes of the run that share the device, this one included.
     """
 
     def __init__(
-        self, run: RunConfig, watcher: Watcher, stored: StoredScores, exchange: Exchange | None = None
+        self,
+        run: RunConfig,
+        watcher: Watcher,
+        stored: StoredScores,
+        exchange: Exchange | None = None,
+        sharing: int = 1,
     ) -> None:
         self.run = run
         self.watcher = watcher
-        self.engine = engine_of(run, watcher)
+        self.engine = engine_of(run, watcher, sharing)
         self.stored = stored
         self._exchange = exchange
         self._slots: list[Slot | None] = []
         self._params: dict[Slot, CaseParam] = {}
-        self._batches: tuple[Batch, ...] = ()
-        self._planned: dict[Slot, Batch] = {}
+        self._rests: tuple[Rest, ...] = ()
+        self._planned: dict[Slot, Rest] = {}
         self._scores: dict[Slot, CaseScores] = {}
         self._cached: set[Slot] = set()
+        self.first_batch: float | None = None
         self._suites: dict[str, SuitePrograms] = {}
 
     def select(self, params: Sequence[CaseParam | None], size: int = WHOLE) -> list[tuple[int, ...]]:
@@ -59,9 +83,10 @@ class Runner:
         """
         self._slots = [None if param is None else param.slot for param in params]
         self._params = {param.slot: param for param in params if param is not None}
-        self._batches = planning.plan(self._params, size)
-        self._planned = {slot: batch for batch in self._batches for slot in batch}
-        return planning.items_of(self._batches, self._slots)
+        batches = planning.plan(self._params, size)
+        self._rests = tuple(Rest(dict.fromkeys(batch)) for batch in batches)
+        self._planned = {slot: rest for rest in self._rests for slot in rest.slots}
+        return planning.items_of(batches, self._slots)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,7 +113,7 @@ class Runner:
         """
         self._params.setdefault(param.slot, param)
         if param.slot not in self._scores:
-            self._recall(self._batch_of(param.slot))
+            self._recall(self._rest_of(param.slot))
         if param.slot not in self._scores:
             if self.run.replay:
                 raise self.stored.missing(param)
@@ -153,34 +178,45 @@ class Runner:
             )
         return self._suites[suite.name]
 
-    def _batch_of(self, slot: Slot) -> Batch:
-        """The batch of a case: what the controller set apart, else what was planned."""
+    def _rest_of(self, slot: Slot) -> Rest:
+        """What is left of a case's batch: of what the controller set apart, else of what was planned."""
         if self._exchange is not None:
             for unit in self._exchange.apart():
                 apart = {self._slots[item] for item in unit}
                 if slot in apart:
-                    return tuple(each for each in self._params if each in apart)
-        return self._planned.get(slot, (slot,))
+                    left = (each for each in self._params if each in apart and each not in self._scores)
+                    return Rest(dict.fromkeys(left))
+        planned = self._planned.get(slot)
+        return Rest({slot: None}) if planned is None else planned
 
-    def _recall(self, batch: Iterable[Slot]) -> None:
-        for slot in batch:
-            if slot in self._scores or (param := self._params.get(slot)) is None:
-                continue
+    def _recall(self, rest: Rest) -> None:
+        """Look the cases up in the store, once."""
+        if rest.is_recalled:
+            return
+        for slot in tuple(rest.slots):
+            param = self._params[slot]
             if not self.stored.knows(param):
                 if self.run.replay:
                     self.stored.choose()
                 else:
                     self.stored.meet(param, self._described(param))
             if (scores := self.stored.recall(param, self._suite(param))) is not None:
-                self._scores[slot] = scores
+                self._take(slot, scores)
+                rest.slots.pop(slot, None)
                 self._cached.add(slot)
+        rest.is_recalled = True
+
+    def _take(self, slot: Slot, scores: CaseScores) -> None:
+        self._scores[slot] = scores
+        if (planned := self._planned.get(slot)) is not None:
+            planned.slots.pop(slot, None)
 
     def _described(self, param: CaseParam) -> dict[str, Any]:
         return self.engine.describe(param.engine_editor, param.model)
 
     def _compute(self, param: CaseParam) -> None:
         """Have the engine run until the case is done; what it finishes besides is taken too."""
-        job = next(each for each in self._jobs(self._batch_of(param.slot)) if param.slot in each.batch)
+        job = next(each for each in self._jobs(self._rest_of(param.slot)) if param.slot in each.batch)
         self.watcher.start(job.batch, len(self._scores), len(self._params))
         try:
             for answers in self.engine.run(param.slot, itertools.chain([job], self._left())):
@@ -190,26 +226,29 @@ class Runner:
 
     def _left(self) -> Iterator[Job]:
         """The batches of the run that are not in the store, each looked up when it is asked for."""
-        for batch in self._batches:
-            self._recall(batch)
-            yield from self._jobs(batch)
+        for rest in self._rests:
+            self._recall(rest)
+            yield from self._jobs(rest)
 
-    def _jobs(self, batch: Batch) -> Iterator[Job]:
-        """What is missing of a batch, cut to what the engine takes."""
-        missing = tuple(slot for slot in batch if slot not in self._scores and slot in self._params)
-        if not missing:
-            return
-        param = self._params[missing[0]]
-        size = self.engine.batch_size(param.engine_editor, param.model, len(self._params))
-        for part in planning.cut(missing, size):
+    def _jobs(self, rest: Rest) -> Iterator[Job]:
+        """What is missing of a batch, cut to what the engine takes, which it knows better after its first batch."""
+        missing = tuple(rest.slots)
+        while missing:
+            param = self._params[missing[0]]
+            size = self.engine.batch_size(param.engine_editor, param.model, len(self._params))
+            part = planning.cut(missing, size)[0]
             programs = tuple(self._params[slot].program() for slot in part)
             yield Job(param.engine_editor, param.model, part, programs, self._suite(param))
+            missing = missing[len(part) :]
 
     def _keep(self, answers: Answers) -> None:
         for slot, scores in answers.items():
-            param = self._params[slot]
-            self._scores[slot] = scores
-            self.stored.keep(param, scores, self._suite(param))
+            self._take(slot, scores)
+        if self.first_batch is None:
+            self.first_batch = sum(scores.seconds for scores in answers.values())
+        finished = [(self._params[slot], scores) for slot, scores in answers.items()]
+        param = finished[0][0]  # one batch is of one suite, editor and model
+        self.stored.keep(finished, self._suite(param))
         self.stored.describe_again(param, self._described(param))
         self.watcher.reached(len(self._scores))
 

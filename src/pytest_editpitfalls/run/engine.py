@@ -109,18 +109,24 @@ class Engine(Protocol):
         """The open model itself, for fixtures; there is none where `elsewhere` says why."""
 
     def take_seconds(self) -> dict[str, float]:
-        """Return the seconds spent outside of batches since the last call ("load", "prepare rome")."""
+        """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
 
     def close(self) -> None:
         """The run is over."""
 
 
-def engine_of(run: RunConfig, watcher: Watcher) -> Engine:
-    """The engine that the user asked for; it loads nothing before it is asked something."""
+def engine_of(run: RunConfig, watcher: Watcher, sharing: int = 1) -> Engine:
+    """The engine that the user asked for; it loads nothing before it is asked something.
+
+    Args:
+        run: what the user asked for.
+        watcher: who is told about progress.
+        sharing: processes of the run that share the device, this one included.
+    """
     if run.engine == "ray":
         from .ray_engine import RayEngine
 
         return RayEngine(run, watcher)
     from .local_engine import LocalEngine
 
-    return LocalEngine(run, watcher)
+    return LocalEngine(run, watcher, sharing)

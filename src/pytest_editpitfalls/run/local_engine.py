@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError
@@ -22,16 +24,19 @@ class LocalEngine:
     Args:
         run: what the user asked for.
         watcher: who is told about progress.
+        sharing: processes of the run that share the device's memory, this one included.
     """
 
     elsewhere: str | None = None
 
-    def __init__(self, run: RunConfig, watcher: Watcher) -> None:
+    def __init__(self, run: RunConfig, watcher: Watcher, sharing: int = 1) -> None:
         self._run = run
         self._watcher = watcher
+        self._sharing = sharing
         self._opened: tuple[str, EngineSession] | None = None
         self._refused: dict[str, PitfallsError] = {}
         self._told: set[tuple[str, str]] = set()
+        self._imports: float | None = None
 
     def is_open(self, model: str) -> bool:
         """Whether this model is the one that is held now."""
@@ -49,10 +54,14 @@ class LocalEngine:
             return self._opened[1]
         if model in self._refused:
             raise self._refused[model]
-        from pytest_editpitfalls.engine.session import EngineSession
+        started = time.perf_counter()
+        from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
 
+        if self._imports is None:
+            self._imports = time.perf_counter() - started
         self._opened = None  # lets the memory go before the next model comes
         settings = self._run.engine_settings(self._run.model_of(model))
+        settings = replace(settings, processes=self._sharing)
         try:
             session = EngineSession.open(settings, announce=self._watcher.announce)
         except PitfallsError as error:
@@ -62,7 +71,7 @@ class LocalEngine:
         return session
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
-        """Cases that the model takes at once with this editor."""
+        """Cases that are worth a batch with this editor, as far as is known now; see `EngineSession.batch_size`."""
         return max(1, self.session(model).batch_size(editor))
 
     def describe(self, editor: str, model: str) -> dict[str, Any]:
@@ -98,11 +107,13 @@ class LocalEngine:
         yield {slot: by_id[program.case_id] for slot, program in zip(job.batch, job.programs, strict=True)}
 
     def take_seconds(self) -> dict[str, float]:
-        """Return the seconds spent outside of batches since the last call ("load", "prepare rome")."""
-        if self._opened is None:
-            return {}
-        label, session = self._opened
+        """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
         fresh: dict[str, float] = {}
+        if self._imports:
+            fresh["imports"], self._imports = self._imports, 0.0
+        if self._opened is None:
+            return fresh
+        label, session = self._opened
         for stage, seconds in session.seconds.items():
             if (label, stage) not in self._told:
                 self._told.add((label, stage))

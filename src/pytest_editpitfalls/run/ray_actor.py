@@ -108,11 +108,12 @@ class BatchActor:
         name: what the progress line calls it.
         run: what the user asked for.
         board: where it tells how far it is.
+        sharing: actors that may share its device, this one included.
     """
 
-    def __init__(self, name: str, run: RunConfig, board: RemoteBoard) -> None:
+    def __init__(self, name: str, run: RunConfig, board: RemoteBoard, sharing: int = 1) -> None:
         self._watcher = ActorWatcher(board, name)
-        self._engine = LocalEngine(run, self._watcher)
+        self._engine = LocalEngine(run, self._watcher, sharing)
 
     def ready(self, home: Home, editors: tuple[Any, ...]) -> None:
         """Import what the run brings.

@@ -37,6 +37,11 @@ class Layout:
     cpus: int
     gpus: float = 0.0
 
+    @property
+    def sharing(self) -> int:
+        """Actors that may share a device: those of a GPU; on CPUs all, as if they were on one machine."""
+        return round(1 / self.gpus) if self.gpus else self.actors
+
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
         return f"{self.actors} Ray actor{'s' * (self.actors > 1)} with {each}{' each' * (self.actors > 1)}"
@@ -137,7 +142,9 @@ class Cluster:
         self._started += 1
         name = f"ray{self._started}"
         options = {"num_cpus": self.layout.cpus, "num_gpus": self.layout.gpus, "max_restarts": 0}
-        handle = self._class.options(**options).remote(name, self._run, RemoteBoard(self._board))
+        handle = self._class.options(**options).remote(
+            name, self._run, RemoteBoard(self._board), self.layout.sharing
+        )
         return name, handle, handle.ready.remote(self._home, (self._editors,))
 
     def told(self) -> dict[str, dict[str, Any]]:

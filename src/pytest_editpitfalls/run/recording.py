@@ -33,6 +33,7 @@ class Recorder:
         self.engines: dict[tuple[str, str], dict[str, Any]] = {}
         self.suites: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
+        self.first_result: dict[str, float] = {}
         self.usage_error: str | None = None
         self.store_problem: str | None = None
         self.started = datetime.datetime.now(datetime.timezone.utc)
@@ -46,11 +47,15 @@ class Recorder:
         for stage, seconds in payload["seconds"].items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if "engine" in payload:
-            self.engines.setdefault(key[1:3], payload["engine"])
+            self.engines[key[1:3]] = payload["engine"]  # the latest: a batch may have been halved
         if "suite" in payload:
             self.suites.setdefault(key[0], payload["suite"])
         self.usage_error = self.usage_error or payload.get("usage_error")
         self.store_problem = payload.get("store_problem") or self.store_problem
+        if not self.first_result and record["probes"]:
+            self.first_result = {"total": time.perf_counter() - self._clock, **self.seconds}
+            if "first_batch" in payload:
+                self.first_result["first batch"] = payload["first_batch"]
         known = self.payloads.get(key)
         self.payloads[key] = payload if known is None else _merged(known, payload)
 
@@ -142,6 +147,7 @@ class Recorder:
                 "suites": self._suites(),
                 "versions": {**own_versions(), **first.get("versions", {})},
                 "timings": self.timings(),
+                "first_result": self.first_result,
             }
         )
 

@@ -17,6 +17,7 @@ from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.keys import PAYLOAD
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.scheduling.workers import WorkerSetup
 
 from .against_baseline import AgainstBaseline
 from .batches import Runner
@@ -56,10 +57,12 @@ class RunState:
         self.selection: Selection = select(config, run)
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
-        self.runner = Runner(run, watcher, StoredScores(run, self.run_id), exchange)
+        worker = WorkerSetup.of(getattr(config, "workerinput", {}))
+        sharing = 1 if worker is None else worker.sharing
+        self.runner = Runner(run, watcher, StoredScores(run, self.run_id), exchange, sharing)
         self.against = AgainstBaseline(run, config.rootpath)
         self.usage_error: str | None = None
-        self._described: set[tuple[str, str]] = set()
+        self._described: dict[tuple[str, str], Any] = {}
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
         self._gated: dict[str, bool] = {}
         self.gates = self._parse_gates()
@@ -184,11 +187,15 @@ class RunState:
             "seconds": self.runner.engine.take_seconds(),
         }
         pair = (param.editor, param.model)
-        if pair not in self._described and self.runner.is_described(param):
+        if self.runner.is_described(param):
             # also for a run of errors and skips alone; a description that fails must not cost the record
             with contextlib.suppress(Exception):
-                payload["engine"] = self.runner.describe(param)
-                self._described.add(pair)
+                described = self.runner.describe(param)
+                batch = described.get("batch")  # memory may change it on the way
+                if pair not in self._described or self._described[pair] != batch:
+                    payload["engine"], self._described[pair] = described, batch
+        if self.runner.first_batch is not None:
+            payload["first_batch"] = float(self.runner.first_batch)
         if (problem := self.runner.stored.problem) is not None:
             payload["store_problem"] = problem
         if param.suite.name not in self.selected_names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.collection.parametrize import CaseParam
@@ -10,6 +11,7 @@ from pytest_editpitfalls.options.config import RunConfig
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.program import CaseScores, SuitePrograms
+    from pytest_editpitfalls.scheduling.planning import Slot
     from pytest_editpitfalls.store.files import Store
     from pytest_editpitfalls.store.identity import RunHeader
 
@@ -34,6 +36,7 @@ class StoredScores:
         self._headers: dict[Pair, RunHeader] = {}
         self._described: set[Pair] = set()
         self._store: Store | None = None
+        self._keys: dict[Slot, tuple[str, str]] = {}
 
     @property
     def store(self) -> Store:
@@ -99,19 +102,33 @@ class StoredScores:
             return None
         return record.scores()
 
-    def keep(self, param: CaseParam, scores: CaseScores, suite: SuitePrograms) -> None:
-        """Write one finished case. Never raises for a full or read-only disk: see `problem`."""
+    def keep(self, finished: Sequence[tuple[CaseParam, CaseScores]], suite: SuitePrograms) -> None:
+        """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
         from pytest_editpitfalls.store.records import StoredCase
 
-        header = self._headers[_pair(param)]
-        key = self._key(param, suite)
-        self.store.put(StoredCase.of(key, header, param.case, param.program(), scores, model=param.model))
+        self.store.put_all(
+            [
+                StoredCase.of(
+                    self._key(param, suite),
+                    self._headers[_pair(param)],
+                    param.case,
+                    param.program(),
+                    scores,
+                    model=param.model,
+                )
+                for param, scores in finished
+            ]
+        )
 
     def describe_again(self, param: CaseParam, description: dict[str, Any]) -> None:
-        """Keep the description that an editor has after its first batch (sampled templates, second moments)."""
-        if _pair(param) not in self._described:
+        """Keep the description that an editor has after its first batch (sampled templates, second moments).
+
+        And the one that it has when the size of its batches has changed.
+        """
+        known = self._headers[_pair(param)]
+        if _pair(param) not in self._described or known.description.get("batch") != description.get("batch"):
             self._described.add(_pair(param))
-            header = self._headers[_pair(param)].with_description(description)
+            header = known.with_description(description)
             self._headers[_pair(param)] = header
             self.store.put_header(header, prepared=True)
 
@@ -124,9 +141,15 @@ class StoredScores:
         )
 
     def _key(self, param: CaseParam, suite: SuitePrograms) -> str:
+        """The key of a case's record; what was looked up in vain is kept under the same key a moment later."""
         from pytest_editpitfalls.store.identity import case_key
 
-        return case_key(self._headers[_pair(param)], param.case, param.program(), suite)
+        header = self._headers[_pair(param)]
+        known = self._keys.get(param.slot)
+        if known is None or known[0] != header.key:
+            known = header.key, case_key(header, param.case, param.program(), suite)
+            self._keys[param.slot] = known
+        return known[1]
 
 
 def _pair(param: CaseParam) -> Pair:

@@ -87,7 +87,8 @@ class Controller:
         """Give a worker, also one that takes a dead one's place, its GPU or its threads."""
         gpu = self._gpus.take(node.gateway.id)
         threads = shared_threads(self._workers) if gpu is None else None
-        setup = WorkerSetup(str(self._folder), self._workers, gpu, threads)
+        sharing = self._gpus.sharing(self._workers)
+        setup = WorkerSetup(str(self._folder), self._workers, gpu, threads, sharing)
         node.workerinput[INPUT] = setup.as_input()
 
     def pytest_testnodedown(self, node: WorkerController, error: object | None) -> None:

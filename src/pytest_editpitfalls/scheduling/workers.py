@@ -28,12 +28,14 @@ class WorkerSetup:
         workers: how many workers there are.
         gpu: the GPU, as ``CUDA_VISIBLE_DEVICES`` names it; None without one.
         threads: threads for torch on a CPU; None where the user has set their number.
+        sharing: workers that share this one's device, this one included.
     """
 
     exchange: str
     workers: int
     gpu: str | None = None
     threads: int | None = None
+    sharing: int = 1
 
     def as_input(self) -> dict[str, Any]:
         """Built-in types only: it travels over xdist's channel."""
@@ -46,7 +48,10 @@ class WorkerSetup:
         return None if given is None else cls(**given)
 
     def batch_size(self, cases: int, run: RunConfig) -> int:
-        """Cases per batch: as many as the engine takes at most, fewer where workers would wait for the last batch."""
+        """Cases per batch: as many as the engine takes at most, fewer where workers would wait for the last batch.
+
+        No model is loaded here: how many of a batch fit into memory together is found by the worker that runs it.
+        """
         from pytest_editpitfalls.engine.settings import chunk_size
 
         on_gpu = self.gpu is not None or run.device.startswith("cuda")
@@ -81,6 +86,10 @@ class Gpus:
         held = Counter(self._holders.values())
         self._holders[worker] = min(self.names, key=lambda name: held[name])
         return self._holders[worker]
+
+    def sharing(self, workers: int) -> int:
+        """How many of so many workers share a device, at most; without GPUs all share the CPU's memory."""
+        return -(-workers // max(1, len(self.names)))
 
     def give_back(self, worker: str) -> None:
         """The worker is gone."""

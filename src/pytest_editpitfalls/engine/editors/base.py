@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 from pytest_editpitfalls.cases.program import EditRequest, SuitePrograms
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel
 from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
-from pytest_editpitfalls.engine.statistics import SecondMoments
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EditResult:
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class EditorResources:
     """What the engine lends to an editor.
 
@@ -62,7 +62,7 @@ class EditorResources:
         forward: runs parts of it.
         second_moments: where C comes from.
         settings: the run's settings (seed, device, ...).
-        max_tokens: padded tokens that one forward pass may have.
+        max_tokens: padded tokens that one forward pass may have; it may change between two batches.
     """
 
     host: Host

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from pytest_editpitfalls.engine.batch_size.memory_model import Shape
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.errors import UsageError
 
@@ -147,7 +148,8 @@ def workers_estimate(
         mapped, converted = 0, mapped
         copied = f"a copy of the weights each, {'for the in-place editor' if in_place else 'on Windows'}"
     width = max(4, BYTES[wanted])
-    batch = BATCH_TOKENS * width * (sizes.vocabulary + 5 * sizes.layers * (sizes.d_model + sizes.d_k) // 2)
+    shape = Shape(sizes.layers, sizes.d_model, sizes.d_k, sizes.vocabulary, width)
+    batch = int(BATCH_TOKENS * shape.token_bytes)
     private = PROCESS_BYTES + converted + 16 * sizes.d_k**2 + batch
     return WorkersEstimate(workers, mapped, private, host_memory(), copied)
 

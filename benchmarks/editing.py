@@ -1,0 +1,187 @@
+"""Part ``editing``: today's way, ours at batch 1 and ours at the automatic batch size, side by side on the same cases.
+
+The three are run in turns, so that other work on the machine slows all of them alike. Operations and memory come from
+processes of their own, because counting slows down what it counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_editpitfalls.cases.program import CaseScores, Program
+
+from . import machine, released
+from .answers import differences
+from .editing_tables import render
+from .isolated import Counted, Order
+from .isolated import measure as count_in_a_process
+from .part import Asked, Measured
+from .programs import reverse_programs
+from .todays_way.runner import EDITORS
+from .ways import AUTOMATIC, SINGLE, TODAY, WAYS, Ways, open_session
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is measured of one editor.
+
+    Attributes:
+        cases: cases that are timed.
+        single: of these, cases that are timed at batch 1.
+        counted: of these, cases whose operations are counted.
+        counted_ways: in these ways.
+    """
+
+    cases: int
+    single: int
+    counted: int
+    counted_ways: Collection[str]
+
+
+FULL = {
+    "rome": Amount(16, 16, 4, WAYS),
+    "memit": Amount(8, 8, 4, WAYS),
+}
+# Two cases of ROME and one of MEMIT take about two minutes on two cores, and a case of each 90 s to be counted.
+QUICK = {
+    "rome": Amount(2, 1, 1, (TODAY, AUTOMATIC)),
+    "memit": Amount(1, 1, 1, (TODAY, AUTOMATIC)),
+}
+
+
+@dataclass
+class Timed:
+    """What one way took.
+
+    Attributes:
+        seconds: of each case where cases ran one by one; else of each batch, divided by its cases.
+        cases: cases that ran.
+        scoring: seconds of these spent on scoring, all cases together.
+        editing: the same on editing.
+        answers: the answers, in the programs' order.
+    """
+
+    seconds: list[float]
+    cases: int
+    scoring: float
+    editing: float
+    answers: list[CaseScores]
+
+
+def measure(asked: Asked) -> Measured:
+    """Measure ROME and MEMIT on reverse cases of the asked model.
+
+    Raises:
+        UsageError: the model cannot be used here.
+    """
+    amounts = QUICK if asked.quick else FULL
+    rates = machine.matrix_rates(asked.device)
+    session = open_session(asked.model, asked.device)
+    editors: dict[str, Any] = {}
+    for editor in EDITORS:
+        amount = amounts[editor]
+        programs = reverse_programs(amount.cases)
+        ways = Ways(session, editor)
+        timed = in_turns(ways, programs, amount.single)
+        editors[editor] = {
+            "cases": [program.case_id for program in programs],
+            "batch": ways.batch(),
+            "difference_of_log_p": {
+                way: differences(timed[TODAY].answers, timed[way].answers) for way in (SINGLE, AUTOMATIC)
+            },
+            "ways": {way: _figures(each) for way, each in timed.items()},
+        }
+    del session, ways  # their memory is not wanted while others are counted
+    for editor, way, counted in _count_all(asked, amounts):
+        own = editors[editor]["ways"][way]
+        own["counted_cases"] = counted.cases
+        own["gflop_per_case"] = round(counted.operations / counted.cases / 1e9, 2)
+        own["peak_mb"], own["loaded_mb"] = counted.peak_mb, counted.loaded_mb
+        seconds = (
+            own["seconds_per_case"] if way == AUTOMATIC else statistics.fmean(own["seconds"][: counted.cases])
+        )
+        own["gflop_per_second"] = round(own["gflop_per_case"] / seconds, 1)
+        own["share_of_matrix_rate"] = round(own["gflop_per_second"] / rates["square_float32"], 3)
+    figures: dict[str, Any] = {
+        "suite": "reverse",
+        "model": asked.model,
+        "device": asked.device,
+        "threads": torch.get_num_threads(),
+        "matrix_gflop_per_second": rates,
+        "editors": editors,
+    }
+    if asked.against is not None:
+        figures["released_code"] = released.measure(asked, reverse_programs(1 if asked.quick else 4))
+    return Measured(figures, render(figures), ratios(editors))
+
+
+def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, Timed]:
+    """Time the three ways: two of them case by case in turns, the batch in the middle."""
+    timed = {way: Timed([], 0, 0.0, 0.0, []) for way in WAYS}
+
+    def run(way: str, part: Sequence[Program]) -> None:
+        started = time.perf_counter()
+        answers = ways.run(way, part)
+        own = timed[way]
+        own.seconds.append((time.perf_counter() - started) / len(part))
+        own.cases += len(part)
+        own.answers += answers
+        own.editing += sum(answer.timings["edit"] for answer in answers)
+        own.scoring += sum(answer.timings["score"] for answer in answers)
+
+    for index, program in enumerate(programs):
+        run(TODAY, [program])
+        if index < single:
+            run(SINGLE, [program])
+        if index == (len(programs) - 1) // 2:  # never first: what is done once a run is done by then
+            run(AUTOMATIC, programs)
+    return timed
+
+
+def ratios(editors: dict[str, Any]) -> dict[str, float]:
+    """Today's cost over ours at the automatic batch size (``wall_batch1``: at batch 1), and scoring's share of ours."""
+    found: dict[str, float] = {}
+    for editor, own in editors.items():
+        ways = own["ways"]
+        today, ours = ways[TODAY], ways[AUTOMATIC]
+        if "gflop_per_case" in today and "gflop_per_case" in ours:
+            found[f"{editor}.flops"] = today["gflop_per_case"] / ours["gflop_per_case"]
+        found[f"{editor}.wall"] = today["seconds_per_case"] / ours["seconds_per_case"]
+        alone = ways[SINGLE]["seconds"]  # of the first cases, which today's way is compared on
+        found[f"{editor}.wall_batch1"] = statistics.median(
+            today["seconds"][: len(alone)]
+        ) / statistics.median(alone)
+        found[f"{editor}.scoring_share"] = ours["scoring_share"]
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _figures(timed: Timed) -> dict[str, Any]:
+    spent = timed.editing + timed.scoring
+    return {
+        "timed_cases": timed.cases,
+        "seconds": [round(value, 3) for value in timed.seconds],
+        "seconds_per_case": round(statistics.median(timed.seconds), 4),
+        "editing_seconds_per_case": round(timed.editing / timed.cases, 4),
+        "scoring_seconds_per_case": round(timed.scoring / timed.cases, 4),
+        "scoring_share": round(timed.scoring / spent, 4),
+    }
+
+
+def _count_all(asked: Asked, amounts: dict[str, Amount]) -> list[tuple[str, str, Counted]]:
+    """Operations and memory of every way of every editor: on a CPU two processes of one thread at a time."""
+    wanted = [
+        (editor, way, Order(way, editor, amount.counted, amount.cases, asked.model, asked.device))
+        for editor, amount in amounts.items()
+        for way in amount.counted_ways
+    ]
+    on_cpu = asked.device == "cpu"
+    with ThreadPoolExecutor(2 if on_cpu else 1) as pool:
+        counted = pool.map(lambda each: count_in_a_process(each[2], 1 if on_cpu else None), wanted)
+        return [(editor, way, found) for (editor, way, _), found in zip(wanted, counted, strict=True)]

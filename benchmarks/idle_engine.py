@@ -1,0 +1,80 @@
+"""A pytest plugin that puts an engine in the place of the real one which answers at once: what is left is the plugin.
+
+    pytest -p benchmarks.idle_engine --editor=rome ...
+
+Nothing is loaded, edited or scored; all else happens as in any run: batches, store, records, verdicts, reports. Both
+edits of a conflict case succeed, so that its test passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.run import batches
+from pytest_editpitfalls.run.engine import Answers, Job
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.scheduling.planning import Slot
+
+BATCH = 64
+PROBABILITIES = {("old", "12"): 0.1, ("replaced", "1"): 0.1}
+"""Of a fact in a state; every other is 0.5."""
+LAYERS = 30
+
+
+class IdleEngine:
+    """The protocol `pytest_editpitfalls.run.engine.Engine`, without a model."""
+
+    elsewhere: str | None = "the idle engine has no model"
+
+    def is_open(self, model: str) -> bool:
+        return True
+
+    def describe(self, editor: str, model: str) -> dict[str, Any]:
+        facts = {
+            "name": model,
+            "fingerprint": "0" * 64,
+            "layers": LAYERS,
+            "dtype": "float32",
+            "device": "cpu",
+        }
+        versions = {"torch": "0", "transformers": "0"}
+        return {"editor": {"hyperparameters": {}}, "model": facts, "seed": 0, "versions": versions}
+
+    def batch_size(self, editor: str, model: str, cases: int) -> int:
+        return BATCH
+
+    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
+        job = next(iter(jobs))
+        yield {slot: _scores(program) for slot, program in zip(job.batch, job.programs, strict=True)}
+
+    def session(self, model: str) -> NoReturn:
+        raise NotImplementedError(self.elsewhere)
+
+    def take_seconds(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def _scores(program: Program) -> CaseScores:
+    probes = (
+        ProbeScore(
+            probe.fact,
+            probe.state,
+            (PROBABILITIES.get((probe.fact, probe.state), 0.5),) * len(probe.prompts),
+        )
+        for probe in program.probes
+    )
+    return CaseScores(program.case_id, probes=tuple(probes), held=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Take the place of the engine that the run would make, before it is made."""
+    vars(batches)["engine_of"] = lambda *_: IdleEngine()

@@ -1,0 +1,50 @@
+"""The cases that are measured: reverse cases of the shipped suite, as programs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.compilers import compile_case
+from pytest_editpitfalls.cases.program import Program
+from pytest_editpitfalls.cases.suite import load_suite
+
+
+def reverse_programs(count: int) -> list[Program]:
+    """``count`` programs, no two alike, evenly spread over the suite.
+
+    Where the suite has fewer, others are made of its entities: subject and first object of one case with the new
+    objects of others under the same rule. No program asks whether the model holds a fact: the released code does not.
+
+    Raises:
+        ValueError: so many cannot be made.
+    """
+    cases = load_suite("reverse").cases
+    if count <= len(cases):
+        spread = [cases[index * len(cases) // count] for index in range(count)]
+        chosen = [
+            case for start in range(4) for case in spread[start::4]
+        ]  # its first quarter is spread as well
+    else:
+        chosen = list(itertools.islice(_recombined(cases), count))
+    if len(chosen) < count:
+        raise ValueError(f"the suite gives {len(chosen)} different cases, not {count}")
+    return [replace(compile_case(case), held=()) for case in chosen]
+
+
+def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:
+    """The cases; then those whose new objects are taken from the next ones of their rule, the next but one, ..."""
+    yield from cases
+    groups = [[case for case in cases if case.rule == rule] for rule in dict.fromkeys(c.rule for c in cases)]
+    for shift in range(1, max(map(len, groups))):
+        for group in (each for each in groups if shift < len(each)):
+            for index, case in enumerate(group):
+                middle, end = group[(index + shift) % len(group)], group[(index + 2 * shift) % len(group)]
+                target = end.edits[1].new_object
+                if target in (case.edits[0].subject, middle.edits[0].new_object):
+                    continue
+                first = replace(case.edits[0], new_object=middle.edits[0].new_object)
+                second = replace(case.edits[1], subject=first.new_object, new_object=target)
+                yield replace(case, id=f"{case.id}-{shift}", edits=(first, second))

@@ -1,0 +1,183 @@
+"""Part ``shapes``: ROME on random models of the shapes of GPT2-XL and Llama-3-8B. Shapes, not weights, decide the time.
+
+Needs a GPU; `measure_shape` itself also runs a tiny shape on a CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.engine.session import EngineSession
+
+from . import machine, operations
+from .answers import checked, differences
+from .part import Asked, Measured
+from .programs import reverse_programs
+from .random_models import RandomModel, Shape, random_model
+from .shapes_tables import render
+from .todays_way.runner import TodaysWay
+
+SHAPES = (
+    Shape("gpt2-xl", "gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25, "vocab_size": 50257}),
+    Shape(
+        "llama-3-8b",
+        "llama",
+        {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "rope_theta": 500000.0,
+            "vocab_size": 128256,
+        },
+    ),
+)
+
+SUITE_CASES = 2500
+"""Cases of the benchmark's reverse suite, which is extrapolated to."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is measured of one shape: cases of today's way, and fixed batch sizes of ours.
+
+    Attributes:
+        today: cases today's way.
+        batches: fixed batch sizes, each run on as many cases.
+        automatic: cases at the automatic batch size.
+    """
+
+    today: int
+    batches: tuple[int, ...]
+    automatic: int
+
+
+FULL = Amount(3, (1, 8, 32, 128), 256)
+QUICK = Amount(1, (1, 32), 128)
+
+
+def measure(asked: Asked) -> Measured:
+    """Measure all shapes; without a GPU say so in one line."""
+    if asked.device == "cpu":
+        figures: dict[str, Any] = {"skipped": "needs a CUDA GPU"}
+    else:
+        amount = QUICK if asked.quick else FULL
+        figures = {"device": asked.device, "matrix_gflop_per_second": machine.matrix_rates(asked.device)}
+        figures["shapes"] = {shape.name: measure_shape(shape, asked.device, amount) for shape in SHAPES}
+    ratios = {
+        f"shapes.{name}.{precision}": own["precisions"][precision]["ratio"]
+        for name, own in figures.get("shapes", {}).items()
+        for precision in own["precisions"]
+        if "ratio" in own["precisions"][precision]
+    }
+    return Measured(figures, render(figures), ratios)
+
+
+def measure_shape(shape: Shape, device: str, amount: Amount) -> dict[str, Any]:
+    """Figures of one shape: exact float32, TF32 (GPU only), and the model in bfloat16 (GPU only)."""
+    on_gpu = device != "cpu"
+    programs = reverse_programs(max(amount.automatic, *amount.batches))
+    found: dict[str, Any] = {"precisions": {}}
+    exact: list[CaseScores] = []
+    with random_model(shape, device, programs) as random:
+        found["parameters"] = random.parameters
+        for precision in ("float32", "tf32", "bfloat16") if on_gpu else ("float32",):
+            with _precision(precision, random.model):
+                own = _ours(random, programs, amount)
+                answers = own.pop("answers")
+                exact = exact or answers
+                own["difference_of_log_p"] = differences(exact, answers)
+                if precision != "bfloat16":  # today's way has no such mode
+                    own["today_seconds_per_case"] = _today(random, programs[: amount.today])
+                    own["ratio"] = round(
+                        own["today_seconds_per_case"] / own["automatic"]["seconds_per_case"], 2
+                    )
+                found["precisions"][precision] = own
+    return found
+
+
+def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount) -> dict[str, Any]:
+    """Cases per second at each batch size, and FLOP/s at the automatic one."""
+    sizes = {}
+    for size in amount.batches:
+        session = random.session(size)
+        session.run("rome", programs[: min(size, 4)])  # templates, kernels, allocator
+        seconds, _ = _timed(session, programs[:size], random.device)
+        sizes[str(size)] = _rate(seconds, size)
+    session = random.session()
+    if random.device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+    session.run(
+        "rome", programs[: max(1, min(8, amount.automatic // 2))]
+    )  # the automatic size is measured here
+    seconds, answers = _timed(session, programs[: amount.automatic], random.device)
+    counted = programs[: min(4, amount.automatic)]
+    operation_count = operations.count(lambda: session.run("rome", counted)) / len(counted)
+    automatic = _rate(seconds, amount.automatic)
+    automatic |= {
+        "batch": session.describe("rome")["batch"],
+        "gflop_per_case": round(operation_count / 1e9, 1),
+        "gflop_per_second": round(operation_count / 1e9 / automatic["seconds_per_case"], 1),
+        "suite_minutes": round(automatic["seconds_per_case"] * SUITE_CASES / 60, 2),
+    }
+    if random.device != "cpu":
+        automatic["peak_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return {"batch_sizes": sizes, "automatic": automatic, "answers": answers}
+
+
+def _today(random: RandomModel, programs: Sequence[Program]) -> float:
+    """Seconds per case, after one case that warms up."""
+    today = TodaysWay(random.session(), "rome")
+    today.run(programs[0])
+    _wait(random.device)
+    started = time.perf_counter()
+    for program in programs:
+        today.run(program)
+    _wait(random.device)
+    return round((time.perf_counter() - started) / len(programs), 4)
+
+
+def _timed(
+    session: EngineSession, programs: Sequence[Program], device: str
+) -> tuple[float, list[CaseScores]]:
+    _wait(device)
+    started = time.perf_counter()
+    answers = session.run("rome", programs)
+    _wait(device)
+    seconds = time.perf_counter() - started
+    return seconds, checked(answers)
+
+
+def _rate(seconds: float, cases: int) -> dict[str, Any]:
+    return {
+        "cases": cases,
+        "seconds_per_case": round(seconds / cases, 5),
+        "cases_per_second": round(cases / seconds, 3),
+    }
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def _precision(name: str, model: Any) -> Iterator[None]:
+    """Matrix products in exact float32, in TF32, or the model itself in bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+    if name == "bfloat16":
+        model.to(torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,49 @@
+"""The three ways that are compared on the same programs, and how a session is opened for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import EngineSettings
+
+from .answers import checked
+from .todays_way.runner import TodaysWay
+
+TODAY, SINGLE, AUTOMATIC = "today", "batch_1", "automatic"
+WAYS = {TODAY: "today's way", SINGLE: "ours, batch 1", AUTOMATIC: "ours, automatic batch"}
+"""Names in the figures, and in words."""
+
+
+def open_session(model: str, device: str) -> EngineSession:
+    """The model in float32 on every device, so that both ways compute in the same precision."""
+    return EngineSession.open(EngineSettings(model, device=device, dtype="float32"))
+
+
+class Ways:
+    """One editor, three ways, one model object.
+
+    Args:
+        session: the model.
+        editor: an editor that today's way is written for.
+    """
+
+    def __init__(self, session: EngineSession, editor: str) -> None:
+        self._session, self._editor = session, editor
+        self._today = TodaysWay(session, editor)
+
+    def batch(self) -> dict[str, Any]:
+        """What the automatic batch size has come to, and why."""
+        found: dict[str, Any] = self._session.describe(self._editor)["batch"]
+        return found
+
+    def run(self, way: str, programs: Sequence[Program]) -> list[CaseScores]:
+        """Answers in order; raises `CaseError` where a case cannot be computed."""
+        if way == TODAY:
+            return [self._today.run(program) for program in programs]
+        # The session itself cuts what it is given into batches; a single program cannot be cut.
+        parts = [[program] for program in programs] if way == SINGLE else [list(programs)]
+        answers = [answer for part in parts for answer in self._session.run(self._editor, part)]
+        return checked(answers)

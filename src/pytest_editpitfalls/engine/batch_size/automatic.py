@@ -1,0 +1,214 @@
+"""Cases of one editor on one model, run in parts that fit into memory.
+
+The first part is small and measured; the memory model that follows says how large the others are. Within what is asked
+for at a time the longest cases come first: those that are measured are then the worst ones, memory runs out early if it
+does, and rows of about the same length meet in a pass. The order of a run's cases is left alone otherwise: who asks for
+the next ones wants their answers next; a part whose cases are longer than the measured ones is made smaller instead.
+
+Where memory runs out all the same, the part is halved, and later ones are no larger than what did fit.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
+from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
+
+from .gauge import Gauge
+from .memory_model import Choice, MemoryModel, Shape, choose
+
+MEASURED_CASES = 4
+"""Cases of the part that is measured: enough that what is there once does not count for much."""
+
+LEAST_TOKENS = 768
+"""Padded tokens that a pass keeps when a batch is halved: with fewer, passes cost their launches and nothing else."""
+
+Work = Callable[[Sequence[Program], int, ProgressCallback], list[CaseScores]]
+"""(cases, padded tokens of a pass, progress) -> their answers; raises `BatchDoesNotFit` for several cases only."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a batch.
+
+    Attributes:
+        shape: of the model.
+        device: where it is.
+        most_cases: more do not pay.
+        most_tokens: more tokens in a pass do not pay.
+        free: bytes of the device that this process may count on now.
+        whole_matrices: whether an edit keeps whole matrices.
+    """
+
+    shape: Shape
+    device: torch.device
+    most_cases: int
+    most_tokens: int
+    free: Callable[[], int]
+    whole_matrices: bool = False
+
+    def estimate(self) -> MemoryModel:
+        """What a batch is taken to need before one has been measured."""
+        return MemoryModel(self.shape.case_bytes(self.whole_matrices), self.shape.token_bytes)
+
+    def choice(self, model: MemoryModel) -> Choice:
+        """The largest batch that fits and pays."""
+        return choose(
+            model,
+            self.free(),
+            most_cases=self.most_cases,
+            most_tokens=self.most_tokens,
+            device="GPU" if self.device.type == "cuda" else "CPU",
+        )
+
+
+class BatchSize:
+    """How many cases of one editor are run together, and the loop that does so.
+
+    Args:
+        limits: what bounds a batch.
+        base_model: the model's blocks, without the head.
+        fixed: cases of a batch where that is given, and why; None is automatic.
+        announce: hears when memory, and nothing else, bounds a batch.
+
+    Attributes:
+        choice: as it is now.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        base_model: nn.Module,
+        *,
+        fixed: tuple[int, str] | None = None,
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._limits, self._base_model, self._announce = limits, base_model, announce
+        self._model = limits.estimate()
+        self._is_open = fixed is None  # whether it is still to be measured
+        first = limits.choice(self._model)
+        if fixed is None:
+            why = "the first batch, which is to be measured"
+            self.choice = replace(first, cases=min(first.cases, MEASURED_CASES), why=why)
+        else:
+            self.choice = Choice(fixed[0], first.tokens, fixed[1])
+        self._fits = self.choice
+
+    @property
+    def cases(self) -> int:
+        """Cases that are worth asking for at a time.
+
+        Before the first part is measured a few times its size, so that it has the longest of some; not all that there
+        may be, since their answers come together.
+        """
+        return min(self._limits.most_cases, CPU_CASES) if self._is_open else self.choice.cases
+
+    def run(
+        self, programs: Sequence[Program], work: Work, progress: ProgressCallback = silent
+    ) -> list[CaseScores]:
+        """The answers of ``work``, in the programs' order, which is run part by part."""
+        lengths = [characters(program) for program in programs]
+        left = sorted(range(len(programs)), key=lambda index: -lengths[index])
+        answers: dict[int, CaseScores] = {}
+        progress = forwards_only(progress)
+        while left:
+            part = left[: self._size(lengths[left[0]])]
+            chosen = [programs[index] for index in part]
+            told = _as_part(progress, len(answers), len(part), len(programs))
+            try:
+                if self._is_open and len(part) < len(left):
+                    found = self._measured(chosen, work, told)
+                else:
+                    found = work(chosen, self.choice.tokens, told)
+            except BatchDoesNotFit:
+                found = None
+            if found is None:
+                # Outside of the except clause, whose traceback would keep the batch's tensors alive.
+                self._is_open = False
+                self.choice = self.choice.halved(len(part), least_tokens=LEAST_TOKENS)
+                _free_memory(self._limits.device)
+                continue
+            if len(part) == 1 and found[0].error is not None:
+                self.choice = self._fits  # a case that does not even fit alone says nothing of the others
+            self._settle()
+            answers.update(zip(part, found, strict=True))
+            left = left[len(part) :]
+        return [answers[index] for index in range(len(programs))]
+
+    def _size(self, length: int) -> int:
+        """Cases of the next part, the longest of which has so many characters."""
+        if self._model.length is None or length <= self._model.length:
+            return self.choice.cases
+        return min(self.choice.cases, self._limits.choice(self._model.of_length(length)).cases)
+
+    def _measured(
+        self, chosen: Sequence[Program], work: Work, progress: ProgressCallback
+    ) -> list[CaseScores]:
+        """The answers of the first part; what it took makes the choice for the others."""
+        gauge = Gauge(self._base_model, self._limits.device)
+
+        def look(latest: Progress) -> None:
+            # An editor tells its progress between two passes; before the scoring all edited models are there.
+            gauge.look(always=latest.stage == "score" and latest.done == 0)
+            progress(latest)
+
+        with gauge.open():
+            found = work(chosen, self.choice.tokens, look)
+        done = [
+            program
+            for program, answer in zip(chosen, found, strict=True)
+            if answer.error is None and answer.skipped is None
+        ]
+        if done:
+            self._model = MemoryModel.measured(
+                cases=len(done),
+                length=sum(map(characters, done)) / len(done),
+                between=gauge.between,
+                peak=gauge.peak,
+                # rows behind a kept prefix are cut by what is new in them, so that a first pass may be larger
+                tokens=min(gauge.tokens, self.choice.tokens),
+                shape=self._limits.shape,
+            )
+            self._is_open = False
+            self.choice = self._limits.choice(self._model)
+        return found
+
+    def _settle(self) -> None:
+        """The choice has held for a part."""
+        if self.choice != self._fits and self.choice.cases < self._limits.most_cases:
+            self._announce(f"batches of {self.choice.cases}: {self.choice.why}")
+        self._fits = self.choice
+
+
+def characters(program: Program) -> int:
+    """Characters of everything that is written and asked: how long a case is, without a tokenizer."""
+    requests = [request for step in program.steps for request in step]
+    written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
+    return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)
+
+
+def _as_part(progress: ProgressCallback, before: int, count: int, of: int) -> ProgressCallback:
+    """Progress of ``count`` cases as that of all ``of``, when ``before`` are done; other stages as they are."""
+    if count == of:
+        return progress
+
+    def report(latest: Progress) -> None:
+        done, total = latest.done, latest.total
+        if latest.stage in {"edit", "score"}:
+            done, total = before * total + count * done, of * total
+        progress(Progress(latest.stage, done, total))
+
+    return report
+
+
+def _free_memory(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

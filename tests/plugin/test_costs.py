@@ -1,0 +1,170 @@
+"""What the plugin does not do, because it would cost: structure only, no clocks (`benchmarks/plugin.py` has those)."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_editpitfalls.cases import digests
+from pytest_editpitfalls.garbage import held_back
+from pytest_editpitfalls.run.stored import StoredScores
+from pytest_editpitfalls.store import files
+
+ROOT = Path(__file__).parents[2]
+ALONE = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_editpitfalls.plugin")
+
+
+def modules_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> set[str]:
+    """Return what is imported when pytest ends, run in a process of its own with no other plugin."""
+    (folder / "tell.py").write_text(
+        "import json, sys\n"
+        "def pytest_unconfigure():\n"
+        "    with open('modules.json', 'w') as file:\n"
+        "        json.dump(sorted(sys.modules), file)\n"
+    )
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    done = subprocess.run(
+        [sys.executable, *ALONE, "-p", "tell", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads((folder / "modules.json").read_text()))
+
+
+def test_an_unused_plugin_imports_next_to_nothing(tmp_path, monkeypatch):
+    (tmp_path / "test_mine.py").write_text("def test_mine(): pass\n")
+    loaded = modules_of(tmp_path, monkeypatch, "test_mine.py")
+    ours = {name.partition(".")[2] for name in loaded if name.startswith("pytest_editpitfalls")}
+    assert ours == {
+        "",
+        "errors",
+        "escaping",
+        "fixtures",
+        "hookspecs",
+        "keys",
+        "metrics",
+        "metrics.reliability",
+        "options",
+        "options.command_line",
+        "options.defaults",
+        "plugin",
+    }
+
+
+def test_collecting_imports_no_model_and_no_report(tmp_path, monkeypatch):
+    loaded = modules_of(tmp_path, monkeypatch, "--collect-only", "--pitfalls-editor=rome")
+    assert "pytest_editpitfalls.cases.own_format" in loaded
+    assert not {"torch", "transformers", "numpy", "scipy", "rich", "jinja2"} & loaded
+
+
+def test_the_version_is_looked_up_when_it_is_asked_for():
+    code = (
+        "import sys, pytest_editpitfalls as package\n"
+        "assert 'importlib.metadata' not in sys.modules\n"
+        "assert package.__version__[0].isdigit()\n"
+        "assert not hasattr(package, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_parser_is_built_for_a_run_without_an_editor(project, monkeypatch):
+    """Each look for a free short form makes argparse build its parser."""
+    from pytest_editpitfalls.options import command_line
+
+    looked: list[str] = []
+    real = command_line.is_free
+    monkeypatch.setattr(
+        command_line, "is_free", lambda parser, flag: looked.append(flag) or real(parser, flag)
+    )
+    (project.path / "test_mine.py").write_text("def test_mine(): pass\n")
+    project.run(editor=False).assert_outcomes(passed=1)
+    assert looked == []
+    project.run("--collect-only", "--pitfalls-limit=1")
+    assert looked != []
+
+
+@pytest.mark.parametrize("option", ["--pitfalls-editor=rome", "--editor=rome"])
+def test_a_short_form_of_somebody_else_is_found_with_either_form_of_the_editor(project, option):
+    conftest = project.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text() + "def pytest_addoption(parser):\n    parser.addoption('--model')\n"
+    )
+    result = project.run(option, "--pitfalls-limit=1", "--pitfalls-suite=reverse", editor=False)
+    result.stdout.fnmatch_lines(["*--model*belongs*"])
+
+
+def test_each_case_is_looked_up_and_written_once(project, monkeypatch):
+    """A suite is one batch that the engine takes in parts: what was looked up is not looked up again for each part."""
+    asked: list[str] = []
+    written: list[list[str]] = []
+    recall, put_all = StoredScores.recall, files.Store.put_all
+
+    def counting_recall(self, param, suite):
+        asked.append(param.case.id)
+        return recall(self, param, suite)
+
+    def counting_put_all(self, records):
+        written.append([record.case_id for record in records])
+        put_all(self, records)
+
+    monkeypatch.setattr(StoredScores, "recall", counting_recall)
+    monkeypatch.setattr(files.Store, "put_all", counting_put_all)
+    project.run("--pitfalls-suite=reverse", "--pitfalls-limit=10", "stored").assert_outcomes(passed=10)
+    assert len(asked) == len(set(asked)) == 10
+    assert [case for batch in written for case in batch] == asked
+    assert len(written) == 3  # the fake engine takes four at once
+    asked.clear(), written.clear()
+    project.run("--pitfalls-suite=reverse", "--pitfalls-limit=10", "stored").assert_outcomes(passed=10)
+    assert len(asked) == 10
+    assert written == []
+
+
+def test_no_digest_is_computed_at_collection(project, monkeypatch):
+    def refuse(value):
+        raise AssertionError("a digest at collection")
+
+    monkeypatch.setattr(digests, "digest_of", refuse)
+    assert len(project.ids("--pitfalls-suite=reverse", "--pitfalls-limit=10")) == 10
+
+
+def test_the_garbage_collector_is_as_it_was_after_a_run(project):
+    assert gc.isenabled()
+    project.run("--pitfalls-suite=reverse", "--pitfalls-limit=1").assert_outcomes(passed=1)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with held_back():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    with pytest.raises(KeyError), held_back():
+        raise KeyError
+    assert gc.isenabled()
+
+
+def test_a_run_says_where_the_time_to_its_first_result_went(project):
+    result = project.results("--pitfalls-suite=reverse", "--pitfalls-limit=2")
+    first = result["run"]["first_result"]
+    assert list(first) == ["total", "collection", "imports", "load", "prepare rome", "first batch"]
+    assert first["load"] == 0.25
+    assert first["prepare rome"] == 0.5
+    assert first["first batch"] == pytest.approx(0.02)
+    project.last.stdout.fnmatch_lines(["first result after *: collection *, load 0.2 s, prepare rome 0.5 s*"])
+
+
+def test_stored_results_say_no_first_batch(project):
+    project.run("--pitfalls-suite=reverse", "--pitfalls-limit=2", "stored")
+    first = project.results("--pitfalls-suite=reverse", "--pitfalls-limit=2", "stored")["run"]["first_result"]
+    assert "total" in first
+    assert "first batch" not in first
