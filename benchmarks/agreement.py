@@ -156,7 +156,9 @@ def compare(
     chosen = [cases[entry["case"]] for entry in expected]
     programs = [compile_case(case, multi_label=suite.endswith(MULTI)) for case in chosen]
     scores = session.run(setup.editor, programs)
-    base, edited, excluded = [], [], []
+    base: list[float] = []
+    edited: list[float] = []
+    excluded = []
     for entry, case, score in zip(expected, chosen, scores, strict=True):
         if score.error or score.skipped:
             raise RuntimeError(f"{case.id}: {score.error or score.skipped}")
