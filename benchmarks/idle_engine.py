@@ -3,23 +3,27 @@
     pytest -p benchmarks.idle_engine --editor=rome ...
 
 Nothing is loaded, edited or scored; all else happens as in any run: batches, store, records, verdicts, reports. Both
-edits of a conflict case succeed, so that its test passes.
+edits of a conflict case succeed, so that its test passes. With ``EDITPITFALLS_NO_STORE=1`` in the environment no case
+is looked up or kept, either.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
-from pytest_editpitfalls.run import batches
+from pytest_editpitfalls.run import batches, state
 from pytest_editpitfalls.run.engine import Answers, Job
+from pytest_editpitfalls.run.stored import StoredScores
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.scheduling.planning import Slot
 
+NO_STORE = "EDITPITFALLS_NO_STORE"
 BATCH = 64
 PROBABILITIES = {("old", "12"): 0.1, ("replaced", "1"): 0.1}
 """Of a fact in a state; every other is 0.5."""
@@ -74,7 +78,19 @@ def _scores(program: Program) -> CaseScores:
     return CaseScores(program.case_id, probes=tuple(probes), held=True)
 
 
+class NothingStored(StoredScores):
+    """A store that is opened, and neither read nor written."""
+
+    def recall(self, *_: Any) -> None:
+        return None
+
+    def keep(self, *_: Any) -> None:
+        return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     """Take the place of the engine that the run would make, before it is made."""
     vars(batches)["engine_of"] = lambda *_: IdleEngine()
+    if os.environ.get(NO_STORE) == "1":
+        vars(state)["StoredScores"] = NothingStored

@@ -463,6 +463,7 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the caller ignores the signal
 from pytest_editpitfalls.engine.moments import documents, partial
 from tests.engine import test_second_moments_pass as tests
 

@@ -12,8 +12,13 @@ import pytest
 
 from pytest_editpitfalls.cases import digests
 from pytest_editpitfalls.garbage import held_back
+from pytest_editpitfalls.metrics import definitions
+from pytest_editpitfalls.results import build
+from pytest_editpitfalls.run.local_engine import LocalEngine
+from pytest_editpitfalls.run.recording import Recorder
 from pytest_editpitfalls.run.stored import StoredScores
 from pytest_editpitfalls.store import files
+from pytest_editpitfalls.store import records as stored_records
 
 ROOT = Path(__file__).parents[2]
 ALONE = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_editpitfalls.plugin")
@@ -127,6 +132,47 @@ def test_each_case_is_looked_up_and_written_once(project, monkeypatch):
     project.run("--pitfalls-suite=reverse", "--pitfalls-limit=10", "stored").assert_outcomes(passed=10)
     assert len(asked) == 10
     assert written == []
+
+
+def test_metrics_are_computed_once_a_case(project, monkeypatch):
+    """Store, verdict and record share them."""
+    asked: list[str] = []
+    real = definitions.compute_metrics
+
+    def counting(kind, scores):
+        asked.append(kind)
+        return real(kind, scores)
+
+    for module in (definitions, build, stored_records):
+        monkeypatch.setattr(module, "compute_metrics", counting)
+    options = ("--pitfalls-suite=reverse", "--pitfalls-limit=6", "stored")
+    project.run(*options).assert_outcomes(passed=6)
+    assert len(asked) == 6
+    project.run(*options).assert_outcomes(passed=6)  # from the store
+    assert len(asked) == 12
+
+
+def test_the_engine_is_described_once_a_batch_and_told_when_it_changes(project, monkeypatch):
+    described: list[str] = []
+    told: list[bool] = []
+    describe, add = LocalEngine.describe, Recorder.add
+
+    def counting_describe(self, editor, model):
+        described.append(editor)
+        return describe(self, editor, model)
+
+    def watching_add(self, payload):
+        told.append("engine" in payload)
+        add(self, payload)
+
+    monkeypatch.setattr(LocalEngine, "describe", counting_describe)
+    monkeypatch.setattr(Recorder, "add", watching_add)
+    project.engine(halved_after=2)
+    project.run("--pitfalls-suite=reverse", "--pitfalls-limit=16").assert_outcomes(passed=16)
+    batches = [len(call["ids"]) for call in project.calls("run")]
+    assert batches == [4, 4, 2, 2, 2, 2]
+    assert len(described) == 2 + len(batches)  # before the first test, before the first batch, after each
+    assert [place for place, engine in enumerate(told) if engine] == [0, 4]  # the second batch halved it
 
 
 def test_no_digest_is_computed_at_collection(project, monkeypatch):

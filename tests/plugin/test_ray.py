@@ -142,7 +142,8 @@ def test_several_models_and_a_shuffled_order(project):
     )
     assert len(computed) == len(set(computed)) == 48
     opened = [(call["pid"], call["open"]) for call in project.calls("open")]
-    assert len(opened) <= 6
+    # Each of the four groups is described once and run once, by whoever is free; the items' order is shuffled.
+    assert len(opened) <= 8
 
 
 def test_what_only_the_engine_knows_is_said_without_a_traceback(project):

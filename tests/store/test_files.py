@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from store_samples import HEADER, filled, header, record
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.store import files
 from pytest_editpitfalls.store.files import Store
 from pytest_editpitfalls.store.identity import ModelName
 from pytest_editpitfalls.store.maintenance import check
@@ -94,6 +96,30 @@ def test_a_damaged_marker_loses_nothing(tmp_path: Path, left: bytes | None) -> N
         marker.write_bytes(left)
     assert Store.open(path).get(record().key) == record()
     assert marker.read_bytes() == whole
+
+
+def test_a_batch_is_on_the_disk_when_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record's bytes before it is put in place, then its folder; and the header has the time of the last one."""
+    store = filled(tmp_path / "store", cases=0)
+    os.utime(store.header_path(HEADER.key), (0, 0))
+    confirmed: list[str] = []
+    real = os.fsync
+
+    def counting(handle: int) -> None:
+        real(handle)
+        confirmed.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", counting)
+    batch = [record(number) for number in range(2 * files.WRITERS + 3)]
+    store.put_all(batch)
+    assert confirmed.count("file") == len(batch)
+    assert confirmed.count("folder") >= len(batch)
+    assert all(store.get(each.key) == each for each in batch)
+    assert store.not_kept == 0
+    assert abs(store.last_written(HEADER.key) - time.time()) < 60
+    store.put_all([])
+    store.put_all(batch[:1])  # the same threads
+    assert store.get(batch[0].key) == batch[0]
 
 
 def test_keys_cannot_lead_out_of_the_store(tmp_path: Path) -> None:

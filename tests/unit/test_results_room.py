@@ -6,6 +6,8 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,41 @@ def test_wilson_by_hand() -> None:
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     assert wilson_interval(7, 10) == pytest.approx((middle - half, middle + half))
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 97, 2500])
+def test_wilson_is_the_interval_of_scipy(n: int) -> None:
+    from scipy.stats import binomtest
+
+    for successes in {0, 1, n // 3, n // 2, n - 1, n}:
+        theirs = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
+        ours = wilson_interval(successes, n)
+        assert ours == pytest.approx((theirs.low, theirs.high), rel=0, abs=1e-12)
+    assert wilson_interval(0, n)[0] == 0.0
+    assert wilson_interval(n, n)[1] == 1.0
+
+
+def test_intervals_that_need_no_bootstrap_import_no_scipy() -> None:
+    """Its import takes a second, at the end of every run."""
+    code = (
+        "import sys\n"
+        "from pytest_editpitfalls.metrics.definitions import METRICS\n"
+        "from pytest_editpitfalls.results.aggregates import summarise\n"
+        "assert summarise(METRICS.get('cs_exp'), 'reverse', [0.0, 1.0, 1.0]).low > 0.2\n"
+        "assert summarise(METRICS.get('cm'), 'reverse', [0.5, 0.5]).low == 0.5\n"
+        "assert not {'scipy', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_metrics_that_are_known_are_taken(small_suite: Callable[[str], Any]) -> None:
+    case = load_suite(small_suite("reverse").write()).cases[0]
+    probes = tuple(ProbeScore(probe.fact, probe.state, (0.5,)) for probe in compile_case(case).probes)
+    options: dict[str, Any] = {"editor": "rome", "model": "m", "outcome": "passed"}
+    computed = case_record(case, CaseScores(case.id, probes), **options)
+    known = compute_metrics("reverse", probes)
+    assert case_record(case, CaseScores(case.id, probes), metrics=known, **options) == computed
+    assert case_record(case, CaseScores(case.id), metrics=known, **options).metrics == {}
 
 
 def test_skipped_and_broken_cases_do_not_count() -> None:

@@ -21,8 +21,9 @@ def case_digest(case: Case) -> str:
     return digest_of({name: getattr(case, name) for name in said})
 
 
+@lru_cache(maxsize=1024)
 def program_digest(program: Program) -> str:
-    """Digest of a program. The case's id is in it: draws are seeded by it."""
+    """Digest of a program. The case's id is in it: draws are seeded by it. Remembered as `case_digest`."""
     return digest_of(program)
 
 

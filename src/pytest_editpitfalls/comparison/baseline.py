@@ -180,7 +180,8 @@ class Baseline(FrozenRecord):
 
     def text(self) -> str:
         """Return the file's text: a header, then one case a line, sorted; numbers as short as they come back equal."""
-        head = self.model_dump(mode="json", exclude={"groups"})
+        # How many cases were edited together is the machine's affair: in a diff it would be noise.
+        head = self.model_dump(mode="json", exclude={"groups": True, "editors": {"__all__": {"batch"}}})
         lines = [f" {_json(name)}: {_json(value)}," for name, value in head.items() if not _long(value)]
         for name in (name for name, value in head.items() if _long(value)):
             items = ",\n".join(f"  {_json(item)}" for item in head[name])

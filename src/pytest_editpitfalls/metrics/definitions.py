@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from pytest_editpitfalls.cases.case import CONFLICT_KINDS, KINDS, Kind
 from pytest_editpitfalls.cases.program import ProbeScore
@@ -78,7 +79,8 @@ def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:
     for score in scores:
         values = score.probabilities
         # A probability is exp of a mean log-probability: rounding may lift it a hair above 1.
-        if values and all(math.isfinite(value) and 0.0 <= value <= 1.0 + 1e-6 for value in values):
+        # What is not finite shows in the sum; min and max alone could miss a NaN.
+        if values and math.isfinite(sum(values)) and min(values) >= 0.0 and max(values) <= 1.0 + 1e-6:
             known[score.fact, score.state] = values
     return FactProbabilities(known)
 
@@ -89,6 +91,7 @@ def compute_metrics(kind: Kind, scores: Iterable[ProbeScore]) -> dict[str, float
     return {metric.name: _finite(metric.compute(probabilities)) for metric in metrics_for(kind)}
 
 
+@cache
 def metrics_for(kind: Kind) -> tuple[Metric, ...]:
     """Return the metrics that are defined for ``kind``, in table order."""
     return tuple(metric for metric in (METRICS.get(name) for name in METRICS) if kind in metric.kinds)

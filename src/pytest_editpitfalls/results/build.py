@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest
@@ -12,7 +14,7 @@ from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.metrics.thresholds import ThresholdResult, Verdict
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 
-from .records import CaseRecord, Outcome, ProbeRecord, ThresholdRecord
+from .records import CaseRecord, Outcome, ThresholdRecord
 
 
 def case_record(
@@ -23,6 +25,7 @@ def case_record(
     model: str,
     outcome: Outcome,
     verdict: Verdict | None = None,
+    metrics: Mapping[str, float | None] | None = None,
     reason: str | None = None,
     cached: bool = False,
 ) -> CaseRecord:
@@ -35,53 +38,64 @@ def case_record(
         model: label of the model, as in node ids.
         outcome: the item's outcome.
         verdict: the thresholds' verdict; None when nothing was judged.
+        metrics: those of ``scores``, where they are known already; default: computed here.
         reason: why it failed, was skipped or is an error; default: the engine's own reason.
         cached: whether the scores came from a store.
 
     A probability that is no finite number becomes null, with a note.
     """
     notes = list(scores.notes)
-    broken = sum(not math.isfinite(value) for probe in scores.probes for value in probe.probabilities)
-    if broken:
-        notes.append(f"{broken} probabilities are not finite and count as unknown")
-    metrics = compute_metrics(case.kind, scores.probes) if scores.probes else {}
+    if not all(math.isfinite(sum(probe.probabilities)) for probe in scores.probes):
+        broken = sum(not math.isfinite(value) for probe in scores.probes for value in probe.probabilities)
+        if broken:
+            notes.append(f"{broken} probabilities are not finite and count as unknown")
+    if not scores.probes:
+        metrics = {}
+    elif metrics is None:
+        metrics = compute_metrics(case.kind, scores.probes)
     unknown = [name for name, value in metrics.items() if value is None]
     if unknown:
         notes.append(f"unknown: {', '.join(unknown)}")
-    return CaseRecord(
-        id=case.id,
-        source_index=case.source_index,
-        suite=case.suite,
-        editor=editor,
-        model=model,
-        rule=case.rule,
-        subject=case.edits[0].subject,
-        edits=edits_in_words(case, is_multi_label(editor)),
-        digest=case_digest(case)[:16],
-        outcome=outcome,
-        reason=reason or scores.error or scores.skipped,
-        held=scores.held,
-        metrics=metrics,
-        probes=[
-            ProbeRecord.model_validate(
+    # one call for the whole tree: a call for each record in it costs several times as much
+    return CaseRecord.model_validate(
+        {
+            "id": case.id,
+            "source_index": case.source_index,
+            "suite": case.suite,
+            "editor": editor,
+            "model": model,
+            "rule": case.rule,
+            "subject": case.edits[0].subject,
+            "edits": edits_in_words(case, is_multi_label(editor)),
+            "digest": case_digest(case)[:16],
+            "outcome": outcome,
+            "reason": reason or scores.error or scores.skipped,
+            "held": scores.held,
+            "metrics": dict(metrics),
+            "probes": [
                 {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
-            )
-            for probe in scores.probes
-        ],
-        thresholds=[] if verdict is None else [threshold_record(result) for result in verdict.results],
-        seconds=scores.seconds,
-        cached=cached,
-        notes=notes,
+                for probe in scores.probes
+            ],
+            "thresholds": [] if verdict is None else [_threshold(result) for result in verdict.results],
+            "seconds": scores.seconds,
+            "cached": cached,
+            "notes": notes,
+        }
     )
 
 
 def threshold_record(result: ThresholdResult) -> ThresholdRecord:
     """Return a threshold's result as a record."""
-    return ThresholdRecord(
-        threshold=str(result.threshold),
-        metric=result.threshold.metric,
-        value=result.value,
-        bound=result.threshold.bound,
-        passed=result.passed,
-        missed_by=result.missed_by,
-    )
+    return ThresholdRecord.model_validate(_threshold(result))
+
+
+def _threshold(result: ThresholdResult) -> dict[str, Any]:
+    """The fields of a `ThresholdRecord`."""
+    return {
+        "threshold": str(result.threshold),
+        "metric": result.threshold.metric,
+        "value": result.value,
+        "bound": result.threshold.bound,
+        "passed": result.passed,
+        "missed_by": result.missed_by,
+    }

@@ -236,7 +236,9 @@ class ActiveRun:
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(record['reason'])}")
-        report.pitfall = plain(payload)  # type: ignore[attr-defined]
+        # a record is of built-in types already; a later report of the item changes its own copy
+        rest = {name: value for name, value in payload.items() if name != "record"}
+        report.pitfall = {**plain(rest), "record": dict(record)}  # type: ignore[attr-defined]
         if self.config.getoption("xmlpath", None):
             from pytest_editpitfalls.reports.junit import case_properties
             from pytest_editpitfalls.results.records import CaseRecord

@@ -71,6 +71,7 @@ class Runner:
         self._rests: tuple[Rest, ...] = ()
         self._planned: dict[Slot, Rest] = {}
         self._scores: dict[Slot, CaseScores] = {}
+        self._metrics: dict[Slot, dict[str, float | None]] = {}
         self._cached: set[Slot] = set()
         self.first_batch: float | None = None
         self._suites: dict[str, SuitePrograms] = {}
@@ -120,6 +121,15 @@ class Runner:
             self._compute(param)
         return self._scores[param.slot]
 
+    def metrics(self, param: CaseParam) -> dict[str, float | None]:
+        """Return the metrics of a case that has scores; computed once for the store, the verdict and the record."""
+        if (found := self._metrics.get(param.slot)) is None:
+            from pytest_editpitfalls.metrics.definitions import compute_metrics
+
+            found = compute_metrics(param.case.kind, self._scores[param.slot].probes)
+            self._metrics[param.slot] = found
+        return found
+
     def is_cached(self, param: CaseParam) -> bool:
         """Whether the scores of a case came from the store."""
         return param.slot in self._cached
@@ -129,7 +139,10 @@ class Runner:
         return self.stored.knows(param) or self.engine.is_open(param.model)
 
     def describe(self, param: CaseParam) -> dict[str, Any]:
-        """Return the engine's description of the editor and model of ``param``, of plain JSON types."""
+        """Return the engine's description of the editor and model of ``param``, of plain JSON types.
+
+        The same object until a batch has changed it, and not to be changed by anybody else.
+        """
         if self.stored.knows(param):
             return self.stored.description(param)
         return self._described(param)
@@ -246,8 +259,9 @@ class Runner:
             self._take(slot, scores)
         if self.first_batch is None:
             self.first_batch = sum(scores.seconds for scores in answers.values())
-        finished = [(self._params[slot], scores) for slot, scores in answers.items()]
-        param = finished[0][0]  # one batch is of one suite, editor and model
+        params = [self._params[slot] for slot in answers]
+        finished = [(param, self._scores[param.slot], self.metrics(param)) for param in params]
+        param = params[0]  # one batch is of one suite, editor and model
         self.stored.keep(finished, self._suite(param))
         self.stored.describe_again(param, self._described(param))
         self.watcher.reached(len(self._scores))

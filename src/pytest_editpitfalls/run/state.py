@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,7 +61,7 @@ class RunState:
         self.runner = Runner(run, watcher, StoredScores(run, self.run_id), exchange, sharing)
         self.against = AgainstBaseline(run, config.rootpath)
         self.usage_error: str | None = None
-        self._described: dict[tuple[str, str], Any] = {}
+        self._described: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._thresholds: dict[str, tuple[Threshold, ...]] = {}
         self._gated: dict[str, bool] = {}
         self.gates = self._parse_gates()
@@ -126,10 +125,8 @@ class RunState:
             item.session.shouldstop = self.usage_error.splitlines()[0]
             raise
         verdict = None
+        metrics = self.runner.metrics(param)
         if scores.error is None and scores.skipped is None:
-            from pytest_editpitfalls.metrics.definitions import compute_metrics
-
-            metrics = compute_metrics(param.case.kind, scores.probes)
             verdict = judge(metrics, self.thresholds(param.suite))
         record = case_record(
             param.case,
@@ -138,6 +135,7 @@ class RunState:
             model=param.model,
             outcome="error",
             verdict=verdict,
+            metrics=metrics,
             cached=self.runner.is_cached(param),
         )
         self._report(item, param, record.model_dump(mode="json"), scores.timings)
@@ -186,14 +184,8 @@ class RunState:
             "timings": {stage: float(seconds) for stage, seconds in timings.items()},
             "seconds": self.runner.engine.take_seconds(),
         }
-        pair = (param.editor, param.model)
-        if self.runner.is_described(param):
-            # also for a run of errors and skips alone; a description that fails must not cost the record
-            with contextlib.suppress(Exception):
-                described = self.runner.describe(param)
-                batch = described.get("batch")  # memory may change it on the way
-                if pair not in self._described or self._described[pair] != batch:
-                    payload["engine"], self._described[pair] = described, batch
+        if (described := self._news_of_engine(param)) is not None:
+            payload["engine"] = described
         if self.runner.first_batch is not None:
             payload["first_batch"] = float(self.runner.first_batch)
         if (problem := self.runner.stored.problem) is not None:
@@ -202,10 +194,29 @@ class RunState:
             payload["suite"] = suite_facts(param.suite, self.thresholds(param.suite))
         item.stash[PAYLOAD] = payload
 
-    @property
-    def selected_names(self) -> set[str]:
+    def _news_of_engine(self, param: CaseParam) -> Mapping[str, Any] | None:
+        """The description of editor and model, where it has not been told or the batch is another one since.
+
+        Also in a run of errors and skips alone; a description that fails must not cost the record.
+        """
+        if not self.runner.is_described(param):
+            return None
+        try:
+            described = self.runner.describe(param)
+        except Exception:
+            return None
+        pair = (param.editor, param.model)
+        told = self._described.get(pair)
+        if described is told:  # as for all cases of a batch but the first
+            return None
+        self._described[pair] = described
+        # memory may change the batch on the way
+        return described if told is None or told.get("batch") != described.get("batch") else None
+
+    @cached_property
+    def selected_names(self) -> frozenset[str]:
         """Names of the suites that every process of the run knows from the command line or ini."""
-        return {suite.name for suite in self.selection.suites}
+        return frozenset(suite.name for suite in self.selection.suites)
 
     def _parse_gates(self) -> tuple[Gate, ...]:
         from pytest_editpitfalls.metrics.thresholds import Gate, parse_gate, parse_threshold

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.collection.parametrize import CaseParam
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str]
 """Labels of editor and model."""
+
+Finished = tuple[CaseParam, "CaseScores", Mapping[str, "float | None"]]
+"""A case, what the engine answered, and its metrics."""
 
 
 class StoredScores:
@@ -90,8 +93,8 @@ class StoredScores:
         self._headers[_pair(param)] = self.store.header(header.key) or header
 
     def description(self, param: CaseParam) -> dict[str, Any]:
-        """What the engine said of editor and model when the results were computed."""
-        return dict(self._headers[_pair(param)].description)
+        """What the engine said of editor and model when the results were computed; another object when it changes."""
+        return self._headers[_pair(param)].description
 
     def recall(self, param: CaseParam, suite: SuitePrograms) -> CaseScores | None:
         """The stored scores of a case; None where there are none. An error is recalled by a replay alone."""
@@ -102,7 +105,7 @@ class StoredScores:
             return None
         return record.scores()
 
-    def keep(self, finished: Sequence[tuple[CaseParam, CaseScores]], suite: SuitePrograms) -> None:
+    def keep(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
         from pytest_editpitfalls.store.records import StoredCase
 
@@ -115,8 +118,9 @@ class StoredScores:
                     param.program(),
                     scores,
                     model=param.model,
+                    metrics=metrics,
                 )
-                for param, scores in finished
+                for param, scores, metrics in finished
             ]
         )
 

@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -62,6 +62,7 @@ class Store:
         self.not_kept = 0
         self.broken = 0
         self._written: dict[str, RunHeader] = {}
+        self._writers: ThreadPoolExecutor | None = None
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Store:
@@ -156,6 +157,7 @@ class Store:
         """
         kept = self._put(record)
         self.not_kept += not kept
+        self._touch({record.header})
         return kept
 
     def put_all(self, records: Sequence[StoredCase]) -> None:
@@ -163,8 +165,14 @@ class Store:
 
         A disk makes many files last in hardly more time than one, if it is told of them at once.
         """
-        with ThreadPoolExecutor(max(1, min(WRITERS, len(records)))) as writers:
-            self.not_kept += sum(not kept for kept in writers.map(self._put, records))
+        if self._writers is None:  # the threads are kept: starting them costs more than a small batch does
+            self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="editpitfalls-store")
+        parts = [records[start::WRITERS] for start in range(min(WRITERS, len(records)))]
+        self.not_kept += sum(not kept for part in self._writers.map(self._put_part, parts) for kept in part)
+        self._touch({record.header for record in records})
+
+    def _put_part(self, records: Sequence[StoredCase]) -> list[bool]:
+        return [self._put(record) for record in records]
 
     def _put(self, record: StoredCase) -> bool:
         if record.is_error:
@@ -173,10 +181,13 @@ class Store:
             self.broken = broken  # it is about to be replaced
             if known is not None and not known.is_error:
                 return True
-        kept = self._write(self.record_path(record.key), sealed(record.model_dump()))
-        with contextlib.suppress(OSError):  # a header's time is that of its last record
-            os.utime(self.header_path(record.header))
-        return kept
+        return self._write(self.record_path(record.key), sealed(record.model_dump()))
+
+    def _touch(self, headers: Iterable[str]) -> None:
+        """Give headers the time of their last record."""
+        for key in headers:
+            with contextlib.suppress(OSError):
+                os.utime(self.header_path(key))
 
     def put_header(self, header: RunHeader, *, prepared: bool = False) -> bool:
         """Keep a run header. May be called before every batch: nothing is written twice.
