@@ -46,8 +46,8 @@ class Amount:
 
 
 FULL = {
-    "rome": Amount(16, 6, 6, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
-    "memit": Amount(16, 4, 4, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
+    "rome": Amount(16, 4, 4, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
+    "memit": Amount(16, 3, 3, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
 }
 QUICK = {
     "rome": Amount(8, 2, 1, {TODAY: 1, AUTOMATIC: 4}),
