@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,30 +30,31 @@ from .ways import AUTOMATIC, SINGLE, TODAY, WAYS, Ways, open_session
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is measured of one editor. Each number of cases is of the first ones of the same list.
+    """How much is measured of one editor.
 
     Attributes:
-        cases: cases that are timed at the automatic batch size.
-        today: cases that are timed today's way.
-        single: cases that are timed at batch 1.
-        counted: cases whose operations are counted, by way.
+        cases: cases that are timed.
+        single: of these, cases that are timed at batch 1.
+        counted: of these, cases whose operations are counted.
+        counted_ways: in these ways.
     """
 
     cases: int
-    today: int
     single: int
-    counted: Mapping[str, int]
+    counted: int
+    counted_ways: Collection[str]
 
 
+# Today's way and the automatic batch have the same cases: a longer case would count for one of them only.
 FULL = {
-    "rome": Amount(16, 4, 4, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
-    "memit": Amount(16, 3, 3, {TODAY: 2, SINGLE: 2, AUTOMATIC: 16}),
+    "rome": Amount(16, 4, 2, WAYS),
+    "memit": Amount(8, 3, 2, WAYS),
 }
+# Two cases of ROME and one of MEMIT take about two minutes on two cores, and a case of each 90 s to be counted.
 QUICK = {
-    "rome": Amount(6, 1, 1, {TODAY: 1, AUTOMATIC: 2}),
-    "memit": Amount(4, 1, 0, {}),
+    "rome": Amount(2, 1, 1, (TODAY, AUTOMATIC)),
+    "memit": Amount(1, 1, 1, (TODAY, AUTOMATIC)),
 }
-"""On two cores: ROME 24 + 9 + 40 s, MEMIT 38 + 30 s, counting 50 s."""
 
 
 @dataclass
@@ -89,16 +90,14 @@ def measure(asked: Asked) -> Measured:
         amount = amounts[editor]
         programs = reverse_programs(amount.cases)
         ways = Ways(session, editor)
-        timed = in_turns(ways, programs, amount.today, amount.single)
+        timed = in_turns(ways, programs, amount.single)
         editors[editor] = {
             "cases": [program.case_id for program in programs],
             "batch": ways.batch(),
             "difference_of_log_p": {
-                way: differences(timed[TODAY].answers, timed[way].answers)
-                for way in (SINGLE, AUTOMATIC)
-                if timed[way].cases
+                way: differences(timed[TODAY].answers, timed[way].answers) for way in (SINGLE, AUTOMATIC)
             },
-            "ways": {way: _figures(each) for way, each in timed.items() if each.cases},
+            "ways": {way: _figures(each) for way, each in timed.items()},
         }
     del session, ways  # their memory is not wanted while others are counted
     for editor, way, counted in _count_all(asked, amounts):
@@ -124,8 +123,8 @@ def measure(asked: Asked) -> Measured:
     return Measured(figures, render(figures), ratios(editors))
 
 
-def in_turns(ways: Ways, programs: Sequence[Program], today: int, single: int) -> dict[str, Timed]:
-    """Time the three ways: two of them on the first cases, in turns, and the batch of all in the middle."""
+def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, Timed]:
+    """Time the three ways: two of them case by case in turns, the batch in the middle."""
     timed = {way: Timed([], 0, 0.0, 0.0, []) for way in WAYS}
 
     def run(way: str, part: Sequence[Program]) -> None:
@@ -138,11 +137,11 @@ def in_turns(ways: Ways, programs: Sequence[Program], today: int, single: int) -
         own.editing += sum(answer.timings["edit"] for answer in answers)
         own.scoring += sum(answer.timings["score"] for answer in answers)
 
-    for index, program in enumerate(programs[:today]):
+    for index, program in enumerate(programs):
         run(TODAY, [program])
         if index < single:
             run(SINGLE, [program])
-        if index == (today - 1) // 2:  # never first: what is done once a run is done by then
+        if index == (len(programs) - 1) // 2:  # never first: what is done once a run is done by then
             run(AUTOMATIC, programs)
     return timed
 
@@ -156,10 +155,10 @@ def ratios(editors: dict[str, Any]) -> dict[str, float]:
         if "gflop_per_case" in today and "gflop_per_case" in ours:
             found[f"{editor}.flops"] = today["gflop_per_case"] / ours["gflop_per_case"]
         found[f"{editor}.wall"] = today["seconds_per_case"] / ours["seconds_per_case"]
-        if SINGLE in ways:
-            alone = ways[SINGLE]["seconds"]  # of the first cases, which today's way is compared on
-            same = today["seconds"][: len(alone)]
-            found[f"{editor}.wall_batch1"] = statistics.median(same) / statistics.median(alone)
+        alone = ways[SINGLE]["seconds"]  # of the first cases, which today's way is compared on
+        found[f"{editor}.wall_batch1"] = statistics.median(
+            today["seconds"][: len(alone)]
+        ) / statistics.median(alone)
         found[f"{editor}.scoring_share"] = ours["scoring_share"]
     return {name: round(value, 3) for name, value in found.items()}
 
@@ -179,9 +178,9 @@ def _figures(timed: Timed) -> dict[str, Any]:
 def _count_all(asked: Asked, amounts: dict[str, Amount]) -> list[tuple[str, str, Counted]]:
     """Operations and memory of every way of every editor: on a CPU two processes of one thread at a time."""
     wanted = [
-        (editor, way, Order(way, editor, cases, amount.cases, asked.model, asked.device))
+        (editor, way, Order(way, editor, amount.counted, amount.cases, asked.model, asked.device))
         for editor, amount in amounts.items()
-        for way, cases in amount.counted.items()
+        for way in amount.counted_ways
     ]
     on_cpu = asked.device == "cpu"
     with ThreadPoolExecutor(2 if on_cpu else 1) as pool:

@@ -33,7 +33,7 @@ def render(figures: dict[str, Any]) -> str:
         parts.append(_ratios(own["ways"]))
         apart = own["difference_of_log_p"]
         parts.append(
-            f"{_cases(own['ways'])}; automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
+            f"{len(own['cases'])} case(s); automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
             f"Largest difference of log-probability from today's way: {apart[AUTOMATIC]['max']:.1e} "
             f"(median {apart[AUTOMATIC]['median']:.1e}) of {apart[AUTOMATIC]['values']} probabilities."
         )
@@ -54,12 +54,6 @@ def _row(way: str, own: dict[str, Any]) -> list[str]:
         number(own.get("peak_mb"), ",.0f"),
         number(above, ",.0f"),
     ]
-
-
-def _cases(ways: dict[str, Any]) -> str:
-    timed = ", ".join(f"{own['timed_cases']} {WAYS[way]}" for way, own in ways.items())
-    counted = ", ".join(f"{own['counted_cases']}" for own in ways.values() if "counted_cases" in own)
-    return f"Cases timed: {timed}" + (f" (operations and memory: of {counted})" if counted else "")
 
 
 def _ratios(ways: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Counted:
     Attributes:
         cases: cases whose operations were counted.
         operations: floating-point operations of all of them.
-        peak_mb: the most memory of the process (CPU) or of the GPU.
+        peak_mb: the most memory of the process (CPU) or of the GPU, automatic batches with all cases.
         loaded_mb: the same before: model, second moments and libraries.
     """
 
@@ -83,7 +83,7 @@ def count(order: Order) -> Counted:
 
     from . import machine, operations
     from .programs import reverse_programs
-    from .ways import Ways, open_session
+    from .ways import AUTOMATIC, Ways, open_session
 
     programs = reverse_programs(order.of)
     ways = Ways(open_session(order.model, order.device), order.editor)
@@ -93,6 +93,8 @@ def count(order: Order) -> Counted:
         torch.cuda.reset_peak_memory_stats()
     loaded = torch.cuda.memory_allocated() / 1e6 if on_gpu else machine.resident_mb()
     total = operations.count(lambda: ways.run(order.way, programs[: order.cases]))
+    if order.way == AUTOMATIC and order.cases < order.of:
+        ways.run(order.way, programs)  # the batch whose memory is asked for
     peak = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else machine.peak_mb()
     return Counted(order.cases, total, round(peak, 1), round(loaded, 1))
 
