@@ -49,7 +49,7 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
     expected = {
         f"{editor}.{name}" for editor in EDITORS for name in ("flops", "wall", "wall_batch1", "scoring_share")
     }
-    assert set(found.ratios) == expected
+    assert set(found.ratios) == expected - {"memit.flops"}  # not counted when it is to be quick
     assert found.ratios["rome.flops"] == 4.0
     ours = found.figures["editors"]["rome"]["ways"][AUTOMATIC]
     assert ours["gflop_per_second"] == pytest.approx(2 / ours["seconds_per_case"], rel=0.05, abs=0.1)
