@@ -14,6 +14,7 @@ from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments, files, second_moment
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
+from tests.engine.damaged_files import blank_the_end, rewrite, truncate
 
 SIZE = 24
 
@@ -90,23 +91,6 @@ def test_eigenvectors_serve_every_threshold(tmp_path: Path, computed: Computed) 
     with pytest.raises(UsageError, match="no eigenvalue"):
         moment(path).null_space(1e-30)
     assert computed.eigh == 1
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def blank_the_end(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: -len(data) // 3] + bytes(len(data) // 3))
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
-    found = files.read_tensors(path, torch.device("cpu"))
-    assert found is not None
-    tensors, facts = dict(found[0]), dict(found[1])
-    change(tensors, facts)
-    assert files.write_tensors(path, tensors, facts)
 
 
 def of_no_matrix(path: Path) -> None:

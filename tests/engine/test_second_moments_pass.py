@@ -26,7 +26,6 @@ from pytest_editpitfalls.engine.moments import (
     SecondMoments,
     collection,
     documents,
-    files,
     partial,
     second_moments,
 )
@@ -34,6 +33,7 @@ from pytest_editpitfalls.engine.moments.collection import add_products, symmetri
 from pytest_editpitfalls.engine.moments.documents import WINDOW, Texts
 from pytest_editpitfalls.engine.settings import Progress
 from tests.engine.conftest import make_forward
+from tests.engine.damaged_files import blank_the_end, rewrite, truncate
 from tests.tiny_models import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -324,23 +324,6 @@ def test_a_batch_that_is_half_added_is_not_kept(
     got = whole(forward, corpus, tmp_path / "cache")
     for layer in LAYERS:
         assert torch.equal(got[layer].matrix, expected[layer].matrix)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def blank_the_end(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: -len(data) // 3] + bytes(len(data) // 3))
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
-    found = files.read_tensors(path, torch.device("cpu"))
-    assert found is not None
-    tensors, facts = dict(found[0]), dict(found[1])
-    change(tensors, facts)
-    assert files.write_tensors(path, tensors, facts)
 
 
 def no_position(path: Path) -> None:

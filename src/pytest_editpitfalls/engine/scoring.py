@@ -213,13 +213,15 @@ class Scorer:
             log_probs = forward.head(hidden[torch.arange(len(pairs), device=device), last]).log_softmax(dim=1)
             sums = log_probs[row_of, first].double()
             del log_probs
-            long = [index for index, (_, target) in enumerate(targets) if len(target) > 1]
-            behind = [index for index in long if batch.texts[pairs[targets[index][0]][0]].behind]
+            behind: list[int] = []
+            longer: list[int] = []
+            for index, (row, target) in enumerate(targets):
+                if len(target) > 1:
+                    (behind if batch.texts[pairs[row][0]].behind else longer).append(index)
             if behind:
                 at = row_of[torch.tensor(behind, device=device)]
                 more = self._of_tokens(hidden[at], last[at] + 1, [targets[i][1] for i in behind])
                 sums[torch.tensor(behind, device=device)] += more
-        longer = [index for index in long if index not in set(behind)]
         parts = self._cut([len(targets[i][1]) - 1 for i in longer], max(64, self._max_tokens // 4))
         most = max(1, self._kept // batch.width)
         for part in (cut[at : at + most] for cut in parts for at in range(0, len(cut), most)):
