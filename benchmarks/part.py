@@ -12,7 +12,7 @@ class Asked:
     """What the command line asks of every part.
 
     Attributes:
-        quick: fewer cases and repetitions: all quick parts together end within five minutes on two cores.
+        quick: fewer cases and repetitions: all quick parts together shall end within five minutes on two cores.
         device: "cpu" or "cuda".
         model: name of the model that real cases are measured on.
         against: a checkout of the benchmark's released code, or None.
