@@ -265,8 +265,12 @@ def test_other_stages_are_passed_on_as_they_are() -> None:
     assert seen == [Progress("second moment", 7, 10)]
 
 
-def test_the_first_part_is_small_and_made_of_the_longest() -> None:
-    machine, size = Machine(), batch_size()
+SCARCE = 3 * GB // 2
+"""Bytes that the estimate for 16 cases of `SHAPE` fits into, but not four times."""
+
+
+def test_the_first_part_is_small_and_made_of_the_longest_where_memory_could_be_short() -> None:
+    machine, size = Machine(), batch_size(free=SCARCE)
     assert (size.choice.cases, size.choice.why) == (
         MEASURED_CASES,
         "the first batch, which is to be measured",
@@ -278,8 +282,26 @@ def test_the_first_part_is_small_and_made_of_the_longest() -> None:
     assert size.choice.why == "more does not pay on a CPU"
 
 
+@given(st.integers(0, 10**11), st.integers(1, 300), st.integers(LEAST_TOKENS, 20_000))
+def test_a_first_part_above_the_small_one_would_fit_if_it_took_four_times_the_estimate(
+    free: int, most: int, tokens: int
+) -> None:
+    limits = Limits(SHAPE, torch.device("cpu"), most, tokens, lambda: free)
+    estimate, cases = limits.estimate(), limits.measured_cases()
+    assert 1 <= cases <= min(limits.choice(estimate).cases, 16)
+    if cases > MEASURED_CASES:
+        assert 4 * cases * estimate.case_bytes <= (1 - SAFETY) * free
+
+
+def test_with_plenty_of_memory_the_first_part_is_a_full_one() -> None:
+    machine, size = Machine(), batch_size(most=64)
+    assert size.cases == 16
+    size.run([made(length) for length in range(5, 45)], machine)
+    assert machine.sizes == [16, 24]
+
+
 def test_what_has_nothing_behind_it_is_not_measured() -> None:
-    machine, size = Machine(), batch_size()
+    machine, size = Machine(), batch_size(free=SCARCE)
     size.run([made(5), made(6), made(7), made(8)], machine)
     assert machine.sizes == [4]
     assert size.choice.why == "the first batch, which is to be measured"
@@ -287,7 +309,7 @@ def test_what_has_nothing_behind_it_is_not_measured() -> None:
 
 def test_a_first_part_of_errors_tells_nothing() -> None:
     names = [f"P{length}" for length in (21, 22, 23, 24)]
-    machine, size = Machine(), batch_size()
+    machine, size = Machine(), batch_size(free=SCARCE)
 
     def work(part: Sequence[Program], tokens: int, progress: ProgressCallback) -> list[CaseScores]:
         machine(part, tokens, progress)
@@ -440,6 +462,7 @@ def test_answers_do_not_depend_on_the_batch_size(editor: str, opened: Any, monke
     """1, 3, automatic, and halved on the way; test_engine_properties.py has any composition of batches."""
     expected = values(opened(batch_size=1).run(editor, PROGRAMS))
     assert len(set(expected)) > len(PROGRAMS)
+    monkeypatch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9)  # memory never plenty
     automatic = opened()
     halved, calls = opened(batch_size=9), []
     edit = type(halved._editor(editor)).edit

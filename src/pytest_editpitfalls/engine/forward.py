@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 from .host import Host
+from .packing import TokenPacking
 
 
 @dataclass
@@ -31,11 +33,18 @@ class Rows:
         ids: (rows, new tokens) token ids.
         mask: (rows, kept + new tokens) 0 on the left of a kept prefix, else 1.
         positions: (rows, new tokens) position ids.
+        real: (rows, new tokens) whether it is a token that matters; padding does not.
     """
 
     ids: Tensor
     mask: Tensor
     positions: Tensor
+    real: Tensor
+
+    @cached_property
+    def tokens(self) -> Tensor | None:
+        """(t,) places of the tokens that matter in the flattened rows; None where all do."""
+        return None if bool(self.real.all()) else self.real.flatten().nonzero()[:, 0]
 
     @classmethod
     def pad(cls, tokens: Sequence[Sequence[int]], device: torch.device) -> Rows:
@@ -52,14 +61,15 @@ class Rows:
         new = column < count[:, None]
         old = torch.arange(width, device=kept.device) >= width - kept[:, None]
         mask = torch.cat([old, torch.ones_like(new)], dim=1).long()
-        return cls(ids, mask, (kept[:, None] + column) * new)
+        return cls(ids, mask, (kept[:, None] + column) * new, new)
 
     def select(self, rows: Tensor) -> Rows:
-        return Rows(self.ids[rows], self.mask[rows], self.positions[rows])
+        return Rows(self.ids[rows], self.mask[rows], self.positions[rows], self.real[rows])
 
-    def columns(self, count: int) -> Rows:
-        """The first ``count`` tokens of rows behind which nothing is kept."""
-        return Rows(self.ids[:, :count], self.mask[:, :count], self.positions[:, :count])
+    def starts(self, lengths: Tensor, width: int) -> Rows:
+        """The first ``lengths`` (rows,) tokens, at most ``width``, of rows before which nothing is kept."""
+        real = torch.arange(width, device=lengths.device) < lengths[:, None]
+        return Rows(self.ids[:, :width], self.mask[:, :width], self.positions[:, :width], real)
 
 
 def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tensor:
@@ -202,7 +212,8 @@ class Forward:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._n_layers = len(host.blocks)
-        self._widths = self._probe_widths()
+        self._packing = TokenPacking(host)
+        self._widths = self._probe()
 
     @property
     def n_layers(self) -> int:
@@ -216,6 +227,7 @@ class Forward:
         last: int | None = None,
         hidden: Tensor | None = None,
         cache: KeptPrefix | None = None,
+        asked: Tensor | None = None,
     ) -> Tensor:
         """Hidden states after block ``last - 1`` (before the final norm), shape (rows, new tokens, hidden).
 
@@ -224,6 +236,8 @@ class Forward:
             first: first block that runs; above 0 ``hidden`` (its input) is needed.
             last: one past the last block that runs; all by default.
             cache: the kept prefix of ``rows``, or `KeptPrefix.empty` to keep this one.
+            asked: (a,) places in the flattened rows where the result is read, all by default; what stands elsewhere
+                means nothing. `Rows.real` tokens matter to these, whether asked for or not.
         """
         last = self.n_layers if last is None else last
         taken: list[Tensor] = []
@@ -235,7 +249,10 @@ class Forward:
             lambda _m, _a, output: taken.append(first_tensor(output))
         )
         try:
-            with self._standing_in(range(first, last), hidden):
+            running = range(first, last)
+            with self._standing_in(running, hidden), self._packing.of(
+                running, rows.tokens, asked, rows.ids.numel()
+            ):
                 self.host.model.base_model(
                     input_ids=rows.ids,
                     attention_mask=rows.mask,
@@ -281,8 +298,11 @@ class Forward:
             for index, block in enumerate(own):
                 blocks[index] = block
 
-    def _probe_widths(self) -> list[int]:
-        """How many values each block returns in a tuple, 0 for a bare tensor: differs by model and version."""
+    def _probe(self) -> list[int]:
+        """How many values each block returns in a tuple, 0 for a bare tensor: differs by model and version.
+
+        The same pass shows how the MLPs are called.
+        """
         widths: dict[int, int] = {}
         hooks = [
             block.register_forward_hook(
@@ -294,7 +314,7 @@ class Forward:
         ]
         one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._packing.learning():
                 self.host.model.base_model(
                     input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False
                 )

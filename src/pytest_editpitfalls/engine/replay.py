@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from .bucketing import buckets
 from .forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows, columns_from, first_tensor
 from .host import Host
 from .overlay import Overlay
+
+MAX_WASTE = 0.5
+"""Share of padding in a group. It costs attention only (`packing`), while rows that run together make fuller passes."""
 
 OutputChange = Callable[[Tensor], Tensor]
 """(rows, suffix columns, d_o) what a module gives -> the same, changed. May require gradients."""
@@ -134,6 +138,12 @@ class ReplayGroup:
     model: Tensor  # (r,) the edited model that answers
     reference: Tensor | None = None
 
+    @cached_property
+    def asked(self) -> Tensor:
+        """Places in the flattened (r * s): where a target token is predicted, and where a row without one ends."""
+        row, column = torch.cat([self.at_row, self.ends]), torch.cat([self.at_column, self.last[self.ends]])
+        return row * self.rows.ids.shape[1] + column
+
     @property
     def job_of_token(self) -> Tensor:
         """(p,)"""
@@ -218,7 +228,7 @@ class Replay:
         self._device, self._dtype = host.device, host.edit_dtype
         self.groups: list[ReplayGroup] = []
         for bucket in buckets(
-            [len(row.suffix) for row in rows], max_tokens=max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS
+            [len(row.suffix) for row in rows], max_tokens=max_tokens, max_waste=MAX_WASTE, slack=LAUNCH_TOKENS
         ):
             index = sorted(bucket, key=lambda i: rows[i].job) if by_job else bucket
             self.groups.append(self._prepare(index, [rows[i] for i in index], model_of, take_first))
@@ -236,7 +246,10 @@ class Replay:
         return group.nll(log_p, jobs)
 
     def last_hidden(self, group: ReplayGroup, changes: Sequence[OutputChange]) -> Tensor:
-        """Hidden states (r, s, hidden) after the last block, with one change for each module."""
+        """Hidden states (r, s, hidden) after the last block, with one change for each module.
+
+        They mean something where `ReplayGroup.asked` says so.
+        """
         forward, hidden = self._forward, group.stored
         with self._overlay.rows(group.model, group.last + 1), ExitStack() as stack:
             for module, change in zip(self._modules, changes, strict=True):
@@ -247,7 +260,9 @@ class Replay:
             if self._first == forward.n_layers:
                 return hidden
             stored = hidden if self._first else None
-            return forward.blocks(group.rows, first=self._first, hidden=stored, cache=group.kept)
+            return forward.blocks(
+                group.rows, first=self._first, hidden=stored, cache=group.kept, asked=group.asked
+            )
 
     @torch.no_grad()
     def _prepare(
@@ -275,8 +290,14 @@ class Replay:
             above = self._layer + 1
             gave = forward.blocks(whole, last=above, cache=cache)
             if width and above < forward.n_layers:
-                prefixes = whole.columns(width)
-                forward.blocks(prefixes, first=above, hidden=gave[:, :width], cache=cache)
+                # Nothing of the last block is read but its keys and values.
+                forward.blocks(
+                    whole.starts(start, width),
+                    first=above,
+                    hidden=gave[:, :width],
+                    cache=cache,
+                    asked=start.new_zeros(0),
+                )
         predicted = [
             (place, len(row.prompt) - 1 - row.start + nth, token, row.weight)
             for place, row in enumerate(rows)

@@ -204,11 +204,16 @@ class Scorer:
         first = torch.tensor([target[0] for _, target in targets], device=device)
         last = batch.lengths[text_of] - batch.before - 1
         with overlay.rows(model_of, batch.lengths[text_of]) as served:
+            rows = batch.rows.select(text_of)
+            # What runs behind a prompt is read to its end.
+            column = torch.arange(rows.ids.shape[1], device=device)
+            asked = (rows.real & (column >= last[:, None])).flatten().nonzero()[:, 0]
             hidden = forward.blocks(
-                batch.rows.select(text_of),
+                rows,
                 first=shared,
                 hidden=None if batch.hidden is None else batch.hidden[text_of],
                 cache=cache,
+                asked=asked,
             )
             log_probs = forward.head(hidden[torch.arange(len(pairs), device=device), last]).log_softmax(dim=1)
             sums = log_probs[row_of, first].double()

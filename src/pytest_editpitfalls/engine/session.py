@@ -34,6 +34,11 @@ from .settings import EngineSettings, ProgressCallback, chunk_size, silent
 CPU_TOKENS, GPU_TOKENS = 768, 16384
 """The most padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
 
+CPU_SCORING = 4
+"""Scoring has no gradients, so its passes take that many times the tokens on a CPU.
+
+Measured with 16 reverse cases, in turns: 0.81 s a case at 1, 0.71 at 2, 0.67 at 4. A few long passes have fewer ends."""
+
 
 class EngineSession:
     """A loaded model with its editors, statistics and scorer. Made by `open`.
@@ -140,7 +145,8 @@ class EngineSession:
 
         def work(part: Sequence[Program], tokens: int, told: ProgressCallback) -> list[CaseScores]:
             self._own_resources[editor].max_tokens = tokens
-            scorer = Scorer(self.forward, max_tokens=tokens)
+            times = CPU_SCORING if self.host.device.type == "cpu" else 1
+            scorer = Scorer(self.forward, max_tokens=times * tokens)
             return run_batch(chosen, scorer, self.host.encoder, part, told, suite)
 
         size = self._batch_size(editor)

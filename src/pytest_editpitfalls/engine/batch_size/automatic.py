@@ -1,6 +1,6 @@
 """Cases of one editor on one model, run in parts that fit into memory.
 
-The first part is small and measured; the memory model that follows says how large the others are. Within what is asked
+The first part is measured, and small where memory could be short; the memory model that follows says how large the others are. Within what is asked
 for at a time the longest cases come first: those that are measured are then the worst ones, memory runs out early if it
 does, and rows of about the same length meet in a pass. The order of a run's cases is left alone otherwise: who asks for
 the next ones wants their answers next; a part whose cases are longer than the measured ones is made smaller instead.
@@ -26,6 +26,13 @@ from .memory_model import Choice, MemoryModel, Shape, choose
 
 MEASURED_CASES = 4
 """Cases of the part that is measured: enough that what is there once does not count for much."""
+
+MARGIN = 4
+"""How far the estimate may be off where the measured part is as large as a CPU's batches.
+
+A part of four cases costs an eighth of the time of sixteen more than it need (measured: fuller passes), so it is only
+made where memory could be short.
+"""
 
 LEAST_TOKENS = 768
 """Padded tokens that a pass keeps when a batch is halved: with fewer, passes cost their launches and nothing else."""
@@ -57,6 +64,13 @@ class Limits:
     def estimate(self) -> MemoryModel:
         """What a batch is taken to need before one has been measured."""
         return MemoryModel(self.shape.case_bytes(self.whole_matrices), self.shape.token_bytes)
+
+    def measured_cases(self) -> int:
+        """Cases of the part that is measured."""
+        estimate = self.estimate()
+        careful = MemoryModel(MARGIN * estimate.case_bytes, MARGIN * estimate.token_bytes)
+        plenty = min(self.choice(careful).cases, CPU_CASES)
+        return max(plenty, min(self.choice(estimate).cases, MEASURED_CASES))
 
     def choice(self, model: MemoryModel) -> Choice:
         """The largest batch that fits and pays."""
@@ -96,7 +110,7 @@ class BatchSize:
         first = limits.choice(self._model)
         if fixed is None:
             why = "the first batch, which is to be measured"
-            self.choice = replace(first, cases=min(first.cases, MEASURED_CASES), why=why)
+            self.choice = replace(first, cases=limits.measured_cases(), why=why)
         else:
             self.choice = Choice(fixed[0], first.tokens, fixed[1])
         self._fits = self.choice

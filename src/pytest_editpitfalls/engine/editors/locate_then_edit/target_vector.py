@@ -171,9 +171,7 @@ class TargetVectorSearch:
         vectors, count = delta[group.job], len(group.token)
         changes = [_adding_to_first(vectors[:, site]) for site in range(delta.shape[1])]
         # The head is read only where a target token is predicted or a KL row ends.
-        hidden = self._replay.last_hidden(group, changes)[
-            torch.cat([group.at_row, group.ends]), torch.cat([group.at_column, group.last[group.ends]])
-        ]
+        hidden = self._replay.last_hidden(group, changes).flatten(0, 1)[group.asked]
         if len(hidden) > HEAD_ROWS:
             logits = [self._forward.head(part) for part in hidden[:count].split(HEAD_ROWS)]
             kl_logits = self._forward.head(hidden[count:])
