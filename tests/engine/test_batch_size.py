@@ -462,7 +462,9 @@ def test_answers_do_not_depend_on_the_batch_size(editor: str, opened: Any, monke
     """1, 3, automatic, and halved on the way; test_engine_properties.py has any composition of batches."""
     expected = values(opened(batch_size=1).run(editor, PROGRAMS))
     assert len(set(expected)) > len(PROGRAMS)
-    monkeypatch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9)  # memory never plenty
+    monkeypatch.setattr(
+        "pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9
+    )  # memory never plenty
     automatic = opened()
     halved, calls = opened(batch_size=9), []
     edit = type(halved._editor(editor)).edit

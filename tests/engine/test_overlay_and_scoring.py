@@ -87,12 +87,12 @@ def test_a_long_common_start_is_encoded_once(forward: Forward, monkeypatch: pyte
         return blocks(self, rows, **kwargs)
 
     monkeypatch.setattr(Forward, "blocks", counting)
-    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.SHARED_TOKENS", 10_000)
+    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.questions.SHARED_TOKENS", 10_000)
     expected = Scorer(forward, max_tokens=500).mean_log_probs(models, questions)
     plain = sum(passed)
-    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.SHARED_TOKENS", 12)
+    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.questions.SHARED_TOKENS", 12)
     for kept in (8192, 60):
-        monkeypatch.setattr("pytest_editpitfalls.engine.scoring.KEPT_TOKENS", kept)
+        monkeypatch.setattr("pytest_editpitfalls.engine.scoring.scorer.KEPT_TOKENS", kept)
         passed.clear()
         got = Scorer(forward, max_tokens=50).mean_log_probs(models, questions)
         bound = tolerance(forward)

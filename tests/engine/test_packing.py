@@ -53,7 +53,8 @@ def test_answers_and_gradients_are_those_of_padded_rows(
     kept = cache.grown(torch.tensor(KEPT), max(KEPT), first=first)
     start = torch.randn(*rows.ids.shape, width(forward), dtype=torch.float64)
     places = rows.tokens
-    assert places is not None and len(places) == sum(LENGTHS)
+    assert places is not None
+    assert len(places) == sum(LENGTHS)
     for asked in (None, places[[2, 7, 9]]):
         found: list[tuple[Tensor, Tensor]] = []
         for packed in (True, False):
@@ -79,7 +80,9 @@ def test_operations_are_those_of_the_tokens_that_matter(
     with monkeypatch.context() as patch:
         unpacked(patch)
         padded = multiplications(forward, rows)
-    assert packed / padded == pytest.approx(sum(LENGTHS) / rows.ids.numel(), rel=0.03)  # OPT-350M projects around its blocks
+    assert packed / padded == pytest.approx(
+        sum(LENGTHS) / rows.ids.numel(), rel=0.03
+    )  # OPT-350M projects around its blocks
     # The last of two blocks answers for one token; it still needs the keys and values of all.
     asked = multiplications(forward, rows, last=2, asked=torch.tensor([6]))
     assert multiplications(forward, rows, last=1) < asked < multiplications(forward, rows, last=2)
@@ -87,9 +90,7 @@ def test_operations_are_those_of_the_tokens_that_matter(
 
 def test_rows_without_padding_are_left_alone(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(
-        nn.Module, "register_forward_pre_hook", lambda *_, **__: seen.append(1), raising=True
-    )
+    monkeypatch.setattr(nn.Module, "register_forward_pre_hook", lambda *_, **__: seen.append(1), raising=True)
     forward.blocks(rows_of((3, 3)))
     assert rows_of((3, 3)).tokens is None
     assert not seen

@@ -7,7 +7,7 @@ head stay the model's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,6 +132,24 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         """A cache that keeps what the next call computes."""
         return cls([None] * n_layers, 0, grow=True)
 
+    @classmethod
+    def joined(cls, parts: Sequence[KeptPrefix]) -> KeptPrefix:
+        """The rows of all parts, which keep the same blocks, padded on the left to the same columns."""
+        width = max(part.length for part in parts)
+
+        def join(tensors: Iterable[tuple[Tensor, int]]) -> Tensor:
+            return torch.cat([nn.functional.pad(each, (0, 0, width - length, 0)) for each, length in tensors])
+
+        layers: list[tuple[Tensor, Tensor] | None] = []
+        for each in zip(*(part._kept() for part in parts), strict=True):
+            held = [(kept, part.length) for kept, part in zip(each, parts, strict=True) if kept is not None]
+            layers.append(
+                (join((kept[0], n) for kept, n in held), join((kept[1], n) for kept, n in held))
+                if held
+                else None
+            )
+        return cls(layers, width)
+
     def grown(self, lengths: Tensor, width: int, *, rows: Tensor | None = None, first: int = 0) -> KeptPrefix:
         """The first ``lengths`` tokens of each kept row as a prefix that no longer grows, padded on the left.
 
@@ -250,8 +268,9 @@ class Forward:
         )
         try:
             running = range(first, last)
-            with self._standing_in(running, hidden), self._packing.of(
-                running, rows.tokens, asked, rows.ids.numel()
+            with (
+                self._standing_in(running, hidden),
+                self._packing.of(running, rows.tokens, asked, rows.ids.numel()),
             ):
                 self.host.model.base_model(
                     input_ids=rows.ids,

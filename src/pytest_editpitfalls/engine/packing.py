@@ -56,9 +56,7 @@ class TokenPacking:
             for block, places in zip(self._host.blocks, self._places, strict=True):
                 for place in places:
                     module = block.get_submodule(place.path)
-                    handle = module.register_forward_hook(
-                        _learner(place, _anatomy(module)), with_kwargs=True
-                    )
+                    handle = module.register_forward_hook(_learner(place, _anatomy(module)), with_kwargs=True)
                     stack.callback(handle.remove)
             yield
 

@@ -37,7 +37,7 @@ CPU_TOKENS, GPU_TOKENS = 768, 16384
 CPU_SCORING = 4
 """Scoring has no gradients, so its passes take that many times the tokens on a CPU.
 
-Measured with 16 reverse cases, in turns: 0.81 s a case at 1, 0.71 at 2, 0.67 at 4. A few long passes have fewer ends."""
+Measured with 16 reverse cases, 0.81 s a case at 1, 0.71 at 2, 0.67 at 4. Long passes have fewer ends."""
 
 
 class EngineSession:

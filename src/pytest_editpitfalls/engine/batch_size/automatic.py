@@ -1,9 +1,10 @@
 """Cases of one editor on one model, run in parts that fit into memory.
 
-The first part is measured, and small where memory could be short; the memory model that follows says how large the others are. Within what is asked
-for at a time the longest cases come first: those that are measured are then the worst ones, memory runs out early if it
-does, and rows of about the same length meet in a pass. The order of a run's cases is left alone otherwise: who asks for
-the next ones wants their answers next; a part whose cases are longer than the measured ones is made smaller instead.
+The first part is measured, and small where memory could be short; the memory model that follows says how large the
+others are. Within what is asked for at a time the longest cases come first: those that are measured are then the worst
+ones, memory runs out early if it does, and rows of about the same length meet in a pass. The order of a run's cases is
+left alone otherwise: who asks for the next ones wants their answers next; a part whose cases are longer than the
+measured ones is made smaller instead.
 
 Where memory runs out all the same, the part is halved, and later ones are no larger than what did fit.
 """

@@ -39,6 +39,12 @@ class RowContext:
         routes = {name: route[rows] for name, route in self.routes.items()}
         return RowContext(self.models[rows], None, True, routes)
 
+    @classmethod
+    def joined(cls, parts: Sequence[RowContext]) -> RowContext:
+        """Rows of several passes of which the same has been decided, going on together."""
+        routes = {name: torch.cat([part.routes[name] for part in parts]) for name in parts[0].routes}
+        return cls(torch.cat([part.models for part in parts]), None, True, routes)
+
     def model_of(self, count: int) -> Tensor:
         """(count,) index of each row's edited model."""
         return self.models if len(self.models) == count else self.models.expand(count)
@@ -72,6 +78,9 @@ class Change(Protocol):
 
     Attributes:
         module: full name of the module inside the model.
+
+    Where what it does to a token depends on that token alone, it says so with a class attribute ``token_wise = True``;
+    prompts that start alike then share their start.
     """
 
     @property

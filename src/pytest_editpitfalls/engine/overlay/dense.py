@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class DenseDelta:
         bias: (d_o,) or None.
     """
 
+    token_wise: ClassVar[bool] = True
     module: str
     weight: Tensor
     bias: Tensor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class LowRankDelta:
         v: (d_k, rank), the input side.
     """
 
+    token_wise: ClassVar[bool] = True
     module: str
     u: Tensor
     v: Tensor

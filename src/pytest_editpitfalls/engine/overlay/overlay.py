@@ -34,6 +34,14 @@ class Overlay:
             for index, model in enumerate(models)
             if any(isinstance(change, (Change, Replacement)) for change in model)
         }
+        self._token_wise = [
+            all(
+                getattr(change, "token_wise", False)
+                for change in model
+                if isinstance(change, (Change, Replacement))
+            )
+            for model in models
+        ]
         self._replaced = {
             index: found
             for index, model in enumerate(models)
@@ -56,6 +64,10 @@ class Overlay:
     def changes(self, model: int) -> bool:
         """Whether anything of the base model is changed in this one; text before the prompt changes nothing."""
         return model in self._changed
+
+    def token_wise(self, model: int) -> bool:
+        """Whether all that is changed in this one depends on each token alone, wherever it stands."""
+        return self._token_wise[model]
 
     def alone(self, model: int) -> bool:
         """Whether rows of this model can share no pass with rows of another."""

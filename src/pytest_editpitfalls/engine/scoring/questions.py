@@ -1,0 +1,127 @@
+"""What is asked, and which prompts share a pass, a start, or the tokens of another one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_editpitfalls.engine.overlay import Overlay
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How likely is ``target`` after ``prompt`` for edited model number ``model``? All are token ids."""
+
+    model: int
+    prompt: Tokens
+    target: Tokens
+
+
+Answers = dict[tuple[Tokens, int], dict[Tokens, float]]
+"""(prompt, edited model) -> target -> its summed log-probability."""
+
+
+class Text(NamedTuple):
+    """What runs as one row: a prompt, and the tokens behind it that predict the rest of a target."""
+
+    prompt: Tokens
+    behind: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A text that starts as another one: only the rest of it is run, behind that one's first tokens."""
+
+    text: Text
+    shared: int
+    models: tuple[int, ...]
+
+    @property
+    def tokens(self) -> Tokens:
+        """What is run of it."""
+        return (self.text.prompt + self.text.behind)[self.shared :]
+
+
+SHARED_TOKENS = 64
+"""Tokens that prompts must have in common at their start before these are encoded only once for all of them."""
+
+FOLLOWED_TOKENS = 4
+"""Tokens that a prompt must have in common with another one to follow it: with fewer, keeping them costs more."""
+
+
+def behind(targets: Iterable[Tokens]) -> Tokens:
+    """What runs behind a prompt in its own pass: its only target of several tokens, without the last one."""
+    long = [target for target in targets if len(target) > 1]
+    return long[0][:-1] if len(long) == 1 else ()
+
+
+def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> list[tuple[Tokens, list[Text]]]:
+    """Texts in groups, each with the tokens that it starts with where these are worth to be encoded once.
+
+    Prompts of one edited model share much where the edit is text before the prompt. Changed models are left alone:
+    what they do may depend on the whole prompt.
+    """
+    groups: dict[tuple[int, ...], list[Text]] = {}
+    plain: list[Text] = []
+    for text, models in texts.items():
+        (plain if any(map(overlay.changes, models)) else groups.setdefault(tuple(sorted(models)), [])).append(
+            text
+        )
+    found = []
+    for group in groups.values():
+        prompts = [text.prompt for text in group]
+        lowest, highest = min(prompts), max(prompts)
+        limit = min(map(len, prompts)) - 1  # something of each prompt has to be left
+        common = next((i for i, (a, b) in enumerate(zip(lowest, highest, strict=False)) if a != b), limit)
+        if len(group) > 1 and min(common, limit) >= SHARED_TOKENS:
+            found.append((lowest[: min(common, limit)], group))
+        else:
+            plain += group
+    return [*found, ((), plain)] if plain else found
+
+
+def following(
+    texts: Mapping[Text, Sequence[int]], answers: Answers, overlay: Overlay
+) -> dict[Text, list[Follower]]:
+    """Texts that follow another one, by the one that they follow, which follows none itself.
+
+    The other one is asked of the same models at least. Paraphrases of a fact and of the fact that replaces it differ at
+    their subject only.
+    """
+    found: dict[Text, list[Follower]] = {}
+    starts: dict[Tokens, list[Text]] = {}
+    for text in sorted(texts, key=lambda each: -len(texts[each])):  # who is asked of more models leads
+        prompt, models = text.prompt, frozenset(texts[text])
+        free = all(map(overlay.token_wise, models))
+        single = all(
+            len(target) == 1 or target[:-1] == text.behind
+            for model in models
+            for target in answers[prompt, model]
+        )
+        lengths = range(len(prompt) - 1, FOLLOWED_TOKENS - 1, -1) if free and single else ()
+        leader = next(
+            (
+                (other, shared)
+                for shared in lengths
+                for other in starts.get(prompt[:shared], ())
+                if models.issubset(texts[other])
+            ),
+            None,
+        )
+        if leader is not None:
+            found.setdefault(leader[0], []).append(Follower(text, leader[1], tuple(models)))
+        elif free:
+            for shared in range(FOLLOWED_TOKENS, len(prompt) + 1):
+                starts.setdefault(prompt[:shared], []).append(text)
+    return found
+
+
+def that_share(overlay: Overlay, pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """(text, model) pairs cut into groups that may share a pass; models that must be alone come each in one go."""
+    groups: dict[int | None, list[tuple[int, int]]] = {}
+    for text, model in pairs:
+        groups.setdefault(model if overlay.alone(model) else None, []).append((text, model))
+    return list(groups.values())
