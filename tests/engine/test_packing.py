@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows
+from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, first_tensor
 from pytest_editpitfalls.engine.packing import TokenPacking
 from tests.engine.conftest import tolerance
 
@@ -106,6 +106,25 @@ def test_what_somebody_looks_at_sees_all_rows_and_columns(forward: Forward) -> N
     finally:
         handle.remove()
     assert seen == [rows.ids.numel()]
+
+
+def test_whoever_looks_into_the_last_block_sees_every_token_that_matters(forward: Forward) -> None:
+    """A route may be decided on a whole prompt there, although only its last token is asked for."""
+    rows, last = rows_of(), forward.n_layers - 1
+    places = rows.tokens
+    for module in (forward.host.down_projection(last), forward.host.blocks[last]):
+        seen: list[Tensor] = []
+        handle = module.register_forward_hook(
+            lambda _m, _a, output, seen=seen: seen.append(first_tensor(output).flatten(0, -2))
+        )
+        try:
+            with torch.no_grad():
+                forward.blocks(rows)
+                forward.blocks(rows, asked=torch.tensor([6]))
+        finally:
+            handle.remove()
+        expected, got = (each[places] for each in seen)
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("how", ["forward", "module"])

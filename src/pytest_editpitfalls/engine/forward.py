@@ -8,7 +8,7 @@ head stay the model's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -263,24 +263,22 @@ class Forward:
             raise ValueError(
                 f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states"
             )
-        hook = self.host.blocks[last - 1].register_forward_hook(
-            lambda _m, _a, output: taken.append(first_tensor(output))
-        )
-        try:
-            running = range(first, last)
-            with (
-                self._standing_in(running, hidden),
-                self._packing.of(running, rows.tokens, asked, rows.ids.numel()),
-            ):
-                self.host.model.base_model(
-                    input_ids=rows.ids,
-                    attention_mask=rows.mask,
-                    position_ids=rows.positions,
-                    past_key_values=cache,
-                    use_cache=cache is not None,
-                )
-        finally:
-            hook.remove()
+        running = range(first, last)
+        with ExitStack() as stack:
+            # Before the hook below, so that it meets those of others only.
+            stack.enter_context(self._packing.of(running, rows.tokens, asked, rows.ids.numel()))
+            hook = self.host.blocks[last - 1].register_forward_hook(
+                lambda _m, _a, output: taken.append(first_tensor(output))
+            )
+            stack.callback(hook.remove)
+            stack.enter_context(self._standing_in(running, hidden))
+            self.host.model.base_model(
+                input_ids=rows.ids,
+                attention_mask=rows.mask,
+                position_ids=rows.positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         return taken[0]
 
     def head(self, hidden: Tensor) -> Tensor:

@@ -73,10 +73,17 @@ class TokenPacking:
         with ExitStack() as stack:
             for layer in layers:
                 block = self._host.blocks[layer]
-                ends = asked is not None and layer == layers[-1]
-                for place in self._places[layer]:
+                found = [
+                    (place, _as_loaded(block, place))
+                    for place in self._places[layer]
+                    if place.loaded is not None
+                ]
+                # Whoever looks into the last block may want the tokens that are not asked for.
+                untouched = not _is_watched(block) and all(module is not None for _, module in found)
+                ends = asked is not None and layer == layers[-1] and untouched
+                for place, module in found:
                     wanted = asked if ends and place.answers else tokens
-                    if wanted is not None and (module := _as_loaded(block, place)) is not None:
+                    if wanted is not None and module is not None:
                         gather, scatter = _between(wanted, count)
                         stack.callback(module.register_forward_pre_hook(gather).remove)
                         stack.callback(module.register_forward_hook(scatter).remove)
@@ -106,15 +113,11 @@ def _learner(place: _Place, anatomy: Anatomy) -> Callable[..., None]:
 
 def _as_loaded(block: nn.Module, place: _Place) -> nn.Module | None:
     """The module if nothing of it has been replaced and nobody looks inside."""
-    if place.loaded is None:
-        return None
     try:
         module = block.get_submodule(place.path)
     except AttributeError:  # an in-place editor may have put another block there
         return None
-    if _anatomy(module) != place.loaded or any(map(_is_hooked, module.modules())):
-        return None
-    return module
+    return None if _anatomy(module) != place.loaded or _is_watched(module) else module
 
 
 def _anatomy(module: nn.Module) -> Anatomy:
@@ -122,9 +125,10 @@ def _anatomy(module: nn.Module) -> Anatomy:
     return tuple((id(part), id(vars(part).get("forward"))) for part in module.modules())
 
 
-def _is_hooked(module: nn.Module) -> bool:
+def _is_watched(module: nn.Module) -> bool:
+    """Whether there is a hook on it or on anything inside of it."""
     # Names of torch's that have not changed since its first versions; `overlay.difference` reads them, too.
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def _between(tokens: Tensor, count: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
