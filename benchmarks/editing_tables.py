@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .tables import number, percent, table
-from .ways import AUTOMATIC, TODAY, WAYS
+from .ways import AUTOMATIC, SINGLE, TODAY, WAYS
 
 _HEADER = (
     "way",
@@ -33,13 +33,20 @@ def render(figures: dict[str, Any]) -> str:
         parts.append(_ratios(own["ways"]))
         apart = own["difference_of_log_p"]
         parts.append(
-            f"{len(own['cases'])} case(s); automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
+            f"{_amounts(own['ways'])}; automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
             f"Largest difference of log-probability from today's way: {apart[AUTOMATIC]['max']:.1e} "
             f"(median {apart[AUTOMATIC]['median']:.1e}) of {apart[AUTOMATIC]['values']} probabilities."
         )
     if "released_code" in figures:
         parts += ["### The released code itself", _released(figures["released_code"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _amounts(ways: dict[str, Any]) -> str:
+    """ "16 case(s) timed, 4 of them at batch 1; operations of the first 2"."""
+    text = f"{ways[TODAY]['timed_cases']} case(s) timed, {ways[SINGLE]['timed_cases']} of them at batch 1"
+    counted = ways[TODAY].get("counted_cases")
+    return text if counted is None else f"{text}; operations of the first {counted}"
 
 
 def _row(way: str, own: dict[str, Any]) -> list[str]:

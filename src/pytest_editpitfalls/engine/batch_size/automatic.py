@@ -109,11 +109,13 @@ class BatchSize:
         self._model = limits.estimate()
         self._is_open = fixed is None  # whether it is still to be measured
         first = limits.choice(self._model)
-        if fixed is None:
-            why = "the first batch, which is to be measured"
-            self.choice = replace(first, cases=limits.measured_cases(), why=why)
-        else:
+        measured = limits.measured_cases()
+        if fixed is not None:
             self.choice = Choice(fixed[0], first.tokens, fixed[1])
+        elif measured == first.cases:  # no smaller than what follows
+            self.choice = first
+        else:
+            self.choice = replace(first, cases=measured, why="the first batch, which is to be measured")
         self._fits = self.choice
 
     @property
