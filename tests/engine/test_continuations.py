@@ -90,11 +90,9 @@ def test_what_goes_on_waits_for_a_pass_and_no_longer_than_memory_allows(
         run(self)
 
     monkeypatch.setattr(Continuations, "run", watched)
-    # Passes of 16 tokens: the pool sees several of them.
-    expected = Scorer(forward, max_tokens=16).mean_log_probs(models, QUESTIONS)
+    expected = Scorer(forward, max_tokens=500).mean_log_probs(models, QUESTIONS)
     assert len(runs) == 1
     together = runs.pop()
-    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.scorer.KEPT_TOKENS", 1)
     got = Scorer(forward, max_tokens=16).mean_log_probs(models, QUESTIONS)
     assert len(runs) > 1
     assert sum(runs) == together
@@ -137,6 +135,14 @@ class _Free:
 
     def token_wise(self, _model: int) -> bool:
         return True
+
+
+def test_of_long_prompts_only_the_start_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_editpitfalls.engine.scoring.questions.SHARED_TOKENS", 6)
+    prompts = [(*range(50), 7), (*range(50), 8)]
+    answers = {(prompt, 0): {(1,): 0.0} for prompt in prompts}
+    found = following({Text(prompt, ()): [0] for prompt in prompts}, answers, _Free())  # type: ignore[arg-type]
+    assert [each.shared for group in found.values() for each in group] == [6]
 
 
 @given(st.dictionaries(tokens, st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True), max_size=12))

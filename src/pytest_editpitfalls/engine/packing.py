@@ -71,16 +71,18 @@ class TokenPacking:
             count: rows times columns.
         """
         with ExitStack() as stack:
-            for layer in layers:
+            for layer in layers if tokens is not None or asked is not None else ():
                 block = self._host.blocks[layer]
                 found = [
                     (place, _as_loaded(block, place))
                     for place in self._places[layer]
                     if place.loaded is not None
                 ]
-                # Whoever looks into the last block may want the tokens that are not asked for.
-                untouched = not _is_watched(block) and all(module is not None for _, module in found)
-                ends = asked is not None and layer == layers[-1] and untouched
+                ends = asked is not None and layer == layers[-1]
+                if ends and (_is_watched(block) or any(module is None for _, module in found)):
+                    ends = (
+                        False  # whoever looks into the last block may want the tokens that are not asked for
+                    )
                 for place, module in found:
                     wanted = asked if ends and place.answers else tokens
                     if wanted is not None and module is not None:

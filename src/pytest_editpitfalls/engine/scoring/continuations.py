@@ -81,7 +81,8 @@ class Continuations:
         if self._waiting and set(self._waiting[0].served.routes) != set(served.routes):
             self.run()
         self._waiting.append(_Waiting(rows, served, above, below))
-        if sum(len(each.rows) * each.above.length for each in self._waiting) >= self._kept:
+        # Kept tokens bound the memory; there are a few times as many of them as new ones.
+        if sum(len(each.rows) * each.above.length for each in self._waiting) >= self._max_tokens:
             self.run()
 
     def run(self) -> None:

@@ -101,7 +101,9 @@ def following(
             for model in models
             for target in answers[prompt, model]
         )
-        lengths = range(len(prompt) - 1, FOLLOWED_TOKENS - 1, -1) if free and single else ()
+        # No more than what is worth a pass of its own (`by_common_start`): every start is noted.
+        longest = min(len(prompt), SHARED_TOKENS)
+        lengths = range(min(len(prompt) - 1, longest), FOLLOWED_TOKENS - 1, -1) if free and single else ()
         leader = next(
             (
                 (other, shared)
@@ -114,7 +116,7 @@ def following(
         if leader is not None:
             found.setdefault(leader[0], []).append(Follower(text, leader[1], tuple(models)))
         elif free:
-            for shared in range(FOLLOWED_TOKENS, len(prompt) + 1):
+            for shared in range(FOLLOWED_TOKENS, longest + 1):
                 starts.setdefault(prompt[:shared], []).append(text)
     return found
 
