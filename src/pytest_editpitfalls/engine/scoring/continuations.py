@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows
@@ -123,17 +124,25 @@ class Continuations:
             hidden = forward.blocks(new.select(keep), last=self._shared, cache=below.select(index[keep]))
             hidden = hidden[torch.tensor(back, device=device)]
         readings = [(place, reading) for place, row in enumerate(part) for reading in row.readings]
-        place = torch.tensor([place for place, _ in readings], device=device)
-        column = torch.tensor([reading.column for _, reading in readings], device=device)
-        token = torch.tensor([reading.token for _, reading in readings], device=device)
-        flat = place * new.ids.shape[1] + column
+        columns = new.ids.shape[1]
+        asked = torch.tensor([place * columns + each.column for place, each in readings], device=device)
         with self._overlay.going_on(served.take(index)):
             hidden = forward.blocks(
-                new, first=self._shared, hidden=hidden, cache=above.select(index), asked=flat.unique()
+                new, first=self._shared, hidden=hidden, cache=above.select(index), asked=asked.unique()
             )
-            values = forward.log_probs(hidden.flatten(0, 1)[flat], token).double().tolist()
-        for (_, reading), value in zip(readings, values, strict=True):
-            reading.answers[reading.target] += value
+            read(forward, hidden, readings)
+
+
+def read(forward: Forward, hidden: Tensor, readings: Sequence[tuple[int, Reading]]) -> None:
+    """Add what is read of hidden states (rows, tokens, hidden) to its answers; each reading comes with its row."""
+    if not readings:
+        return
+    rows = torch.tensor([row for row, _ in readings], device=hidden.device)
+    columns = torch.tensor([reading.column for _, reading in readings], device=hidden.device)
+    tokens = torch.tensor([reading.token for _, reading in readings], device=hidden.device)
+    values = forward.log_probs(hidden[rows, columns], tokens).double().tolist()
+    for (_, reading), value in zip(readings, values, strict=True):
+        reading.answers[reading.target] += value
 
 
 def readings_behind(target: Tokens, answers: dict[Tokens, float], first_column: int) -> list[Reading]:

@@ -18,7 +18,7 @@ from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 
-from .continuations import Continuation, Continuations, Reading, readings_behind
+from .continuations import Continuation, Continuations, Reading, read, readings_behind
 from .questions import (
     Answers,
     Follower,
@@ -235,13 +235,7 @@ class Scorer:
             del log_probs
             for (row, target), value in zip(first, values.tolist(), strict=True):
                 found[row][target] = value
-            if ends:
-                place = torch.tensor([row for row, _ in ends], device=device)
-                columns = torch.tensor([reading.column for _, reading in ends], device=device)
-                token = torch.tensor([reading.token for _, reading in ends], device=device)
-                more = forward.log_probs(hidden[place, columns], token).double().tolist()
-                for (_, reading), value in zip(ends, more, strict=True):
-                    reading.answers[reading.target] += value
+            read(forward, hidden, ends)
         if rest:
             at_row = torch.tensor([row for row, _ in rest], device=device)
             kept = torch.tensor([len(each.before) for _, each in rest], device=device)
