@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -16,11 +16,28 @@ from tests.tiny_models import TINY, tiny_model
 torch.set_num_threads(1)
 
 
+_SHARED: list[Forward] = []
+
+
 @cache
 def make_forward(name: str, dtype: torch.dtype = torch.float64) -> Forward:
     """float64, so that tolerances can tell a wrong formula from rounding."""
     model, tokenizer = tiny_model(name, dtype=dtype)
-    return Forward(Host.of(model, tokenizer, family_for(model.config)))
+    _SHARED.append(Forward(Host.of(model, tokenizer, family_for(model.config))))
+    return _SHARED[-1]
+
+
+@pytest.fixture(autouse=True)
+def _shared_models_are_left_without_hooks() -> Iterator[None]:
+    """A hook that stays changes how later tests' passes are computed; the test that leaves it is the one to fail."""
+    yield
+    left = [
+        f"{forward.host.family.name}: {path or 'the model'}"
+        for forward in _SHARED
+        for path, module in forward.host.model.named_modules()
+        if module._forward_hooks or module._forward_pre_hooks
+    ]
+    assert not left, left
 
 
 @pytest.fixture(params=sorted(TINY))
