@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from pytest_editpitfalls import __version__
+from pytest_editpitfalls.engine.products import float32_products
 
 EMBEDDED_PRODUCT = (48, 576, 1536)
 """Rows, hidden and intermediate size: the embedded model's up-projection on a small pass."""
@@ -55,15 +56,14 @@ def matrix_rates(device: str) -> dict[str, float]:
     """
     large = 2048 if device == "cpu" else 8192
     square = (large, large, large)
-    rates = {
-        "square_float32": _rate(square, device, torch.float32),
-        "embedded_float32": _rate(EMBEDDED_PRODUCT, device, torch.float32),
-    }
+    with float32_products(tf32=False):
+        rates = {
+            "square_float32": _rate(square, device, torch.float32),
+            "embedded_float32": _rate(EMBEDDED_PRODUCT, device, torch.float32),
+        }
     if device != "cpu":
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        rates["square_tf32"] = _rate(square, device, torch.float32)
-        torch.set_float32_matmul_precision(before)
+        with float32_products(tf32=True):
+            rates["square_tf32"] = _rate(square, device, torch.float32)
         rates["square_bfloat16"] = _rate(square, device, torch.bfloat16)
     return {name: round(rate, 1) for name, rate in rates.items()}
 

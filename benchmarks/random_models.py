@@ -70,10 +70,19 @@ class RandomModel:
     def parameters(self) -> int:
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def session(self, batch_size: int | None = None) -> EngineSession:
-        """A session on the model as it is now; None means the automatic batch size."""
+    def session(self, batch_size: int | None = None, *, tf32: bool = False) -> EngineSession:
+        """A session on the model as it is now.
+
+        Args:
+            batch_size: None means the automatic one.
+            tf32: whether it multiplies in TF32; the model's weights are float32 then.
+        """
         settings = EngineSettings(
-            self.shape.name, device=self.device, batch_size=batch_size, config_tables={"rome": self.table}
+            self.shape.name,
+            device=self.device,
+            dtype="tf32" if tf32 else None,
+            batch_size=batch_size,
+            config_tables={"rome": self.table},
         )
         host = Host.of(self.model, self.tokenizer, family_for(self.model.config))
         # A source of its own, so that nothing of a random model is remembered in the user's cache.

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.engine.products import float32_products
 from pytest_editpitfalls.engine.session import EngineSession
 
 from . import machine, operations
@@ -92,7 +93,7 @@ def measure_shape(shape: Shape, device: str, amount: Amount) -> dict[str, Any]:
         found["parameters"] = random.parameters
         for precision in ("float32", "tf32", "bfloat16") if on_gpu else ("float32",):
             with _precision(precision, random.model):
-                own = _ours(random, programs, amount)
+                own = _ours(random, programs, amount, tf32=precision == "tf32")
                 answers = own.pop("answers")
                 exact = exact or answers
                 own["difference_of_log_p"] = differences(exact, answers)
@@ -105,15 +106,15 @@ def measure_shape(shape: Shape, device: str, amount: Amount) -> dict[str, Any]:
     return found
 
 
-def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount) -> dict[str, Any]:
+def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount, *, tf32: bool) -> dict[str, Any]:
     """Cases per second at each batch size, and FLOP/s at the automatic one."""
     sizes = {}
     for size in amount.batches:
-        session = random.session(size)
+        session = random.session(size, tf32=tf32)
         session.run("rome", programs[: min(size, 4)])  # templates, kernels, allocator
         seconds, _ = _timed(session, programs[:size], random.device)
         sizes[str(size)] = _rate(seconds, size)
-    session = random.session()
+    session = random.session(tf32=tf32)
     if random.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     session.run(
@@ -172,12 +173,8 @@ def _wait(device: str) -> None:
 
 @contextmanager
 def _precision(name: str, model: Any) -> Iterator[None]:
-    """Matrix products in exact float32, in TF32, or the model itself in bfloat16."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+    """Matrix products in exact float32, in TF32 (today's way, too), or the model itself in bfloat16."""
     if name == "bfloat16":
         model.to(torch.bfloat16)
-    try:
+    with float32_products(tf32=name == "tf32"):
         yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -62,7 +62,7 @@ def test_saved_and_loaded_again(name: str, tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("dtype", placement.DTYPES)
+@pytest.mark.parametrize("dtype", [name for name in placement.DTYPES if name != "tf32"])
 def test_dtype_by_name(source: ModelSource, dtype: str) -> None:
     model, _ = load(source, device="cpu", dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
@@ -73,6 +73,19 @@ def test_default_dtypes() -> None:
     assert resolve_dtype(None, torch.device("cuda"), torch.bfloat16) == torch.bfloat16
     assert resolve_dtype(None, torch.device("cuda"), "float16") == torch.float16
     assert resolve_dtype(None, torch.device("cuda"), None) == torch.float32
+
+
+def test_tf32_is_float32_on_a_gpu_that_has_such_products(
+    source: ModelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, capability = torch.device("cuda"), [(9, 0), (8, 0), (7, 5)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability.pop(0))
+    assert resolve_dtype("tf32", gpu, torch.bfloat16) == torch.float32
+    assert resolve_dtype("tf32", gpu) == torch.float32
+    with pytest.raises(UsageError, match=r"dtype=tf32: 'cuda' does not multiply in TF32: .* Ampere"):
+        resolve_dtype("tf32", gpu)
+    with pytest.raises(UsageError, match="'cpu' does not multiply in TF32"):
+        load(source, device="cpu", dtype="tf32")
 
 
 def test_memory_estimate(source: ModelSource) -> None:

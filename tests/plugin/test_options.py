@@ -86,6 +86,10 @@ def test_model_labels_fit_into_node_ids():
         ),
         (["--pitfalls-device=gpu"], "--pitfalls-device: unknown device 'gpu'*"),
         (["--pitfalls-dtype=float31"], "--pitfalls-dtype: unknown dtype 'float31'*did you mean*"),
+        (
+            ["--pitfalls-dtype=tf32", "--pitfalls-device=cpu"],
+            "--pitfalls-dtype=tf32: 'cpu' does not multiply in TF32*fix: --pitfalls-dtype=float32*",
+        ),
         (["--pitfalls-set=rome"], "--pitfalls-set: 'rome' is not EDITOR.KEY=VALUE*"),
         (["--pitfalls-set=rom.v_lr=1"], "--pitfalls-set: unknown editor 'rom'*"),
         (["--pitfalls-config=none.toml"], "*none.toml: no such file*"),

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 R2 = ("--pitfalls-suite=coverage", "--pitfalls-limit=2")
 TESTS = Path(__file__).parents[1]
@@ -162,6 +163,11 @@ def test_end_to_end(tiny, tmp_path, quick):
         ("--pitfalls-set=rome.v_lrr=1", "v_lrr"),
         ("--pitfalls-set=rome.layers=[99]", "layers"),
         ("--pitfalls-device=cuda:63", "cuda"),
+        pytest.param(
+            "--pitfalls-dtype=tf32",
+            "'cpu' does not multiply in TF32",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
     ],
 )
 def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, option, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from .forward import Forward
 from .host import Host
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
+from .products import float32_products
 from .runner import edited_model_of, is_out_of_memory, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, chunk_size, silent
@@ -64,10 +65,11 @@ class EngineSession:
         self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
         self.seconds: dict[str, float] = {}
         self.forward = Forward(host)
+        self._dtype = "tf32" if settings.dtype == "tf32" else str(host.dtype).removeprefix("torch.")
         tokens = CPU_TOKENS if host.device.type == "cpu" else GPU_TOKENS
         moments = SecondMoments(
             self.forward,
-            fingerprint=f"{self.fingerprint}-{host.dtype}",
+            fingerprint=f"{self.fingerprint}-torch.{self._dtype}",
             cache=source.cache / "second-moments",
             max_tokens=tokens_that_fit(self._free_memory(), _shape(host).forward_bytes, 4 * tokens),
         )
@@ -89,7 +91,9 @@ class EngineSession:
         """
         started = time.perf_counter()
         source = models.resolve(settings.model)
-        models.resolve_device(settings.device)  # before anything is fetched
+        place = models.resolve_device(settings.device)  # before anything is fetched
+        if settings.dtype is not None:
+            models.resolve_dtype(settings.dtype, place)
         models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
@@ -147,7 +151,8 @@ class EngineSession:
             self._own_resources[editor].max_tokens = tokens
             times = CPU_SCORING if self.host.device.type == "cpu" else 1
             scorer = Scorer(self.forward, max_tokens=times * tokens)
-            return run_batch(chosen, scorer, self.host.encoder, part, told, suite)
+            with self._products():
+                return run_batch(chosen, scorer, self.host.encoder, part, told, suite)
 
         size = self._batch_size(editor)
         if isinstance(chosen, WritesModel):  # taken one by one in any case
@@ -169,7 +174,9 @@ class EngineSession:
             UsageError: the program has no such state; or as `run`.
         """
         self._check_unedited()
-        model = edited_model_of(self._prepared(editor, silent), program, state, suite)
+        chosen = self._prepared(editor, silent)
+        with self._products():
+            model = edited_model_of(chosen, program, state, suite)
         if prefix_of(model):
             raise CaseError(
                 f"'{editor}' edits by text before the prompt (as ike and ice do), which a model object cannot carry",
@@ -179,7 +186,7 @@ class EngineSession:
             )
         self._edited = program.case_id
         try:
-            with Overlay(self.host, [model]).serving(0):
+            with self._products(), Overlay(self.host, [model]).serving(0):
                 yield self.host.model
         finally:
             self._edited = None
@@ -198,7 +205,7 @@ class EngineSession:
                 "family": self.host.family.name,
                 "layers": self.host.n_layers,
                 "parameters": parameters,
-                "dtype": str(self.host.dtype).removeprefix("torch."),
+                "dtype": self._dtype,
                 "device": self._device_name(),
             },
             "seed": self.settings.seed,
@@ -219,6 +226,10 @@ class EngineSession:
                 where=self._edited,
                 fix="leave the 'with edited_model(...)' block first, and open one edited model at a time",
             )
+
+    def _products(self) -> AbstractContextManager[None]:
+        """What the numbers depend on is the dtype that was asked for, not what else the process allows."""
+        return float32_products(tf32=self._dtype == "tf32")
 
     def _device_name(self) -> str:
         device = self.host.device
@@ -283,7 +294,8 @@ class EngineSession:
         if stage not in self.seconds:
             started = time.perf_counter()
             try:
-                editor.prepare(progress)
+                with self._products():
+                    editor.prepare(progress)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

@@ -29,7 +29,7 @@ HELP = {
     "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
     "config": "TOML file with one table of hyper-parameters per editor",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
-    "dtype": "float32, bfloat16 or float16 (default: float32 on a cpu, the checkpoint's own on cuda)",
+    "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
     "seed": "seed of everything that is random (default: 0)",
     "json": "write all results to this JSON file",

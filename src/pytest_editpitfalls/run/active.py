@@ -250,7 +250,7 @@ class ActiveRun:
 def check_names(run: RunConfig) -> None:
     """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
     from pytest_editpitfalls.engine.editors.registry import EDITORS
-    from pytest_editpitfalls.engine.models import DTYPES, resolve
+    from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
     from pytest_editpitfalls.errors import did_you_mean
 
     known = list(EDITORS)
@@ -263,6 +263,8 @@ def check_names(run: RunConfig) -> None:
         raise UsageError(
             f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES)
         )
+    if run.dtype == "tf32" and run.device == "cpu":
+        raise no_tf32(run.device)
     for model in run.models:
         resolve(model)
 

@@ -10,7 +10,7 @@ from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import load, memory_estimate, prepare
-from .placement import DTYPES, MemoryEstimate, available_memory, resolve_device, resolve_dtype
+from .placement import DTYPES, MemoryEstimate, available_memory, no_tf32, resolve_device, resolve_dtype
 from .source import ModelSource, resolve
 from .worker_memory import WorkersEstimate, workers_estimate
 
@@ -28,6 +28,7 @@ __all__ = [
     "known_names",
     "load",
     "memory_estimate",
+    "no_tf32",
     "prepare",
     "resolve",
     "resolve_device",

@@ -11,7 +11,9 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("bfloat16", "float16", "float32", "float64")
+DTYPES = ("bfloat16", "float16", "float32", "float64", "tf32")
+"""What ``--pitfalls-dtype`` takes. "tf32" is float32 whose matrix products a GPU makes in TF32."""
+
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
@@ -96,7 +98,7 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
         checkpoint: ``config.dtype`` of the model; None is read as float32.
 
     Raises:
-        UsageError: not a name of `DTYPES`.
+        UsageError: not a name of `DTYPES`; "tf32" where the device has no such products.
     """
     import torch
 
@@ -105,8 +107,27 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
         name = kept if device.type != "cpu" and kept in DTYPES else "float32"
     if name not in DTYPES:
         raise UsageError(f"'{name}' is not a dtype", where="--pitfalls-dtype", fix=did_you_mean(name, DTYPES))
+    if name == "tf32":
+        _check_tf32(device)
+        name = "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def _check_tf32(device: torch.device) -> None:
+    import torch
+
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        raise no_tf32(str(device))
+
+
+def no_tf32(device: str) -> UsageError:
+    """The error for "tf32" on a device without such products."""
+    return UsageError(
+        f"'{device}' does not multiply in TF32: that takes an NVIDIA GPU of the Ampere generation or a later one",
+        where="--pitfalls-dtype=tf32",
+        fix="--pitfalls-dtype=float32, or another --pitfalls-device",
+    )
 
 
 def available_memory(device: torch.device) -> int:

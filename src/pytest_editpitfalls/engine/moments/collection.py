@@ -12,11 +12,11 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import Forward, Rows
+from pytest_editpitfalls.engine.products import exact_products
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
 
 from .documents import Documents, Window
 from .partial import KeySums, PartialFile
-from .precision import exact_products
 
 STAGE = "second moment"
 
