@@ -11,7 +11,7 @@ import torch
 
 from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob
-from pytest_editpitfalls.engine.editors.locate_then_edit import core
+from pytest_editpitfalls.engine.editors.locate_then_edit import core, target_vector
 from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.editors.locate_then_edit.keys import SubjectReader
 from pytest_editpitfalls.engine.editors.locate_then_edit.solve import closed_form, remembering
@@ -264,10 +264,19 @@ def test_pmet_stops_when_the_targets_are_likeliest_and_little_else_changed(tmp_p
     assert close(matrices(beside), matrices(early), 1e-5)
 
 
-def test_a_stopped_case_leaves_the_others_alone(tmp_path: Path) -> None:
-    editor = make("pmet", make_forward("llama"), tmp_path, v_num_grad_steps=20, v_lr=0.5, kl_factor=0.0)
-    jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate(REQUESTS)]
+def test_a_stopped_case_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[list[bool]] = []
+    drop = target_vector.Replay.drop_stopped
+    monkeypatch.setattr(
+        target_vector.Replay,
+        "drop_stopped",
+        lambda self, active: (stopped.append((~active).tolist()), drop(self, active)),
+    )
+    editor = make("pmet", make_forward("llama"), tmp_path, v_num_grad_steps=16, kl_factor=0.0)
+    soon = EditRequest("Hello {}", "the king", "Japan")
+    jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate((soon, *REQUESTS))]
     together = [matrices(result) for result in editor.edit(jobs)]
+    assert stopped == [[True, *[False] * len(REQUESTS)]]
     for job, value in zip(jobs, together, strict=True):
         assert close(value, matrices(editor.edit([job])[0]), 1e-5)
 

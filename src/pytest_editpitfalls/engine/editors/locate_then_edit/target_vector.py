@@ -21,6 +21,7 @@ from torch import Tensor
 from pytest_editpitfalls.engine.forward import HEAD_ROWS, Forward
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup, Taken
+from pytest_editpitfalls.engine.stopping import Stopping
 
 from .edit_rows import EditRow
 from .sites import Site
@@ -135,7 +136,7 @@ class TargetVectorSearch:
         limit = objective.clamp_norm_factor * self._value.norm(dim=2, keepdim=True)
         decay = objective.v_weight_decay / self._value.norm(dim=2).square()
         adam = torch.optim.Adam([delta], lr=objective.v_lr)
-        active = torch.ones(len(delta), dtype=torch.bool, device=self._device)
+        stopping = Stopping(len(delta), self._device)
         nll_factor = torch.full((len(delta),), objective.nll_loss_factor, device=self._device)
         nll_factor = nll_factor.to(self._dtype)
         for step in range(objective.v_num_grad_steps - 1):  # as released, the last iteration never steps
@@ -143,27 +144,28 @@ class TargetVectorSearch:
             penalty = (decay * delta.norm(dim=2)).sum(dim=1)
             penalty.sum().backward()
             loss = penalty.detach()
-            kl, likeliest = torch.zeros_like(loss), torch.ones_like(active)
+            kl, likeliest = torch.zeros_like(loss), torch.ones_like(stopping.going)
             for group in self._replay.groups:
                 part = self._losses(group, delta, nll_factor)
                 part.total.sum().backward()
                 loss, kl = loss + part.total.detach(), kl + part.kl
                 likeliest &= part.likeliest
-            active &= loss >= STOP_LOSS
+            stopping.stop(~(loss >= STOP_LOSS))
             if rule is not None:
-                active &= ~(likeliest & (kl <= rule.kl_loss))
-                nll_factor.fill_(objective.nll_loss_factor)[likeliest] = rule.nll_factor
+                stopping.stop(likeliest & (kl <= rule.kl_loss))
+                nll_factor.fill_(objective.nll_loss_factor).masked_fill_(likeliest, rule.nll_factor)
             on_step(step)
-            if not bool(active.any()):
+            news = stopping.news()
+            if news is not None and not bool(news.any()):
                 break
             frozen = delta.detach().clone()
             adam.step()
             with torch.no_grad():
                 norm = delta.norm(dim=2, keepdim=True)
                 delta *= torch.where(norm > limit, limit / norm, torch.ones_like(norm))
-                delta.copy_(torch.where(active[:, None, None], delta, frozen))
-            if not bool(active.all()):
-                self._replay.drop_stopped(active)
+                delta.copy_(torch.where(stopping.going[:, None, None], delta, frozen))
+            if news is not None:
+                self._replay.drop_stopped(news.to(self._device))
         return TargetVectors(delta.detach(), self._value, self._taken)
 
     def _losses(self, group: ReplayGroup, delta: Tensor, nll_factor: Tensor) -> _Losses:
@@ -183,8 +185,8 @@ class TargetVectorSearch:
         total = group.nll(log_p, len(delta), nll_factor)
         likeliest = torch.ones(len(delta), device=self._device, dtype=torch.bool)
         if self._objective.relaxation is not None:
-            hit = torch.cat([x.argmax(dim=1) == t for x, t in pairs])
-            likeliest[group.job_of_token[~hit]] = False
+            missed = torch.cat([x.argmax(dim=1) != t for x, t in pairs]).to(self._dtype)
+            likeliest = total.new_zeros(len(delta)).index_add(0, group.job_of_token, missed) == 0
         zero = torch.zeros_like(total)
         if len(group.ends) == 0:
             return _Losses(total, zero, likeliest)

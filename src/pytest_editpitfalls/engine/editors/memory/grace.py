@@ -32,6 +32,7 @@ from pytest_editpitfalls.engine.editors.hyperparameters.memory import GraceHyper
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.replay import OutputChange, Replay, ReplayGroup, ReplayRow, adding
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.stopping import Stopping
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 
 from .codebook import Codebook
@@ -171,7 +172,7 @@ class Grace:
         """(cases, d_o) values from ``start``, each by its own loss alone."""
         value = start.clone().requires_grad_(True)
         adam = torch.optim.Adam([value], lr=self._hp.edit_lr)
-        active = torch.ones(len(value), dtype=torch.bool, device=value.device)
+        stopping = Stopping(len(value), value.device)
         for step in range(self._hp.n_iter):
             adam.zero_grad()
             loss = torch.zeros(len(value), device=value.device, dtype=value.dtype)
@@ -179,16 +180,17 @@ class Grace:
                 part = replay.loss(group, [self._change(group, value)], len(value))
                 part.sum().backward()
                 loss += part.detach()
-            active &= ~(loss < STOP_LOSS)
+            stopping.stop(loss < STOP_LOSS)
             progress(Progress("edit", step + 1, self._hp.n_iter))
-            if not bool(active.any()):
+            news = stopping.news()
+            if news is not None and not bool(news.any()):
                 break
             frozen = value.detach().clone()
             adam.step()
             with torch.no_grad():
-                value.copy_(torch.where(active[:, None], value, frozen))
-            if not bool(active.all()):
-                replay.drop_stopped(active)
+                value.copy_(torch.where(stopping.going[:, None], value, frozen))
+            if news is not None:
+                replay.drop_stopped(news.to(value.device))
         return value.detach()
 
     def _change(self, group: ReplayGroup, value: Tensor) -> OutputChange:
