@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from gc import collect as collect_garbage  # before `no_garbage_collection` takes its place
@@ -386,6 +387,24 @@ def test_the_gauge_counts_what_lies_between_passes_and_the_largest_pass() -> Non
     assert gauge.between == pytest.approx(20e6, rel=0.05)
     assert 150e6 < gauge.peak < 300e6
     assert not base._forward_pre_hooks
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's malloc")
+def test_memory_that_has_been_freed_before_is_counted_when_it_is_taken_again() -> None:
+    """malloc keeps what was freed for the process, which does not grow when that is used again."""
+    del_me = torch.ones(7_500_000)
+    del del_me  # from now on, blocks of up to this size come from the heap
+    blocks = [torch.ones(5_000_000) for _ in range(20)]
+    above = torch.ones(1000)  # so that the heap does not shrink
+    del blocks
+    gauge = Gauge(nn.Identity(), torch.device("cpu"))
+    with gauge.open():
+        large = torch.ones(40_000_000)
+        for _ in range(10):  # the thread needs a moment
+            large.add_(1)
+        del large
+    assert above.sum() == 1000
+    assert 150e6 < gauge.peak < 300e6
 
 
 def test_on_a_gpu_the_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

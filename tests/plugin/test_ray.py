@@ -142,8 +142,9 @@ def test_several_models_and_a_shuffled_order(project):
     )
     assert len(computed) == len(set(computed)) == 48
     opened = [(call["pid"], call["open"]) for call in project.calls("open")]
-    # Each of the four groups is described once and run once, by whoever is free; the items' order is shuffled.
-    assert len(opened) <= 8
+    # Each of the four groups is described once and run in three batches, by an actor that holds its model if one is
+    # free. Who is free depends on the shuffled order and on the machine; were nobody preferred, it could be 16.
+    assert len(opened) <= 12
 
 
 def test_what_only_the_engine_knows_is_said_without_a_traceback(project):
