@@ -9,12 +9,16 @@ from math import log
 from typing import Any
 
 from pytest_editpitfalls.cases.program import CaseScores
+from pytest_editpitfalls.engine.runner import ONE_BY_ONE
 from pytest_editpitfalls.errors import CaseError
 
 
 def checked(answers: list[CaseScores]) -> list[CaseScores]:
-    """The answers, all of them computed; raises `CaseError` where one is not: its time would say nothing."""
+    """The answers, all of them computed, together; raises `CaseError` where not: their time would say nothing."""
     for answer in answers:
+        alone = next((note for note in answer.notes if ONE_BY_ONE in note), None)
+        if alone is not None:
+            raise CaseError(f"the batch cannot be measured: {alone}", where=answer.case_id, fix="report it")
         if answer.error or answer.skipped:
             raise CaseError(
                 f"the case cannot be measured: {answer.error or answer.skipped}",

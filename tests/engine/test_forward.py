@@ -73,3 +73,13 @@ def test_the_block_list_is_whole_again_after_an_error(forward: Forward) -> None:
         raise AssertionError("hidden states of the wrong shape were accepted")
     assert list(forward.host.blocks) == before
     torch.testing.assert_close(whole(forward, ids[0]), whole(forward, ids[0]))
+
+
+def test_the_head_of_nothing_is_nothing(forward: Forward) -> None:
+    """Some models cannot reshape a batch of no rows."""
+    hidden = torch.zeros(0, forward.host.matrix_shape(0)[0], dtype=torch.float64)
+    some = forward.head(torch.zeros(2, hidden.shape[1], dtype=torch.float64))
+    none = forward.head(hidden)
+    assert none.shape == (0, some.shape[1])
+    assert none.dtype == some.dtype
+    assert forward.log_probs(hidden, torch.zeros(0, dtype=torch.long)).shape == (0,)

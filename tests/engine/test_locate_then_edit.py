@@ -264,6 +264,29 @@ def test_pmet_stops_when_the_targets_are_likeliest_and_little_else_changed(tmp_p
     assert close(matrices(beside), matrices(early), 1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_groups_with_rows_of_one_kind_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More predicted tokens than the head takes at once, in a group without a KL row; and a group of KL rows alone."""
+    monkeypatch.setattr(target_vector, "HEAD_ROWS", 2)
+    groups: list[tuple[int, int]] = []
+    losses = target_vector.TargetVectorSearch._losses
+
+    def watched(self: Any, group: Any, *rest: Any) -> Any:
+        groups.append((len(group.token), len(group.ends)))
+        return losses(self, group, *rest)
+
+    monkeypatch.setattr(target_vector.TargetVectorSearch, "_losses", watched)
+    editor = make("r-rome", make_forward(name), tmp_path)
+    monkeypatch.setattr(editor._resources, "max_tokens", 6)
+    request = EditRequest("The capital of {}", "France", "Russian and the French of a king")
+    result = editor.edit([EditJob(str(i), 1, (request,)) for i in range(4)])
+    assert [each.error for each in result] == [None] * 4
+    assert any(predicted > 2 and not ends for predicted, ends in groups)
+    assert any(ends > 2 and not predicted for predicted, ends in groups)
+
+
 def test_a_stopped_case_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[list[bool]] = []
     drop = target_vector.Replay.drop_stopped

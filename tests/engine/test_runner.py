@@ -17,6 +17,7 @@ from pytest_editpitfalls.engine.editors.base import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
 from pytest_editpitfalls.engine.runner import (
+    ONE_BY_ONE,
     BatchDoesNotFit,
     edited_model_of,
     is_out_of_memory,
@@ -356,6 +357,22 @@ def test_an_editor_that_forgets_jobs_is_an_error_of_its_cases(forward: Forward) 
         assert "edit 1: " in (answer.error or "")
         assert "0 results for 1 job" in (answer.error or "")
     assert answers[2].error is None
+
+
+def test_a_batch_that_fails_although_each_case_works_says_so(forward: Forward) -> None:
+    """Else a mistake in an editor's batches would be seen as slowness only."""
+
+    def together(jobs: Sequence[EditJob]) -> None:
+        if len(jobs) > 1:
+            raise ValueError("shapes differ")
+
+    answers = run(FakeEditor(forward, together), [program(0), program(1)])
+    plain = run(FakeEditor(forward), [program(0), program(1)])
+    for answer, expected in zip(answers, plain, strict=True):
+        assert answer.notes == (f"editing was {ONE_BY_ONE}: ValueError: shapes differ", *expected.notes)
+        assert same(replace(answer, notes=expected.notes), expected)
+    broken = run(FakeEditor(forward, fails_on("P0001", 1, ValueError("mine"))), [program(0), program(1)])
+    assert not any(ONE_BY_ONE in note for answer in broken for note in answer.notes)
 
 
 def test_a_usage_error_concerns_the_whole_run(forward: Forward) -> None:

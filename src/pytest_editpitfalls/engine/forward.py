@@ -287,6 +287,9 @@ class Forward:
         The model's own final norm, head, bias and soft cap are called: each vector is a row of one token.
         """
         count = hidden.shape[0]
+        if count == 0:  # some models cannot reshape a batch of no rows
+            words = self.host.model.get_output_embeddings().weight.shape[0]
+            return hidden.new_zeros(0, words, dtype=torch.promote_types(hidden.dtype, torch.float32))
         ids = torch.zeros(count, 1, dtype=torch.long, device=hidden.device)
         with self._standing_in(range(0), hidden[:, None, :]):
             output = self.host.model(

@@ -38,6 +38,10 @@ _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory",
 """What RuntimeErrors say: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
 
 
+ONE_BY_ONE = "done one by one, because together it failed"
+"""Note on cases that work alone: their batch has a mistake, and takes far longer than it would."""
+
+
 class BatchDoesNotFit(Exception):
     """Memory ran out with several programs together: fewer may fit."""
 
@@ -58,6 +62,11 @@ class _Run:
     @property
     def open(self) -> bool:
         return self.error is None and self.skipped is None
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def run_batch(
@@ -171,11 +180,20 @@ def edit_programs(
                 raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")
             return results
 
+        def remark(note: str, wanted: Sequence[tuple[_Run, Steps]] = tuple(wanted)) -> None:
+            for run, _ in wanted:
+                run.note(f"editing was {note}")
+
         results = _isolated(
-            edit, jobs, lambda job, error: EditResult(error=f"edit {job.step}: {error}"), alone=len(runs) == 1
+            edit,
+            jobs,
+            lambda job, error: EditResult(error=f"edit {job.step}: {error}"),
+            remark,
+            alone=len(runs) == 1,
         )
         for (run, steps), result in zip(wanted, results, strict=True):
-            run.notes += [note for note in result.notes if note not in run.notes]
+            for note in result.notes:
+                run.note(note)
             error = result.error
             if error is None and (wrong := not_finite(result.model)) is not None:
                 error = f"edit {steps[-1] + 1}: {wrong}"
@@ -221,8 +239,12 @@ def _check_scorable(run: _Run, encoder: Encoder) -> None:
 def _score(
     scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback, alone: bool
 ) -> None:
+    def remark(note: str) -> None:
+        for run in runs:
+            run.note(f"scoring was {note}")
+
     progress(Progress("score", 0, len(runs)))
-    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail, alone=alone)
+    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail, remark, alone=alone)
     progress(Progress("score", len(runs), len(runs)))
 
 
@@ -288,11 +310,19 @@ def _isolated(
     work: Callable[[list[Item]], list[Answer]],
     items: list[Item],
     failed: Callable[[Item, str], Answer],
+    remark: Callable[[str], None],
     alone: bool,
 ) -> list[Answer]:
     """``work`` on all items together, and item by item when something breaks.
 
-    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: all of one program, which has no fewer.
+    Args:
+        work: what is to be done.
+        items: what it is done with.
+        failed: answers for an item that breaks alone.
+        remark: told when items break together and none of them alone.
+        alone: whether they are all of one program.
+
+    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: one program has no fewer.
     """
     if not items:
         return []
@@ -313,7 +343,16 @@ def _isolated(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return [answer for item in items for answer in _isolated(work, [item], failed, alone)]
+    broken: list[Item] = []
+
+    def breaks(item: Item, error: str) -> Answer:
+        broken.append(item)
+        return failed(item, error)
+
+    answers = [answer for item in items for answer in _isolated(work, [item], breaks, remark, alone)]
+    if not broken and not out_of_memory:
+        remark(f"{ONE_BY_ONE}: {message}")
+    return answers
 
 
 def is_out_of_memory(error: BaseException) -> bool:
