@@ -6,7 +6,6 @@ moment is the identity with a random part.
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,7 +93,7 @@ class RandomModel:
 
 @contextmanager
 def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iterator[RandomModel]:
-    """A model of that shape in float32, gone when the context ends.
+    """A model of that shape in float32; its files are gone when the context ends.
 
     Args:
         shape: its sizes.
@@ -122,10 +121,6 @@ def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iter
             d_k = host.matrix_shape(values.layers[0])[1]
             table["mom2_npz"] = str(_random_moment(Path(directory), d_k))
         yield RandomModel(shape, device, model, tokenizer, table, Path(directory))
-    del model, host
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.empty_cache()
 
 
 def _random_moment(directory: Path, size: int) -> Path:

@@ -5,6 +5,7 @@ Needs a GPU; `measure_shape` itself also runs a tiny shape on a CPU.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,10 @@ def measure(asked: Asked) -> Measured:
     else:
         amount = QUICK if asked.quick else FULL
         figures = {"device": asked.device, "matrix_gflop_per_second": machine.matrix_rates(asked.device)}
-        figures["shapes"] = {shape.name: measure_shape(shape, asked.device, amount) for shape in SHAPES}
+        figures["shapes"] = {}
+        for shape in SHAPES:
+            figures["shapes"][shape.name] = measure_shape(shape, asked.device, amount)
+            _free(asked.device)
     ratios = {
         f"shapes.{name}.{precision}": own["precisions"][precision]["ratio"]
         for name, own in figures.get("shapes", {}).items()
@@ -110,16 +114,18 @@ def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount, *, t
     """Cases per second at each batch size, and FLOP/s at the automatic one."""
     sizes = {}
     for size in amount.batches:
+        _free(random.device)
         session = random.session(size, tf32=tf32)
         session.run("rome", programs[: min(size, 4)])  # templates, kernels, allocator
         seconds, _ = _timed(session, programs[:size], random.device)
         sizes[str(size)] = _rate(seconds, size)
+        del session
+    _free(random.device)
     session = random.session(tf32=tf32)
+    # The first part of more cases than one part is where the automatic size is measured.
+    session.run("rome", programs[: min(session.batch_size("rome") + 1, amount.automatic)])
     if random.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-    session.run(
-        "rome", programs[: max(1, min(8, amount.automatic // 2))]
-    )  # the automatic size is measured here
     seconds, answers = _timed(session, programs[: amount.automatic], random.device)
     counted = programs[: min(4, amount.automatic)]
     operation_count = operations.count(lambda: session.run("rome", counted)) / len(counted)
@@ -137,6 +143,7 @@ def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount, *, t
 
 def _today(random: RandomModel, programs: Sequence[Program]) -> float:
     """Seconds per case, after one case that warms up."""
+    _free(random.device)
     today = TodaysWay(random.session(), "rome")
     today.run(programs[0])
     _wait(random.device)
@@ -164,6 +171,13 @@ def _rate(seconds: float, cases: int) -> dict[str, Any]:
         "seconds_per_case": round(seconds / cases, 5),
         "cases_per_second": round(cases / seconds, 3),
     }
+
+
+def _free(device: str) -> None:
+    """What earlier sessions held, second moments above all: sessions are in cycles, which only a search finds."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()
 
 
 def _wait(device: str) -> None:

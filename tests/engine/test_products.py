@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine import moments
+from pytest_editpitfalls.engine import moments, products
 from pytest_editpitfalls.engine.editors.locate_then_edit import core
 from pytest_editpitfalls.engine.models import resolve
 from pytest_editpitfalls.engine.moments import collection
@@ -23,12 +23,12 @@ from tests.engine.test_session import QUICK, case
 from tests.tiny_models import save_tiny
 
 matmul: Any = torch.backends.cuda.matmul
-if not hasattr(matmul, "fp32_precision"):
-    pytest.skip("this torch cannot tell what products it makes (before 2.9)", allow_module_level=True)
+FINE = hasattr(matmul, "fp32_precision")
+since_2_9 = pytest.mark.skipif(not FINE, reason="torch before 2.9 has one switch")
 
 
 def made() -> str:
-    return str(matmul.fp32_precision)
+    return {"highest": "ieee", "high": "tf32"}[torch.get_float32_matmul_precision()]
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def test_passes_are_made_as_asked_and_second_moments_exactly(
     watch(core.TargetVectorSearch, "run")
     session = session_of(dtype, tmp_path)
     watch(session.forward, "log_probs")
-    products = collection.exact_products
+    exactly = collection.exact_products
 
     @contextmanager
     def exact(keys: torch.Tensor) -> Iterator[None]:
-        with products(keys):
+        with exactly(keys):
             seen["second moment"].add(made())
             yield
 
@@ -99,11 +99,48 @@ def test_tf32_is_told_and_has_second_moments_of_its_own(tmp_path: Path) -> None:
     assert kept[0] > 0
 
 
-def test_the_setting_is_put_back_after_an_error() -> None:
-    for precision in ("highest", "high"):
-        with (
-            process_allows(precision),
-            pytest.raises(KeyError),
-            float32_products(tf32=precision == "highest"),
-        ):
-            raise KeyError
+def switches() -> list[str]:
+    """All of them, the way that others read them; the old ones raise where the new ones say something else."""
+    new = [str(each.fp32_precision) for each in (matmul, torch.backends.mkldnn.matmul)] if FINE else []  # type: ignore[attr-defined]
+    return [torch.get_float32_matmul_precision(), str(matmul.allow_tf32), *new]
+
+
+@pytest.mark.parametrize("old_torch", [False, True])
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("allowed", ["highest", "high", "medium"])
+def test_every_switch_can_be_read_meanwhile_and_is_put_back(
+    allowed: str, tf32: bool, old_torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if old_torch:
+        monkeypatch.setattr(products, "_switches", list)
+    told = {True: ["high", "True"], False: ["highest", "False"]}
+
+    def work() -> None:
+        assert switches()[:2] == told[tf32]
+        with float32_products(tf32=not tf32):
+            assert switches()[:2] == told[not tf32]
+        assert switches()[:2] == told[tf32]
+        matmul.allow_tf32 = not tf32  # as released editors' code does
+        raise KeyError
+
+    with process_allows(allowed):
+        before = switches()
+        with pytest.raises(KeyError), float32_products(tf32=tf32):
+            work()
+        assert switches() == before
+
+
+@since_2_9
+def test_a_switch_that_inherits_goes_on_inheriting() -> None:
+    backends: Any = torch.backends
+    own = backends.fp32_precision, matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision
+    try:
+        matmul.fp32_precision = backends.mkldnn.matmul.fp32_precision = "none"
+        backends.fp32_precision = "tf32"
+        with float32_products(tf32=False):
+            assert matmul.fp32_precision == backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == backends.mkldnn.matmul.fp32_precision == "tf32"
+        backends.fp32_precision = "ieee"
+        assert matmul.fp32_precision == backends.mkldnn.matmul.fp32_precision == "ieee"
+    finally:
+        backends.fp32_precision, matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision = own

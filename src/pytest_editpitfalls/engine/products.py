@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -19,24 +19,32 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
     Args:
         tf32: whether a GPU may round the factors to TF32; sums stay in float32. A CPU never does.
     """
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        backends: Any = torch.backends
-        switches = {backends.cuda.matmul: "tf32" if tf32 else "ieee", backends.mkldnn.matmul: "ieee"}
-        before = {switch: switch.fp32_precision for switch in switches}
-        try:
-            for switch, value in switches.items():
-                switch.fp32_precision = value
-            yield
-        finally:
-            for switch, value in before.items():
-                switch.fp32_precision = value
-    else:  # torch before 2.9
+    general: str | None = None
+    with suppress(
+        RuntimeError
+    ):  # where a process has set torch's old and its new switches, the old ones cannot be read
         general = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        try:
-            yield
-        finally:
+    switches = _switches()
+    before = [(switch, switch.fp32_precision, above.fp32_precision) for switch, above in switches]
+    # Both kinds of switches, in this order: others may ask the old ones, which raise where the new ones differ.
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    for switch, _ in switches[1:]:
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if general is not None:
             torch.set_float32_matmul_precision(general)
+        for switch, own, inherited in before:
+            switch.fp32_precision = "none" if own == inherited else own  # "none" inherits
+
+
+def _switches() -> list[tuple[Any, Any]]:
+    """The switches of a GPU's and of a CPU's products, with those above them; there are none before torch 2.9."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        return []
+    return [(backends.cuda.matmul, backends.cudnn), (backends.mkldnn.matmul, backends.mkldnn)]
 
 
 @contextmanager
