@@ -1,7 +1,7 @@
 """What the plugin itself costs: collecting, starting pytest, reporting, and the way to the first result.
 
 Every measurement is a pytest of its own in a process of its own, with no other plugin. Compiled modules are kept (as
-after any first start), in a directory of the measurement's own.
+after any first start), in a directory of the measurement's own; for the first result, where they were installed.
 """
 
 from __future__ import annotations
@@ -254,12 +254,7 @@ def reporting(folder: Folder, sizes: tuple[int, int], *, quick: bool) -> dict[st
 
 
 def first_result(folder: Folder, model: str) -> dict[str, Any]:
-    """Where the time goes until the first case of the shipped reverse suite has its result, all modules compiled."""
-    subprocess.run(
-        [sys.executable, "-c", "import pytest_editpitfalls.engine.session"],
-        env=folder.environment,
-        check=True,
-    )
+    """Where the time goes until the first case of the shipped reverse suite has its result."""
     folder.pytest(
         *OURS,
         f"--pitfalls-model={model}",
@@ -269,6 +264,7 @@ def first_result(folder: Folder, model: str) -> dict[str, Any]:
         "--pitfalls-json=first.json",
         "--pitfalls-device=cpu",
         passes=False,
+        variables={"PYTHONPYCACHEPREFIX": ""},  # the environment's own: thousands of modules are imported
     )
     document = json.loads((folder.path / "first.json").read_text(encoding="utf-8"))
     stages: dict[str, float] = document["run"]["first_result"]
