@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
 from pytest_editpitfalls.engine.overlay.change import RowContext
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.scoring.continuations import Continuations
-from pytest_editpitfalls.engine.scoring.questions import FOLLOWED_TOKENS, Text, behind, following
+from pytest_editpitfalls.engine.scoring.questions import FOLLOWED_TOKENS, Text, following, texts_of
 from tests.engine.conftest import tolerance
 
 START = (5, 9, 4, 11, 6)
@@ -114,10 +115,7 @@ def test_a_text_with_two_long_targets_and_a_change_that_sees_the_prompt_follow_n
         answers: dict[Any, dict[Any, float]] = {}
         for prompt, model, target in asked:
             answers.setdefault((prompt, model), {})[target] = 0.0
-        texts: dict[Text, list[int]] = {}
-        for (prompt, model), found in answers.items():
-            texts.setdefault(Text(prompt, behind(found)), []).append(model)
-        return sum(map(len, following(texts, answers, overlay).values()))
+        return sum(map(len, following(texts_of(answers), answers, overlay).values()))
 
     first, second = (*START, 3), (*START, 10)
     assert followers((first, 1, SHORT), (second, 1, LONG)) == 1
@@ -125,6 +123,31 @@ def test_a_text_with_two_long_targets_and_a_change_that_sees_the_prompt_follow_n
     assert followers((first, 3, SHORT), (second, 3, SHORT)) == 0
     both = ((LONG, LONGER),) * 2
     assert followers(*((p, 1, t) for p, two in zip((first, second), both, strict=True) for t in two)) == 0
+
+
+def test_a_prompt_runs_once_below_whatever_stands_behind_it(
+    forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One edited model is asked for several tokens, the other for one: they share the lower blocks."""
+    models, bound, prompt = edits(forward)[1:3], tolerance(forward), (*START, 12, 3)
+    asked = [Question(0, prompt, LONG), Question(0, prompt, SHORT), Question(1, prompt, SHORT)]
+    alone = [
+        Scorer(forward, max_tokens=500).mean_log_probs(models[q.model : q.model + 1], [replace(q, model=0)])
+        for q in asked
+    ]
+    rows: list[tuple[int, int]] = []
+    blocks = Forward.blocks
+
+    def watched(self: Forward, given: Rows, **kwargs: Any) -> torch.Tensor:
+        rows.append((kwargs.get("first", 0), int(given.real.sum())))
+        return blocks(self, given, **kwargs)
+
+    monkeypatch.setattr(Forward, "blocks", watched)
+    got = Scorer(forward, max_tokens=500).mean_log_probs(models, asked)
+    torch.testing.assert_close(torch.tensor(got), torch.tensor(alone).flatten(), rtol=bound, atol=bound)
+    whole, bare = len(prompt) + len(LONG) - 1, len(prompt)
+    assert [tokens for first, tokens in rows if first == 0] == [whole]
+    assert [tokens for first, tokens in rows if first > 0] == [whole + bare]
 
 
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
@@ -150,16 +173,16 @@ def test_every_follower_starts_as_its_leader_and_has_something_left(prompts: dic
     texts = {Text(prompt, ()): models for prompt, models in prompts.items()}
     answers = {(prompt, model): {(1,): 0.0} for prompt, models in prompts.items() for model in models}
     found = following(texts, answers, _Free())  # type: ignore[arg-type]
-    led = [each.text for group in found.values() for each in group]
+    led = [(each.text, model) for (_, model), group in found.items() for each in group]
     assert len(led) == len(set(led))
     assert not set(led) & set(found)  # who is followed follows none
-    for leader, group in found.items():
+    for (leader, model), group in found.items():
         for each in group:
             prompt = each.text.prompt
             assert FOLLOWED_TOKENS <= each.shared < len(prompt)
             assert leader.prompt[: each.shared] == prompt[: each.shared]
-            assert each.tokens == prompt[each.shared :]
-            assert set(texts[each.text]) <= set(texts[leader])
+            assert model in texts[each.text]
+            assert model in texts[leader]
 
 
 def test_prefixes_and_contexts_of_several_passes_are_joined() -> None:

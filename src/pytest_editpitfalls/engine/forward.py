@@ -165,8 +165,12 @@ class KeptPrefix(Cache):  # type: ignore[misc]
 
         return self._map(cut, width, first)
 
+    def moved(self, start: Tensor, width: int) -> KeptPrefix:
+        """The kept rows from column ``start`` (rows,) on, in ``width`` columns."""
+        return self._map(lambda tensor: columns_from(tensor, start, width, dim=2), width, 0)
+
     def growing(self, rows: Tensor) -> KeptPrefix:
-        """These rows of a prefix without padding, keeping what the next call adds."""
+        """These rows of a prefix, keeping what the next call adds."""
         return KeptPrefix(
             [None if each is None else (each[0][rows], each[1][rows]) for each in self._kept()],
             self.length,

@@ -37,18 +37,12 @@ class Follower:
 
     text: Text
     shared: int
-    models: tuple[int, ...]
-
-    @property
-    def tokens(self) -> Tokens:
-        """What is run of it."""
-        return (self.text.prompt + self.text.behind)[self.shared :]
 
 
 SHARED_TOKENS = 64
 """Tokens that prompts must have in common at their start before these are encoded only once for all of them."""
 
-FOLLOWED_TOKENS = 4
+FOLLOWED_TOKENS = 3
 """Tokens that a prompt must have in common with another one to follow it: with fewer, keeping them costs more."""
 
 
@@ -56,6 +50,21 @@ def behind(targets: Iterable[Tokens]) -> Tokens:
     """What runs behind a prompt in its own pass: its only target of several tokens, without the last one."""
     long = [target for target in targets if len(target) > 1]
     return long[0][:-1] if len(long) == 1 else ()
+
+
+def texts_of(answers: Answers) -> dict[Text, list[int]]:
+    """Each text with the edited models that are asked.
+
+    What stands behind a prompt changes nothing before it: whoever is asked nothing there is served by the same row, so
+    that the blocks that all models share run once for a prompt.
+    """
+    texts: dict[Text, list[int]] = {}
+    for (prompt, model), found in answers.items():
+        texts.setdefault(Text(prompt, behind(found)), []).append(model)
+    longer = {text.prompt: text for text in texts if text.behind}
+    for text in [text for text in texts if not text.behind and text.prompt in longer]:
+        texts[longer[text.prompt]] += texts.pop(text)
+    return texts
 
 
 def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> list[tuple[Tokens, list[Text]]]:
@@ -85,39 +94,30 @@ def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> li
 
 def following(
     texts: Mapping[Text, Sequence[int]], answers: Answers, overlay: Overlay
-) -> dict[Text, list[Follower]]:
-    """Texts that follow another one, by the one that they follow, which follows none itself.
+) -> dict[tuple[Text, int], list[Follower]]:
+    """Texts that follow another one of the same edited model, by the one that they follow and the model.
 
-    The other one is asked of the same models at least. Paraphrases of a fact and of the fact that replaces it differ at
-    their subject only.
+    Who is followed follows none. Paraphrases of a fact and of the fact that replaces it differ at their subject only.
     """
-    found: dict[Text, list[Follower]] = {}
-    starts: dict[Tokens, list[Text]] = {}
+    found: dict[tuple[Text, int], list[Follower]] = {}
+    starts: dict[tuple[int, Tokens], Text] = {}
     for text in sorted(texts, key=lambda each: -len(texts[each])):  # who is asked of more models leads
-        prompt, models = text.prompt, frozenset(texts[text])
-        free = all(map(overlay.token_wise, models))
-        single = all(
-            len(target) == 1 or target[:-1] == text.behind
-            for model in models
-            for target in answers[prompt, model]
-        )
+        prompt = text.prompt
         # No more than what is worth a pass of its own (`by_common_start`): every start is noted.
         longest = min(len(prompt), SHARED_TOKENS)
-        lengths = range(min(len(prompt) - 1, longest), FOLLOWED_TOKENS - 1, -1) if free and single else ()
-        leader = next(
-            (
-                (other, shared)
-                for shared in lengths
-                for other in starts.get(prompt[:shared], ())
-                if models.issubset(texts[other])
-            ),
-            None,
-        )
-        if leader is not None:
-            found.setdefault(leader[0], []).append(Follower(text, leader[1], tuple(models)))
-        elif free:
-            for shared in range(FOLLOWED_TOKENS, longest + 1):
-                starts.setdefault(prompt[:shared], []).append(text)
+        for model in texts[text]:
+            asked = answers[prompt, model]
+            apart = not behind(asked) and any(len(target) > 1 for target in asked)
+            if apart or not overlay.token_wise(model):
+                continue
+            lengths = range(min(len(prompt) - 1, longest), FOLLOWED_TOKENS - 1, -1)
+            shared = next((length for length in lengths if (model, prompt[:length]) in starts), None)
+            if shared is not None:
+                leader = starts[model, prompt[:shared]]
+                found.setdefault((leader, model), []).append(Follower(text, shared))
+            else:
+                for length in range(FOLLOWED_TOKENS, longest + 1):
+                    starts.setdefault((model, prompt[:length]), text)
     return found
 
 

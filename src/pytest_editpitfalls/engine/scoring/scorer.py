@@ -19,6 +19,7 @@ from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, KeptPrefi
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 
 from .continuations import Continuation, Continuations, Reading, read, readings_behind
+from .lower_blocks import lower_blocks
 from .questions import (
     Answers,
     Follower,
@@ -28,6 +29,7 @@ from .questions import (
     behind,
     by_common_start,
     following,
+    texts_of,
     that_share,
 )
 
@@ -47,7 +49,7 @@ class _TextBatch:
         hidden: (rows, tokens, hidden) after the blocks that are shared, where there are any.
         cache: keys and values of those blocks.
         common: keys and values (one row) of the tokens that all prompts start with; `rows` come behind them.
-        followers: the texts that go on behind tokens of these.
+        followers: the texts that go on behind tokens of these, by text and edited model.
     """
 
     texts: list[Text]
@@ -57,7 +59,7 @@ class _TextBatch:
     hidden: Tensor | None = None
     cache: KeptPrefix | None = None
     common: KeptPrefix | None = None
-    followers: dict[Text, list[Follower]] = field(default_factory=dict)
+    followers: dict[tuple[Text, int], list[Follower]] = field(default_factory=dict)
 
     @property
     def before(self) -> int:
@@ -90,10 +92,9 @@ class Scorer:
         answers: Answers = {}
         for question in questions:
             answers.setdefault((question.prompt, question.model), {})[question.target] = 0.0
-        texts: dict[Text, list[int]] = {}
-        for (prompt, model), found in answers.items():
-            if not overlay.whole_rows(model):
-                texts.setdefault(Text(prompt, behind(found)), []).append(model)
+        texts = texts_of(
+            {asked: found for asked, found in answers.items() if not overlay.whole_rows(asked[1])}
+        )
         for model in dict.fromkeys(model for _, model in answers):
             if overlay.whole_rows(model):
                 self._whole_rows(overlay, model, answers)
@@ -101,8 +102,9 @@ class Scorer:
             common = self._encode(start) if start else None
             # Only unchanged models are asked behind a common start: there is nothing else to share.
             followers = {} if start else following({text: texts[text] for text in group}, answers, overlay)
-            led = {each.text for follow in followers.values() for each in follow}
-            group = [text for text in group if text not in led]
+            led = {(each.text, model) for (_, model), follow in followers.items() for each in follow}
+            leading = {text: [model for model in texts[text] if (text, model) not in led] for text in group}
+            group = [text for text in group if leading[text]]
             lengths = [len(text.prompt) + len(text.behind) - len(start) for text in group]
             waiting = Continuations(
                 self._forward,
@@ -115,7 +117,7 @@ class Scorer:
                 chosen = [group[index] for index in bucket]
                 batch = self._encoded(chosen, 0 if start else shared, common)
                 batch.followers = followers
-                self._bucket(overlay, batch, texts, answers, waiting)
+                self._bucket(overlay, batch, leading, answers, waiting)
             waiting.run()
         return [answers[q.prompt, q.model][q.target] / len(q.target) for q in questions]
 
@@ -138,8 +140,8 @@ class Scorer:
         rows = Rows.behind(kept, before, [(text.prompt + text.behind)[before:] for text in texts])
         batch = _TextBatch(texts, rows, lengths, shared, common=common)
         if shared:
-            batch.cache = KeptPrefix.empty(self._forward.n_layers)
-            batch.hidden = self._forward.blocks(batch.rows, last=shared, cache=batch.cache)
+            whole = [text.prompt + text.behind for text in texts]
+            batch.hidden, batch.cache = lower_blocks(self._forward, whole, shared)
         return batch
 
     def _bucket(
@@ -217,8 +219,10 @@ class Scorer:
         found = [answers[batch.texts[index].prompt, model] for index, model in pairs]
         last = batch.lengths[text_of] - batch.before - 1
         rows = batch.rows.select(text_of)
-        # What runs behind a prompt is read to its end.
         column = torch.arange(rows.ids.shape[1], device=device)
+        beyond = torch.tensor([len(behind(each)) for each in found], device=device)
+        rows.real &= column <= (last + beyond)[:, None]
+        # What runs behind a prompt is read to its end.
         asked = (rows.real & (column >= last[:, None])).flatten().nonzero()[:, 0]
         ends, rest = _behind_the_prompts(batch, pairs, answers)
         with overlay.rows(model_of, batch.lengths[text_of]) as served:
@@ -256,26 +260,26 @@ def _behind_the_prompts(
     for row, (index, model) in enumerate(pairs):
         text = batch.texts[index]
         found = answers[text.prompt, model]
+        in_this_pass = bool(behind(found))
         for target in found:
-            if len(target) > 1 and text.behind:
+            if len(target) > 1 and in_this_pass:
                 at = len(text.prompt) - batch.before
                 ends += [(row, each) for each in readings_behind(target, found, at)]
             elif len(target) > 1:
                 rest.append((row, Continuation(text.prompt, target[:-1], readings_behind(target, found, 0))))
         rest += [
             (row, _continued(each, answers[each.text.prompt, model]))
-            for each in batch.followers.get(text, ())
-            if model in each.models
+            for each in batch.followers.get((text, model), ())
         ]
     return ends, rest
 
 
 def _continued(follower: Follower, answers: dict[Tokens, float]) -> Continuation:
     """A follower behind the text that it follows."""
-    prompt = follower.text.prompt
-    column = len(prompt) - follower.shared - 1
+    prompt, shared = follower.text.prompt, follower.shared
+    column = len(prompt) - shared - 1
     readings = []
     for target in answers:
         readings.append(Reading(column, target[0], answers, target))
         readings += readings_behind(target, answers, column + 1)
-    return Continuation(prompt[: follower.shared], follower.tokens, readings)
+    return Continuation(prompt[:shared], (prompt + behind(answers))[shared:], readings)
