@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="parts to measure (default: all)")
     parser.add_argument(
-        "--quick", action="store_true", help="few cases: meant to end within five minutes on two cores"
+        "--quick", action="store_true", help="few cases: ends within five minutes on two cores"
     )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables")
