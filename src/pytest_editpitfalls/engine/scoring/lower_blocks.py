@@ -30,15 +30,15 @@ def lower_blocks(forward: Forward, texts: Sequence[Tokens], last: int) -> tuple[
     cache = KeptPrefix.empty(forward.n_layers)
     if not width:
         return forward.blocks(Rows.pad(texts, device), last=last, cache=cache), cache
-    different = list(dict.fromkeys(starts))
-    above = forward.blocks(Rows.pad(different, device), last=last, cache=cache)
-    row = torch.tensor([different.index(start) for start in starts], device=device)
+    place = {start: index for index, start in enumerate(dict.fromkeys(starts))}
+    begun = forward.blocks(Rows.pad(list(place), device), last=last, cache=cache)
+    row = torch.tensor([place[start] for start in starts], device=device)
     cache = cache.grown(kept, width, rows=row).growing(torch.arange(len(texts), device=device))
     rest = Rows.behind(kept, width, [text[len(start) :] for text, start in zip(texts, starts, strict=True)])
     hidden = forward.blocks(rest, last=last, cache=cache)
     # Starts stand on the right of their columns, where the rest goes on; the texts begin where they begin.
     columns = max(map(len, texts))
-    started = columns_from(above[row], kept - width, width, dim=1)
+    started = columns_from(begun[row], kept - width, width, dim=1)
     whole = columns_from(torch.cat([started, hidden], dim=1), width - kept, columns, dim=1)
     return whole, cache.moved(width - kept, columns)
 
