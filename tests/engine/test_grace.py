@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.engine.stopping import Stopping
 from pytest_editpitfalls.errors import UsageError
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
@@ -190,10 +192,12 @@ def test_the_edit_makes_the_target_likelier(name: str) -> None:
     assert after > before + 0.5
 
 
-def test_a_case_that_stops_early_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bound that the losses reach after different numbers of steps, one of them never."""
+@pytest.mark.parametrize("late", [False, True])
+def test_a_case_that_stops_early_leaves_the_others_alone(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that the losses reach after different numbers of steps, one of them never; heard at once or late."""
     from pytest_editpitfalls.engine.editors.memory import grace as module
 
+    monkeypatch.setattr(module, "Stopping", partial(Stopping, late=late))
     jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate(REQUESTS)]
     grace = make_grace(make_forward("llama"), n_iter=30)
     never = [book_of(result).values for result in grace.edit(jobs)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, columns_from
 
-from .questions import Tokens
+from .questions import Tokens, in_common
 
 STARTING_TOKENS = 3
 """Tokens that texts must have in common at their start before these are run only once for all of them."""
@@ -49,13 +49,7 @@ def common_starts(texts: Sequence[Tokens]) -> list[Tokens]:
     starts: list[Tokens] = [()] * len(texts)
     for before, index, after in zip([None, *order], order, [*order[1:], None], strict=False):
         text = texts[index]
-        near = [_in_common(text, texts[other]) for other in (before, after) if other is not None]
+        near = [in_common(text, texts[other]) for other in (before, after) if other is not None]
         starts[index] = text[: min(max(near, default=0), len(text) - 1)]
     count = Counter(starts)
     return [start if len(start) >= STARTING_TOKENS and count[start] > 1 else () for start in starts]
-
-
-def _in_common(one: Tokens, other: Tokens) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )

@@ -52,6 +52,12 @@ def behind(targets: Iterable[Tokens]) -> Tokens:
     return long[0][:-1] if len(long) == 1 else ()
 
 
+def in_common(one: Tokens, other: Tokens) -> int:
+    """With how many equal tokens both start."""
+    shorter = min(len(one), len(other))
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shorter)
+
+
 def texts_of(answers: Answers) -> dict[Text, list[int]]:
     """Each text with the edited models that are asked.
 
@@ -84,9 +90,9 @@ def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> li
         prompts = [text.prompt for text in group]
         lowest, highest = min(prompts), max(prompts)
         limit = min(map(len, prompts)) - 1  # something of each prompt has to be left
-        common = next((i for i, (a, b) in enumerate(zip(lowest, highest, strict=False)) if a != b), limit)
-        if len(group) > 1 and min(common, limit) >= SHARED_TOKENS:
-            found.append((lowest[: min(common, limit)], group))
+        common = min(in_common(lowest, highest), limit)
+        if len(group) > 1 and common >= SHARED_TOKENS:
+            found.append((lowest[:common], group))
         else:
             plain += group
     return [*found, ((), plain)] if plain else found
