@@ -27,14 +27,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.program import CaseScores
-from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options.hyperparameters import read_config_file
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.suites.case import Case
+from pytest_editpitfalls.suites.suite import load_suite
 
 SUITES = {
     "reverse": "reverse_edit.json",

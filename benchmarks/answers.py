@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from math import log
 from typing import Any
 
-from pytest_editpitfalls.cases.program import CaseScores
 from pytest_editpitfalls.engine.runner import ONE_BY_ONE
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import CaseScores
 
 
 def checked(answers: list[CaseScores]) -> list[CaseScores]:

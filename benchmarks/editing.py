@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, Program
+from pytest_editpitfalls.program import CaseScores, Program
 
 from . import machine, released
 from .answers import differences

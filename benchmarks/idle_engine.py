@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_editpitfalls.cases.program import CaseScores, ProbeScore, Program
-from pytest_editpitfalls.run import batches, state
-from pytest_editpitfalls.run.engine import Answers, Job
-from pytest_editpitfalls.run.stored import StoredScores
+from pytest_editpitfalls.execution import case_runner as batches
+from pytest_editpitfalls.execution.executor import Answers, Job
+from pytest_editpitfalls.execution.result_cache import StoredScores
+from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.session import session as state
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.scheduling.planning import Slot
+    from pytest_editpitfalls.execution.planning import Slot
 
 NO_STORE = "EDITPITFALLS_NO_STORE"
 BATCH = 64
@@ -31,7 +32,7 @@ LAYERS = 30
 
 
 class IdleEngine:
-    """The protocol `pytest_editpitfalls.run.engine.Engine`, without a model."""
+    """The protocol `pytest_editpitfalls.execution.executor.Engine`, without a model."""
 
     elsewhere: str | None = "the idle engine has no model"
 

@@ -25,10 +25,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pytest_editpitfalls.cases.case import Case, Edit
-from pytest_editpitfalls.cases.discovery import SUITES
-from pytest_editpitfalls.cases.program import EditRequest
-from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -41,6 +37,10 @@ from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.program import EditRequest
+from pytest_editpitfalls.suites.case import Case, Edit
+from pytest_editpitfalls.suites.discovery import SUITES
+from pytest_editpitfalls.suites.suite import load_suite
 
 LEARNING_RATES = ("2e-4", "5e-4", "1e-3", "3e-3")
 SCALES = ("0.25", "0.5", "1.0")

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.program import Program
-from pytest_editpitfalls.cases.suite import load_suite
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import Program
+from pytest_editpitfalls.suites.case import Case
+from pytest_editpitfalls.suites.suite import load_suite
 
 
 def reverse_programs(count: int) -> list[Program]:

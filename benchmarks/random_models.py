@@ -18,7 +18,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from pytest_editpitfalls.cases.program import Program
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.families import family_for
@@ -26,6 +25,7 @@ from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.engine.models import ModelSource
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.program import Program
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, ProbeScore, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore, Program
 
 from .answers import differences
 from .part import Asked

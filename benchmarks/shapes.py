@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, Program
 from pytest_editpitfalls.engine.products import float32_products
 from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.program import CaseScores, Program
 
 from . import machine, operations
 from .answers import checked, differences

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_editpitfalls.cases.program import CaseScores, Program
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.program import CaseScores, Program
 
 from .answers import checked
 from .todays_way.runner import TodaysWay

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
+from pytest_editpitfalls.program import EditRequest
 
 from .borrowed import Borrowed
 from .reading import at_subject

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.program import EditRequest
 
 KL_PROMPT = "{} is a"
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, ProbeScore, Program
 from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore, Program
 
 from .borrowed import Borrowed
 from .memit import Memit

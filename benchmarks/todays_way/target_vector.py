@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.program import EditRequest
 
 from .rows import kl_row, padded, template_rows
 

@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cases.program import EditRequest, SuitePrograms
     from .engine.editors.base import EditJob, Editor, EditorResources, EditResult
     from .engine.editors.declaration import EditorDeclaration
     from .engine.editors.hyperparameters.base import Hyperparameters
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         Stacked,
     )
     from .errors import CaseError, UsageError
+    from .program import EditRequest, SuitePrograms
 
 __all__ = [
     "CaseError",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import UsageError
-from .keys import STATE
+from .session.names import STATE
 
 if TYPE_CHECKING:
-    from .cases.case import Case
-    from .collection.parametrize import CaseParam
     from .engine.session import EngineSession
-    from .run.outcome import Outcome
-    from .run.state import RunState
+    from .session.outcome import Outcome
+    from .session.parametrize import CaseParam
+    from .session.session import RunState
+    from .suites.case import Case
 
 NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance --editor=rome"
 
@@ -70,7 +70,7 @@ def base_tokenizer(request: pytest.FixtureRequest) -> Any:
 
 
 def _session(request: pytest.FixtureRequest) -> EngineSession:
-    from .collection.parametrize import param_of
+    from .session.parametrize import param_of
 
     state = _state(request)
     _needs_model(state)
@@ -91,7 +91,7 @@ def _state(request: pytest.FixtureRequest) -> RunState:
 
 
 def _param(request: pytest.FixtureRequest) -> CaseParam:
-    from .collection.parametrize import param_of
+    from .session.parametrize import param_of
 
     _state(request)
     param = param_of(request.node)

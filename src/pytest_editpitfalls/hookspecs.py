@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .results.records import RunResults
-    from .run.outcome import Outcome
+    from .session.outcome import Outcome
 
 
 @pytest.hookspec

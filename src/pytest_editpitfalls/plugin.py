@@ -21,8 +21,8 @@ from .fixtures import (  # fixtures are found by being here
     pitfall_case,
     pitfall_outcome,
 )
-from .keys import FOLDER, MARKER, STATE
 from .options import command_line
+from .session.names import FOLDER, MARKER, STATE
 
 if TYPE_CHECKING:
     from .options.config import RunConfig
@@ -80,7 +80,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     if config.getoption("numprocesses") != "auto":
         return None
-    from .scheduling.workers import automatic_workers
+    from .execution.xdist.workers import automatic_workers
 
     return automatic_workers(
         config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto"
@@ -95,7 +95,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _start(config: pytest.Config, run: RunConfig) -> None:
-    from .run.active import ActiveRun
+    from .session.hooks import ActiveRun
 
     config.pluginmanager.register(ActiveRun(config, run), "editpitfalls-run")
 
@@ -104,7 +104,7 @@ def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
     if not any(f"{FOLDER}/" in argument for argument in config.args):
         return
-    from .collection.selection import parse_target
+    from .session.selection import parse_target
 
     for argument in config.args:
         if parse_target(argument, config.invocation_params.dir) is not None:

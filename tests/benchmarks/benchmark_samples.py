@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from tests.tiny_models import save_tiny
 
-from pytest_editpitfalls.cases.program import EditRequest, Probe, Program, State
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.program import EditRequest, Probe, Program, State
 
 torch.set_num_threads(1)
 

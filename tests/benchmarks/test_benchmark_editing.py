@@ -15,7 +15,7 @@ from benchmarks.programs import reverse_programs
 from benchmarks.todays_way.runner import EDITORS, TodaysWay
 from benchmarks.ways import AUTOMATIC, SINGLE, TODAY, Ways
 
-from pytest_editpitfalls.cases.program import CaseScores, ProbeScore
+from pytest_editpitfalls.program import CaseScores, ProbeScore
 
 
 def test_the_ways_answer_the_same_cases_in_their_order(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from benchmark_samples import FIRST, SECOND, THIRD, make_program
 from benchmarks.answers import differences
 from benchmarks.todays_way.runner import EDITORS, TodaysWay
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.program import EditRequest
 
 
 @pytest.mark.parametrize("editor", sorted(EDITORS))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 
-from pytest_editpitfalls.cases.program import ProbeScore
 from pytest_editpitfalls.metrics.definitions import compute_metrics
-from pytest_editpitfalls.metrics.thresholds import judge, parse_gate, parse_threshold
+from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
@@ -19,6 +18,7 @@ from pytest_editpitfalls.results.records import (
     RunResults,
     SuiteRecord,
 )
+from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_threshold
 
 KINDS = {
     "reverse": "reverse",

@@ -136,8 +136,8 @@ def test_twelve_thousand_five_hundred_cases_stay_under_five_megabytes() -> None:
 @pytest.mark.skipif(not (SHARED / "data/pitfalls/GPT2-XL").is_dir(), reason="the published files are absent")
 def test_the_published_cases_stay_under_five_megabytes() -> None:
     """The published labels are longer and less alike than made-up ones."""
-    from pytest_editpitfalls.cases.suite import load_suite
-    from pytest_editpitfalls.cases.wording import edits_in_words
+    from pytest_editpitfalls.pitfalls.wording import edits_in_words
+    from pytest_editpitfalls.suites.suite import load_suite
 
     names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
     results = sample_results(2500)

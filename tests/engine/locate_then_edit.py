@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.locate_then_edit.memit import LayerByLayer
@@ -18,6 +17,7 @@ from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 
 TEMPLATES = ["{}", "The truth is that {}", "The king of Spain. {}"]

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, Probe, Program, State
 from pytest_editpitfalls.engine.batch_size.automatic import (
     MEASURED_CASES,
     BatchSize,
@@ -38,6 +37,7 @@ from pytest_editpitfalls.engine.batch_size.memory_model import (
 from pytest_editpitfalls.engine.runner import BatchDoesNotFit
 from pytest_editpitfalls.engine.session import EngineSession, _shape
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, ProgressCallback
+from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
 from tests.tiny_models import save_tiny
 
 GB = 10**9

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.fine_tuning import ft
 from pytest_editpitfalls.engine.editors.fine_tuning.ft import FineTuning
@@ -20,6 +19,7 @@ from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 

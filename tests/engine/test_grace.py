@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.memory import GraceHyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -27,6 +26,7 @@ from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.engine.stopping import Stopping
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 

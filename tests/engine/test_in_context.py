@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.cases.program import EditRequest, Probe, Program, State, SuitePrograms
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.in_context import (
     IceHyperparameters,
@@ -27,6 +26,7 @@ from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import EditRequest, Probe, Program, State, SuitePrograms
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 from tests.tiny_models import save_tiny, tiny_model

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, Probe, Program, State
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -27,6 +26,7 @@ from pytest_editpitfalls.engine.runner import edited_model_of, run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
 from tests.tiny_models import tiny_model
 
 STATES = (State("0", ()), State("1", (0,)), State("12", (0, 1)), State("2", (1,)))

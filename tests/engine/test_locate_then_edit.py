@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob
 from pytest_editpitfalls.engine.editors.locate_then_edit import core, target_vector
 from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
@@ -20,6 +19,7 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
 from pytest_editpitfalls.engine.sampling import SEED_WORDS
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 from tests.engine.locate_then_edit import (

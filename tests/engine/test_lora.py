@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.fine_tuning import lora
 from pytest_editpitfalls.engine.editors.fine_tuning.lora import Adapter, Lora, _StackedAdapters
@@ -21,6 +20,7 @@ from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 from tests.engine.test_fine_tuning import REQUESTS, checksum, loss_of

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
@@ -43,6 +42,7 @@ from pytest_editpitfalls.engine.models import fingerprint
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 

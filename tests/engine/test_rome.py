@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -20,6 +19,7 @@ from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments
 from pytest_editpitfalls.engine.replay import Taken
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 

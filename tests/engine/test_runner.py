@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
 from pytest_editpitfalls.engine.editors.base import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
@@ -26,6 +25,7 @@ from pytest_editpitfalls.engine.runner import (
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, chunk_size
 from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
 from tests.engine import naive
 from tests.tiny_models import save_tiny
 

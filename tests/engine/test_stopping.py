@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob
 from pytest_editpitfalls.engine.editors.locate_then_edit import target_vector
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.engine.stopping import Stopping
+from pytest_editpitfalls.program import EditRequest
 from tests.engine.conftest import make_forward
 from tests.engine.locate_then_edit import REQUESTS, close, make, matrices
 

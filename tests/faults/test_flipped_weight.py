@@ -15,12 +15,12 @@ import torch
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, Probe, Program, State
 from pytest_editpitfalls.engine.editors.in_place.structure import Structure
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 
-from pytest_editpitfalls.cases.program import CaseScores, EditRequest, Probe, Program, State
 from pytest_editpitfalls.engine.editors.base import EditJob, EditResult
 from pytest_editpitfalls.engine.editors.fine_tuning.ft import FineTuning
 from pytest_editpitfalls.engine.editors.registry import EDITORS
@@ -23,6 +22,7 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
 
 STATES = (State("0", ()), State("1", (0,)), State("12", (0, 1)))
 CASES = 16

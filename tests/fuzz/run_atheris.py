@@ -17,9 +17,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["pytest_editpitfalls", "tomllib", "tomli"]):
-    from pytest_editpitfalls.cases import own_format, published, suite  # noqa: F401
     from pytest_editpitfalls.options import hyperparameters  # noqa: F401
     from pytest_editpitfalls.results import writer  # noqa: F401
+    from pytest_editpitfalls.suites import suite  # noqa: F401
+    from pytest_editpitfalls.suites.readers import own_format, released_files  # noqa: F401
 
 from .targets import CORPUS, TARGETS, check, seed_of
 

@@ -61,10 +61,10 @@ def seed(target: str) -> bytes:
 
 def _suite(path: Path) -> object:
     """Load it, and go all the way to what the engine, node ids and the terminal get of it."""
-    from pytest_editpitfalls.cases.compilers import compile_case
-    from pytest_editpitfalls.cases.suite import load_suite
-    from pytest_editpitfalls.metrics.thresholds import parse_thresholds
+    from pytest_editpitfalls.pitfalls.compilers import compile_case
     from pytest_editpitfalls.reports.explanation import edits_in_words, facts_in_words
+    from pytest_editpitfalls.suites.suite import load_suite
+    from pytest_editpitfalls.verdicts.thresholds import parse_thresholds
 
     suite = load_suite(path)
     shown = [suite.name]
@@ -94,10 +94,10 @@ def hyper_parameters(data: bytes, folder: Path) -> object:
 
 def words(data: bytes, folder: Path) -> object:
     """What is typed: suites, models, thresholds, gates and overrides; each line is tried as each of them."""
-    from pytest_editpitfalls.cases.discovery import expand_suites
     from pytest_editpitfalls.engine.models.source import resolve
-    from pytest_editpitfalls.metrics.thresholds import parse_gate, parse_threshold
     from pytest_editpitfalls.options.hyperparameters import parse_overrides
+    from pytest_editpitfalls.suites.discovery import expand_suites
+    from pytest_editpitfalls.verdicts.thresholds import parse_gate, parse_threshold
 
     text = data.decode("utf-8", "surrogateescape")
     readers: tuple[Callable[[], object], ...] = (

@@ -14,15 +14,6 @@ import rich.table  # noqa: F401
 import scipy.stats  # noqa: F401
 from plugin_helpers import STORED
 
-import pytest_editpitfalls.cases.suite
-import pytest_editpitfalls.engine.editors.registry
-import pytest_editpitfalls.engine.models
-import pytest_editpitfalls.reports.terminal
-import pytest_editpitfalls.results.build
-import pytest_editpitfalls.results.gates
-import pytest_editpitfalls.results.writer
-import pytest_editpitfalls.scheduling.controller  # noqa: F401
-
 HERE = Path(__file__).parent
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
 
@@ -60,7 +51,7 @@ class Project:
         """
         from plugin_helpers import case_ids
 
-        from pytest_editpitfalls.cases.discovery import suites_directory
+        from pytest_editpitfalls.suites.discovery import suites_directory
 
         source, folder = suites_directory(), self.path / "suites"
         folder.mkdir(exist_ok=True)

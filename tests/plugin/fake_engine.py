@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.cases.program import CaseScores, Probe, ProbeScore, Program
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.program import CaseScores, Probe, ProbeScore, Program
 
 GOOD = {
     ("old", "1"): 0.8,

@@ -70,8 +70,8 @@ def test_pytest_knows_the_options(pytester: pytest.Pytester, words: list[str]) -
     gates = [word.partition("=")[2] for word in words if word.startswith("--pitfalls-fail-on=")]
     assert list(run.relative_gates) == gates
     if gates:
-        from pytest_editpitfalls.cases.discovery import SUITE_KINDS
         from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
+        from pytest_editpitfalls.suites.discovery import SUITE_KINDS
 
         assert [parse_relative_gate(gate, SUITE_KINDS).amount for gate in gates]
 

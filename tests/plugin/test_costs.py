@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.cases import digests
+from pytest_editpitfalls.execution.local import LocalEngine
+from pytest_editpitfalls.execution.result_cache import StoredScores
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.metrics import definitions
 from pytest_editpitfalls.results import build
-from pytest_editpitfalls.run.local_engine import LocalEngine
-from pytest_editpitfalls.run.recording import Recorder
-from pytest_editpitfalls.run.stored import StoredScores
-from pytest_editpitfalls.store import files
-from pytest_editpitfalls.store import records as stored_records
+from pytest_editpitfalls.session.recorder import Recorder
+from pytest_editpitfalls.store import directory as files
+from pytest_editpitfalls.store import stored_case as stored_records
+from pytest_editpitfalls.suites import digests
 
 ROOT = Path(__file__).parents[2]
 ALONE = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_editpitfalls.plugin")
@@ -56,19 +56,20 @@ def test_an_unused_plugin_imports_next_to_nothing(tmp_path, monkeypatch):
         "escaping",
         "fixtures",
         "hookspecs",
-        "keys",
-        "metrics",
-        "metrics.reliability",
         "options",
         "options.command_line",
         "options.defaults",
         "plugin",
+        "session",
+        "session.names",
+        "verdicts",
+        "verdicts.reliability",
     }
 
 
 def test_collecting_imports_no_model_and_no_report(tmp_path, monkeypatch):
     loaded = modules_of(tmp_path, monkeypatch, "--collect-only", "--pitfalls-editor=rome")
-    assert "pytest_editpitfalls.cases.own_format" in loaded
+    assert "pytest_editpitfalls.suites.readers.own_format" in loaded
     assert not {"torch", "transformers", "numpy", "scipy", "rich", "jinja2"} & loaded
 
 

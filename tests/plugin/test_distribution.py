@@ -141,7 +141,7 @@ def test_the_memory_is_told(project, monkeypatch):
 
 
 def test_n_auto(project, monkeypatch):
-    from pytest_editpitfalls.scheduling import workers
+    from pytest_editpitfalls.execution.xdist import workers
 
     monkeypatch.setattr(workers, "visible_gpus", lambda device: ("0", "1", "2"))
     result = project.run(*R12, "-n", "auto")
@@ -149,7 +149,7 @@ def test_n_auto(project, monkeypatch):
 
 
 def test_every_worker_has_a_gpu_of_its_own_also_after_a_crash(project, monkeypatch):
-    from pytest_editpitfalls.scheduling import controller
+    from pytest_editpitfalls.execution.xdist import controller
 
     case = case_ids("reverse", 12)[0]
     monkeypatch.setattr(controller, "visible_gpus", lambda device: ("5", "GPU-abc"))

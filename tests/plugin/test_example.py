@@ -181,11 +181,11 @@ def test_lines_are_found_in_their_order() -> None:
 
 def test_the_committed_baseline_is_of_this_version() -> None:
     """Renew it as the example's README says, where metric definitions or cases were changed on purpose."""
-    from pytest_editpitfalls.cases.suite import load_suite
     from pytest_editpitfalls.comparison.baseline import Baseline
     from pytest_editpitfalls.comparison.pairing import check_protocol
     from pytest_editpitfalls.metrics.definitions import definitions_digest
-    from pytest_editpitfalls.run.against_baseline import digests_of
+    from pytest_editpitfalls.session.baseline_policy import digests_of
+    from pytest_editpitfalls.suites.suite import load_suite
 
     suites = [load_suite(EXAMPLE / "suites" / f"{name}.toml") for name in ("coverage", "easy")]
     check_protocol(

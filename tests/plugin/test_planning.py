@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.scheduling.planning import Group, Shard, Slot, cut, fair_size, items_of, plan
-from pytest_editpitfalls.scheduling.workers import Gpus, WorkerSetup
+from pytest_editpitfalls.execution.planning import Group, Shard, Slot, cut, fair_size, items_of, plan
+from pytest_editpitfalls.execution.xdist.workers import Gpus, WorkerSetup
 
 GROUPS = [Group(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
 a_slot = st.builds(Slot, st.sampled_from(GROUPS), st.integers(0, 40))

@@ -258,7 +258,7 @@ def test_without_ray(project, monkeypatch):
     ],
 )
 def test_what_each_actor_gets(resources, device, actors, expected):
-    from pytest_editpitfalls.run.ray_cluster import layout
+    from pytest_editpitfalls.execution.ray.cluster import layout
 
     found = layout(resources, device, actors)
     assert (found.actors, found.cpus, found.gpus) == expected
@@ -268,8 +268,8 @@ def test_what_each_actor_gets(resources, device, actors, expected):
 def test_a_cluster_that_is_not_there(monkeypatch):
     import ray
 
+    from pytest_editpitfalls.execution.ray.cluster import Cluster
     from pytest_editpitfalls.options.config import RunConfig
-    from pytest_editpitfalls.run.ray_cluster import Cluster
 
     def refuse(**options):
         raise ConnectionError(f"nobody at {options['address']}\nmore")

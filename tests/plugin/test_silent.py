@@ -28,7 +28,7 @@ def test_no_output_and_no_heavy_import(project):
         "import sys\ndef test_mine():\n"
         f"    loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "    assert not loaded, loaded\n    assert 'pytest_editpitfalls.plugin' in sys.modules\n"
-        "    assert 'pytest_editpitfalls.run.state' not in sys.modules\n"
+        "    assert 'pytest_editpitfalls.session.session' not in sys.modules\n"
     )
     done = subprocess.run(
         [

@@ -12,9 +12,9 @@ from plugin_helpers import case_ids, on_a_terminal
 
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
+from pytest_editpitfalls.execution.planning import Group, Slot
 from pytest_editpitfalls.reports.progress import ProgressLine
 from pytest_editpitfalls.reports.tables import times
-from pytest_editpitfalls.scheduling.planning import Group, Slot
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 
@@ -105,7 +105,7 @@ def test_a_hostile_suite(project):
     import json
     import shutil
 
-    from pytest_editpitfalls.cases.discovery import suites_directory
+    from pytest_editpitfalls.suites.discovery import suites_directory
 
     source = suites_directory()
     shutil.copy(source / "relations.toml", project.path / "relations.toml")

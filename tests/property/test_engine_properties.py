@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny
 from torch import nn
 
-from pytest_editpitfalls.cases.program import (
+from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import (
     CaseScores,
     EditRequest,
     HeldQuestion,
@@ -25,10 +29,6 @@ from pytest_editpitfalls.cases.program import (
     State,
     SuitePrograms,
 )
-from pytest_editpitfalls.engine.editors.registry import EDITORS
-from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.errors import CaseError
 
 torch.set_num_threads(1)
 

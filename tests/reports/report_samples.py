@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from pytest_editpitfalls.cases.program import ProbeScore
 from pytest_editpitfalls.metrics.definitions import compute_metrics, definitions_digest
-from pytest_editpitfalls.metrics.thresholds import judge, parse_gate, parse_thresholds
+from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
@@ -20,6 +19,7 @@ from pytest_editpitfalls.results.records import (
     RunResults,
     SuiteRecord,
 )
+from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_thresholds
 
 KINDS = {
     "reverse": "reverse",

@@ -9,7 +9,7 @@ from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.metrics.published import COLUMNS
+from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
 from pytest_editpitfalls.reports.latex import escaped, latex_tables
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import RunResults

@@ -18,8 +18,8 @@ import pytest
 from store_samples import HEADER, filled, header, record
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.store import files
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store import directory as files
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName
 from pytest_editpitfalls.store.maintenance import check
 
@@ -192,7 +192,7 @@ def test_a_header_gathers_names_and_keeps_the_fuller_description(tmp_path: Path)
 
 def test_many_processes_write_one_store(tmp_path: Path) -> None:
     code = """
-        from pytest_editpitfalls.store.files import Store
+        from pytest_editpitfalls.store.directory import Store
         store = Store.open(Path(sys.argv[2]))
         first = int(sys.argv[3])
         for number in range(60):
@@ -219,7 +219,7 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_writer_killed_at_any_moment_leaves_no_half_record(tmp_path: Path) -> None:
     code = """
-        from pytest_editpitfalls.store.files import Store
+        from pytest_editpitfalls.store.directory import Store
         store = Store.open(Path(sys.argv[2]))
         store.put_header(HEADER)
         print("go", flush=True)
@@ -248,7 +248,7 @@ def test_a_writer_killed_inside_of_a_write(tmp_path: Path, step: str) -> None:
     store = filled(tmp_path / "store", cases=1)
     code = f"""
         import os
-        from pytest_editpitfalls.store.files import Store
+        from pytest_editpitfalls.store.directory import Store
         store = Store.open(Path(sys.argv[2]))
         {step} = lambda *args: os.kill(os.getpid(), 9)
         store.put(record(0, seconds=9.0))
@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
     store = filled(tmp_path / "store", cases=1)
     code = """
         import resource
-        from pytest_editpitfalls.store.files import Store
+        from pytest_editpitfalls.store.directory import Store
         store = Store.open(Path(sys.argv[2]))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
@@ -351,7 +351,7 @@ def test_a_store_of_somebody_else(open_folder: Path) -> None:
     folders = [store.path / "headers", *(store.path / "records").iterdir(), store.path / "records"]
     code = """
         import os
-        from pytest_editpitfalls.store.files import Store
+        from pytest_editpitfalls.store.directory import Store
         if os.geteuid() == 0:
             os.setgroups([])
             os.setgid(65534)

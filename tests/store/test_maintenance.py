@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from pytest_editpitfalls.cli.store import store_app
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName
 from pytest_editpitfalls.store.maintenance import check, listing, merge, prune
 

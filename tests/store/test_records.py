@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_samples import CASE, HEADER, filled, header, record, scores
 
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.program import CaseScores, ProbeScore
-from pytest_editpitfalls.store import files
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import CaseScores, ProbeScore
+from pytest_editpitfalls.store import directory as files
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import RunHeader, case_key
-from pytest_editpitfalls.store.records import MAX_BYTES, StoredCase, sealed, unsealed
+from pytest_editpitfalls.store.stored_case import MAX_BYTES, StoredCase, sealed, unsealed
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -14,7 +14,7 @@ from store_samples import HEADER, filled, header, settings
 
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, keyed_hyperparameters
 from pytest_editpitfalls.store.replay import choose
 
@@ -198,9 +198,9 @@ def test_labels_do_not_reach_the_terminal_as_such(tmp_path: Path) -> None:
 def test_nothing_heavy_is_loaded(tmp_path: Path) -> None:
     store = stored(tmp_path, HEADER)
     code = (
-        "import sys; from pathlib import Path; from pytest_editpitfalls.store.files import Store\n"
+        "import sys; from pathlib import Path; from pytest_editpitfalls.store.directory import Store\n"
         "from pytest_editpitfalls.store.replay import choose\n"
-        "from pytest_editpitfalls.store import identity, maintenance, records, sources\n"
+        "from pytest_editpitfalls.store import identity, maintenance, sources, stored_case\n"
         f"choose(Store.open(Path({str(store.path)!r})), editors=['rome'], models={TINY})\n"
         "identity.run_header('rome', identity.EngineSettings('m'), {'model': {'layers': 3, 'fingerprint': 'f', "
         "'dtype': 'float32'}, 'seed': 0, 'editor': {}, 'versions': {'torch': '1', 'transformers': '2'}}, "

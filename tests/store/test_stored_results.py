@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from store_samples import CASE, HEADER, case, filled, header, record
 
-from pytest_editpitfalls.cases.suite import Suite
 from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.cli.runs import open_run
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.results import UNJUDGED, stored_results
+from pytest_editpitfalls.suites.suite import Suite
 
 
 def suite_of(*cases: object) -> Suite:

@@ -9,14 +9,14 @@ import pytest
 from store_samples import CASE
 from tests.tiny_models import save_tiny
 
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.program import SuitePrograms
 from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import SuitePrograms
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import case_key, run_header
-from pytest_editpitfalls.store.records import StoredCase
+from pytest_editpitfalls.store.stored_case import StoredCase
 
 QUICK = {
     "v_num_grad_steps": "3",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.cases import discovery
-from pytest_editpitfalls.cases.discovery import GROUPS, SUITE_KINDS, SUITES, expand_suites, suite_names
-from pytest_editpitfalls.cases.suite import load_suite, load_suites
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.suites import discovery
+from pytest_editpitfalls.suites.discovery import GROUPS, SUITE_KINDS, SUITES, expand_suites, suite_names
+from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,13 +8,13 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_editpitfalls.cases import files
-from pytest_editpitfalls.cases.discovery import SUITE_KINDS
-from pytest_editpitfalls.cases.own_format import LINES, EditLine, Header, RelationTable
-from pytest_editpitfalls.cases.suite import DEFAULT_THRESHOLDS
+from pytest_editpitfalls import files
 from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.metrics.published import COLUMNS, published_figures
+from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, published_figures
 from pytest_editpitfalls.results import records
+from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.suites.readers.own_format import LINES, EditLine, Header, RelationTable
+from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

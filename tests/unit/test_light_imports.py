@@ -13,9 +13,9 @@ HEAVY = {"torch", "transformers", "pytest", "_pytest", "scipy", "numpy", "rich"}
 @pytest.mark.parametrize(
     ("modules", "also"),
     [
-        ("cases.case, cases.compilers, cases.discovery, cases.selection, cases.suite", {"pydantic"}),
-        ("metrics.definitions, metrics.thresholds, metrics.published", {"pydantic"}),
-        ("cases.own_format, cases.published", set()),
+        ("suites.case, pitfalls.compilers, suites.discovery, suites.limit, suites.suite", {"pydantic"}),
+        ("metrics.definitions, verdicts.thresholds, pitfalls.published_figures", {"pydantic"}),
+        ("suites.readers.own_format, suites.readers.released_files", set()),
         (
             "results.records, results.build, results.aggregates, results.gates, results.writer, results.schema",
             set(),

@@ -12,10 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import rel_entr
 
-from pytest_editpitfalls.cases.case import KINDS
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.program import ProbeScore
-from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.metrics.definitions import (
     METRICS,
     compute_metrics,
@@ -23,6 +19,10 @@ from pytest_editpitfalls.metrics.definitions import (
     jensen_shannon,
     metrics_for,
 )
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import ProbeScore
+from pytest_editpitfalls.suites.case import KINDS
+from pytest_editpitfalls.suites.suite import load_suite
 
 
 def scores(**facts: dict[str, float]) -> list[ProbeScore]:

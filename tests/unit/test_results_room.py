@@ -17,14 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.cases.compilers import compile_case
-from pytest_editpitfalls.cases.discovery import SUITE_KINDS
-from pytest_editpitfalls.cases.program import CaseScores, ProbeScore
-from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.definitions import METRICS, compute_metrics
-from pytest_editpitfalls.metrics.reliability import unreliable_reason
-from pytest_editpitfalls.metrics.thresholds import judge, parse_gate, parse_thresholds
+from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.results.aggregates import (
     aggregate,
     bootstrap_interval,
@@ -36,6 +32,10 @@ from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import CaseRecord, RunRecord, RunResults
 from pytest_editpitfalls.results.schema import json_schema, schema_text
 from pytest_editpitfalls.results.writer import check_writable, read_results, write_results
+from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.verdicts.reliability import unreliable_reason
+from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_thresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.cases.selection import limit_cases
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.suites.case import Case
+from pytest_editpitfalls.suites.limit import limit_cases
 
 
 def cases_of(rules: list[str]) -> list[Case]:

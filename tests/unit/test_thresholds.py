@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.cases.discovery import SUITE_KINDS
-from pytest_editpitfalls.cases.suite import DEFAULT_THRESHOLDS
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.thresholds import (
+from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS
+from pytest_editpitfalls.verdicts.thresholds import (
     OPERATORS,
     Gate,
     Threshold,

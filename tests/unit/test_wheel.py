@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.cases.discovery import SUITES
+from pytest_editpitfalls.suites.discovery import SUITES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_editpitfalls.cases.discovery import SUITE_KINDS
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord, RunResults
+from pytest_editpitfalls.suites.discovery import SUITE_KINDS
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
 from .show import is_ascii, show
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.comparison.differences import Difference
     from pytest_editpitfalls.comparison.pairing import Comparison
     from pytest_editpitfalls.comparison.relative_gates import RelativeGate
-    from pytest_editpitfalls.metrics.thresholds import Gate
+    from pytest_editpitfalls.suites.case import Kind
+    from pytest_editpitfalls.verdicts.thresholds import Gate
 
 FAILED = 1
 """Exit status where a gate failed or could not be evaluated."""
@@ -162,7 +162,7 @@ def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str
 
 def _parsed(texts: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Gate], list[RelativeGate]]:
     from pytest_editpitfalls.comparison.relative_gates import is_relative, parse_relative_gate
-    from pytest_editpitfalls.metrics.thresholds import parse_gate
+    from pytest_editpitfalls.verdicts.thresholds import parse_gate
 
     absolute = [parse_gate(text, kinds, where=WHERE) for text in texts if not is_relative(text)]
     return absolute, [parse_relative_gate(text, kinds, where=WHERE) for text in texts if is_relative(text)]

@@ -176,11 +176,11 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _stored(text: str, path: Path, suites: Sequence[str]) -> NamedRun:
-    from pytest_editpitfalls.cases.discovery import SUITES
-    from pytest_editpitfalls.cases.suite import load_suites
-    from pytest_editpitfalls.store.files import Store
+    from pytest_editpitfalls.store.directory import Store
     from pytest_editpitfalls.store.replay import SHORT, key_with_prefix
     from pytest_editpitfalls.store.results import stored_results
+    from pytest_editpitfalls.suites.discovery import SUITES
+    from pytest_editpitfalls.suites.suite import load_suites
 
     store = Store.open(path, create=False)
     key = key_with_prefix(store.header_keys(), text, where="RUN")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.store.files import Store
+from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.maintenance import HeaderRow, Pruned, check, listing, merge, prune
 from pytest_editpitfalls.store.replay import SHORT
 

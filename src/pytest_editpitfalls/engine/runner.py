@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from pytest_editpitfalls.cases.program import (
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
+from pytest_editpitfalls.program import (
     CaseScores,
     HeldQuestion,
     ProbeScore,
     Program,
     SuitePrograms,
 )
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 
 from .editors.base import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import transformers
 
-from pytest_editpitfalls.cases.program import CaseScores, Program, SuitePrograms
 from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 
 from . import models
 from .batch_size.automatic import BatchSize, Limits

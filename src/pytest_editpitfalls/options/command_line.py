@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.settings import EngineSettings
-    from pytest_editpitfalls.scheduling.planning import Shard
+    from pytest_editpitfalls.execution.planning import Shard
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
     """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    from pytest_editpitfalls.cases.files import read_toml
+    from pytest_editpitfalls.files import read_toml
 
     if not path.exists():
         raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")

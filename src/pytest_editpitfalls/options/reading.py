@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
-from pytest_editpitfalls.scheduling.planning import Shard
+from pytest_editpitfalls.execution.planning import Shard
+from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_editpitfalls.cases import wording
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import is_multi_label
+from pytest_editpitfalls.pitfalls import wording
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.cases.case import Case
-    from pytest_editpitfalls.metrics.thresholds import Verdict
-    from pytest_editpitfalls.run.outcome import Outcome
+    from pytest_editpitfalls.session.outcome import Outcome
+    from pytest_editpitfalls.suites.case import Case
+    from pytest_editpitfalls.verdicts.thresholds import Verdict
 
 STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
 """Headings of the states, in order."""
@@ -24,7 +24,7 @@ def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
 
 def facts_in_words(case: Case) -> dict[str, str]:
     """Return each probed fact as a sentence: fact name -> words."""
-    from pytest_editpitfalls.cases.compilers import compile_case
+    from pytest_editpitfalls.pitfalls.compilers import compile_case
 
     words: dict[str, str] = {}
     for probe in compile_case(case).probes:

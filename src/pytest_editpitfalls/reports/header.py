@@ -9,7 +9,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.run.state import RunState
+    from pytest_editpitfalls.session.session import RunState
 
 _TARGETS = {
     "averaged": "averages the losses of the true objects",

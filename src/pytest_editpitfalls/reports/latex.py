@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.metrics.published import COLUMNS
+from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_editpitfalls.cases.files import plain_name
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.files import plain_name
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 from pytest_editpitfalls.results.writer import write_text

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from pytest_editpitfalls.collection.modules import SuiteModule
-from pytest_editpitfalls.collection.parametrize import CaseParam
-from pytest_editpitfalls.collection.selection import parse_target
 from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
 from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
 from pytest_editpitfalls.options.editor_labels import as_typed
+from pytest_editpitfalls.session.modules import SuiteModule
+from pytest_editpitfalls.session.parametrize import CaseParam
+from pytest_editpitfalls.session.selection import parse_target
 
 
 def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
@@ -38,7 +38,7 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
 
 def _suite(param: CaseParam) -> str:
     """Return how the suite is named on a command line: by name when it ships, else by its path."""
-    from pytest_editpitfalls.cases.discovery import SUITES, suites_directory
+    from pytest_editpitfalls.suites.discovery import SUITES, suites_directory
 
     ships = param.suite.name in SUITES and param.suite.source.parent == suites_directory()
     return param.suite.name if ships else str(param.suite.source)

@@ -120,7 +120,7 @@ def both_tables(
 
 def unreliable(lines: Iterable[Row], kinds: Mapping[str, str], floor: float) -> list[str]:
     """Return one line per editor, model and kind of figures whose mean edit success is under ``floor``."""
-    from pytest_editpitfalls.metrics.reliability import figures_of, unreliable_reason
+    from pytest_editpitfalls.verdicts.reliability import figures_of, unreliable_reason
 
     shares: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in lines:
@@ -143,7 +143,7 @@ def papers_suite(suite: str, kind: str) -> str:
 def _published(
     aggregate: AggregateRecord, kinds: Mapping[str, str], formats: Mapping[str, str]
 ) -> Row | None:
-    from pytest_editpitfalls.metrics.published import published_figures
+    from pytest_editpitfalls.pitfalls.published_figures import published_figures
     from pytest_editpitfalls.results.records import MetricAggregate
 
     if formats.get(aggregate.suite) != "published":

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pytest_editpitfalls.results.records import GateRecord, RunResults
-    from pytest_editpitfalls.run.recording import Recorder
-    from pytest_editpitfalls.run.state import RunState
+    from pytest_editpitfalls.session.recorder import Recorder
+    from pytest_editpitfalls.session.session import RunState
 
 
 def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: Recorder) -> None:

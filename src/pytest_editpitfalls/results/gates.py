@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from pytest_editpitfalls.metrics.thresholds import Gate, hold
+from pytest_editpitfalls.verdicts.thresholds import Gate, hold
 
 from .records import AggregateRecord, GateRecord
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pytest_editpitfalls.cases.files import MAX_FILE_BYTES, read_bounded
-from pytest_editpitfalls.cases.validation import usage_error
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import MAX_FILE_BYTES, read_bounded
+from pytest_editpitfalls.validation import usage_error
 
 from .records import RunResults
 

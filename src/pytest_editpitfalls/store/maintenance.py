@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from pytest_editpitfalls.errors import UsageError
 
-from .files import Store, parsed, read_regular
+from .directory import Store, parsed, read_regular
 from .identity import RunHeader
-from .records import StoredCase
 from .replay import differences, key_with_prefix
+from .stored_case import StoredCase
 
 ABANDONED = 3600.0
 """Seconds after which a temporary file belongs to a run that was killed: writing one takes less than a second."""

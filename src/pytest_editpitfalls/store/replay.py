@@ -15,7 +15,7 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import editor_name
 
-from .files import Store
+from .directory import Store
 from .identity import CONTENT, RunHeader
 from .sources import file_digest
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pytest_editpitfalls.cases.case import Case, Kind
-from pytest_editpitfalls.cases.digests import case_digest
-from pytest_editpitfalls.cases.suite import Suite
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.definitions import compute_metrics, definitions_digest
-from pytest_editpitfalls.metrics.thresholds import Threshold, Verdict, judge, parse_thresholds
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import case_record
 from pytest_editpitfalls.results.descriptions import editor_record, model_record
@@ -25,10 +21,14 @@ from pytest_editpitfalls.results.records import (
     RunResults,
     SuiteRecord,
 )
+from pytest_editpitfalls.suites.case import Case, Kind
+from pytest_editpitfalls.suites.digests import case_digest
+from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, judge, parse_thresholds
 
-from .files import Store
+from .directory import Store
 from .identity import RunHeader
-from .records import StoredCase
+from .stored_case import StoredCase
 
 UNJUDGED = "no suite that was given has this case: it is not judged"
 

@@ -50,14 +50,16 @@ def files_digest(named: Mapping[str, Path]) -> str:
 
 @functools.cache
 def engine_source_digest() -> str:
-    """Digest of what computes the numbers: every file of engine/, and what makes programs of cases.
+    """Digest of what computes the numbers: every file of engine/, and the programs that it runs.
+
+    What compiles a case is not in it: the program itself is in the key of each case.
 
     Raises:
         UsageError: the package's own files cannot be read.
     """
     package = Path(__file__).parents[1]
     files = dict(_files(package / "engine", lambda name: not name.endswith(".pyc")))
-    files |= {f"cases/{name}": package / "cases" / name for name in ("compilers.py", "program.py")}
+    files["program.py"] = package / "program.py"
     try:
         return files_digest(files)
     except OSError as error:

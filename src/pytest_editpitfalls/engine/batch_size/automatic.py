@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pytest_editpitfalls.cases.program import CaseScores, Program
 from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
+from pytest_editpitfalls.program import CaseScores, Program
 
 from .gauge import Gauge
 from .memory_model import Choice, MemoryModel, Shape, choose

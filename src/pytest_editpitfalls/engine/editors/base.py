@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from pytest_editpitfalls.cases.program import EditRequest, SuitePrograms
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel
 from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
+from pytest_editpitfalls.program import EditRequest, SuitePrograms
 
 
 @dataclass(frozen=True)

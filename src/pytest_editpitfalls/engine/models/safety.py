@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.cases.files import read_bounded
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import read_bounded
 
 INDEX = "model.safetensors.index.json"
 MAX_BLOCKS = 10_000

@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.metrics.published import PublishedFigures, published_figures
-from pytest_editpitfalls.metrics.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.pitfalls.published_figures import PublishedFigures, published_figures
 from pytest_editpitfalls.reports.tables import MARK, Row
 from pytest_editpitfalls.reports.tables import unreliable as unreliable_lines
 from pytest_editpitfalls.results.records import (
@@ -22,6 +21,7 @@ from pytest_editpitfalls.results.records import (
     RunResults,
     SuiteRecord,
 )
+from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .charts import Axis, axis_of, forest, histogram, share_bar
 from .words import OUTCOMES, PLAIN, UNKNOWN_METRIC, direction

@@ -13,9 +13,9 @@ from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.keys import FOLDER
 from pytest_editpitfalls.metrics.definitions import METRICS
 from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunResults
+from pytest_editpitfalls.session.names import FOLDER
 
 from .figures import words_of
 from .words import FACTS, OUTCOMES, STATES

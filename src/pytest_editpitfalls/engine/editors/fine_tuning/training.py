@@ -15,13 +15,13 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editors.base import EditJob
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
+from pytest_editpitfalls.program import EditRequest
 
 Objective = Literal["prompt_last", "target_new"]
 """Where the target's tokens are scored: all at the prompt's last position, or each after those before it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_editpitfalls.cases.program import EditRequest, Program
+from pytest_editpitfalls.program import EditRequest, Program
 
 from .ice import fact_text
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_editpitfalls.cases.program import EditRequest, Program
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.in_context import IceHyperparameters
 from pytest_editpitfalls.engine.overlay import PromptPrefix
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import EditRequest, Program
 
 from .window import Window
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import Program, SuitePrograms
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.in_context import IkeHyperparameters
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .demonstrations import SHARES, Demonstration, Source, demonstrations, entities, sources
 from .ice import Facts, fact_text, facts_text, prefix_result, program_of

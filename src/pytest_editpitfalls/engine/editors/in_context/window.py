@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_editpitfalls.cases.program import Program
 from pytest_editpitfalls.engine.host import Host
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import Program
 
 UNKNOWN_ROOM = 64
 """Tokens left for prompt and target where the case's prompts are not known."""

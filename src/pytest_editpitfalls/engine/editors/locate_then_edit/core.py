@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import LocateThenEditHyperparameters
@@ -21,6 +20,7 @@ from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.program import EditRequest
 
 from .edit_rows import EditRow, edit_rows
 from .sites import Site

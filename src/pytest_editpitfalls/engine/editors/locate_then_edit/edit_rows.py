@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.replay import ReplayRow
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.program import EditRequest
 
 KL_PROMPT = "{} is a"
 """The prompt of the KL row (kmeng01/rome, rome/compute_v.py)."""

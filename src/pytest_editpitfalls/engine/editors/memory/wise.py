@@ -38,7 +38,6 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.hyperparameters.memory import WiseHyperparameters
 from pytest_editpitfalls.engine.host import Host, is_transposed
@@ -47,6 +46,7 @@ from pytest_editpitfalls.engine.replay import Replay, ReplayRow
 from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.program import EditRequest
 
 from .draws import generator_of
 from .side_copies import SideCopies

@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pytest_editpitfalls.cases.case import Case, fill
-from pytest_editpitfalls.cases.discovery import PUBLISHED_PROMPTS, SUITES
-from pytest_editpitfalls.cases.files import read_bounded
-from pytest_editpitfalls.cases.program import EditRequest
-from pytest_editpitfalls.cases.suite import load_suite
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import read_bounded
+from pytest_editpitfalls.program import EditRequest
+from pytest_editpitfalls.suites.case import Case, fill
+from pytest_editpitfalls.suites.discovery import PUBLISHED_PROMPTS, SUITES
+from pytest_editpitfalls.suites.suite import load_suite
 
 VALIDATION_SHARE = 0.1
 """Share of the subjects that are kept for validation."""

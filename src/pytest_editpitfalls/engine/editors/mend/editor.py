@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.cases.program import EditRequest
 from pytest_editpitfalls.engine import models
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
@@ -26,6 +25,7 @@ from pytest_editpitfalls.engine.models.cache import file_sha256
 from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.program import EditRequest
 
 from .gradients import TargetBatch, TargetRow, edited_matrices, token_gradients
 from .weights import load_weights

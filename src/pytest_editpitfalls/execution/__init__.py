@@ -1,0 +1,1 @@
+"""Who runs batches of cases: this process, the workers of pytest-xdist, or Ray."""

@@ -1,0 +1,132 @@
+"""What a run asks of an engine: batches in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.session import EngineSession
+    from pytest_editpitfalls.engine.settings import Progress
+    from pytest_editpitfalls.execution.planning import Batch, Slot
+    from pytest_editpitfalls.options.config import RunConfig
+    from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
+
+Answers = Mapping["Slot", "CaseScores"]
+"""Finished cases."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch, as an engine is given it.
+
+    Attributes:
+        editor: what the engine calls the editor (without ``+mle``).
+        model: label of the model.
+        batch: the cases.
+        programs: one for each of them.
+        suite: all cases of the suite that they are from.
+    """
+
+    editor: str
+    model: str
+    batch: Batch
+    programs: tuple[Program, ...]
+    suite: SuitePrograms
+
+    def __str__(self) -> str:
+        first, last = self.programs[0].case_id, self.programs[-1].case_id
+        return first if len(self.programs) == 1 else f"the batch of {first} to {last}"
+
+    def only(self, batch: Batch) -> Job:
+        """The same for some of its cases."""
+        programs = dict(zip(self.batch, self.programs, strict=True))
+        return replace(self, batch=batch, programs=tuple(programs[slot] for slot in batch))
+
+
+class Watcher(Protocol):
+    """Shows what goes on: remarks of the engine, and a line of progress while batches run."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody can see a line of progress."""
+
+    def announce(self, text: str) -> None:
+        """Show a remark of the engine ("model needs 0.6 GB")."""
+
+    def start(self, batch: Batch, done: int, total: int) -> None:
+        """A batch begins; ``done`` of ``total`` selected cases are finished."""
+
+    def reached(self, done: int) -> None:
+        """So many of the selected cases are finished."""
+
+    def progress(self, progress: Progress) -> None:
+        """The batch has come further."""
+
+    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """What the processes of an engine that has several do now; see `reports.progress.workers_line`."""
+
+    def stop(self) -> None:
+        """The batch has ended."""
+
+
+class Engine(Protocol):
+    """Runs batches, here or elsewhere.
+
+    Attributes:
+        elsewhere: why there is no model in this process; None where there is one.
+    """
+
+    elsewhere: str | None
+
+    def is_open(self, model: str) -> bool:
+        """Whether `describe` answers for this model (a label) without loading anything."""
+
+    def describe(self, editor: str, model: str) -> dict[str, Any]:
+        """Return the description of an editor and a model, of plain JSON types.
+
+        Raises:
+            UsageError: the model or the editor cannot be used at all.
+        """
+
+    def batch_size(self, editor: str, model: str, cases: int) -> int:
+        """Cases that are worth a batch, for this editor and model, in a run of so many ``cases``."""
+
+    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
+        """Give scores as they come, until those of ``wanted`` are among them.
+
+        Args:
+            wanted: a case.
+            jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The engine takes
+                as many as it has use for, and each case once.
+
+        Raises:
+            UsageError: the model or the editor cannot be used at all.
+        """
+
+    def session(self, model: str) -> EngineSession:
+        """The open model itself, for fixtures; there is none where `elsewhere` says why."""
+
+    def take_seconds(self) -> dict[str, float]:
+        """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+def engine_of(run: RunConfig, watcher: Watcher, sharing: int = 1) -> Engine:
+    """The engine that the user asked for; it loads nothing before it is asked something.
+
+    Args:
+        run: what the user asked for.
+        watcher: who is told about progress.
+        sharing: processes of the run that share the device, this one included.
+    """
+    if run.engine == "ray":
+        from .ray.executor import RayEngine
+
+        return RayEngine(run, watcher)
+    from .local import LocalEngine
+
+    return LocalEngine(run, watcher, sharing)

@@ -1,0 +1,177 @@
+"""The Ray cluster of a run: the one that the environment names, else one on this machine; and its actors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.own_editors import brought, conftests
+from pytest_editpitfalls.execution.xdist.workers import processor_count
+from pytest_editpitfalls.options.config import RunConfig
+
+from .actor import BatchActor, Board, Home, RemoteBoard
+
+CPUS_PER_ACTOR = 2
+"""CPUs of each actor where there is no GPU."""
+
+OBJECT_STORE = 2**28
+"""Bytes of a local cluster's shared memory: what travels is small, models do not."""
+
+
+PATIENCE = 1.0
+"""Seconds to wait for the board."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many actors there are, and what each of them gets."""
+
+    actors: int
+    cpus: int
+    gpus: float = 0.0
+
+    @property
+    def sharing(self) -> int:
+        """Actors that may share a device: those of a GPU; on CPUs all, as if they were on one machine."""
+        return round(1 / self.gpus) if self.gpus else self.actors
+
+    def __str__(self) -> str:
+        each = f"{self.gpus:g} GPU" if self.gpus else f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        return f"{self.actors} Ray actor{'s' * (self.actors > 1)} with {each}{' each' * (self.actors > 1)}"
+
+
+def layout(resources: Mapping[str, float], device: str, actors: int | None) -> Layout:
+    """One actor a GPU, else one for every `CPUS_PER_ACTOR`; or as many as are asked for.
+
+    Args:
+        resources: what the cluster has, in Ray's words ("CPU", "GPU").
+        device: the run's device.
+        actors: how many are asked for; None for automatic.
+
+    Raises:
+        UsageError: a GPU is asked for where there is none.
+    """
+    cpus = max(1, int(resources.get("CPU", 1)))
+    gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
+    if device == "cuda" and not gpus:
+        raise UsageError(
+            "the Ray cluster has no GPU",
+            where="--pitfalls-device=cuda",
+            fix="use --pitfalls-device=auto, or start Ray where there are GPUs",
+        )
+    if gpus:
+        number = actors or gpus
+        return Layout(number, 1, 1 / -(-number // gpus))
+    number = actors or max(1, cpus // CPUS_PER_ACTOR)
+    return Layout(number, max(1, cpus // number))
+
+
+class Cluster:
+    """Ray, connected; see `connect`."""
+
+    def __init__(self, run: RunConfig, with_board: bool, is_own: bool) -> None:
+        import ray
+
+        self._run = run
+        self._is_own = is_own
+        self._started = 0
+        self.layout = layout(ray.cluster_resources(), run.device, run.actors)
+        self._class = ray.remote(BatchActor)
+        self._board = ray.remote(Board).options(num_cpus=0).remote() if with_board else None
+        editors = brought(run)
+        paths = tuple(str(Path(path).absolute()) for path in sys.path)
+        self._home = Home(os.getcwd(), paths, conftests() if editors else {})
+        try:
+            self._editors = ray.put(editors)
+        except Exception as error:
+            raise UsageError(
+                f"it cannot be sent to Ray's actors ({_first_line(error)})",
+                where=editors[0].origin if editors else "--pitfalls-engine=ray",
+                fix="define it at the top of a module, without a closure over open files, locks or models",
+            ) from None
+
+    @classmethod
+    def connect(cls, run: RunConfig, with_board: bool) -> Cluster:
+        """Connect to the cluster of ``RAY_ADDRESS`` or start one here; one that a conftest has started is kept.
+
+        Args:
+            run: what the user asked for.
+            with_board: whether somebody wants to see how far the actors are.
+
+        Raises:
+            UsageError: there is none at that address, or none can be started.
+        """
+        import ray
+
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        is_own, address = not ray.is_initialized(), os.environ.get("RAY_ADDRESS")
+        if is_own:
+            options: dict[str, Any] = {"address": address}
+            if address is None or address == "local":
+                cpus = max(processor_count(), run.actors or 1)
+                options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+                options["object_store_memory"] = OBJECT_STORE
+            try:
+                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            except Exception as error:
+                raise UsageError(
+                    _first_line(error),
+                    where="--pitfalls-engine=ray" if address is None else f"RAY_ADDRESS={address}",
+                    fix="start Ray there (ray start --head), or unset RAY_ADDRESS for a cluster on this machine",
+                ) from None
+        try:
+            return cls(run, with_board, is_own)
+        except BaseException:
+            if is_own:
+                ray.shutdown()
+            raise
+
+    def start_actor(self) -> tuple[str, Any, Any]:
+        """Start one; Ray finds a place for it when there is one.
+
+        Returns:
+            Its name, its handle, and the reference that is there when it can be given work.
+        """
+        self._started += 1
+        name = f"ray{self._started}"
+        options = {"num_cpus": self.layout.cpus, "num_gpus": self.layout.gpus, "max_restarts": 0}
+        handle = self._class.options(**options).remote(
+            name, self._run, RemoteBoard(self._board), self.layout.sharing
+        )
+        return name, handle, handle.ready.remote(self._home, (self._editors,))
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What the actors told last; nothing where nobody wants to see it."""
+        import ray
+
+        told: dict[str, dict[str, Any]] = {}
+        if self._board is not None:
+            with contextlib.suppress(ray.exceptions.RayError):  # progress is worth no run
+                told = ray.get(self._board.told.remote(), timeout=PATIENCE)
+        return told
+
+    def forget(self, name: str) -> None:
+        """An actor is gone."""
+        RemoteBoard(self._board).tell(name, None)
+
+    def close(self) -> None:
+        """Leave the cluster; one of our own ends."""
+        import ray
+
+        if self._board is not None:
+            with contextlib.suppress(Exception):
+                ray.kill(self._board)
+        if self._is_own:
+            ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])

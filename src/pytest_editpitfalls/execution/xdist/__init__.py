@@ -1,0 +1,1 @@
+"""Batches run by the workers of pytest-xdist."""

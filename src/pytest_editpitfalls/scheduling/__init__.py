@@ -1,1 +1,0 @@
-"""Who runs what: batches of cases, shards, workers and their devices."""

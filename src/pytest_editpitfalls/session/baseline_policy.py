@@ -1,0 +1,156 @@
+"""A run held against a baseline: what it excuses, what it refuses, and what became of the gates relative to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.session.parametrize import CaseParam
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.comparison.baseline import Baseline
+    from pytest_editpitfalls.comparison.relative_gates import RelativeGate
+    from pytest_editpitfalls.results.records import RunResults
+    from pytest_editpitfalls.suites.case import Kind
+    from pytest_editpitfalls.suites.suite import Suite
+
+DIGITS = 16
+"""Hex digits of a case's digest in records and baselines."""
+
+
+class AgainstBaseline:
+    """The baseline of a run, where it has one, and the gates relative to it.
+
+    Args:
+        run: what the user asked for.
+        root: pytest's rootdir, where named baselines are kept.
+
+    Raises:
+        UsageError: the baseline cannot be read.
+    """
+
+    def __init__(self, run: RunConfig, root: Path) -> None:
+        self._run = run
+        self._root = root
+        self._fingerprints: set[str] = set()
+        self.baseline: Baseline | None = None
+        if run.baseline is not None and not (run.update_baseline and not self.path.exists()):
+            from pytest_editpitfalls.comparison.baseline import Baseline
+
+            self.baseline = Baseline.read(self.path)
+
+    @cached_property
+    def path(self) -> Path:
+        """The baseline's file; asked only where there is one."""
+        from pytest_editpitfalls.comparison.baseline import resolve
+
+        assert self._run.baseline is not None
+        return resolve(self._run.baseline, self._root)
+
+    def gates(self, kinds: Mapping[str, Kind]) -> tuple[RelativeGate, ...]:
+        """The relative gates; raises `UsageError` for one that cannot be read, or that has no baseline."""
+        if self._run.baseline is None or not self._run.relative_gates:
+            return ()  # a gate of ini waits for a run with a baseline; a typed one without it was refused before
+        from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
+
+        where = "pitfalls_fail_on or --pitfalls-fail-on"
+        return tuple(parse_relative_gate(text, kinds, where=where) for text in self._run.relative_gates)
+
+    def excuse(self, param: CaseParam) -> str | None:
+        """Why a failure of this case does not fail the run; None where nothing excuses it."""
+        if self._run.update_baseline:
+            return f"accepted into the baseline {self._run.baseline}"
+        key = (param.suite.name, param.editor, param.model, param.case.id)
+        if self.baseline is not None and self.baseline.failed(key):
+            return f"known pitfall, failed in the baseline {self._run.baseline}"
+        return None
+
+    def check_suites(self, suites: Iterable[Suite]) -> None:
+        """Refuse a baseline of another protocol before anything is computed; raises `UsageError`."""
+        if self.baseline is not None:
+            self._check(digests_of(suites), {})
+
+    def check_model(self, label: str, fingerprint: str | None) -> None:
+        """Refuse a baseline of other weights when a model is open; raises `UsageError`."""
+        if self.baseline is not None and not self._run.update_baseline and label not in self._fingerprints:
+            self._fingerprints.add(label)
+            self._check(None, {label: fingerprint})
+
+    def judge(self, results: RunResults, suites: Iterable[Suite], part: str | None) -> None:
+        """Write the comparison and the relative gates into ``results``.
+
+        Args:
+            results: the run.
+            suites: all suites that the run knows.
+            part: why the run has a part of the cases only, so that no gate is evaluated; None where it has all.
+
+        Raises:
+            UsageError: the baseline is of another protocol or model.
+        """
+        if self.baseline is None or self._run.update_baseline:
+            return
+        from pytest_editpitfalls.comparison.pairing import compare
+        from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates
+
+        kinds = {suite.name: suite.kind for suite in results.run.suites}
+        comparison = compare(self.baseline, results, digests_of(suites), name=self._run.baseline or "")
+        results.comparison = comparison.record()
+        gates = self.gates({**kinds, **{suite.name: suite.kind for suite in suites}})
+        results.relative_gates = evaluate_relative_gates(
+            gates,
+            comparison,
+            kinds,
+            seed=self._run.seed,
+            strict=self._run.strict,
+            part=part,
+            aggregates=results.aggregates,
+        )
+
+    def save(self, results: RunResults) -> list[Path]:
+        """Write this run as a baseline where that was asked for, and return the files.
+
+        Raises:
+            UsageError: the run is incomplete, or a file cannot be written.
+        """
+        from pytest_editpitfalls.comparison.baseline import Baseline, incomplete, resolve
+
+        wanted: dict[str, Path] = {}
+        if self._run.save is not None:
+            wanted["--pitfalls-save"] = resolve(self._run.save, self._root, where="--pitfalls-save")
+        if self._run.update_baseline:
+            wanted["--pitfalls-update-baseline"] = self.path
+        for where, path in wanted.items():
+            if reasons := incomplete(results):
+                raise UsageError(
+                    f"no baseline is saved from an incomplete run: {'; '.join(reasons)}",
+                    where=where,
+                    fix="run all cases of the suites, without -k, --lf, -x, limit or shards, until none is an error",
+                )
+            Baseline.of(results).write(path, where=where)
+        return list(wanted.values())
+
+    def _check(
+        self, digests: Mapping[tuple[str, str], str] | None, fingerprints: Mapping[str, str | None]
+    ) -> None:
+        if self.baseline is None or self._run.update_baseline:
+            return
+        from pytest_editpitfalls.comparison.pairing import check_protocol
+        from pytest_editpitfalls.metrics.definitions import definitions_digest
+
+        check_protocol(
+            self.baseline,
+            metric_definitions=definitions_digest(),
+            digests=digests,
+            fingerprints=fingerprints,
+        )
+
+
+def digests_of(suites: Iterable[Suite]) -> dict[tuple[str, str], str]:
+    """What every case of the suites asks, selected or not: (suite, id) -> digest."""
+    from pytest_editpitfalls.suites.digests import case_digest
+
+    return {(suite.name, case.id): case_digest(case)[:DIGITS] for suite in suites for case in suite.cases}

@@ -1,0 +1,156 @@
+"""One item per case, editor and model for every test that carries the ``pitfalls`` marker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.execution.planning import Group, Slot
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.session.names import CASE_FIXTURE, MARKER
+
+from .modules import SuiteModule
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.program import Program
+    from pytest_editpitfalls.suites.case import Case
+    from pytest_editpitfalls.suites.suite import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class CaseParam:
+    """What one item is about: the value that ``pitfall_case`` is parametrized with.
+
+    Attributes:
+        suite: the suite.
+        case: the case.
+        slot: its place in the plan.
+    """
+
+    suite: Suite
+    case: Case
+    slot: Slot
+
+    @property
+    def index(self) -> int:
+        """The case's place in the suite, counted from 0."""
+        return self.slot.index
+
+    @property
+    def editor(self) -> str:
+        """Label of the editor ("memit", "memit+mle")."""
+        return self.slot.group.editor
+
+    @property
+    def model(self) -> str:
+        """Label of the model."""
+        return self.slot.group.model
+
+    @property
+    def engine_editor(self) -> str:
+        """What the engine calls the editor: its name without ``+mle``."""
+        return editor_name(self.editor)
+
+    def program(self) -> Program:
+        """Return what the engine runs for the case, with this editor."""
+        from pytest_editpitfalls.pitfalls.compilers import compile_case
+
+        return compile_case(self.case, multi_label=is_multi_label(self.editor))
+
+    @property
+    def id(self) -> str:
+        """What stands between the brackets of the node id."""
+        return f"{self.editor}-{self.model}-{self.case.id}"
+
+
+def param_of(item: pytest.Item) -> CaseParam | None:
+    """Return what ``item`` is about, or None for an item that is not ours."""
+    callspec = getattr(item, "callspec", None)
+    value = callspec.params.get(CASE_FIXTURE) if callspec is not None else None
+    return value if isinstance(value, CaseParam) else None
+
+
+class Parametrizer:
+    """Parametrizes marked tests; loads each suite that a user's own module names once.
+
+    Args:
+        run: what the user asked for.
+        suites: suites that are loaded already, by name.
+    """
+
+    def __init__(self, run: RunConfig, suites: dict[str, Suite]) -> None:
+        self.run = run
+        self.suites = suites
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize one test function.
+
+        Raises:
+            pytest.Collector.CollectError: the marker is wrong or its suite cannot be loaded.
+        """
+        marker = metafunc.definition.get_closest_marker(MARKER)
+        if marker is None:
+            return
+        try:
+            suite = self._suite(metafunc, marker)
+        except PitfallsError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+        cases = self._cases(suite)
+        groups = [
+            Group(suite.name, editor, label)
+            for label in self.run.labels.values()
+            for editor in self.run.editors
+        ]
+        params = [CaseParam(suite, case, Slot(group, index)) for group in groups for index, case in cases]
+        metafunc.parametrize(CASE_FIXTURE, params, ids=[param.id for param in params], indirect=True)
+
+    def _cases(self, suite: Suite) -> list[tuple[int, Case]]:
+        from pytest_editpitfalls.suites.limit import limit_cases
+
+        numbered = list(enumerate(suite.cases))
+        if self.run.limit is None:
+            return numbered
+        kept = {case.id for case in limit_cases(suite.cases, self.run.limit)}
+        return [(index, case) for index, case in numbered if case.id in kept]
+
+    def _suite(self, metafunc: pytest.Metafunc, marker: pytest.Mark) -> Suite:
+        where = f"{metafunc.definition.nodeid}, @pytest.mark.{MARKER}"
+        if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | Path):
+            raise UsageError(
+                "the marker takes one suite", where=where, fix='write @pytest.mark.pitfalls("reverse")'
+            )
+        if CASE_FIXTURE not in metafunc.fixturenames:
+            raise UsageError(
+                "the test has the marker but asks for no case",
+                where=where,
+                fix="give the function the parameter pitfall_outcome or pitfall_case",
+            )
+        module = metafunc.definition.getparent(pytest.Module)
+        if isinstance(module, SuiteModule):
+            return module.suite
+        return self._load(str(marker.args[0]), metafunc.definition.path.parent)
+
+    def _load(self, spec: str, folder: Path) -> Suite:
+        from pytest_editpitfalls.suites.suite import load_suite, long_name, renamed
+
+        if spec in self.suites:
+            return self.suites[spec]
+        suite = load_suite(spec, base=folder)
+        if (known := self.suites.get(suite.name)) is not None:
+            if known.source == suite.source:
+                return known
+            # two files of one name: results are told apart by the folder
+            name = long_name(suite)
+            if (known := self.suites.get(name)) is not None and known.source != suite.source:
+                raise UsageError(
+                    f"two suites are called '{name}' ({known.source} and {suite.source})",
+                    fix="give one of the files or its folder another name",
+                )
+            suite = known or renamed(suite, name)
+        self.suites[suite.name] = suite
+        return suite

@@ -1,0 +1,189 @@
+"""One case as it is stored, and how a stored file is sealed so that damage shows. Torch-free.
+
+A file is one JSON object, ``{"checksum": "...", "content": {...}}``, written in one exact form: whatever differs from
+it in one bit is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from pytest_editpitfalls.metrics.definitions import compute_metrics
+from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.suites.case import Case, Kind
+from pytest_editpitfalls.suites.digests import case_digest, program_digest
+
+from .identity import FORMAT, RunHeader, sayable
+
+MAX_BYTES = 32 * 1024 * 1024
+"""A stored file above this size is none of ours."""
+
+_BEFORE, _BETWEEN, _AFTER = b'{"checksum":"', b'","content":', b"}\n"
+_HEX = 64
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _read_number(value: object) -> object:
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _write_number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+Number = Annotated[float, BeforeValidator(_read_number), PlainSerializer(_write_number)]
+"""Any float, bit for bit (a NaN as a NaN); what is not finite is a text in JSON."""
+
+Text = Annotated[str, BeforeValidator(lambda value: sayable(value) if isinstance(value, str) else value)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StoredProbe(_Stored):
+    """One fact in one state: a probability for each prompt."""
+
+    fact: Text
+    state: Text
+    probabilities: list[Number]
+
+
+class StoredCase(_Stored):
+    """One case with one editor on one model, as computed: probes first, everything else can be made from them.
+
+    Attributes:
+        format: version of the store's files.
+        key: `identity.case_key`; the file's name.
+        header: key of the run header.
+        suite: name of the suite that it was run from.
+        kind: protocol of the case.
+        case_id: id of the case.
+        editor: label of the editor.
+        model: label of the model in the run that computed it.
+        case_digest: of what the case says.
+        program_digest: of what was run.
+        probes: the answers, in the program's order; empty where there is an error or a skip.
+        held: whether the base model holds what the case takes for granted.
+        notes: remarks on the edit.
+        seconds: the case's share of its batch's wall time.
+        timings: the same by stage.
+        error: why it could not be computed.
+        skipped: why it cannot be scored on this model at all.
+        metrics: as computed when it was stored; a replay computes them again.
+    """
+
+    format: Literal[1] = FORMAT
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    header: str = Field(pattern=r"^[0-9a-f]{64}$")
+    suite: Text
+    kind: Kind
+    case_id: Text
+    editor: Text
+    model: Text
+    case_digest: str
+    program_digest: str
+    probes: list[StoredProbe]
+    held: bool | None
+    notes: list[Text]
+    seconds: Number
+    timings: dict[str, Number]
+    error: Text | None
+    skipped: Text | None
+    metrics: dict[str, Number | None]
+
+    @classmethod
+    def of(
+        cls,
+        key: str,
+        header: RunHeader,
+        case: Case,
+        program: Program,
+        scores: CaseScores,
+        *,
+        model: str,
+        metrics: Mapping[str, float | None] | None = None,
+    ) -> StoredCase:
+        """The record of one finished case.
+
+        Args:
+            key: its `identity.case_key`.
+            header: of editor and model.
+            case: the case.
+            program: what was run.
+            scores: what the engine answered.
+            model: label of the model in this run.
+            metrics: those of ``scores``, where they are known already; default: computed here.
+        """
+        if not scores.probes:
+            metrics = {}
+        elif metrics is None:
+            metrics = compute_metrics(case.kind, scores.probes)
+        # one call for the whole tree, as strict as one for each probe, at a third of the time
+        return cls.model_validate(
+            {
+                "key": key,
+                "header": header.key,
+                "suite": case.suite,
+                "kind": case.kind,
+                "case_id": case.id,
+                "editor": header.editor,
+                "model": model,
+                "case_digest": case_digest(case),
+                "program_digest": program_digest(program),
+                "probes": [
+                    {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
+                    for probe in scores.probes
+                ],
+                "held": scores.held,
+                "notes": list(scores.notes),
+                "seconds": scores.seconds,
+                "timings": {sayable(stage): seconds for stage, seconds in scores.timings.items()},
+                "error": scores.error,
+                "skipped": scores.skipped,
+                "metrics": dict(metrics),
+            }
+        )
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it holds no result: shown by a replay, computed again by any other run."""
+        return self.error is not None
+
+    def scores(self) -> CaseScores:
+        """What the engine answered."""
+        return CaseScores(
+            case_id=self.case_id,
+            probes=tuple(
+                ProbeScore(probe.fact, probe.state, tuple(probe.probabilities)) for probe in self.probes
+            ),
+            held=self.held,
+            seconds=self.seconds,
+            notes=tuple(self.notes),
+            error=self.error,
+            skipped=self.skipped,
+            timings=dict(self.timings),
+        )
+
+
+def sealed(content: dict[str, Any]) -> bytes:
+    """``content`` (plain JSON types) as the bytes of a stored file."""
+    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _BEFORE + hashlib.sha256(body).hexdigest().encode() + _BETWEEN + body + _AFTER
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """The content of a stored file as JSON text; None where one bit is not as it was written."""
+    start = len(_BEFORE) + _HEX + len(_BETWEEN)
+    body = data[start : -len(_AFTER)]
+    seal = _BEFORE + hashlib.sha256(body).hexdigest().encode() + _BETWEEN
+    return body if data[:start] == seal and data[start:] == body + _AFTER else None

@@ -1,0 +1,1 @@
+"""One module per file format that suites are read from."""

@@ -1,0 +1,142 @@
+"""A suite: a named list of cases of one kind, with the thresholds that judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from pytest_editpitfalls import files
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.garbage import held_back
+
+from . import discovery
+from .case import Case, Kind
+
+DEFAULT_THRESHOLDS: MappingProxyType[Kind, tuple[str, ...]] = MappingProxyType(
+    {
+        "reverse": ("cs_exp >= 1",),
+        "composite": ("cs_exp >= 1", "tfd <= 0.5"),
+        "coverage": ("cs_exp >= 1",),
+        "round": ("succ >= 1", "ir <= 0.5"),
+    }
+)
+"""Case thresholds of a suite that states none (the published files), the same that the shipped suites state: an
+edit shall win its conflict on the average prompt and leave at least half of a tied fact's probability; a round
+edit shall succeed and lower no more than half of the other true objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A loaded suite.
+
+    Attributes:
+        name: the suite's name in results and gates ("reverse").
+        kind: the protocol of all its cases.
+        cases: the cases in canonical (file) order.
+        thresholds: case thresholds as text ("cs_exp >= 1").
+        license: licence of the data, or "".
+        provenance: where the data come from, or "".
+        source: the file that was named: a `.toml` header or a published `.json` file.
+        digest: SHA-256 over every file that was read.
+        format: "own" or "published".
+    """
+
+    name: str
+    kind: Kind
+    cases: tuple[Case, ...] = field(repr=False)
+    thresholds: tuple[str, ...]
+    license: str
+    provenance: str
+    source: Path
+    digest: str
+    format: str
+
+
+def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
+    """Load one suite by its name or from a file.
+
+    Args:
+        path_or_name: the name of a suite that ships, a `.toml` header (own format) or a `.json` file as the
+            benchmark published it (recognised by its content; the prompts file lies beside it).
+        base: directory that a relative path starts from; default: the working directory.
+
+    Raises:
+        UsageError: there is no such suite or file, or its content is wrong; the message names file, line,
+            field and fix.
+    """
+    paths = discovery.expand_suites([str(path_or_name)], base=base)
+    if len(paths) != 1:
+        raise UsageError(
+            f"'{path_or_name}' is a group of suites", fix=f"name one: {', '.join(discovery.SUITES)}"
+        )
+    return _load_file(paths[0])
+
+
+def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suite, ...]:
+    """Load suites given by names, groups and paths; each file once, in the order in which they were named.
+
+    A suite whose name is taken by an earlier one is named after its directory as well ("GPT-J-easy"), and its
+    cases with it.
+
+    Raises:
+        UsageError: as `load_suite`; or two suites cannot be told apart by name and directory.
+    """
+    suites: dict[str, Suite] = {}
+    for path in discovery.expand_suites(specs, base=base):
+        suite = _load_file(path)
+        if suite.name in suites:
+            suite = renamed(suite, long_name(suite))
+        if suite.name in suites:
+            raise UsageError(
+                f"two suites are called '{suite.name}' ({suites[suite.name].source} and {path})",
+                where="--pitfalls-suite",
+                fix="give one of the files or its directory another name",
+            )
+        suites[suite.name] = suite
+    return tuple(suites.values())
+
+
+def select_case(suite: Suite, case_id: str) -> Case:
+    """Return the case with this id; raises `UsageError` with "did you mean" when the suite has none."""
+    for case in suite.cases:
+        if case.id == case_id:
+            return case
+    close = did_you_mean(case_id, [case.id for case in suite.cases[:200]])
+    raise UsageError(f"suite '{suite.name}' has no case '{case_id}'", where=str(suite.source), fix=close)
+
+
+@held_back()
+def _load_file(path: Path) -> Suite:
+    if path.suffix == ".toml":
+        from .readers.own_format import read_own_suite
+
+        content = read_own_suite(path)
+    else:
+        from .readers.released_files import read_published_suite
+
+        content = read_published_suite(path)
+    if not content.cases:
+        raise UsageError("the suite has no cases", where=str(path), fix="add at least one case")
+    return Suite(
+        name=content.name,
+        kind=content.kind,
+        cases=content.cases,
+        thresholds=DEFAULT_THRESHOLDS[content.kind] if content.thresholds is None else content.thresholds,
+        license=content.license,
+        provenance=content.provenance,
+        source=path,
+        digest=files.digest(content.raw),
+        format=content.format,
+    )
+
+
+def long_name(suite: Suite) -> str:
+    """Return the name that tells a suite from another of its name: with its directory ("GPT-J-easy")."""
+    return f"{files.plain_name(suite.source.parent.name)}-{suite.name}"
+
+
+def renamed(suite: Suite, name: str) -> Suite:
+    """Return the suite, and its cases, under another name."""
+    return replace(suite, name=name, cases=tuple(replace(case, suite=name) for case in suite.cases))
