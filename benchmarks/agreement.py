@@ -27,13 +27,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options.hyperparameters import read_config_file
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import CaseScores
-from pytest_editpitfalls.suites.case import Case
 from pytest_editpitfalls.suites.suite import load_suite
 
 SUITES = {

@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pytest_editpitfalls.cases.case import Case, Edit
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
@@ -38,7 +39,6 @@ from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSes
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.program import EditRequest
-from pytest_editpitfalls.suites.case import Case, Edit
 from pytest_editpitfalls.suites.discovery import SUITES
 from pytest_editpitfalls.suites.suite import load_suite
 

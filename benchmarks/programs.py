@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import Program
-from pytest_editpitfalls.suites.case import Case
 from pytest_editpitfalls.suites.suite import load_suite
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
 
-from .suites.case import Case, Kind
+from .cases.case import Case, Kind
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,11 +12,11 @@ from .errors import UsageError
 from .session.names import STATE
 
 if TYPE_CHECKING:
+    from .cases.case import Case
     from .engine.session import EngineSession
     from .session.outcome import Outcome
     from .session.parametrize import CaseParam
     from .session.session import RunState
-    from .suites.case import Case
 
 NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance --editor=rome"
 

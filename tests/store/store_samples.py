@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_editpitfalls.cases.case import Case, Edit, Relation
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key
 from pytest_editpitfalls.store.stored_case import StoredCase
-from pytest_editpitfalls.suites.case import Case, Edit, Relation
 
 RELATIONS = (
     Relation("P36", "The capital of {} is", ("{}'s capital is",)),

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from store_samples import CASE, HEADER, case, description, header, settings
 
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, HeldFact, Relation
+from pytest_editpitfalls.cases.digests import suite_digest
 from pytest_editpitfalls.engine.editors.in_place.declare import in_place_editor
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
@@ -17,8 +19,6 @@ from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store import identity
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key, plain, run_header
-from pytest_editpitfalls.suites.case import Case, Edit, Fact, HeldFact, Relation
-from pytest_editpitfalls.suites.digests import suite_digest
 
 
 @pytest.fixture(autouse=True)

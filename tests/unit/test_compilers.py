@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pytest_editpitfalls.cases.case import fill
 from pytest_editpitfalls.pitfalls.compilers import COMPILERS, compile_case
 from pytest_editpitfalls.program import EditRequest, HeldQuestion, Program
-from pytest_editpitfalls.suites.case import fill
 from pytest_editpitfalls.suites.suite import load_suite
 
 Make = Callable[[str], Any]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from benchmarks.agreement import ROUND_STATES, STAGES, SUITES
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import ProbeScore
-from pytest_editpitfalls.suites.case import Case
 from pytest_editpitfalls.suites.suite import load_suite
 
 CONFLICT_STAGES = {

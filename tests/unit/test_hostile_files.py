@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls import files
+from pytest_editpitfalls.cases.case import Fact
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.suites.case import Fact
 from pytest_editpitfalls.suites.held import MAX_CANDIDATES, BaseFacts
 from pytest_editpitfalls.suites.suite import load_suite
 

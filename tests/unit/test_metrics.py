@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import rel_entr
 
+from pytest_editpitfalls.cases.case import KINDS
 from pytest_editpitfalls.metrics.definitions import (
     METRICS,
     compute_metrics,
@@ -21,7 +22,6 @@ from pytest_editpitfalls.metrics.definitions import (
 )
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import ProbeScore
-from pytest_editpitfalls.suites.case import KINDS
 from pytest_editpitfalls.suites.suite import load_suite
 
 

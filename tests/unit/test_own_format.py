@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_editpitfalls import files
+from pytest_editpitfalls.cases.case import KINDS, Edit, Fact
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.suites.case import KINDS, Edit, Fact
 from pytest_editpitfalls.suites.readers import own_format
 from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS, load_suite, select_case
 

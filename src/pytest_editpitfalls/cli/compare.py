@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.comparison.differences import Difference
     from pytest_editpitfalls.comparison.pairing import Comparison
     from pytest_editpitfalls.comparison.relative_gates import RelativeGate
-    from pytest_editpitfalls.suites.case import Kind
     from pytest_editpitfalls.verdicts.thresholds import Gate
 
 FAILED = 1

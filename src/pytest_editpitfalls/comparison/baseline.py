@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, FailFast, Field, ValidationError, field_validator, model_validator
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import MAX_FILE_BYTES, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.results.records import EditorRecord, Number, Outcome, Record, RunResults
 from pytest_editpitfalls.results.writer import write_text
-from pytest_editpitfalls.suites.case import Kind
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
-from pytest_editpitfalls.suites.case import Kind
 
 from .drops import PairedDrop, reach_of
 from .pairing import Comparison, Pair

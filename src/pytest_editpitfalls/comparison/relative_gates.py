@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.definitions import METRICS, Metric, metrics_for
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
-from pytest_editpitfalls.suites.case import Kind
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS
 
 from .drops import LEVEL, PairedDrop, holm, reach_of

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+from pytest_editpitfalls.cases.case import CONFLICT_KINDS, KINDS, Kind
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.registry import Registry
-from pytest_editpitfalls.suites.case import CONFLICT_KINDS, KINDS, Kind
 
 
 class FactProbabilities(dict[tuple[str, str], float]):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from types import MappingProxyType
 
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Kind, fill
 from pytest_editpitfalls.program import EditRequest, HeldQuestion, Probe, Program, State
-from pytest_editpitfalls.suites.case import Case, Edit, Fact, Kind, fill
 
 STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
     {"0": (), "1": (0,), "12": (0, 1), "2": (1,)}

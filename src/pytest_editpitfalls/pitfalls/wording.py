@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_editpitfalls.suites.case import Case
+from pytest_editpitfalls.cases.case import Case
 
 
 def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:

@@ -9,8 +9,8 @@ from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import wording
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.session.outcome import Outcome
-    from pytest_editpitfalls.suites.case import Case
     from pytest_editpitfalls.verdicts.thresholds import Verdict
 
 STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
-from pytest_editpitfalls.suites.case import Kind
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR, figures_of, is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate

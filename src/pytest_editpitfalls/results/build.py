@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls.wording import edits_in_words
 from pytest_editpitfalls.program import CaseScores
-from pytest_editpitfalls.suites.case import Case
-from pytest_editpitfalls.suites.digests import case_digest
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
 from .records import CaseRecord, Outcome, ThresholdRecord

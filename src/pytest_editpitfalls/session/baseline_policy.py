@@ -12,10 +12,10 @@ from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.session.parametrize import CaseParam
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.comparison.baseline import Baseline
     from pytest_editpitfalls.comparison.relative_gates import RelativeGate
     from pytest_editpitfalls.results.records import RunResults
-    from pytest_editpitfalls.suites.case import Kind
     from pytest_editpitfalls.suites.suite import Suite
 
 DIGITS = 16
@@ -151,6 +151,6 @@ class AgainstBaseline:
 
 def digests_of(suites: Iterable[Suite]) -> dict[tuple[str, str], str]:
     """What every case of the suites asks, selected or not: (suite, id) -> digest."""
-    from pytest_editpitfalls.suites.digests import case_digest
+    from pytest_editpitfalls.cases.digests import case_digest
 
     return {(suite.name, case.id): case_digest(case)[:DIGITS] for suite in suites for case in suite.cases}

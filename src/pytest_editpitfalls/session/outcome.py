@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.program import ProbeScore
-    from pytest_editpitfalls.suites.case import Case
     from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict
 
 XFAIL_REASON = "pitfall, judged by gate"

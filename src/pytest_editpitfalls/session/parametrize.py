@@ -17,8 +17,8 @@ from pytest_editpitfalls.session.names import CASE_FIXTURE, MARKER
 from .modules import SuiteModule
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.program import Program
-    from pytest_editpitfalls.suites.case import Case
     from pytest_editpitfalls.suites.suite import Suite
 
 

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.results.records import RunResults
-    from pytest_editpitfalls.suites.case import Kind
 
     from .session import RunState
 

@@ -25,9 +25,9 @@ from .baseline_policy import AgainstBaseline
 from .outcome import XFAIL_REASON
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.execution.xdist.exchange import Exchange
     from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
-    from pytest_editpitfalls.suites.case import Kind
     from pytest_editpitfalls.suites.suite import Suite
     from pytest_editpitfalls.verdicts.thresholds import Gate, Threshold
 

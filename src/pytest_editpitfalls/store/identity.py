@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest, suite_digest
 from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
 from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms
-from pytest_editpitfalls.suites.case import Case
-from pytest_editpitfalls.suites.digests import case_digest, digest_of, program_digest, suite_digest
 
 from .sources import editor_source_digest, engine_source_digest, file_digest, files_digest
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_editpitfalls.cases.case import Case, Kind
+from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.definitions import compute_metrics, definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate
@@ -21,8 +23,6 @@ from pytest_editpitfalls.results.records import (
     RunResults,
     SuiteRecord,
 )
-from pytest_editpitfalls.suites.case import Case, Kind
-from pytest_editpitfalls.suites.digests import case_digest
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, judge, parse_thresholds
 

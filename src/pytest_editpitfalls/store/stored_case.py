@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from pytest_editpitfalls.cases.case import Case, Kind
+from pytest_editpitfalls.cases.digests import case_digest, program_digest
 from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
-from pytest_editpitfalls.suites.case import Case, Kind
-from pytest_editpitfalls.suites.digests import case_digest, program_digest
 
 from .identity import FORMAT, RunHeader, sayable
 

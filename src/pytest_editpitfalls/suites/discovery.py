@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-
-from .case import Kind
 
 SUITES: tuple[str, ...] = ("reverse", "composite", "coverage", "easy", "hard")
 """The suites that ship, in the order in which they run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from .case import Fact, HeldFact
+from pytest_editpitfalls.cases.case import Fact, HeldFact
 
 MAX_CANDIDATES = 32
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import UsageError
-
-from .case import Case
 
 
 def limit_cases(cases: Sequence[Case], n: int) -> tuple[Case, ...]:

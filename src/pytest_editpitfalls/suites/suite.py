@@ -8,11 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_editpitfalls import files
+from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.garbage import held_back
 
 from . import discovery
-from .case import Case, Kind
 
 DEFAULT_THRESHOLDS: MappingProxyType[Kind, tuple[str, ...]] = MappingProxyType(
     {

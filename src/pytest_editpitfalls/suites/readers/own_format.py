@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Kind, Relation
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import (
     MAX_CASES,
@@ -35,7 +36,6 @@ from pytest_editpitfalls.files import (
     read_toml,
     refuse_repeated_fields,
 )
-from pytest_editpitfalls.suites.case import Case, Edit, Fact, Kind, Relation
 from pytest_editpitfalls.suites.held import BaseFacts
 from pytest_editpitfalls.validation import usage_error
 

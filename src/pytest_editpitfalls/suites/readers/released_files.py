@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, V
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Kind, Relation
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import (
     MAX_CASES,
@@ -28,7 +29,6 @@ from pytest_editpitfalls.files import (
     read_bounded,
     refuse_repeated_fields,
 )
-from pytest_editpitfalls.suites.case import Case, Edit, Fact, Kind, Relation
 from pytest_editpitfalls.suites.held import BaseFacts
 from pytest_editpitfalls.validation import usage_error
 

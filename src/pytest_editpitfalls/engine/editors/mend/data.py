@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import read_bounded
 from pytest_editpitfalls.program import EditRequest
-from pytest_editpitfalls.suites.case import Case, fill
 from pytest_editpitfalls.suites.discovery import PUBLISHED_PROMPTS, SUITES
 from pytest_editpitfalls.suites.suite import load_suite
 

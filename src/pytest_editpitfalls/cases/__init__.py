@@ -1,0 +1,1 @@
+"""What a suite asks, whatever its kind: facts, edits, relations, and the cases that are made of them."""
