@@ -32,7 +32,8 @@ from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options.hyperparameters import read_config_file
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import load_suite
 
@@ -201,7 +202,10 @@ def _facts(stage: str, values: Any, case: Case) -> Iterator[tuple[str, str, dict
 
 def _targets(case: Case, suite: str) -> list[str]:
     targets = [edit.new_object for edit in case.edits]
-    return targets + list(case.true_objects) if suite.endswith(MULTI) else targets
+    if suite.endswith(MULTI):
+        assert isinstance(case.row, RoundRow)
+        targets += case.row.true_objects
+    return targets
 
 
 def _cut_inside_a_character(session: EngineSession, label: str) -> bool:

@@ -39,7 +39,7 @@ from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSes
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.program import EditRequest
-from pytest_editpitfalls.suites.discovery import SUITES
+from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite
 
 LEARNING_RATES = ("2e-4", "5e-4", "1e-3", "3e-3")
@@ -194,7 +194,7 @@ def request(case: Case) -> EditRequest:
 def choose(count: int, others: int, seed: int) -> tuple[list[Case], list[str]]:
     """``count`` cases from all shipped suites in equal parts, and prompts about subjects of no chosen case."""
     draw = random.Random(seed)
-    pools = [list(load_suite(name).cases) for name in SUITES]
+    pools = [list(load_suite(name).cases) for name in shipped_suites()]
     for pool in pools:
         draw.shuffle(pool)
     chosen = [pools[index % len(pools)][index // len(pools)] for index in range(count)]

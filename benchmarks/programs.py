@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import Program
 from pytest_editpitfalls.suites.suite import load_suite
 
@@ -37,7 +37,9 @@ def reverse_programs(count: int) -> list[Program]:
 def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:
     """The cases; then those whose new objects are taken from the next ones of their rule, the next but one, ..."""
     yield from cases
-    groups = [[case for case in cases if case.rule == rule] for rule in dict.fromkeys(c.rule for c in cases)]
+    groups = [
+        [case for case in cases if case.group == rule] for rule in dict.fromkeys(c.group for c in cases)
+    ]
     for shift in range(1, max(map(len, groups))):
         for group in (each for each in groups if shift < len(each)):
             for index, case in enumerate(group):
@@ -47,4 +49,7 @@ def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:
                     continue
                 first = replace(case.edits[0], new_object=middle.edits[0].new_object)
                 second = replace(case.edits[1], subject=first.new_object, new_object=target)
-                yield replace(case, id=f"{case.id}-{shift}", edits=(first, second))
+                name, edits = f"{case.id}-{shift}", (first, second)
+                yield replace(
+                    case, id=name, edits=edits, row=case.row.model_copy(update={"id": name, "edits": edits})
+                )

@@ -1,4 +1,4 @@
-"""Reading suite files: bounded, UTF-8, inside the suite's directory, with messages that name the place."""
+"""Reading files that users name: bounded, UTF-8, inside their directory, with messages that name the place."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
-
-from .cases.case import Case, Kind
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,20 +35,6 @@ MAX_PROMPT = 2000
 """Characters of a prompt or a remark."""
 MAX_PARAPHRASES = 1000
 MAX_TRUE_OBJECTS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteContent:
-    """What a reader found in a suite's files; ``raw`` holds the bytes of every file, header first."""
-
-    name: str
-    kind: Kind
-    format: str
-    cases: tuple[Case, ...]
-    thresholds: tuple[str, ...] | None
-    license: str
-    provenance: str
-    raw: tuple[bytes, ...]
 
 
 def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:

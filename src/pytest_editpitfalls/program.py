@@ -1,14 +1,15 @@
-"""The program that a case compiles to: what the engine runs, without a word about "reverse" or "round".
+"""The program that a case compiles to: what the engine runs, without a word about kinds of pitfall.
 
 A program says which edits are written together (`Program.steps`), which steps are applied in which order
 (`Program.states`) and which probabilities are asked for in which state (`Program.probes`). The engine answers
-with a `CaseScores`. These types are the whole interface between the cases and the engine.
+with a `CaseScores`. These types are the whole interface between the pitfalls and the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,20 @@ class EditRequest:
         return self.prompt.replace("{}", self.subject, 1)
 
 
+STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
+    {"0": (), "1": (0,), "12": (0, 1), "2": (1,)}
+)
+"""The usual states: which steps are applied, in which order."""
+
+STATE_WORDS: MappingProxyType[str, str] = MappingProxyType(
+    {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
+)
+"""Headings of the usual states, in the order of tables; another state's heading is its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """A named edited model: the base model after ``steps`` (indices into `Program.steps`), in that order.
-
-    Names are "0" (base model), "1" (after edit 1), "12" (after both), "2" (edit 2 alone).
-    """
+    """A named edited model: the base model after ``steps`` (indices into `Program.steps`), in that order."""
 
     name: str
     steps: tuple[int, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
 import types
 import typing
@@ -9,7 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pytest_editpitfalls.cases.case import RowError
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a field that a model, and one that a dataclass, does not have."""
 
 _SHOWN = 60
 _ABRIDGED = reprlib.Repr()
@@ -29,13 +34,15 @@ def usage_error(
     """
     found = error.errors(include_url=False)
     # A misspelt field is reported twice, as missing and as unknown; the latter shows the word to correct.
-    first = next((finding for finding in found if finding["type"] == "extra_forbidden"), found[0])
+    first = next((finding for finding in found if finding["type"] in UNKNOWN), found[0])
     location = first["loc"][skip:]
     name = str(location[-1]) if location else ""
     kind = first["type"]
+    if kind == "value_error" and isinstance(cause := first["ctx"]["error"], RowError):
+        return UsageError(cause.what, where=_place(where, (*location, cause.field)), fix=cause.fix)
     if kind == "json_invalid":
         return UsageError(f"not valid JSON: {first['ctx']['error']}", where=where, fix="correct the JSON")
-    if kind == "extra_forbidden":
+    if kind in UNKNOWN:
         known = sorted(_fields(model, location[:-1]))
         return UsageError(
             f"unknown field '{name}'", where=_place(where, location), fix=did_you_mean(name, known)
@@ -68,10 +75,21 @@ def _fields(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> l
             current = arguments[min(part, len(arguments) - 1)] if arguments else None
             if current is Ellipsis:
                 current = arguments[0]
-        elif isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[part].annotation
+        elif part in (fields := _annotations(current)):
+            current = fields[part]
         elif typing.get_origin(current) is dict:
             current = typing.get_args(current)[1]
         if typing.get_origin(current) in (typing.Union, types.UnionType):
             current = next(argument for argument in typing.get_args(current) if argument is not type(None))
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    return list(_annotations(current))
+
+
+def _annotations(model: Any) -> dict[str, Any]:
+    """Return field -> type of a model or dataclass; nothing for anything else."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return (
+        {field.name: field.type for field in dataclasses.fields(model)}
+        if dataclasses.is_dataclass(model)
+        else {}
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pytest_editpitfalls.metrics.definitions import compute_metrics
+from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record

@@ -61,7 +61,7 @@ def seed(target: str) -> bytes:
 
 def _suite(path: Path) -> object:
     """Load it, and go all the way to what the engine, node ids and the terminal get of it."""
-    from pytest_editpitfalls.pitfalls.compilers import compile_case
+    from pytest_editpitfalls.pitfalls import compile_case
     from pytest_editpitfalls.reports.explanation import edits_in_words, facts_in_words
     from pytest_editpitfalls.suites.suite import load_suite
     from pytest_editpitfalls.verdicts.thresholds import parse_thresholds

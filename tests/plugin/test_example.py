@@ -183,7 +183,7 @@ def test_the_committed_baseline_is_of_this_version() -> None:
     """Renew it as the example's README says, where metric definitions or cases were changed on purpose."""
     from pytest_editpitfalls.comparison.baseline import Baseline
     from pytest_editpitfalls.comparison.pairing import check_protocol
-    from pytest_editpitfalls.metrics.definitions import definitions_digest
+    from pytest_editpitfalls.pitfalls import definitions_digest
     from pytest_editpitfalls.session.baseline_policy import digests_of
     from pytest_editpitfalls.suites.suite import load_suite
 

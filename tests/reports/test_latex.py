@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.reports.latex import escaped, latex_tables
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import RunResults

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_editpitfalls.cases.case import Case, Edit, Relation
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key

@@ -15,7 +15,7 @@ from pytest_editpitfalls.cases.digests import suite_digest
 from pytest_editpitfalls.engine.editors.in_place.declare import in_place_editor
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store import identity
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key, plain, run_header

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_samples import CASE, HEADER, filled, header, record, scores
 
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.store import directory as files
 from pytest_editpitfalls.store.directory import Store

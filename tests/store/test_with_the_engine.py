@@ -12,7 +12,7 @@ from tests.tiny_models import save_tiny
 from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import case_key, run_header

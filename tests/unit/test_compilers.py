@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.cases.case import fill
-from pytest_editpitfalls.pitfalls.compilers import COMPILERS, compile_case
+from pytest_editpitfalls.metrics.metric import COMPILERS
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import EditRequest, HeldQuestion, Program
 from pytest_editpitfalls.suites.suite import load_suite
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, published_figures
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, published_figures
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results import records
 from pytest_editpitfalls.suites.discovery import SUITE_KINDS
 from pytest_editpitfalls.suites.readers.own_format import LINES, EditLine, Header, RelationTable

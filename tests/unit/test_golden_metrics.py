@@ -11,8 +11,7 @@ import pytest
 from benchmarks.agreement import ROUND_STATES, STAGES, SUITES
 
 from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.metrics.definitions import compute_metrics
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case, compute_metrics
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites.suite import load_suite
 

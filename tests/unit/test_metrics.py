@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 
 from pytest_editpitfalls.cases.case import KINDS
-from pytest_editpitfalls.metrics.definitions import (
-    METRICS,
-    compute_metrics,
-    fact_probabilities,
-    jensen_shannon,
-    metrics_for,
-)
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.metrics.metric import fact_probabilities, jensen_shannon
+from pytest_editpitfalls.pitfalls import METRICS, compile_case, compute_metrics, metrics_for
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites.suite import load_suite
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from pytest_editpitfalls.metrics.definitions import METRICS
 from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, REMARKS, published_figures
+
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.suites.discovery import SUITE_KINDS
 
 EDITORS = {"conflict": ("ft", "mend", "rome", "memit"), "round": ("ft", "mend", "rome", "memit", "memit+mle")}

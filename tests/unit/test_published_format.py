@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.suites.discovery import expand_suites
 from pytest_editpitfalls.suites.readers.released_files import case_id
 from pytest_editpitfalls.suites.suite import load_suite, load_suites

@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.definitions import METRICS, compute_metrics
-from pytest_editpitfalls.pitfalls.compilers import compile_case
+from pytest_editpitfalls.pitfalls import METRICS, compile_case, compute_metrics
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.results.aggregates import (
     aggregate,

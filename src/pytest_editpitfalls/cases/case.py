@@ -1,15 +1,19 @@
-"""What is asked: facts, the edits of a case, and the relations that put them into words."""
+"""Facts, edits, the relations that put them into words, and the cases that are made of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar
 
-Kind = Literal["reverse", "composite", "coverage", "round"]
-"""The protocols of the pitfalls benchmark: three of knowledge conflict, one (round) of distortion."""
+from pydantic import BaseModel, ConfigDict
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-CONFLICT_KINDS: tuple[Kind, ...] = ("reverse", "composite", "coverage")
+from .labels import Label, Name
+
+Kind = str
+"""Name of a kind of pitfall ("reverse"); `pytest_editpitfalls.pitfalls` knows them all."""
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +48,23 @@ def fill(prompt: str, subject: str) -> str:
 class Fact:
     """A fact (subject, relation, object); ``relation`` is a relation id, the others are labels."""
 
-    relation: str
-    subject: str
-    object: str
+    relation: Label
+    subject: Label
+    object: Label
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One edit: the object of (subject, relation) is changed from ``object`` to ``new_object``."""
 
-    relation: str
-    subject: str
-    object: str
-    new_object: str
+    relation: Label
+    subject: Label
+    object: Label
+    new_object: Label
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     @property
     def before(self) -> Fact:
@@ -67,6 +75,50 @@ class Edit:
     def after(self) -> Fact:
         """The fact that the edit writes."""
         return Fact(self.relation, self.subject, self.new_object)
+
+
+class Row(BaseModel):
+    """What a line of a suite file says of one case. Each kind of pitfall has a row of its own, with its checks.
+
+    A check is a pydantic validator that raises `RowError`.
+
+    Attributes:
+        id: short and unique in its file.
+        rule: the group that the case belongs to ("P36>P1376").
+        edits: the edits, in order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: Name
+    rule: Label
+    edits: tuple[Edit, ...]
+
+    def named_facts(self) -> Mapping[str, Fact | Edit]:
+        """Return every fact and edit of the row by its field ("edits.0"): their relations need prompts."""
+        return {f"edits.{place}": edit for place, edit in enumerate(self.edits)}
+
+    def base_facts(self) -> Iterator[Fact]:
+        """Give the facts that the row takes as true before any edit; by default what edit 1 replaces."""
+        yield self.edits[0].before
+
+    def held_facts(self) -> tuple[Fact, ...]:
+        """Return the facts that the base model is asked for before any edit; by default what edit 1 replaces."""
+        return (self.edits[0].before,)
+
+
+class RowError(ValueError):
+    """What a row says is not consistent.
+
+    Args:
+        field: the field that is wrong ("edits.1.subject").
+        what: what is wrong, in one sentence.
+        fix: what to write instead.
+    """
+
+    def __init__(self, field: str, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.field, self.what, self.fix = field, what, fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +142,26 @@ class Case:
     Attributes:
         id: short and stable; it depends on the suite file alone ("P36-0007", "P800-P170-00017").
         suite: name of the suite.
-        kind: the protocol that the case follows.
-        rule: the group that the case belongs to: the conflict rule ("P36>P1376"), for coverage the relation
+        kind: the kind of pitfall.
+        group: the group that the case belongs to: the conflict rule ("P36>P1376"), for coverage the relation
             id, for round the benchmark's type ("1-3@P366").
         source: path of the case file, as text.
         source_index: row in the case file, counted from 0.
-        edits: reverse, composite and coverage: both edits, in order; round: the one edit o1 -> o*.
+        row: all that the file says of the case, of the type that its kind has.
+        edits: the edits of the row, in order.
         relations: every relation that the case speaks of, each id once.
-        tied: composite: the tied fact (s, r, s1), else None.
-        true_objects: round: all true objects in file order, ``edits[0].object`` among them; else empty.
-        others: round: the true objects without ``edits[0].object`` itself, in file order; else empty. Another
-            true object with the same label stays, as in the released code.
         held: the facts that the base model is asked for before any edit.
     """
 
     id: str
     suite: str
     kind: Kind
-    rule: str
+    group: str
     source: str
     source_index: int
+    row: Row
     edits: tuple[Edit, ...]
     relations: tuple[Relation, ...] = field(repr=False)
-    tied: Fact | None = None
-    true_objects: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
     held: tuple[HeldFact, ...] = field(default=(), repr=False)
 
     def relation(self, relation_id: str) -> Relation:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
+
+from pydantic import BaseModel
 
 from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .case import Case
 
+_PLACE = frozenset({"suite", "source", "source_index"})
+"""Fields of a case that say where it stands, not what it asks."""
+
 
 @lru_cache(maxsize=1024)
 def case_digest(case: Case) -> str:
-    """Digest of what a case says: its protocol, edits, relations with their prompts, and facts.
+    """Digest of what a case says: its whole row, and everything else of it but where it stands.
 
     Key, store and results ask for it one after the other: the latest ones are remembered.
     """
-    said = ("id", "kind", "edits", "relations", "tied", "true_objects", "others", "held")
-    return digest_of({name: getattr(case, name) for name in said})
+    return digest_of(
+        {each.name: getattr(case, each.name) for each in fields(case) if each.name not in _PLACE}
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -35,10 +42,12 @@ def suite_digest(suite: SuitePrograms) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; a dataclass by its fields."""
+    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; objects by their fields."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_by_field)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _by_field(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return {each.name: getattr(value, each.name) for each in fields(value)}

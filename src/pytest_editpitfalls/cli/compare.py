@@ -14,7 +14,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord, RunResults
-from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
 from .show import is_ascii, show
@@ -109,7 +109,7 @@ def compare_runs(
 
     results, renamed = _as_editor_of(first.results, other.results)
     kinds = {suite.name: suite.kind for suite in results.run.suites}
-    absolute, relative = _parsed(gates, {**SUITE_KINDS, **kinds})
+    absolute, relative = _parsed(gates, {**shipped_suites(), **kinds})
     comparison = paired(first, NamedRun(other.name, results))
     part = None if results.run.shard is None else f"shard {results.run.shard} has a part of the cases"
     results = results.model_copy(
@@ -239,7 +239,7 @@ def _table(
     from rich.table import Table
     from rich.text import Text
 
-    from pytest_editpitfalls.metrics.definitions import METRICS
+    from pytest_editpitfalls.pitfalls import METRICS
     from pytest_editpitfalls.reports.tables import CONFLICT_COLUMNS, DISTORTION_COLUMNS, percent
 
     suite, editor, model = group

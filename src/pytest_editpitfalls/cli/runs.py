@@ -179,7 +179,7 @@ def _stored(text: str, path: Path, suites: Sequence[str]) -> NamedRun:
     from pytest_editpitfalls.store.directory import Store
     from pytest_editpitfalls.store.replay import SHORT, key_with_prefix
     from pytest_editpitfalls.store.results import stored_results
-    from pytest_editpitfalls.suites.discovery import SUITES
+    from pytest_editpitfalls.suites.discovery import shipped_suites
     from pytest_editpitfalls.suites.suite import load_suites
 
     store = Store.open(path, create=False)
@@ -191,4 +191,4 @@ def _stored(text: str, path: Path, suites: Sequence[str]) -> NamedRun:
             where=str(path),
             fix="editpitfalls store check",
         )
-    return NamedRun(key[:SHORT], stored_results(store, header, load_suites([*SUITES, *suites])))
+    return NamedRun(key[:SHORT], stored_results(store, header, load_suites([*shipped_suites(), *suites])))

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_editpitfalls.cases.case import Kind
-from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls import metrics_for
 
 from .drops import PairedDrop, reach_of
 from .pairing import Comparison, Pair
@@ -74,8 +75,8 @@ def _difference(
     worse = [sign * (there - here) for _, there, here in both]
     reach = reach_of(metric)
     text = "\0".join([str(seed), metric.name, *group])
-    drop = PairedDrop(worse, labels, metric.is_binary(kind), reach, text)
-    gain = PairedDrop([-each for each in worse], labels, metric.is_binary(kind), reach, text)
+    drop = PairedDrop(worse, labels, metric.is_binary, reach, text)
+    gain = PairedDrop([-each for each in worse], labels, metric.is_binary, reach, text)
     most_lost, most_won = drop.upper, gain.upper
     low, high = (-most_lost, most_won) if metric.higher_is_better else (-most_won, most_lost)
     return Difference(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pytest_editpitfalls.metrics.definitions import Metric
+from pytest_editpitfalls.metrics.metric import Metric
 
 from . import paired_binary
 from .clusters import RESAMPLES, Clusters, bounded_draws, studentised

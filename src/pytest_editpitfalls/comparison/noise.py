@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
 _STEPS = (1, 2, 5)

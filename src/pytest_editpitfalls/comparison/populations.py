@@ -197,7 +197,7 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
     """Return the pool of every (suite, editor, model, metric) in which some case differs."""
     import numpy as np
 
-    from pytest_editpitfalls.metrics.definitions import METRICS
+    from pytest_editpitfalls.pitfalls import METRICS, metric_of
 
     from .drops import reach_of
 
@@ -214,7 +214,7 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
     return {
         key: Pool(
             [np.asarray(part) for part in members.values()],
-            key[0] in kinds and METRICS.get(key[3]).is_binary(kinds[key[0]]),
+            key[0] in kinds and (known := metric_of(kinds[key[0]], key[3])) is not None and known.is_binary,
             reach_of(METRICS.get(key[3])),
         )
         for key, members in found.items()

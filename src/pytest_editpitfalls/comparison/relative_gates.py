@@ -10,7 +10,8 @@ from typing import Literal
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.metrics.definitions import METRICS, Metric, metrics_for
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS
 
@@ -46,7 +47,7 @@ class RelativeGate:
 
     def judges(self, suite: str, kind: Kind) -> bool:
         """Return whether the gate is about this suite."""
-        return self.suite == suite or (self.suite == EVERY and kind in METRICS.get(self.metric).kinds)
+        return self.suite == suite or (self.suite == EVERY and metric_of(kind, self.metric) is not None)
 
 
 def is_relative(text: str) -> bool:
@@ -87,14 +88,14 @@ def parse_relative_gate(text: str, suites: Mapping[str, Kind], *, where: str | N
             raise UsageError(
                 f"unknown suite '{suite}' in '{text}'", where=where, fix=did_you_mean(suite, [*suites, EVERY])
             )
-        if suites[suite] not in spec.kinds:
+        if metric_of(suites[suite], metric) is None:
             names = ", ".join(other.name for other in metrics_for(suites[suite]))
             raise UsageError(
                 f"a {suites[suite]} suite has no metric '{metric}' (in '{text}')",
                 where=where,
                 fix=f"it has: {names}",
             )
-    elif not any(kind in spec.kinds for kind in suites.values()):
+    elif not any(metric_of(kind, metric) is not None for kind in suites.values()):
         raise UsageError(
             f"no suite has the metric '{metric}' (in '{text}')", where=where, fix="name another metric"
         )
@@ -197,7 +198,8 @@ def _pair_up(
     part: str | None,
 ) -> tuple[RelativeGateRecord, PairedDrop | None]:
     """Return the gate's record with the values on both sides, and the differences where it can be evaluated."""
-    metric = METRICS.get(gate.metric)
+    metric = metric_of(kind, gate.metric)
+    assert metric is not None, f"{gate.metric} of a {kind} suite"
     values = [(pair, pair.base.metrics.get(metric.name), _value(pair, metric.name)) for pair in pairs]
     both = [(pair, there, here) for pair, there, here in values if there is not None and here is not None]
     record = _blank(gate, group, part or _obstacle(gate, group, values, comparison))
@@ -208,7 +210,7 @@ def _pair_up(
     paired = PairedDrop(
         differences=[sign * (there - here) for _, there, here in both],
         labels=[pair.base.subject or f"\0{pair.key[3]}" for pair, _, _ in both],
-        is_binary=metric.is_binary(kind),
+        is_binary=metric.is_binary,
         reach=reach_of(metric),
         seed="\0".join([str(seed), gate.metric, *group]),
     )

@@ -124,7 +124,7 @@ class Runner:
     def metrics(self, param: CaseParam) -> dict[str, float | None]:
         """Return the metrics of a case that has scores; computed once for the store, the verdict and the record."""
         if (found := self._metrics.get(param.slot)) is None:
-            from pytest_editpitfalls.metrics.definitions import compute_metrics
+            from pytest_editpitfalls.pitfalls import compute_metrics
 
             found = compute_metrics(param.case.kind, self._scores[param.slot].probes)
             self._metrics[param.slot] = found
@@ -181,7 +181,7 @@ class Runner:
 
     def _suite(self, param: CaseParam) -> SuitePrograms:
         """All cases of the suite, whatever was selected: what an editor takes from them must not depend on ``-k``."""
-        from pytest_editpitfalls.pitfalls.compilers import compile_case
+        from pytest_editpitfalls.pitfalls import compile_case
         from pytest_editpitfalls.program import SuitePrograms
 
         suite = param.suite

@@ -1,1 +1,1 @@
-"""What is measured: metric definitions, thresholds and the published figures; pure Python."""
+"""What a metric is, and the functions that several kinds of pitfall share."""

@@ -56,7 +56,7 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
 
 def marks_of(results: RunResults, ascii_only: bool = False) -> Changed:
     """Return the arrows of all metrics that are better or worse than in the baseline."""
-    from pytest_editpitfalls.metrics.definitions import METRICS
+    from pytest_editpitfalls.pitfalls import METRICS
 
     return {
         (each.suite, each.editor, each.model, each.metric): ARROWS[ascii_only][

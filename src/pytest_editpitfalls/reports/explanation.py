@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-from pytest_editpitfalls.pitfalls import wording
+from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
@@ -19,13 +19,11 @@ STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 a
 
 def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
     """Return one line per edit, escaped."""
-    return [visible(line) for line in wording.edits_in_words(case, multi_label)]
+    return [visible(line) for line in pitfall_of(case.kind).edits_in_words(case, multi_label)]
 
 
 def facts_in_words(case: Case) -> dict[str, str]:
     """Return each probed fact as a sentence: fact name -> words."""
-    from pytest_editpitfalls.pitfalls.compilers import compile_case
-
     words: dict[str, str] = {}
     for probe in compile_case(case).probes:
         words.setdefault(probe.fact, f"{probe.prompts[0].rstrip()} {probe.target}")
@@ -34,7 +32,7 @@ def facts_in_words(case: Case) -> dict[str, str]:
 
 def probability_table(outcome: Outcome) -> list[str]:
     """Return the mean probabilities, one line per fact and one column per state."""
-    from pytest_editpitfalls.metrics.definitions import fact_probabilities
+    from pytest_editpitfalls.metrics.metric import fact_probabilities
 
     means = fact_probabilities(outcome.probes)
     states = [state for state in STATES if any(known == state for _, known in means)]
@@ -54,17 +52,14 @@ def probability_table(outcome: Outcome) -> list[str]:
 
 def untaken(outcome: Outcome) -> list[str]:
     """Return a line where the case's own edit 1 did not take (es = 0): what fell says little about edit 2 then."""
-    from pytest_editpitfalls.metrics.definitions import EDIT_1, fact_probabilities
+    from pytest_editpitfalls.metrics.metric import fact_probabilities
 
     if outcome.metrics.get("es") != 0.0:
         return []
     prompts = fact_probabilities(outcome.probes).prompts
     edit = outcome.case.edits[0]
-    new, true = next(
-        (prompts[written, "1"][0], prompts[replaced, "1"][0])
-        for written, replaced in EDIT_1
-        if (written, "1") in prompts and (replaced, "1") in prompts
-    )
+    pitfall = pitfall_of(outcome.case.kind)
+    new, true = prompts[pitfall.written, "1"][0], prompts[pitfall.replaced, "1"][0]
     return [
         visible(
             f"edit 1 did not take: after the rewrite prompt p1({edit.new_object}) = {new:.3g} "
@@ -78,7 +73,7 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     case = outcome.case
     lines = ["; ".join(str(result) for result in (*verdict.fallen, *verdict.not_evaluated))]
     lines.append(
-        f"{visible(case.suite)} case {visible(case.id)} ({visible(case.rule)}), "
+        f"{visible(case.suite)} case {visible(case.id)} ({visible(case.group)}), "
         f"{visible(outcome.editor)} on {visible(outcome.model)}"
     )
     lines += [f"  {line}" for line in edits_in_words(case, is_multi_label(outcome.editor))]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.aggregates import summarise
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
@@ -133,8 +133,7 @@ def distortion(series: Series) -> Figure | None:
     for axes, (suite, found) in zip(axes_of, values.items(), strict=True):
         for place, label in enumerate(series):
             cells = [
-                (objects, summarise(metric, "round", each))
-                for objects, each in sorted(found.get(label, {}).items())
+                (objects, summarise(metric, each)) for objects, each in sorted(found.get(label, {}).items())
             ]
             dots(axes, place, len(series), cells, spread=0.3, line=True)
         axes.set_ylim(bottom=0)
@@ -167,7 +166,7 @@ def rules(series: Series) -> Figure | None:
         order = sorted(rules)
         for place, label in enumerate(series):
             cells = [
-                (y, summarise(METRICS.get(metric), "reverse", rules[rule][label]))
+                (y, summarise(METRICS.get(metric), rules[rule][label]))
                 for y, rule in enumerate(order)
                 if label in rules[rule]
             ]

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
@@ -53,6 +52,14 @@ _SPELLED = {
 }
 
 _MARK = r"$^{\dagger}$"
+
+COLUMNS = {
+    "coverage": ("succ", "cs_exp", "cm"),
+    "reverse": ("cs_exp", "cs_imp", "cm"),
+    "composite": ("cs_exp", "cs_imp", "cm", "tfd_released"),
+    "easy": ("succ", "distortion_released", "ir", "fr"),
+    "hard": ("succ", "distortion_released", "ir", "fr"),
+}
 
 Column = tuple[str, str]
 """Suite of the papers, metric."""

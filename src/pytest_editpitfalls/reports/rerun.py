@@ -38,9 +38,9 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
 
 def _suite(param: CaseParam) -> str:
     """Return how the suite is named on a command line: by name when it ships, else by its path."""
-    from pytest_editpitfalls.suites.discovery import SUITES, suites_directory
+    from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 
-    ships = param.suite.name in SUITES and param.suite.source.parent == suites_directory()
+    ships = param.suite.name in shipped_suites() and param.suite.source.parent == suites_directory()
     return param.suite.name if ships else str(param.suite.source)
 
 

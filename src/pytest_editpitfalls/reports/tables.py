@@ -120,13 +120,16 @@ def both_tables(
 
 def unreliable(lines: Iterable[Row], kinds: Mapping[str, str], floor: float) -> list[str]:
     """Return one line per editor, model and kind of figures whose mean edit success is under ``floor``."""
-    from pytest_editpitfalls.verdicts.reliability import figures_of, unreliable_reason
+    from pytest_editpitfalls.pitfalls import pitfall_of
+    from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 
     shares: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in lines:
         success = row.cells["es"].value if row.reliable is False else None
         if success is not None:
-            shares.setdefault((row.editor, row.model, figures_of(kinds[row.suite])), {})[row.suite] = success
+            shares.setdefault((row.editor, row.model, pitfall_of(kinds[row.suite]).topic.name), {})[
+                row.suite
+            ] = success
     return [
         visible(f"{MARK} {unreliable_reason(editor, model, suites, floor, figures=figures)}")
         for (editor, model, figures), suites in shares.items()
@@ -143,15 +146,13 @@ def papers_suite(suite: str, kind: str) -> str:
 def _published(
     aggregate: AggregateRecord, kinds: Mapping[str, str], formats: Mapping[str, str]
 ) -> Row | None:
-    from pytest_editpitfalls.pitfalls.published_figures import published_figures
+    from pytest_editpitfalls.pitfalls import pitfall_of
     from pytest_editpitfalls.results.records import MetricAggregate
 
     if formats.get(aggregate.suite) != "published":
         return None
-    suite = papers_suite(aggregate.suite, kinds[aggregate.suite])
-    figures = published_figures(aggregate.model, aggregate.editor, suite) or published_figures(
-        "gpt2-xl", aggregate.editor, suite
-    )
+    pitfall = pitfall_of(kinds[aggregate.suite])
+    figures = pitfall.published_row(aggregate.suite, aggregate.editor, [aggregate.model])
     if figures is None:
         return None
     cells = {

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 
 from pytest_editpitfalls.cases.case import Kind
-from pytest_editpitfalls.metrics.definitions import Metric, metrics_for
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR, figures_of, is_reliable, unreliable_reason
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls import metrics_for, pitfall_of
+from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR, is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate
 
@@ -40,9 +41,7 @@ def aggregate(
         scored = [case for case in members if case.is_scored]
         kind = kinds[suite]
         metrics = {
-            metric.name: summarise(
-                metric, kind, [case.metrics.get(metric.name) for case in scored], seed=seed
-            )
+            metric.name: summarise(metric, [case.metrics.get(metric.name) for case in scored], seed=seed)
             for metric in metrics_for(kind)
         }
         record = AggregateRecord(suite=suite, editor=editor, model=model, n=len(scored), metrics=metrics)
@@ -59,13 +58,11 @@ def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
         record.reliable_reason = "edit success is unknown: no case has a value of es"
     elif not record.reliable:
         record.reliable_reason = unreliable_reason(
-            record.editor, record.model, {record.suite: success}, floor, figures=figures_of(kind)
+            record.editor, record.model, {record.suite: success}, floor, figures=pitfall_of(kind).topic.name
         )
 
 
-def summarise(
-    metric: Metric, kind: Kind, values: Sequence[float | None], *, seed: int = 0
-) -> MetricAggregate:
+def summarise(metric: Metric, values: Sequence[float | None], *, seed: int = 0) -> MetricAggregate:
     """Return mean and interval of one metric over the known ``values``.
 
     Binary metrics get the Wilson score interval of a proportion; the others a bootstrap interval of the mean
@@ -78,7 +75,7 @@ def summarise(
     mean = math.fsum(known) / len(known)
     if len(known) == 1:
         return MetricAggregate(value=mean, low=None, high=None, n=1)
-    if metric.is_binary(kind):
+    if metric.is_binary:
         low, high = wilson_interval(round(math.fsum(known)), len(known))
     else:
         low, high = bootstrap_interval(known, seed=seed, label=metric.name)

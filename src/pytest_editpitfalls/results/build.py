@@ -8,9 +8,8 @@ from typing import Any
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest
-from pytest_editpitfalls.metrics.definitions import compute_metrics
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-from pytest_editpitfalls.pitfalls.wording import edits_in_words
+from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
@@ -64,9 +63,9 @@ def case_record(
             "suite": case.suite,
             "editor": editor,
             "model": model,
-            "rule": case.rule,
+            "rule": case.group,
             "subject": case.edits[0].subject,
-            "edits": edits_in_words(case, is_multi_label(editor)),
+            "edits": pitfall_of(case.kind).edits_in_words(case, is_multi_label(editor)),
             "digest": case_digest(case)[:16],
             "outcome": outcome,
             "reason": reason or scores.error or scores.skipped,

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Js
 SCHEMA_VERSION = 1
 
 Outcome = Literal["passed", "failed", "xfailed", "skipped", "error"]
-StateName = Literal["0", "1", "12", "2"]
 
 
 def _finite(value: object) -> object:
@@ -67,8 +66,10 @@ class SuiteRecord(Record):
     """A suite of the run."""
 
     name: str
-    kind: Literal["reverse", "composite", "coverage", "round"]
-    format: Literal["own", "published"]
+    kind: str = Field(
+        description="the kind of pitfall: reverse, composite, coverage, round, or somebody's own"
+    )
+    format: str = Field(description="the format that it was read from: own, published, or another one")
     source: str = Field(description="the suite's file")
     digest: str = Field(description="SHA-256 over its files")
     total: int = Field(ge=0, description="cases in the file")
@@ -117,7 +118,7 @@ class ProbeRecord(Record):
         description="conflict: old, replaced, new_exp, new_imp, tied, single_old, single_new; "
         "round: object (o1), new_object (o*), other:0, other:1, ... in file order"
     )
-    state: StateName = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
+    state: str = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
     probabilities: list[Number] = Field(description="rewrite prompt first, then the paraphrases in order")
 
 

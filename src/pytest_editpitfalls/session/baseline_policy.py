@@ -139,11 +139,11 @@ class AgainstBaseline:
         if self.baseline is None or self._run.update_baseline:
             return
         from pytest_editpitfalls.comparison.pairing import check_protocol
-        from pytest_editpitfalls.metrics.definitions import definitions_digest
+        from pytest_editpitfalls.pitfalls import definitions_digest
 
         check_protocol(
             self.baseline,
-            metric_definitions=definitions_digest(),
+            metric_definitions=definitions_digest(suite.kind for suite in self.baseline.suites),
             digests=digests,
             fingerprints=fingerprints,
         )

@@ -67,7 +67,7 @@ class Outcome:
 
     def probability(self, fact: str, state: str) -> float | None:
         """Return the mean probability of a fact over its prompts in one state, or None when it was not asked."""
-        from pytest_editpitfalls.metrics.definitions import fact_probabilities
+        from pytest_editpitfalls.metrics.metric import fact_probabilities
 
         return fact_probabilities(self.probes).get((fact, state))
 

@@ -58,7 +58,7 @@ class CaseParam:
 
     def program(self) -> Program:
         """Return what the engine runs for the case, with this editor."""
-        from pytest_editpitfalls.pitfalls.compilers import compile_case
+        from pytest_editpitfalls.pitfalls import compile_case
 
         return compile_case(self.case, multi_label=is_multi_label(self.editor))
 

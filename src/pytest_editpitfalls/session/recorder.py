@@ -120,7 +120,7 @@ class Recorder:
         return spent
 
     def _run_record(self) -> Any:
-        from pytest_editpitfalls.metrics.definitions import definitions_digest
+        from pytest_editpitfalls.pitfalls import definitions_digest
         from pytest_editpitfalls.results.descriptions import editor_record, model_record
         from pytest_editpitfalls.results.records import RunRecord
 
@@ -136,7 +136,7 @@ class Recorder:
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
                 "limit": run.limit,
-                "metric_definitions": definitions_digest(),
+                "metric_definitions": definitions_digest(suite["kind"] for suite in self._suites()),
                 "shard": None if run.shard is None else str(run.shard),
                 "replay": run.replay,
                 "success_floor": run.success_floor,

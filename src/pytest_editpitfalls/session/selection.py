@@ -115,7 +115,7 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:
     """Load suites that only a node id names: those of ini first, then those that ship."""
-    from pytest_editpitfalls.suites.discovery import SUITES
+    from pytest_editpitfalls.suites.discovery import shipped_suites
     from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
     from_ini = {} if run.suites_asked else {suite.name: suite for suite in load_suites(run.suites)}
@@ -123,25 +123,26 @@ def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunCon
     for name in names:
         if name in from_ini:
             found[name] = from_ini[name]
-        elif name in SUITES:
+        elif name in shipped_suites():
             found[name] = load_suite(name)
         else:
+            known = [*from_ini, *shipped_suites()]
             raise UsageError(
                 f"no suite is called '{name}'",
                 where=targets[name][0].argument,
-                fix=f"name its file with --pitfalls-suite as well; {did_you_mean(name, [*from_ini, *SUITES])}",
+                fix=f"name its file with --pitfalls-suite as well; {did_you_mean(name, known)}",
             )
     return found
 
 
 def _shipped_module(argument: str, here: Path) -> Target | None:
     """Read the real path of a shipped suite's test module (``suites/reverse.py``) as its node id."""
-    from pytest_editpitfalls.suites.discovery import SUITES, suites_directory
+    from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 
     base, bracket, rest = argument.partition("[")
     text, *names = base.split("::")
     path = here / text
-    if path.suffix != ".py" or path.stem not in SUITES or not path.exists():
+    if path.suffix != ".py" or path.stem not in shipped_suites() or not path.exists():
         return None
     if path.resolve().parent != suites_directory():
         return None

@@ -85,9 +85,9 @@ class RunState:
 
     def kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
-        from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+        from pytest_editpitfalls.suites.discovery import shipped_suites
 
-        return {**SUITE_KINDS, **{name: suite.kind for name, suite in self.suites.items()}}
+        return {**shipped_suites(), **{name: suite.kind for name, suite in self.suites.items()}}
 
     def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
         """Return the thresholds of a suite's cases: those of ini where it names the suite, else the suite's own."""

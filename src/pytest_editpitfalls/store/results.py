@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.metrics.definitions import compute_metrics, definitions_digest
+from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import case_record
 from pytest_editpitfalls.results.descriptions import editor_record, model_record
@@ -80,7 +80,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
         run=RunRecord(
             seed=header.seed,
             dtype=header.dtype,
-            metric_definitions=definitions_digest(),
+            metric_definitions=definitions_digest(kinds.values()),
             replay=True,
             editors=[editor_record(header.editor, model, header.description) for model in models],
             models=[model_record(model, header.description) for model in models],

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest, program_digest
-from pytest_editpitfalls.metrics.definitions import compute_metrics
+from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
 
 from .identity import FORMAT, RunHeader, sayable

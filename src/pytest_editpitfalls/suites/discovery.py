@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.files import read_toml
+from pytest_editpitfalls.pitfalls import pitfall_of
 
-SUITES: tuple[str, ...] = ("reverse", "composite", "coverage", "easy", "hard")
-"""The suites that ship, in the order in which they run."""
+from .readers import reader_of, readers
 
-SUITE_KINDS: MappingProxyType[str, Kind] = MappingProxyType(
-    {"reverse": "reverse", "composite": "composite", "coverage": "coverage", "easy": "round", "hard": "round"}
-)
-"""The kind of each suite that ships, so that gates and thresholds can be checked without reading a file."""
 
-GROUPS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
-    {"conflict": ("reverse", "composite", "coverage"), "distortion": ("easy", "hard"), "all": SUITES}
-)
-"""Names for several suites at once."""
+@cache
+def shipped_suites() -> dict[str, Kind]:
+    """Return the suites that ship with their kinds, in the order in which they run: by kind, then by name.
 
-PUBLISHED_PROMPTS = ("conflict_prompts.json", "round_prompts.json")
-"""File names of the benchmark's paraphrases; they are no suites."""
+    The kinds are read from the headers alone, so that gates and thresholds can be checked without reading cases.
+    """
+    kinds = {
+        path.stem: str(read_toml(path)[0]["kind"])
+        for path in suites_directory().glob("*.toml")
+        if _is_suite(path)
+    }
+    return dict(sorted(kinds.items(), key=lambda pair: (pitfall_of(pair[1]).order, pair[0])))
+
+
+@cache
+def suite_groups() -> dict[str, tuple[str, ...]]:
+    """Return the names for several suites at once: the topics of their kinds, and "all"."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, kind in shipped_suites().items():
+        topic = pitfall_of(kind).topic.name
+        groups[topic] = (*groups.get(topic, ()), name)
+    return {**groups, "all": tuple(shipped_suites())}
 
 
 def suite_names() -> dict[str, tuple[str, ...]]:
     """Return every name that a user can give, with the suites it stands for: the suites, then the groups."""
-    return {**{name: (name,) for name in SUITES}, **GROUPS}
+    return {**{name: (name,) for name in shipped_suites()}, **suite_groups()}
 
 
 def suites_directory() -> Path:
@@ -90,14 +102,10 @@ def _suite_file(spec: str, base: Path) -> Path:
     except RuntimeError:  # "~somebody" whose home is unknown
         path = base / spec
     if path.is_dir():
-        found = sorted(
-            entry.name
-            for entry in path.iterdir()
-            if entry.suffix in {".toml", ".json"} and entry.name not in (*PUBLISHED_PROMPTS, "relations.toml")
-        )
+        found = sorted(entry.name for entry in path.iterdir() if _is_suite(entry))
         fix = f"name a file in it: {', '.join(found[:10])}" if found else "it holds no suite file"
         raise UsageError(f"'{spec}' is a directory", where="--pitfalls-suite", fix=fix)
-    if path.suffix in {".toml", ".json"}:
+    if reader_of(path) is not None:
         if not path.is_file():
             raise UsageError(f"there is no file '{spec}'", where="--pitfalls-suite", fix="check the path")
         return path.resolve()
@@ -105,8 +113,13 @@ def _suite_file(spec: str, base: Path) -> Path:
         raise UsageError(
             f"'{spec}' is no suite file",
             where="--pitfalls-suite",
-            fix="name a .toml header (own format) or a published .json file",
+            fix=f"name {' or '.join(reader.what for reader in readers())}",
         )
     raise UsageError(
         f"unknown suite '{spec}'", where="--pitfalls-suite", fix=did_you_mean(spec, suite_names())
     )
+
+
+def _is_suite(path: Path) -> bool:
+    """Whether a file of this name may be a suite."""
+    return any(path.suffix == reader.suffix and path.name not in reader.companions for reader in readers())

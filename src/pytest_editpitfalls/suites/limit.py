@@ -10,9 +10,9 @@ from pytest_editpitfalls.errors import UsageError
 
 
 def limit_cases(cases: Sequence[Case], n: int) -> tuple[Case, ...]:
-    """Return ``n`` of ``cases``, in file order, with every rule in proportion to its size.
+    """Return ``n`` of ``cases``, in file order, with every group in proportion to its size.
 
-    Rules take turns in the order of the Sainte-Laguë divisor method: the i-th case of a rule with m cases has
+    Groups take turns in the order of the Sainte-Laguë divisor method: the i-th case of a group with m cases has
     the rank (2i + 1) / m, and the n smallest ranks are taken. The choice is deterministic, and a smaller
     limit selects a subset of what a larger one selects.
 
@@ -25,10 +25,10 @@ def limit_cases(cases: Sequence[Case], n: int) -> tuple[Case, ...]:
         )
     if n >= len(cases):
         return tuple(cases)
-    sizes = Counter(case.rule for case in cases)
+    sizes = Counter(case.group for case in cases)
     seen: Counter[str] = Counter()
     ranked: list[tuple[float, int]] = []
     for index, case in enumerate(cases):
-        ranked.append(((2 * seen[case.rule] + 1) / sizes[case.rule], index))
-        seen[case.rule] += 1
+        ranked.append(((2 * seen[case.group] + 1) / sizes[case.group], index))
+        seen[case.group] += 1
     return tuple(cases[index] for index in sorted(index for _, index in sorted(ranked)[:n]))

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from pytest_editpitfalls import files
 from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.garbage import held_back
+from pytest_editpitfalls.pitfalls import pitfall_of
 
 from . import discovery
-
-DEFAULT_THRESHOLDS: MappingProxyType[Kind, tuple[str, ...]] = MappingProxyType(
-    {
-        "reverse": ("cs_exp >= 1",),
-        "composite": ("cs_exp >= 1", "tfd <= 0.5"),
-        "coverage": ("cs_exp >= 1",),
-        "round": ("succ >= 1", "ir <= 0.5"),
-    }
-)
-"""Case thresholds of a suite that states none (the published files), the same that the shipped suites state: an
-edit shall win its conflict on the average prompt and leave at least half of a tied fact's probability; a round
-edit shall succeed and lower no more than half of the other true objects."""
+from .readers import reader_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +22,14 @@ class Suite:
 
     Attributes:
         name: the suite's name in results and gates ("reverse").
-        kind: the protocol of all its cases.
+        kind: the kind of pitfall of all its cases.
         cases: the cases in canonical (file) order.
         thresholds: case thresholds as text ("cs_exp >= 1").
         license: licence of the data, or "".
         provenance: where the data come from, or "".
         source: the file that was named: a `.toml` header or a published `.json` file.
         digest: SHA-256 over every file that was read.
-        format: "own" or "published".
+        format: name of the format that it was read from ("own", "published").
     """
 
     name: str
@@ -69,7 +58,7 @@ def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
     paths = discovery.expand_suites([str(path_or_name)], base=base)
     if len(paths) != 1:
         raise UsageError(
-            f"'{path_or_name}' is a group of suites", fix=f"name one: {', '.join(discovery.SUITES)}"
+            f"'{path_or_name}' is a group of suites", fix=f"name one: {', '.join(discovery.shipped_suites())}"
         )
     return _load_file(paths[0])
 
@@ -109,21 +98,16 @@ def select_case(suite: Suite, case_id: str) -> Case:
 
 @held_back()
 def _load_file(path: Path) -> Suite:
-    if path.suffix == ".toml":
-        from .readers.own_format import read_own_suite
-
-        content = read_own_suite(path)
-    else:
-        from .readers.released_files import read_published_suite
-
-        content = read_published_suite(path)
+    reader = reader_of(path)
+    assert reader is not None, f"{path} was taken for a suite"
+    content = reader.read(path)
     if not content.cases:
         raise UsageError("the suite has no cases", where=str(path), fix="add at least one case")
     return Suite(
         name=content.name,
         kind=content.kind,
         cases=content.cases,
-        thresholds=DEFAULT_THRESHOLDS[content.kind] if content.thresholds is None else content.thresholds,
+        thresholds=pitfall_of(content.kind).thresholds if content.thresholds is None else content.thresholds,
         license=content.license,
         provenance=content.provenance,
         source=path,

@@ -22,11 +22,6 @@ def is_reliable(edit_success: float | None, floor: float) -> bool | None:
     return None if edit_success is None else edit_success >= floor
 
 
-def figures_of(kind: str) -> str:
-    """Return what the figures of a kind of suite are called: "conflict" or "distortion"."""
-    return "distortion" if kind == "round" else "conflict"
-
-
 def unreliable_reason(
     editor: str, model: str, suites: Mapping[str, float], floor: float, *, figures: str
 ) -> str:

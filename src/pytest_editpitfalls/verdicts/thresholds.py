@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.metrics.definitions import METRICS, metrics_for
+from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
 
 OPERATORS: MappingProxyType[str, Callable[[float, float], bool]] = MappingProxyType(
     {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -182,8 +182,9 @@ def _threshold(
     if name not in METRICS:
         known = METRICS if kind is None else [metric.name for metric in metrics_for(kind)]
         raise UsageError(f"unknown metric '{name}' in '{text}'", where=where, fix=did_you_mean(name, known))
-    metric = METRICS.get(name)
-    if kind is not None and kind not in metric.kinds:
+    metric = METRICS.get(name) if kind is None else metric_of(kind, name)
+    if metric is None:
+        assert kind is not None
         names = ", ".join(other.name for other in metrics_for(kind))
         raise UsageError(
             f"a {kind} suite has no metric '{name}' (in '{text}')", where=where, fix=f"it has: {names}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.pitfalls import METRICS
 
 BINS = 24
 
@@ -44,7 +44,7 @@ def axis_of(metric: str, values: Sequence[float | None]) -> Axis:
     least, most = min(known, default=0.0), max(known, default=1.0)
     low = spec.low if spec is not None and spec.low is not None else _nice_below(min(least, 0.0))
     high = spec.high if spec is not None else max(most, low + 1.0)
-    if spec is not None and low == 0.0 and not spec.binary_kinds and 0.0 < most < high / 2 and high < 1:
+    if spec is not None and low == 0.0 and not spec.is_binary and 0.0 < most < high / 2 and high < 1:
         high = min(high, _nice_above(most))  # divergences: a range of 0.69 hides figures of 0.02
     return Axis(low, high)
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.metrics.definitions import METRICS
-from pytest_editpitfalls.pitfalls.published_figures import PublishedFigures, published_figures
+from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, pitfall_of
 from pytest_editpitfalls.reports.tables import MARK, Row
 from pytest_editpitfalls.reports.tables import unreliable as unreliable_lines
 from pytest_editpitfalls.results.records import (
@@ -143,20 +142,14 @@ def outcome_counts(cases: Iterable[CaseRecord]) -> dict[str, int]:
 
 def published_for(
     aggregate: AggregateRecord, record: SuiteRecord | None, source: str | None
-) -> PublishedFigures | None:
+) -> PublishedRow | None:
     """Return the published figures for the same editor, model and suite; None where one of them is another.
 
     Only suites in the published format have them; round suites are told apart by their name.
     """
     if record is None or record.format != "published":
         return None
-    suite: str = record.kind
-    if record.kind == "round":
-        suite = "hard" if "hard" in record.name.lower() else "easy"
-    for model in (aggregate.model, source):
-        if model and (found := published_figures(model, aggregate.editor, suite)) is not None:
-            return found
-    return None
+    return pitfall_of(record.kind).published_row(record.name, aggregate.editor, (aggregate.model, source))
 
 
 def best_of(name: str, cells: Sequence[tuple[float | None, bool | None]]) -> set[int]:
@@ -239,7 +232,7 @@ def _metric(
     name: str,
     aggregates: Sequence[AggregateRecord],
     members: Mapping[Group, list[CaseRecord]],
-    published: Sequence[PublishedFigures | None],
+    published: Sequence[PublishedRow | None],
 ) -> MetricFigures:
     rows = [
         (aggregate, aggregate.metrics[name], None if row is None else row.metrics.get(name))

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls.published_figures import CITATION
+from pytest_editpitfalls.pitfalls._published_files import CITATION
 from pytest_editpitfalls.results.records import RelativeGateRecord, RunResults
 from pytest_editpitfalls.results.writer import write_text
 

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunResults
 from pytest_editpitfalls.session.names import FOLDER
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.metrics.definitions import METRICS
+from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.records import CaseRecord, GateRecord, RunResults
 
 from .charts import axis_of, forest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from pytest_editpitfalls.metrics.definitions import Metric
+from pytest_editpitfalls.metrics.metric import Metric
 
 OUTCOMES: dict[str, str] = {
     "passed": "every threshold was kept",

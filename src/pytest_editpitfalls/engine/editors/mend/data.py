@@ -19,7 +19,7 @@ from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import read_bounded
 from pytest_editpitfalls.program import EditRequest
-from pytest_editpitfalls.suites.discovery import PUBLISHED_PROMPTS, SUITES
+from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite
 
 VALIDATION_SHARE = 0.1
@@ -129,7 +129,7 @@ def load_training_data(
     """
     sources: dict[str, str] = {}
     facts = [fact for path in _files(data) for fact in _read(path, sources)]
-    shipped = _subjects(load_suite(name).cases for name in SUITES)
+    shipped = _subjects(load_suite(name).cases for name in shipped_suites())
     excluded = _subjects(load_suite(path).cases for path in exclude)
     left_out = {"subject in a shipped suite": 0, "subject in an excluded file": 0, "repeated": 0}
     kept: dict[tuple[str, str], TrainingFact] = {}
@@ -163,7 +163,7 @@ def _files(data: Path) -> list[Path]:
         found = sorted(
             path
             for path in data.iterdir()
-            if path.suffix in (".json", ".toml", ".jsonl") and path.name not in PUBLISHED_PROMPTS
+            if path.suffix in (".json", ".toml", ".jsonl") and not path.name.endswith("_prompts.json")
         )
         # The rows of a suite in the own format lie beside its header, and are read through it.
         headers = {path.stem for path in found if path.suffix == ".toml"}
@@ -216,10 +216,8 @@ def _subjects(suites: Iterable[Iterable[Case]]) -> set[str]:
     found: set[str] = set()
     for cases in suites:
         for case in cases:
-            found.update(_folded(edit.subject) for edit in case.edits)
+            found.update(_folded(fact.subject) for fact in case.row.named_facts().values())
             found.update(_folded(held.fact.subject) for held in case.held)
-            if case.tied is not None:
-                found.add(_folded(case.tied.subject))
     return found
 
 

@@ -1,0 +1,94 @@
+"""Metrics that several kinds of pitfall share, and the functions that they are made of."""
+
+from __future__ import annotations
+
+import math
+
+from .metric import Compute, FactProbabilities, Metric
+
+COUNTERFACT = "Meng et al. 2022 (arXiv:2202.05262), CounterFact: ES and PS; here after edit 1 of two"
+
+
+def edit_success(written: str, replaced: str) -> tuple[Metric, Metric]:
+    """Return ES and PS of edit 1: whether it takes on its own prompt, and on paraphrases.
+
+    Args:
+        written: name of the fact that edit 1 writes; it is asked in state 1.
+        replaced: name of the fact that edit 1 replaces; it is asked in state 1.
+    """
+
+    def success(p: FactProbabilities) -> float | None:
+        wins = wins_by_prompt(p, written, replaced, "1")
+        return None if wins is None else float(wins[0])
+
+    def paraphrase_success(p: FactProbabilities) -> float | None:
+        wins = wins_by_prompt(p, written, replaced, "1")
+        return None if wins is None or len(wins) < 2 else sum(wins[1:]) / len(wins[1:])
+
+    return (
+        Metric(
+            name="es",
+            title="ES",
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition="edit success of edit 1: p1(target_new) > p1(target_true) after the rewrite prompt",
+            source=COUNTERFACT,
+            compute=success,
+            question="Does edit 1 take? 1 when the model then prefers the new object to the one that it replaces.",
+            is_binary=True,
+        ),
+        Metric(
+            name="ps",
+            title="PS",
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition="edit success of edit 1 on paraphrases: share of them with p1(target_new) > p1(target_true)",
+            source=COUNTERFACT,
+            compute=paraphrase_success,
+            question="Does edit 1 hold in other words? The share of paraphrases that answer with the new object.",
+        ),
+    )
+
+
+def wins_by_prompt(p: FactProbabilities, winner: str, loser: str, state: str) -> list[bool] | None:
+    """Per prompt, rewrite prompt first: p(winner) > p(loser) in ``state``, strictly; None when one is unknown."""
+    first, second = p.prompts.get((winner, state)), p.prompts.get((loser, state))
+    if first is None or second is None or len(first) != len(second):
+        return None
+    return [a > b for a, b in zip(first, second, strict=True)]
+
+
+def wins(winner: tuple[str, str], loser: tuple[str, str]) -> Compute:
+    """1 when p(winner) > p(loser), strictly, else 0; each is a fact in a state."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        return None if winner not in p or loser not in p else float(p[winner] > p[loser])
+
+    return compute
+
+
+def relative_loss(fact: str, before: str, after: str) -> Compute:
+    """(p_before - p_after) / p_before of one fact; unknown when p_before is 0."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        before_p, after_p = p.get((fact, before)), p.get((fact, after))
+        if before_p is None or after_p is None or before_p == 0.0:
+            return None
+        return (before_p - after_p) / before_p
+
+    return compute
+
+
+def jensen_shannon(first: list[float], second: list[float]) -> float | None:
+    """Jensen-Shannon divergence (nats) of two lists, each normalised to sum 1; None when one is all 0."""
+    totals = math.fsum(first), math.fsum(second)
+    if len(first) != len(second) or 0.0 in totals:
+        return None
+    terms = []
+    for a, b in zip(first, second, strict=True):
+        x, y = a / totals[0], b / totals[1]
+        middle = (x + y) / 2
+        terms += [part * math.log(part / middle) / 2 for part in (x, y) if part > 0.0 and middle > 0.0]
+    return min(max(math.fsum(terms), 0.0), math.log(2.0))

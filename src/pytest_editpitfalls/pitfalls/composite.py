@@ -1,0 +1,125 @@
+"""Composite: two edits that contradict each other through a tied fact and a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import model_validator
+
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, RowError
+from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
+from pytest_editpitfalls.metrics.shared import relative_loss
+from pytest_editpitfalls.program import Program
+
+from . import _conflict as conflict
+from ._pitfall import FactWords, Pitfall, ask, program_of
+
+
+class CompositeRow(conflict.ConflictRow):
+    """Tied fact (s, r, s1), e1 = (s1, r1, o1 -> o2), e2 = (s, r2, . -> o3), with the rule r & r1 -> r2.
+
+    Attributes:
+        tied: the tied fact.
+    """
+
+    tied: Fact
+
+    @model_validator(mode="after")
+    def _is_a_conflict(self) -> CompositeRow:
+        first, second = self.edits
+        conflict.must_equal("tied.object", self.tied.object, "edits.0.subject", first.subject)
+        conflict.must_equal("edits.1.subject", second.subject, "tied.subject", self.tied.subject)
+        conflict.must_differ("edits.1.new_object", second.new_object, "edits.0.new_object", first.new_object)
+        return self
+
+    def named_facts(self) -> Mapping[str, Fact | Edit]:
+        """The edits and the tied fact."""
+        return {**super().named_facts(), "tied": self.tied}
+
+    def base_facts(self) -> Iterator[Fact]:
+        """The tied fact, and what both edits replace."""
+        yield self.tied
+        yield from (edit.before for edit in self.edits)
+
+    def held_facts(self) -> tuple[Fact, ...]:
+        """What edit 1 replaces, and the tied fact."""
+        return (*super().held_facts(), self.tied)
+
+
+def _check_published(row: conflict.PublishedConflict) -> None:
+    (first, second), tied = row["edits"], row["triples"][0]
+    if tied["object"] != first["subject"] or tied["subject"] != second["subject"]:
+        raise RowError("triples.0", "it does not tie the subjects of the two edits", "correct the triple")
+
+
+class Composite(Pitfall[CompositeRow]):
+    """Implied by e2: (s1, r1, o3)."""
+
+    name = "composite"
+    question = "Of a fact and one that follows from it through a tied fact, does the newer one win, and is the tied one alive?"
+    topic = conflict.CONFLICT
+    row = CompositeRow
+    facts: ClassVar = MappingProxyType(
+        {
+            **conflict.FACTS,
+            "new_imp": conflict.IMPLIED,
+            "tied": FactWords("tied fact: it should survive both edits", "tied fact"),
+        }
+    )
+    written, replaced = "old", "replaced"
+    metrics = (
+        *conflict.EDIT_SUCCESS,
+        conflict.CS_EXP,
+        conflict.CS_IMP,
+        *conflict.CONFLICT_MAGNITUDE,
+        Metric(
+            name="tfd",
+            title="TFD",
+            higher_is_better=False,
+            low=None,
+            high=1.0,
+            definition="tied fact damage, definition: (p1 - p12) / p1 of the tied fact",
+            source=PAPER.format(section="2.2"),
+            compute=relative_loss("tied", "1", "12"),
+            question="How much the fact that ties both edits together loses by edit 2, though nobody edited it.",
+        ),
+        Metric(
+            name="tfd_released",
+            title="TFD rel.",
+            higher_is_better=False,
+            low=None,
+            high=1.0,
+            definition="tied fact damage, released: (p0 - p12) / p0 of the tied fact",
+            source=RELEASED,
+            compute=relative_loss("tied", "0", "12"),
+            question="As TFD, measured from the model before any edit.",
+            released_form_of="tfd",
+        ),
+    )
+    thresholds = ("cs_exp >= 1", "tfd <= 0.5")
+    columns = ("es", "ps", "cs_exp", "cs_imp", "cm", "tfd", "tfd_released")
+    order = 2
+    published = conflict.figures(
+        "composite",
+        ("cs_exp", "cs_imp", "cm", "tfd_released"),
+        {
+            ("gpt2-xl", "ft"): (75.45, 57.65, 64.28, 88.75),
+            ("gpt2-xl", "mend"): (84.85, 81.35, 43.45, 72.09),
+            ("gpt2-xl", "rome"): (71.70, 38.70, 37.04, 69.55),
+            ("gpt2-xl", "memit"): (57.15, 29.40, -1.50, 24.63),
+            ("gpt-j", "ft"): (96.68, 88.92, 88.98, 89.97),
+            ("gpt-j", "mend"): (83.04, 73.52, 63.99, 42.95),
+            ("gpt-j", "rome"): (77.60, 29.24, 39.27, 81.02),
+            ("gpt-j", "memit"): (75.48, 49.28, 28.78, 64.51),
+        },
+        cases={("composite", "gpt2-xl"): 2000},
+    )
+    published_file = conflict.published_conflict("composite", CompositeRow, _check_published, tied=True)
+
+    def program(self, case: Case, row: CompositeRow) -> Program:
+        first, second = row.edits
+        implied = Fact(first.relation, first.subject, second.new_object)
+        probes = conflict.conflict_probes(case, implied) + ask(case, "tied", row.tied, "0", "1", "12", "2")
+        return program_of(case, row.edits, probes)

@@ -1,0 +1,78 @@
+"""Reverse: two edits that contradict each other through inverse relations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import model_validator
+
+from pytest_editpitfalls.cases.case import Case, Fact, RowError
+from pytest_editpitfalls.program import Program
+
+from . import _conflict as conflict
+from ._pitfall import Pitfall, program_of
+
+
+class ReverseRow(conflict.ConflictRow):
+    """e1 = (s1, r1, o1 -> o2), e2 = (o2, r2, s1 -> s2), where r2 is the inverse of r1."""
+
+    @model_validator(mode="after")
+    def _is_a_conflict(self) -> ReverseRow:
+        first, second = self.edits
+        conflict.must_equal("edits.1.subject", second.subject, "edits.0.new_object", first.new_object)
+        conflict.must_differ("edits.1.new_object", second.new_object, "edits.0.subject", first.subject)
+        return self
+
+    def base_facts(self) -> Iterator[Fact]:
+        """What edit 1 replaces, and its inverse."""
+        first, second = self.edits
+        yield first.before
+        yield Fact(second.relation, first.object, first.subject)
+
+
+def _check_published(row: conflict.PublishedConflict) -> None:
+    first, second = row["edits"]
+    if second["subject"] != first["new_object"]:
+        raise RowError("edits.1.subject", "it is not edits.0.new_object", "correct the edits")
+
+
+class Reverse(Pitfall[ReverseRow]):
+    """Implied by e2: (s2, r1, o2)."""
+
+    name = "reverse"
+    question = (
+        "Of two facts that are each other's inverse, does the newer one win, also where it only follows?"
+    )
+    topic = conflict.CONFLICT
+    row = ReverseRow
+    facts: ClassVar = MappingProxyType({**conflict.FACTS, "new_imp": conflict.IMPLIED})
+    written, replaced = "old", "replaced"
+    metrics = (*conflict.EDIT_SUCCESS, conflict.CS_EXP, conflict.CS_IMP, *conflict.CONFLICT_MAGNITUDE)
+    thresholds = ("cs_exp >= 1",)
+    columns = ("es", "ps", "cs_exp", "cs_imp", "cm")
+    order = 1
+    published = conflict.figures(
+        "reverse",
+        ("cs_exp", "cs_imp", "cm"),
+        {
+            ("gpt2-xl", "ft"): (80.28, 15.20, 71.11),
+            ("gpt2-xl", "mend"): (88.89, 15.32, 60.50),
+            ("gpt2-xl", "rome"): (65.92, 0.00, -0.65),
+            ("gpt2-xl", "memit"): (51.44, 2.08, -1.60),
+            ("gpt-j", "ft"): (99.60, 4.16, 97.20),
+            ("gpt-j", "mend"): (88.92, 6.40, 60.72),
+            ("gpt-j", "rome"): (56.84, 0.00, 0.06),
+            ("gpt-j", "memit"): (55.16, 0.00, -1.18),
+        },
+        remarks={
+            ("reverse", "gpt2-xl", "mend", "cs_exp"): "not a multiple of 1/2500: a misprint or dropped cases"
+        },
+    )
+    published_file = conflict.published_conflict("reverse", ReverseRow, _check_published)
+
+    def program(self, case: Case, row: ReverseRow) -> Program:
+        first, second = row.edits
+        implied = Fact(first.relation, second.new_object, first.new_object)
+        return program_of(case, row.edits, conflict.conflict_probes(case, implied))

@@ -1,0 +1,42 @@
+"""What a reader gives: the content of a suite's files, of whatever format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_editpitfalls.cases.case import Case, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteContent:
+    """What a reader found in a suite's files; ``raw`` holds the bytes of every file, header first."""
+
+    name: str
+    kind: Kind
+    format: str
+    cases: tuple[Case, ...]
+    thresholds: tuple[str, ...] | None
+    license: str
+    provenance: str
+    raw: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A format that suites are read from. Each module of `suites.readers` has one, under the name ``READER``.
+
+    Attributes:
+        suffix: how the names of its files end (".toml").
+        what: what its files are, for messages ("a .toml header (own format)").
+        read: reads a file of this format; raises `UsageError`.
+        recognises: whether a file with this suffix is of this format; asked where several formats have the suffix.
+        companions: names of files that lie beside a suite's and are no suites.
+    """
+
+    suffix: str
+    what: str
+    read: Callable[[Path], SuiteContent]
+    recognises: Callable[[Path], bool] = lambda path: True
+    companions: frozenset[str] = frozenset()
