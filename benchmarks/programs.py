@@ -49,7 +49,5 @@ def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:
                     continue
                 first = replace(case.edits[0], new_object=middle.edits[0].new_object)
                 second = replace(case.edits[1], subject=first.new_object, new_object=target)
-                name, edits = f"{case.id}-{shift}", (first, second)
-                yield replace(
-                    case, id=name, edits=edits, row=case.row.model_copy(update={"id": name, "edits": edits})
-                )
+                changed = {"id": f"{case.id}-{shift}", "edits": (first, second)}
+                yield replace(case, row=case.row.model_copy(update=changed))

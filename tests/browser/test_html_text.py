@@ -137,6 +137,7 @@ def test_twelve_thousand_five_hundred_cases_stay_under_five_megabytes() -> None:
 def test_the_published_cases_stay_under_five_megabytes() -> None:
     """The published labels are longer and less alike than made-up ones."""
     from pytest_editpitfalls.pitfalls.wording import edits_in_words
+
     from pytest_editpitfalls.suites.suite import load_suite
 
     names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
@@ -147,7 +148,7 @@ def test_the_published_cases_stay_under_five_megabytes() -> None:
         records = [record for record in results.cases if record.suite == suite.name]
         for place, record in enumerate(records):
             case = cases[place % len(cases)]
-            record.id, record.rule, record.subject = case.id, case.rule, case.edits[0].subject
+            record.id, record.rule, record.subject = case.id, case.group, case.edits[0].subject
             record.edits = edits_in_words(case)
     size = len(render_html(results).encode())
     print("bytes:", size)

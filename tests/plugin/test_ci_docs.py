@@ -71,9 +71,9 @@ def test_pytest_knows_the_options(pytester: pytest.Pytester, words: list[str]) -
     assert list(run.relative_gates) == gates
     if gates:
         from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
-        from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+        from pytest_editpitfalls.suites.discovery import shipped_suites
 
-        assert [parse_relative_gate(gate, SUITE_KINDS).amount for gate in gates]
+        assert [parse_relative_gate(gate, shipped_suites()).amount for gate in gates]
 
 
 @pytest.mark.parametrize("words", [*of("editpitfalls"), *shown()], ids=lambda words: " ".join(words)[:60])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_editpitfalls import pitfalls
 from pytest_editpitfalls.cases import digests
 from pytest_editpitfalls.execution.local import LocalEngine
 from pytest_editpitfalls.execution.result_cache import StoredScores
 from pytest_editpitfalls.garbage import held_back
-from pytest_editpitfalls.metrics import definitions
 from pytest_editpitfalls.results import build
 from pytest_editpitfalls.session.recorder import Recorder
 from pytest_editpitfalls.store import directory as files
@@ -138,13 +138,13 @@ def test_each_case_is_looked_up_and_written_once(project, monkeypatch):
 def test_metrics_are_computed_once_a_case(project, monkeypatch):
     """Store, verdict and record share them."""
     asked: list[str] = []
-    real = definitions.compute_metrics
+    real = pitfalls.compute_metrics
 
     def counting(kind, scores):
         asked.append(kind)
         return real(kind, scores)
 
-    for module in (definitions, build, stored_records):
+    for module in (pitfalls, build, stored_records):
         monkeypatch.setattr(module, "compute_metrics", counting)
     options = ("--pitfalls-suite=reverse", "--pitfalls-limit=6", "stored")
     project.run(*options).assert_outcomes(passed=6)

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_editpitfalls.cases.case import Case, Edit, Relation
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls.reverse import ReverseRow
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key
@@ -21,13 +22,15 @@ RELATIONS = (
 )
 
 CASE = Case(
-    id="P36-0000",
     suite="reverse",
     kind="reverse",
-    rule="P36>P1376",
     source="reverse.jsonl",
     source_index=0,
-    edits=(Edit("P36", "France", "Paris", "Rome"), Edit("P1376", "Rome", "France", "Spain")),
+    row=ReverseRow(
+        id="P36-0000",
+        rule="P36>P1376",
+        edits=(Edit("P36", "France", "Paris", "Rome"), Edit("P1376", "Rome", "France", "Spain")),
+    ),
     relations=RELATIONS,
 )
 
@@ -52,8 +55,13 @@ def header(**changes: Any) -> RunHeader:
     return RunHeader.model_validate(HEADER.model_dump() | changes)
 
 
+def changed(one: Case = CASE, **fields: Any) -> Case:
+    """The case with other fields of its row."""
+    return replace(one, row=one.row.model_copy(update=fields))
+
+
 def case(number: int) -> Case:
-    return replace(CASE, id=f"P36-{number:04d}", source_index=number)
+    return replace(changed(id=f"P36-{number:04d}"), source_index=number)
 
 
 def scores(one: Case, values: Sequence[float] = (0.25, 0.5), **facts: Any) -> CaseScores:

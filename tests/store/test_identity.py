@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_samples import CASE, HEADER, case, description, header, settings
+from store_samples import CASE, HEADER, case, changed, description, header, settings
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, HeldFact, Relation
+from pytest_editpitfalls.cases.case import Case, Edit, HeldFact, Relation
 from pytest_editpitfalls.cases.digests import suite_digest
 from pytest_editpitfalls.engine.editors.in_place.declare import in_place_editor
 from pytest_editpitfalls.engine.editors.registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls.composite import CompositeRow
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store import identity
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key, plain, run_header
@@ -140,15 +141,13 @@ def test_an_editor_that_takes_from_its_suite_is_keyed_by_the_suite() -> None:
 
 
 CASE_CHANGES: list[dict[str, Any]] = [
-    {"id": "P36-0001"},
     {"kind": "coverage"},
-    {"edits": (Edit("P36", "France", "Paris", "Oslo"), CASE.edits[1])},
-    {"edits": (CASE.edits[0], Edit("P1376", "Rome", "France", "Chad"))},
+    {"row": changed(id="P36-0001").row},
+    {"row": changed(edits=(Edit("P36", "France", "Paris", "Oslo"), CASE.edits[1])).row},
+    {"row": changed(edits=(CASE.edits[0], Edit("P1376", "Rome", "France", "Chad"))).row},
+    {"row": CompositeRow.model_construct(**dict(CASE.row), tied=CASE.edits[0].before)},
     {"relations": (Relation("P36", "The capital of {} is", ("{}'s main city is",)), CASE.relations[1])},
     {"relations": (Relation("P36", "The capital of {}:", ("{}'s capital is",)), CASE.relations[1])},
-    {"tied": Fact("P36", "Spain", "Madrid")},
-    {"true_objects": ("a",)},
-    {"others": ("a",)},
     {"held": (HeldFact(CASE.edits[0].before, ("Rome", "Oslo")),)},
 ]
 
@@ -163,7 +162,7 @@ def test_what_a_case_says_is_in_its_key(change: dict[str, Any]) -> None:
 def test_where_a_case_is_from_is_not_in_its_key() -> None:
     program = compile_case(CASE)
     key = case_key(HEADER, CASE, program)
-    moved = replace(CASE, source="elsewhere/reverse.jsonl", source_index=9, suite="renamed", rule="other")
+    moved = replace(CASE, source="elsewhere/reverse.jsonl", source_index=9, suite="renamed")
     assert case_key(HEADER, moved, compile_case(moved)) == key
     assert case_key(header(seed=1), CASE, program) != key
     for other in (

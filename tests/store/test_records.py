@@ -152,7 +152,7 @@ def test_every_flipped_bit_shows(tmp_path: Path) -> None:
     [
         {"key": "0" * 64},
         {"format": 2},
-        {"kind": "other"},
+        {"kind": 3},
         {"seconds": "1.5"},
         {"seconds": True},
         {"held": 1},

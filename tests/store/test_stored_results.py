@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_samples import CASE, HEADER, case, filled, header, record
+from store_samples import CASE, HEADER, case, changed, filled, header, record
 
 from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.cli.runs import open_run
@@ -51,7 +51,7 @@ def test_errors_skips_and_former_cases(tmp_path: Path) -> None:
     store = filled(tmp_path / "store", cases=1)
     store.put(record(1, probes=(), error="it diverged"))
     store.put(record(2, probes=(), skipped="a target without tokens"))
-    edited = replace(CASE, rule="P36>P17", edits=(replace(CASE.edits[0], new_object="Oslo"), CASE.edits[1]))
+    edited = changed(rule="P36>P17", edits=(replace(CASE.edits[0], new_object="Oslo"), CASE.edits[1]))
     found = stored_results(store, HEADER, [suite_of(edited, case(1), case(2))])
     outcomes = {each.id: each.outcome for each in found.cases}
     assert outcomes == {"P36-0000": "passed", "P36-0001": "error", "P36-0002": "skipped"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.cases.case import fill
-from pytest_editpitfalls.metrics.metric import COMPILERS
-from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls import PITFALLS, compile_case
+from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.program import EditRequest, HeldQuestion, Program
 from pytest_editpitfalls.suites.suite import load_suite
 
@@ -97,7 +97,8 @@ def test_round(small_suite: Make) -> None:
 def test_an_edit_that_replaces_nothing_does_not_ask_for_it(small_suite: Make, replaced: str) -> None:
     case = load_suite(small_suite("reverse").write()).cases[0]
     first = dataclasses.replace(case.edits[0], object=replaced)
-    changed = dataclasses.replace(case, edits=(first, case.edits[1]))
+    row = case.row.model_copy(update={"edits": (first, case.edits[1])})
+    changed = dataclasses.replace(case, row=row)
     facts = {probe.fact for probe in compile_case(changed).probes}
     assert facts == {"old", "new_exp", "new_imp"}
 
@@ -124,12 +125,13 @@ def test_multi_label_writes_a_label_twice_where_it_is_listed_twice(published: Pa
     """As released: one request per entry, also where two entities of one label are true."""
     case = load_suite(published / "GPT2-XL" / "easy.json").cases[row]
     written = [request.target_new for request in compile_case(case, multi_label=True).steps[1]]
-    assert written == list(case.true_objects)
+    assert isinstance(case.row, RoundRow)
+    assert written == list(case.row.true_objects)
     assert written.count(case.edits[0].object) == 2
-    assert sorted(written) == sorted([case.edits[0].object, *case.others])
+    assert sorted(written) == sorted([case.edits[0].object, *case.row.others])
 
 
-@pytest.mark.parametrize("kind", list(COMPILERS))
+@pytest.mark.parametrize("kind", [kind.name for kind in PITFALLS])
 def test_prompts_are_the_rewrite_prompt_and_all_paraphrases(small_suite: Make, kind: str) -> None:
     small = small_suite(kind)
     for relation in small.relations.values():

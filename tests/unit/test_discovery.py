@@ -10,7 +10,7 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.suites import discovery
-from pytest_editpitfalls.suites.discovery import GROUPS, SUITE_KINDS, SUITES, expand_suites, suite_names
+from pytest_editpitfalls.suites.discovery import expand_suites, shipped_suites, suite_groups, suite_names
 from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,8 @@ def package_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_and_groups() -> None:
     names = suite_names()
     assert names["reverse"] == ("reverse",)
-    assert names["conflict"] + names["distortion"] == names["all"] == SUITES == tuple(SUITE_KINDS)
-    assert set(GROUPS) == {"conflict", "distortion", "all"}
+    assert names["conflict"] + names["distortion"] == names["all"] == tuple(shipped_suites())
+    assert set(suite_groups()) == {"conflict", "distortion", "all"}
 
 
 def test_a_source_tree_wins_over_a_stale_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +94,11 @@ def test_suites_of_one_name_and_directory_are_refused(
         load_suites([str(tmp_path / name) for name in ("small.toml", "second.toml", "third.toml")])
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", shipped_suites())
 def test_the_suites_that_ship_load(name: str) -> None:
     path = ROOT / "suites" / f"{name}.toml"
     suite = load_suite(path)
-    assert (suite.name, suite.kind) == (name, SUITE_KINDS[name])
+    assert (suite.name, suite.kind) == (name, shipped_suites()[name])
     assert len(suite.cases) >= 40
     assert suite.license
     assert suite.provenance

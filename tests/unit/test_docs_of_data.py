@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, published_figures
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.cases.case import Edit
+from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, pitfall_of
 from pytest_editpitfalls.results import records
-from pytest_editpitfalls.suites.discovery import SUITE_KINDS
-from pytest_editpitfalls.suites.readers.own_format import LINES, EditLine, Header, RelationTable
-from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS
+from pytest_editpitfalls.suites.discovery import shipped_suites
+from pytest_editpitfalls.suites.readers.own_format import Header, RelationTable
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -32,33 +32,33 @@ def test_every_metric_and_threshold_is_documented() -> None:
         _, title, *_ = table[name]
         assert title == metric.title
         assert table[name][3] == ("higher" if metric.higher_is_better else "lower")
-    for kind, thresholds in DEFAULT_THRESHOLDS.items():
-        assert f"| {kind} | {', '.join(f'`{threshold}`' for threshold in thresholds)} |" in text
+    for kind in PITFALLS:
+        assert f"| {kind.name} | {', '.join(f'`{threshold}`' for threshold in kind.thresholds)} |" in text
 
 
 @pytest.mark.parametrize("suites", [("coverage", "reverse", "composite"), ("easy", "hard")])
 def test_the_published_tables_are_the_data(suites: tuple[str, ...]) -> None:
     text = (DOCS / "metrics.md").read_text("utf-8")
+    kinds = [(suite, pitfall_of(shipped_suites()[suite])) for suite in suites]
     expected = []
     for model in ("gpt2-xl", "gpt-j"):
         for editor in ("ft", "mend", "rome", "memit", "memit+mle"):
-            rows = [published_figures(model, editor, suite) for suite in suites]
-            if None in rows:
-                continue
-            values = [100 * row.metrics[name] for row in rows if row for name in COLUMNS[row.suite]]
-            numbers = " | ".join(f"{value:.2f}" for value in values)
-            expected.append(f"| {model.upper()} {editor.upper()} | {numbers} |")
+            rows = [kind.published_row(suite, editor, [model]) for suite, kind in kinds]
+            values = [100 * value for row in rows if row for value in row.metrics.values()]
+            if None not in rows:
+                numbers = " | ".join(f"{value:.2f}" for value in values)
+                expected.append(f"| {model.upper()} {editor.upper()} | {numbers} |")
     assert len(expected) == (8 if "reverse" in suites else 10)
     assert "\n".join(expected) in text
-    assert {SUITE_KINDS[suite] for suite in suites} <= set(DEFAULT_THRESHOLDS)
 
 
 def test_the_suite_formats_fields_are_documented() -> None:
     text = (DOCS / "suite-format.md").read_text("utf-8")
-    models: list[Any] = [Header, RelationTable, EditLine, *LINES.values()]
-    for model in models:
-        for field in model.model_fields:
-            assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"
+    models: list[Any] = [Header, RelationTable, *(kind.row for kind in PITFALLS)]
+    fields = {f"{model.__name__}.{field}": field for model in models for field in model.model_fields}
+    fields |= {f"Edit.{each.name}": each.name for each in dataclasses.fields(Edit)}
+    for where, field in fields.items():
+        assert f"`{field}`" in text or f"`{field}[]`" in text, where
 
 
 def test_the_documented_header_is_valid() -> None:
@@ -66,7 +66,7 @@ def test_the_documented_header_is_valid() -> None:
     header, _ = re.findall(r"```toml\n(.*?)```", text, re.S)
     assert Header.model_validate(files.tomllib.loads(header)).name == "capitals"
     (line,) = re.findall(r"```json\n(.*?)```", text, re.S)
-    assert LINES["reverse"].model_validate_json(line).id == "P36-0007"
+    assert pitfall_of("reverse").row.model_validate_json(line).id == "P36-0007"
 
 
 def test_the_result_fields_are_documented() -> None:

@@ -13,8 +13,8 @@ HEAVY = {"torch", "transformers", "pytest", "_pytest", "scipy", "numpy", "rich"}
 @pytest.mark.parametrize(
     ("modules", "also"),
     [
-        ("suites.case, pitfalls.compilers, suites.discovery, suites.limit, suites.suite", {"pydantic"}),
-        ("metrics.definitions, verdicts.thresholds, pitfalls.published_figures", {"pydantic"}),
+        ("cases.case, pitfalls, verdicts.thresholds, suites.discovery, suites.limit, suites.suite", set()),
+        ("metrics.metric, metrics.shared", {"pydantic"}),
         ("suites.readers.own_format, suites.readers.released_files", set()),
         (
             "results.records, results.build, results.aggregates, results.gates, results.writer, results.schema",

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import rel_entr
 
-from pytest_editpitfalls.cases.case import KINDS
-from pytest_editpitfalls.metrics.metric import fact_probabilities, jensen_shannon
-from pytest_editpitfalls.pitfalls import METRICS, compile_case, compute_metrics, metrics_for
+from pytest_editpitfalls.metrics.metric import fact_probabilities
+from pytest_editpitfalls.metrics.shared import jensen_shannon
+from pytest_editpitfalls.pitfalls import (
+    METRICS,
+    PITFALLS,
+    compile_case,
+    compute_metrics,
+    metric_of,
+    metrics_for,
+)
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites.suite import load_suite
 
@@ -28,6 +35,7 @@ def scores(**facts: dict[str, float]) -> list[ProbeScore]:
     ]
 
 
+KINDS = [kind.name for kind in PITFALLS]
 REVERSE = {"old": {"1": 0.4, "12": 0.1}, "new_exp": {"12": 0.2}, "new_imp": {"12": 0.05}}
 
 
@@ -192,13 +200,14 @@ def test_every_value_is_in_its_range_or_unknown(
 ) -> None:
     metrics = compute_metrics(kind, [ProbeScore(*key, tuple(value)) for key, value in values.items()])
     for name, value in metrics.items():
-        metric = METRICS.get(name)
+        metric = metric_of(kind, name)
+        assert metric is not None
         if value is None:
             continue
         assert math.isfinite(value)
         assert value <= metric.high
         assert metric.low is None or value >= metric.low
-        if metric.is_binary(kind):
+        if metric.is_binary:
             assert value in (0.0, 1.0)
 
 
@@ -234,9 +243,14 @@ def test_specs_are_complete() -> None:
     for name in METRICS:
         metric = METRICS.get(name)
         assert metric.name == name
-        assert set(metric.binary_kinds) <= set(metric.kinds) <= set(KINDS)
         assert metric.title
         assert metric.definition
         assert metric.source
-    assert METRICS.get("succ").is_binary("coverage")
-    assert not METRICS.get("succ").is_binary("round")
+    binary = {(kind, metric.name) for kind in KINDS for metric in metrics_for(kind) if metric.is_binary}
+    assert binary == {
+        *((kind, "es") for kind in KINDS),
+        *((kind, "cs_exp") for kind in ("reverse", "composite", "coverage")),
+        *((kind, "cs_imp") for kind in ("reverse", "composite")),
+        ("coverage", "succ"),
+        ("round", "fr"),
+    }

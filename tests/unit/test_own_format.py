@@ -12,15 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.cases.case import KINDS, Edit, Fact
+from pytest_editpitfalls.cases.case import Edit, Fact
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.pitfalls.composite import CompositeRow
+from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.suites.readers import own_format
-from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS, load_suite, select_case
+from pytest_editpitfalls.suites.suite import load_suite, select_case
 
 Make = Callable[[str], Any]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind.name for kind in PITFALLS])
 def test_loads_every_kind(small_suite: Make, kind: str) -> None:
     suite = load_suite(small_suite(kind).write())
     assert (suite.name, suite.kind, suite.format, suite.license) == ("small", kind, "own", "CC0-1.0")
@@ -33,7 +36,8 @@ def test_composite_case_in_full(small_suite: Make) -> None:
     case = load_suite(small_suite("composite").write()).cases[0]
     assert case.id == "P17-0000"
     assert case.edits == (Edit("P36", "France", "Paris", "Rome"), Edit("P279", "Lyon", "Paris", "Oslo"))
-    assert case.tied == Fact("P17", "Lyon", "France")
+    assert isinstance(case.row, CompositeRow)
+    assert case.row.tied == Fact("P17", "Lyon", "France")
     assert [relation.id for relation in case.relations] == ["P36", "P279", "P17"]
     assert case.questions(Fact("P36", "France", "x"))[:2] == ("The capital of France is", "a, France has")
     assert case.sentence(case.edits[0].after) == "The capital of France is Rome"
@@ -45,8 +49,9 @@ def test_composite_case_in_full(small_suite: Make) -> None:
 
 def test_round_case_in_full(small_suite: Make) -> None:
     case = load_suite(small_suite("round").write()).cases[0]
-    assert case.true_objects == ("plant", "tree", "living thing")
-    assert case.others == ("plant", "living thing")
+    assert isinstance(case.row, RoundRow)
+    assert case.row.true_objects == ("plant", "tree", "living thing")
+    assert case.row.others == ("plant", "living thing")
     assert [held.candidates for held in case.held] == [("fish", "animal")]
 
 
@@ -55,7 +60,7 @@ def test_thresholds_of_the_header_or_of_the_kind(small_suite: Make) -> None:
     small.header["thresholds"] = ["cs_exp >= 1"]
     assert load_suite(small.write()).thresholds == ("cs_exp >= 1",)
     del small.header["thresholds"]
-    assert load_suite(small.write()).thresholds == DEFAULT_THRESHOLDS["reverse"]
+    assert load_suite(small.write()).thresholds == PITFALLS.get("reverse").thresholds
 
 
 def test_digest_follows_every_file(small_suite: Make) -> None:
@@ -237,7 +242,7 @@ def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object,
     ("field", "value", "what"),
     [
         ("format", 2, "should be 1"),
-        ("kind", "inverse", "'reverse', 'composite', 'coverage' or 'round'"),
+        ("kind", "inverse", "unknown kind of pitfall 'inverse'"),
         ("name", "a b", "pattern"),
         ("titel", "x", "unknown field 'titel'"),
         ("relations", "../relations.toml", "outside the suite's directory"),
@@ -340,5 +345,5 @@ def test_any_label_survives_byte_for_byte(small_suite: Make, names: list[str]) -
     ]
     case = load_suite(small.write()).cases[0]
     assert case.edits == (Edit("P36", s1, o1, o2), Edit("P1376", o2, s1, s2))
-    assert case.rule == rule
+    assert case.group == rule
     assert case.questions(case.edits[0].before)[0] == "The capital of " + s1 + " is"

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS, REMARKS, published_figures
 
-from pytest_editpitfalls.pitfalls import METRICS
-from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.pitfalls import PublishedRow, metric_of, pitfall_of
+from pytest_editpitfalls.suites.discovery import shipped_suites
 
-EDITORS = {"conflict": ("ft", "mend", "rome", "memit"), "round": ("ft", "mend", "rome", "memit", "memit+mle")}
+EDITORS = {
+    "conflict": ("ft", "mend", "rome", "memit"),
+    "distortion": ("ft", "mend", "rome", "memit", "memit+mle"),
+}
+EVERY = [
+    (suite, kind, model, editor)
+    for suite, kind in shipped_suites().items()
+    for model in ("gpt2-xl", "gpt-j")
+    for editor in EDITORS[pitfall_of(kind).topic.name]
+]
+
+
+def published(model: str, editor: str, suite: str) -> PublishedRow | None:
+    return pitfall_of(shipped_suites()[suite]).published_row(suite, editor, [None, model])
 
 
 @pytest.mark.parametrize(
@@ -32,42 +44,42 @@ EDITORS = {"conflict": ("ft", "mend", "rome", "memit"), "round": ("ft", "mend", 
     ],
 )
 def test_known_cells(model: str, editor: str, suite: str, metrics: dict[str, float]) -> None:
-    figures = published_figures(model, editor, suite)
+    figures = published(model, editor, suite)
     assert figures is not None
     assert {name: figures.metrics[name] for name in metrics} == pytest.approx(metrics)
 
 
-def test_every_row_is_there_and_fits_its_metrics() -> None:
-    for model in ("gpt2-xl", "gpt-j"):
-        for suite, kind in SUITE_KINDS.items():
-            for editor in EDITORS["round" if kind == "round" else "conflict"]:
-                figures = published_figures(model, editor, suite)
-                assert figures is not None
-                assert tuple(figures.metrics) == COLUMNS[suite]
-                assert figures.n == (2000 if (model, suite) == ("gpt2-xl", "composite") else 2500)
-                for name, value in figures.metrics.items():
-                    metric = METRICS.get(name)
-                    assert kind in metric.kinds
-                    assert value <= metric.high
-                    assert metric.low is None or value >= metric.low
+@pytest.mark.parametrize(("suite", "kind", "model", "editor"), EVERY)
+def test_every_row_is_there_and_fits_its_metrics(suite: str, kind: str, model: str, editor: str) -> None:
+    figures = published(model, editor, suite)
+    assert figures is not None
+    assert figures.n == (2000 if (model, suite) == ("gpt2-xl", "composite") else 2500)
+    for name, value in figures.metrics.items():
+        metric = metric_of(kind, name)
+        assert metric is not None
+        assert value <= metric.high
+        assert metric.low is None or value >= metric.low
 
 
-def test_counts_are_whole_numbers_of_cases_except_where_remarked() -> None:
+@pytest.mark.parametrize(("suite", "kind", "model", "editor"), EVERY)
+def test_counts_are_whole_numbers_of_cases_except_where_remarked(
+    suite: str, kind: str, model: str, editor: str
+) -> None:
     """A share of n cases is a multiple of 1/n: a transcription error would show here."""
-    for model in ("gpt2-xl", "gpt-j"):
-        for suite, kind in SUITE_KINDS.items():
-            for editor in EDITORS["round" if kind == "round" else "conflict"]:
-                figures = published_figures(model, editor, suite)
-                assert figures is not None
-                for name, value in figures.metrics.items():
-                    if METRICS.get(name).is_binary(kind) and (model, editor, suite, name) not in REMARKS:
-                        count = value * figures.n
-                        # Printed with two decimals of a per cent.
-                        assert abs(count - round(count)) <= figures.n * 0.00005 + 1e-9
-                        assert round(round(count) / figures.n, 4) == pytest.approx(value, abs=1e-9)
+    figures, data = published(model, editor, suite), pitfall_of(kind).published
+    assert figures is not None
+    assert data is not None
+    for name, value in figures.metrics.items():
+        metric = metric_of(kind, name)
+        assert metric is not None
+        if metric.is_binary and (suite, model, editor, name) not in data.remarks:
+            count = value * figures.n
+            # Printed with two decimals of a per cent.
+            assert abs(count - round(count)) <= figures.n * 0.00005 + 1e-9
+            assert round(round(count) / figures.n, 4) == pytest.approx(value, abs=1e-9)
 
 
 def test_what_was_not_published_is_none() -> None:
-    assert published_figures("smollm2-135m", "rome", "reverse") is None
-    assert published_figures("gpt2-xl", "memit+mle", "reverse") is None
-    assert published_figures("gpt2", "rome", "reverse") is None
+    assert published("smollm2-135m", "rome", "reverse") is None
+    assert published("gpt2-xl", "memit+mle", "reverse") is None
+    assert published("gpt2", "rome", "reverse") is None

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.suites.discovery import expand_suites
 from pytest_editpitfalls.suites.readers.released_files import case_id
 from pytest_editpitfalls.suites.suite import load_suite, load_suites
@@ -44,12 +46,17 @@ CONFLICT = {
 }  # fmt: skip
 
 
+def row_of(case: Case) -> RoundRow:
+    assert isinstance(case.row, RoundRow)
+    return case.row
+
+
 @pytest.mark.parametrize("file", CONFLICT)
 def test_conflict_files_have_the_known_rules(published: Path, file: str) -> None:
     start = time.perf_counter()
     suite = load_suite(published / file)
     assert time.perf_counter() - start < 3, "reading took seconds; well under one is usual"
-    assert Counter(case.rule for case in suite.cases) == CONFLICT[file]
+    assert Counter(case.group for case in suite.cases) == CONFLICT[file]
     assert suite.name == suite.kind == file.split("/")[1].removesuffix("_edit.json")
     assert suite.format == "published"
 
@@ -62,7 +69,7 @@ def test_round_files_have_the_known_relations(published: Path, model: str, known
     assert suite.name == file.removesuffix(".json")
     relations = Counter(case.edits[0].relation for case in suite.cases)
     assert tuple(relations[name] for name in ROUND_RELATIONS) == known[file]
-    assert Counter(len(case.true_objects) for case in suite.cases) == ROUND_SIZES
+    assert Counter(len(row_of(case).true_objects) for case in suite.cases) == ROUND_SIZES
 
 
 def test_every_case_compiles_and_ids_are_unique(published: Path) -> None:
@@ -112,9 +119,10 @@ def test_a_second_object_with_the_targets_label_stays(
     published: Path, file: str, row: int, others: tuple[str, ...]
 ) -> None:
     case = load_suite(published / "GPT2-XL" / file).cases[row]
-    assert case.others == others
-    assert case.edits[0].object in case.others
-    assert len(case.true_objects) == len(others) + 1
+    row = row_of(case)
+    assert row.others == others
+    assert case.edits[0].object in row.others
+    assert len(row.true_objects) == len(others) + 1
 
 
 def test_candidates_are_no_true_objects(published: Path) -> None:
@@ -122,7 +130,7 @@ def test_candidates_are_no_true_objects(published: Path) -> None:
     true: dict[tuple[str, str], set[str]] = {}
     for case in suite.cases:
         edit = case.edits[0]
-        true.setdefault((edit.relation, edit.subject), set()).update(case.true_objects)
+        true.setdefault((edit.relation, edit.subject), set()).update(row_of(case).true_objects)
     for case in suite.cases:
         (held,) = case.held
         assert 1 <= len(held.candidates) <= 32

@@ -31,7 +31,7 @@ from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import CaseRecord, RunRecord, RunResults
 from pytest_editpitfalls.results.schema import json_schema, schema_text
 from pytest_editpitfalls.results.writer import check_writable, read_results, write_results
-from pytest_editpitfalls.suites.discovery import SUITE_KINDS
+from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite
 from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_thresholds
@@ -147,10 +147,10 @@ def test_intervals_that_need_no_bootstrap_import_no_scipy() -> None:
     """Its import takes a second, at the end of every run."""
     code = (
         "import sys\n"
-        "from pytest_editpitfalls.metrics.definitions import METRICS\n"
+        "from pytest_editpitfalls.pitfalls import METRICS\n"
         "from pytest_editpitfalls.results.aggregates import summarise\n"
-        "assert summarise(METRICS.get('cs_exp'), 'reverse', [0.0, 1.0, 1.0]).low > 0.2\n"
-        "assert summarise(METRICS.get('cm'), 'reverse', [0.5, 0.5]).low == 0.5\n"
+        "assert summarise(METRICS.get('cs_exp'), [0.0, 1.0, 1.0]).low > 0.2\n"
+        "assert summarise(METRICS.get('cm'), [0.5, 0.5]).low == 0.5\n"
         "assert not {'scipy', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -174,7 +174,7 @@ def test_skipped_and_broken_cases_do_not_count() -> None:
         record("d", outcome="skipped"),
         record("e", outcome="error"),
     ]
-    (result,) = aggregate(cases, SUITE_KINDS)
+    (result,) = aggregate(cases, shipped_suites())
     assert (result.suite, result.editor, result.model, result.n) == ("reverse", "rome", "m", 3)
     assert result.metrics["cs_exp"].n == 3
     assert result.metrics["cs_exp"].value == pytest.approx(2 / 3)
@@ -190,7 +190,7 @@ def test_skipped_and_broken_cases_do_not_count() -> None:
 def test_groups_stay_apart() -> None:
     cases = [record("a", cs_exp=1.0), record("a", suite="coverage", cs_exp=0.0)]
     cases.append(cases[0].model_copy(update={"model": "other"}))
-    groups = aggregate(cases, SUITE_KINDS)
+    groups = aggregate(cases, shipped_suites())
     assert [(group.suite, group.model, group.metrics["cs_exp"].value) for group in groups] == [
         ("reverse", "m", 1.0),
         ("coverage", "m", 0.0),
@@ -199,7 +199,7 @@ def test_groups_stay_apart() -> None:
 
 
 def test_one_value_has_no_interval() -> None:
-    summary = summarise(METRICS.get("cm"), "reverse", [0.3, None])
+    summary = summarise(METRICS.get("cm"), [0.3, None])
     assert (summary.value, summary.low, summary.high, summary.n) == (0.3, None, None, 1)
 
 
@@ -226,7 +226,7 @@ def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
 @given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=12))
 def test_an_interval_holds_its_mean_and_stays_in_range(values: list[float]) -> None:
     for name in ("cm", "tfd"):
-        summary = summarise(METRICS.get(name), "composite", values)
+        summary = summarise(METRICS.get(name), values)
         assert summary.value is not None
         assert summary.low is not None
         assert summary.high is not None
@@ -249,9 +249,9 @@ def test_figures_of_an_editor_that_hardly_edits_are_marked(
 ) -> None:
     cases = [record("skipped", outcome="skipped")]
     cases += [record(f"c{place}", es=value, cs_exp=1.0) for place, value in enumerate(values)]
-    (result,) = aggregate(cases, SUITE_KINDS, success_floor=floor)
+    (result,) = aggregate(cases, shipped_suites(), success_floor=floor)
     assert result.reliable is reliable
-    assert result.metrics["cs_exp"] == aggregate(cases, SUITE_KINDS)[0].metrics["cs_exp"]
+    assert result.metrics["cs_exp"] == aggregate(cases, shipped_suites())[0].metrics["cs_exp"]
     if reliable is None:
         assert result.reliable_reason == "edit success is unknown: no case has a value of es"
     elif reliable:
@@ -271,8 +271,8 @@ def test_the_reason_names_the_kind_and_every_suite() -> None:
 
 def test_a_gate_over_unreliable_figures_decides_as_before() -> None:
     cases = [record("a", es=0.0, cs_exp=1.0), record("b", es=0.0, cs_exp=1.0)]
-    gates = [parse_gate(text, SUITE_KINDS) for text in ("reverse.cs_exp >= 1", "reverse.es >= 0.5")]
-    results = evaluate_gates(gates, aggregate(cases, SUITE_KINDS))
+    gates = [parse_gate(text, shipped_suites()) for text in ("reverse.cs_exp >= 1", "reverse.es >= 0.5")]
+    results = evaluate_gates(gates, aggregate(cases, shipped_suites()))
     assert [(gate.passed, gate.reliable) for gate in results] == [(True, False), (False, False)]
 
 
@@ -281,8 +281,8 @@ def test_a_gate_over_unreliable_figures_decides_as_before() -> None:
 
 def test_gates_hold_the_value_of_each_aggregate() -> None:
     cases = [record("a", cs_exp=1.0, cm=0.4), record("b", cs_exp=0.0, cm=0.6)]
-    gates = [parse_gate(text, SUITE_KINDS) for text in ("reverse.cs_exp >= 0.5", "reverse.cm > 0.6")]
-    passed, fell = evaluate_gates(gates, aggregate(cases, SUITE_KINDS))
+    gates = [parse_gate(text, shipped_suites()) for text in ("reverse.cs_exp >= 0.5", "reverse.cm > 0.6")]
+    passed, fell = evaluate_gates(gates, aggregate(cases, shipped_suites()))
     assert (passed.gate, passed.passed, passed.value, passed.reason) == (
         "reverse.cs_exp >= 0.5",
         True,
@@ -305,7 +305,7 @@ def test_gates_hold_the_value_of_each_aggregate() -> None:
 )
 def test_a_gate_without_values_is_never_a_pass(cases: list[CaseRecord], reason: str) -> None:
     (result,) = evaluate_gates(
-        [parse_gate("reverse.cs_exp >= 0", SUITE_KINDS)], aggregate(cases, SUITE_KINDS)
+        [parse_gate("reverse.cs_exp >= 0", shipped_suites())], aggregate(cases, shipped_suites())
     )
     assert result.passed is None
     assert result.reason == reason

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.case import Case, Row
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.suites.limit import limit_cases
 
 
 def cases_of(rules: list[str]) -> list[Case]:
     return [
-        Case(f"{rule}-{index}", "s", "reverse", rule, "f", index, edits=(), relations=())
+        Case("s", "reverse", "f", index, Row.model_construct(id=f"{rule}-{index}", rule=rule, edits=()), ())
         for index, rule in enumerate(rules)
     ]
 
@@ -30,7 +30,7 @@ def test_size_order_and_proportion(rules: list[str], n: int) -> None:
     assert len(chosen) == min(n, len(cases))
     assert [case.source_index for case in chosen] == sorted({case.source_index for case in chosen})
     if n < len(cases):
-        counts = Counter(case.rule for case in chosen)
+        counts = Counter(case.group for case in chosen)
         for rule, size in Counter(rules).items():
             assert abs(counts[rule] - n * size / len(cases)) < 2, "a rule is far from its share"
 

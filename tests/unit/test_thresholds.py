@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.suites.discovery import SUITE_KINDS
-from pytest_editpitfalls.suites.suite import DEFAULT_THRESHOLDS
+from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.verdicts.thresholds import (
     OPERATORS,
     Gate,
@@ -87,7 +87,7 @@ def test_a_wrong_threshold_is_refused(text: str, kind: Any, what: str, fix: str)
 
 
 def test_gates() -> None:
-    gate = parse_gate("reverse.cs_exp >= 0.6", SUITE_KINDS)
+    gate = parse_gate("reverse.cs_exp >= 0.6", shipped_suites())
     assert gate == Gate("reverse", Threshold("cs_exp", ">=", 0.6))
     assert str(gate) == "reverse.cs_exp >= 0.6"
     dotted = parse_gate("my.suite.ir <= 0.5", {"my.suite": "round"})
@@ -105,7 +105,7 @@ def test_gates() -> None:
 )
 def test_a_wrong_gate_is_refused(text: str, what: str, fix: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_gate(text, SUITE_KINDS, where="pitfalls_gates")
+        parse_gate(text, shipped_suites(), where="pitfalls_gates")
     assert what in caught.value.what
     assert fix in str(caught.value.fix)
 
@@ -133,6 +133,6 @@ def test_an_unknown_metric_is_never_a_pass(metrics: dict[str, float | None]) -> 
     )
 
 
-@pytest.mark.parametrize("kind", list(DEFAULT_THRESHOLDS))
+@pytest.mark.parametrize("kind", [kind.name for kind in PITFALLS])
 def test_the_default_thresholds_are_valid(kind: Any) -> None:
-    assert parse_thresholds(DEFAULT_THRESHOLDS[kind], kind=kind)
+    assert parse_thresholds(PITFALLS.get(kind).thresholds, kind=kind)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.suites.discovery import SUITES
+from pytest_editpitfalls.suites.discovery import shipped_suites
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,10 +24,12 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        for suite in SUITES:
+        for suite in shipped_suites():
             packed = archive.read(f"pytest_editpitfalls/_suites/{suite}.jsonl")
             assert packed == (ROOT / "suites" / f"{suite}.jsonl").read_bytes()
-    expected = {f"_suites/{suite}{suffix}" for suite in SUITES for suffix in (".jsonl", ".py", ".toml")}
+    expected = {
+        f"_suites/{suite}{suffix}" for suite in shipped_suites() for suffix in (".jsonl", ".py", ".toml")
+    }
     expected |= {"_suites/relations.toml", "py.typed", "plugin.py"}
     assert {f"pytest_editpitfalls/{name}" for name in expected} <= names
     assert any(name.endswith("/presets.json") for name in names)

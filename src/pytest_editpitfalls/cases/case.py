@@ -140,29 +140,37 @@ class Case:
     """One case of a suite: it becomes one test item per editor and model.
 
     Attributes:
-        id: short and stable; it depends on the suite file alone ("P36-0007", "P800-P170-00017").
         suite: name of the suite.
         kind: the kind of pitfall.
-        group: the group that the case belongs to: the conflict rule ("P36>P1376"), for coverage the relation
-            id, for round the benchmark's type ("1-3@P366").
         source: path of the case file, as text.
         source_index: row in the case file, counted from 0.
         row: all that the file says of the case, of the type that its kind has.
-        edits: the edits of the row, in order.
         relations: every relation that the case speaks of, each id once.
         held: the facts that the base model is asked for before any edit.
     """
 
-    id: str
     suite: str
     kind: Kind
-    group: str
     source: str
     source_index: int
     row: Row
-    edits: tuple[Edit, ...]
     relations: tuple[Relation, ...] = field(repr=False)
     held: tuple[HeldFact, ...] = field(default=(), repr=False)
+
+    @property
+    def id(self) -> str:
+        """Short and stable; it depends on the suite file alone ("P36-0007", "P800-P170-00017")."""
+        return self.row.id
+
+    @property
+    def group(self) -> str:
+        """What belongs together: the conflict rule ("P36>P1376"), the relation, the benchmark's type ("1-3@P366")."""
+        return self.row.rule
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits, in order; a program may add further ones that follow from them."""
+        return self.row.edits
 
     def relation(self, relation_id: str) -> Relation:
         """Return the relation with this id; raises `KeyError` when the case does not speak of it."""

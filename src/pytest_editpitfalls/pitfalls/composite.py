@@ -58,7 +58,7 @@ class Composite(Pitfall[CompositeRow]):
     """Implied by e2: (s1, r1, o3)."""
 
     name = "composite"
-    question = "Of a fact and one that follows from it through a tied fact, does the newer one win, and does the tied one live?"
+    question = "Of a fact and one that follows from it and a tied fact, does the newer win, and is the tied fact alive?"
     topic = conflict.CONFLICT
     row = CompositeRow
     facts: ClassVar = MappingProxyType(

@@ -188,14 +188,11 @@ def _case(
             )
     _check_new_objects(line, base)
     return Case(
-        id=row.id,
         suite=suite,
         kind=kind,
-        group=row.rule,
         source=source,
         source_index=index,
         row=row,
-        edits=row.edits,
         relations=tuple(relations[name] for name in dict.fromkeys(named.values())),
         held=base.held(row.held_facts()),
     )

@@ -158,14 +158,11 @@ class _Builder:
         except RowError as error:
             raise self._wrong(index, error.field, error.what, error.fix) from None
         return Case(
-            id=row.id,
             suite=self.suite,
             kind=self.kind,
-            group=group,
             source=self.source,
             source_index=index,
             row=row,
-            edits=row.edits,
             relations=self._case_relations(index, self.form.facts(published)),
             held=base.held(row.held_facts()),
         )
