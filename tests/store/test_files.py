@@ -49,7 +49,7 @@ def test_a_new_store_ignores_itself_and_says_its_format(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "store"
     Store.open(path)
     assert (path / ".gitignore").read_text() == "*\n"
-    assert json.loads((path / "store.json").read_text())["format"] == 1
+    assert json.loads((path / "store.json").read_text())["format"] == 2
     assert sorted(each.name for each in path.iterdir()) == [".gitignore", "store.json"]
     filled(path)
     again = Store.open(path, create=False)

@@ -151,7 +151,7 @@ def test_every_flipped_bit_shows(tmp_path: Path) -> None:
     "change",
     [
         {"key": "0" * 64},
-        {"format": 2},
+        {"format": 1},
         {"kind": 3},
         {"seconds": "1.5"},
         {"seconds": True},

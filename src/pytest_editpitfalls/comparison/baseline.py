@@ -1,4 +1,4 @@
-"""A baseline: the outcomes and metrics of a run, small enough to be committed, one case a line.
+"""A baseline: the outcomes and metrics of a run, small enough to be committed, one case per line.
 
 What changes with every save (time, machine, versions) stands in the first lines; the line of a case changes only when
 the case does.
@@ -23,7 +23,8 @@ from pytest_editpitfalls.results.writer import write_text
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: the digest of a case covers its whole row, so that those of version 1 cannot be compared."""
 FOLDER = "pitfalls-baselines"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -90,7 +91,7 @@ class Baseline(FrozenRecord):
     """The whole file."""
 
     format: Literal["pytest-editpitfalls baseline"] = "pytest-editpitfalls baseline"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     started: str | None = Field(default=None, description="when the run started")
     machine: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

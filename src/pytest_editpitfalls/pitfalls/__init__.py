@@ -1,7 +1,13 @@
 """The kinds of pitfall: one module for each, found by being in this folder; what they are made of begins with "_".
 
-A kind of one's own is a subclass of `Pitfall`: docs/write-a-pitfall.md.
+A kind of one's own is a subclass of `Pitfall` (docs/write-a-pitfall.md); all that it needs can be imported from here.
 """
+
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, RowError
+from pytest_editpitfalls.cases.labels import Label
+from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
+from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, relative_loss, wins
+from pytest_editpitfalls.program import Probe, Program
 
 from ._definitions import definitions_digest
 from ._pitfall import FactWords, Pitfall, PublishedFigures, PublishedRow, Topic, ask, program_of
@@ -20,19 +26,33 @@ from ._registry import (
 __all__ = [
     "METRICS",
     "PITFALLS",
+    "Case",
+    "Edit",
+    "Fact",
+    "FactProbabilities",
     "FactWords",
+    "Label",
+    "Metric",
     "Pitfall",
+    "Probe",
+    "Program",
     "PublishedFigures",
     "PublishedRow",
+    "Row",
+    "RowError",
     "Topic",
     "ask",
     "compile_case",
     "compute_metrics",
     "definitions_digest",
+    "edit_success",
+    "jensen_shannon",
     "merged",
     "metric_of",
     "metrics_for",
     "pitfall_of",
     "program_of",
+    "relative_loss",
     "topics",
+    "wins",
 ]

@@ -26,8 +26,8 @@ from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .sources import editor_source_digest, engine_source_digest, file_digest, files_digest
 
-FORMAT: Literal[1] = 1
-"""Version of headers, records and keys; a store of another version is refused."""
+FORMAT: Literal[2] = 2
+"""Version of headers, records and keys; a store of another version is refused. 2: a case's digest covers its row."""
 
 CONTENT = "sha256"
 """Key of the digest that stands for a file in `RunHeader.hyperparameters`."""
@@ -75,7 +75,7 @@ class RunHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     editor: str
     hyperparameters: dict[str, JsonValue]
     editor_facts: dict[str, JsonValue]

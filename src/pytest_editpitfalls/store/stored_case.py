@@ -82,7 +82,7 @@ class StoredCase(_Stored):
         metrics: as computed when it was stored; a replay computes them again.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     header: str = Field(pattern=r"^[0-9a-f]{64}$")
     suite: Text
