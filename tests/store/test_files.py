@@ -66,15 +66,17 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other" / "thesis.tex").write_text("x")
     (tmp_path / "npm").mkdir()
     (tmp_path / "npm" / "store.json").write_text('{"name": "shop"}')
-    newer = tmp_path / "newer"
-    Store.open(newer)
-    (newer / "store.json").write_text((newer / "store.json").read_text().replace("1", "2"))
+    for name, other in {"older": "1", "newer": "3"}.items():
+        Store.open(tmp_path / name)
+        marker = tmp_path / name / "store.json"
+        marker.write_text(marker.read_text().replace("2", other))
     for name, words in {
         "file": "is not a directory",
         "file/store": "is not a directory",
         "other": "something else in it (thesis.tex)",
         "npm": "something else in it (store.json)",
-        "newer": "has format 2",
+        "older": "has format 1",
+        "newer": "has format 3",
     }.items():
         with pytest.raises(UsageError) as caught:
             Store.open(tmp_path / name)
