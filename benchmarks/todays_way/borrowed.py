@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import silent
 
@@ -25,7 +25,7 @@ class Borrowed:
         moments: C of each edited layer, its ridge added, (d_k, d_k) float64; empty where the editor uses none.
     """
 
-    host: Host
+    host: ModelAdapter
     hyperparameters: Mapping[str, Any]
     templates: tuple[str, ...]
     moments: Mapping[int, Tensor]

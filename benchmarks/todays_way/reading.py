@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 
 from .rows import Row, padded
 
@@ -15,7 +15,7 @@ ROWS_AT_ONCE = 128
 
 
 @torch.no_grad()
-def at_subject(host: Host, module: nn.Module, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+def at_subject(host: ModelAdapter, module: nn.Module, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """(rows, d_in) and (rows, d_out): what ``module`` gets and gives at each row's subject.
 
     The pass is not stopped behind the module: all layers run and all positions go through the head.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.program import EditRequest
 
 KL_PROMPT = "{} is a"
@@ -27,7 +27,7 @@ class Row:
     subject_last: int
 
 
-def template_rows(host: Host, request: EditRequest, templates: Sequence[str]) -> list[Row]:
+def template_rows(host: ModelAdapter, request: EditRequest, templates: Sequence[str]) -> list[Row]:
     """The rewrite prompt in each of the context templates."""
     rows = []
     for template in templates:
@@ -37,13 +37,13 @@ def template_rows(host: Host, request: EditRequest, templates: Sequence[str]) ->
     return rows
 
 
-def kl_row(host: Host, request: EditRequest) -> Row:
+def kl_row(host: ModelAdapter, request: EditRequest) -> Row:
     """The whole KL prompt, although only its subject's last token is read."""
     text = KL_PROMPT.replace("{}", request.subject, 1)
     return Row(*host.encoder.subject_last(text, 0, request.subject))
 
 
-def padded(host: Host, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+def padded(host: ModelAdapter, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """``input_ids`` and ``attention_mask``, both (rows, longest row), padded on the right."""
     width = max(map(len, rows))
     ids = torch.zeros(len(rows), width, dtype=torch.long)

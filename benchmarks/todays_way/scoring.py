@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 
 from .rows import padded
 
 
 @torch.no_grad()
-def probabilities(host: Host, prompts: Sequence[str], target: str) -> tuple[float, ...]:
+def probabilities(host: ModelAdapter, prompts: Sequence[str], target: str) -> tuple[float, ...]:
     """exp(mean log-probability of the target's tokens) after each of the prompts, teacher-forced."""
     encoded, wanted = [host.encoder.prompt(prompt) for prompt in prompts], host.encoder.target(target)
     logits = host.model(**padded(host, [ids + wanted for ids in encoded]), use_cache=False).logits

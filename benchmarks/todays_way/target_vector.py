@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.program import EditRequest
 
 from .rows import kl_row, padded, template_rows
@@ -36,7 +36,7 @@ class TargetVector:
 
 @torch.enable_grad()
 def learn(
-    host: Host,
+    host: ModelAdapter,
     module: nn.Module,
     request: EditRequest,
     templates: Sequence[str],
@@ -114,7 +114,7 @@ def learn(
 
 
 @contextmanager
-def _head_input(host: Host) -> Iterator[list[Tensor]]:
+def _head_input(host: ModelAdapter) -> Iterator[list[Tensor]]:
     """What the head is given: the last block's output behind the final norm, (rows, tokens, hidden)."""
     seen: list[Tensor] = []
     handle = host.model.get_output_embeddings().register_forward_pre_hook(

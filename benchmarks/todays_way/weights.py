@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.host import Host, is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 
 
 class EditedMatrices:
@@ -18,7 +18,7 @@ class EditedMatrices:
         layers: the layers that an editor writes.
     """
 
-    def __init__(self, host: Host, layers: Sequence[int]) -> None:
+    def __init__(self, host: ModelAdapter, layers: Sequence[int]) -> None:
         self._modules = {layer: host.down_projection(layer) for layer in layers}
 
     def copies(self) -> dict[int, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.moments import files
+from pytest_editpitfalls.engine.moments import tensor_files as files
 
 
 def truncate(path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import (
     SAMPLED_LENGTH,
     TOKENS_PER_DIMENSION,
@@ -375,7 +375,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 def fresh_forward() -> Forward:
     model, tokenizer = tiny_model("gpt2", dtype=torch.float64)
-    return Forward(Host.of(model, tokenizer, family_for(model.config)))
+    return Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
 
 
 def test_writers_at_the_same_time(corpus: Path, tmp_path: Path) -> None:

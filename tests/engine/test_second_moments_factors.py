@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.corpora import MomentSource
-from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments, files, second_moment
+from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments, second_moment
+from pytest_editpitfalls.engine.moments import tensor_files as files
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
 from tests.engine.damaged_files import blank_the_end, rewrite, truncate

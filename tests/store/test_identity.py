@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from store_samples import CASE, HEADER, case, description, header, settings
 
-from pytest_editpitfalls.engine.editors.in_place.declare import in_place_editor
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls.compilers import compile_case
 from pytest_editpitfalls.program import SuitePrograms

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-from .host import Host
+from .model_adapter import ModelAdapter
 from .packing import TokenPacking
 
 
@@ -231,7 +231,7 @@ HEAD_ROWS = 512
 class Forward:
     """Runs blocks ``first`` to ``last - 1`` of a model, or only its final norm and head."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ModelAdapter) -> None:
         self.host = host
         self._n_layers = len(host.blocks)
         self._packing = TokenPacking(host)

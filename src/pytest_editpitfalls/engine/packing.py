@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .host import Host
+from .model_adapter import ModelAdapter
 
 Anatomy = tuple[tuple[int, int], ...]
 
@@ -45,7 +45,7 @@ class TokenPacking:
         host: the base model.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ModelAdapter) -> None:
         self._host = host
         self._places = [_places(host, block) for block in host.blocks]
 
@@ -92,7 +92,7 @@ class TokenPacking:
             yield
 
 
-def _places(host: Host, block: nn.Module) -> list[_Place]:
+def _places(host: ModelAdapter, block: nn.Module) -> list[_Place]:
     """The MLP as a whole, and every other matrix of the block."""
     family = host.family
     found = [_Place(family.mlp, answers=True)] if family.mlp else []

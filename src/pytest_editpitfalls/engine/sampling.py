@@ -8,7 +8,7 @@ import torch
 
 from pytest_editpitfalls.errors import UsageError
 
-from .host import Host
+from .model_adapter import ModelAdapter
 
 END_OF_TEXT = "<|endoftext|>"
 """What ROME's released code lets GPT-2 and GPT-J start from (kmeng01/rome, rome_main.py, get_context_templates)."""
@@ -18,7 +18,7 @@ SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
 no mark of a text's beginning or end."""
 
 
-def starts(host: Host) -> list[tuple[int, ...]]:
+def starts(host: ModelAdapter) -> list[tuple[int, ...]]:
     """What sampled texts start from: the end-of-text mark as released, else BOS, else EOS, else the seed words."""
     tokenizer = host.tokenizer
     if END_OF_TEXT in tokenizer.get_vocab():
@@ -29,7 +29,7 @@ def starts(host: Host) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def sample(
-    host: Host,
+    host: ModelAdapter,
     starts: list[tuple[int, ...]],
     length: int,
     *,
@@ -85,7 +85,7 @@ def sample(
 
 
 def context_templates(
-    host: Host,
+    host: ModelAdapter,
     length_params: list[tuple[int, int]],
     *,
     seed: int,
@@ -117,7 +117,7 @@ def context_templates(
 
 
 def sampled_documents(
-    host: Host,
+    host: ModelAdapter,
     tokens: int,
     *,
     length: int,

@@ -18,13 +18,14 @@ from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
-from .editors.base import Editor, EditorResources, WritesModel
-from .editors.hyperparameters.resolution import module_name_notes, resolve_hyperparameters
-from .editors.registry import EDITORS
+from .editors.editor_registry import EDITORS
+from .editors.interface import Editor, EditorResources, WritesModel
 from .families import family_for
 from .finite import check_finite
 from .forward import Forward
-from .host import Host
+from .hyperparameters.module_names import module_name_notes
+from .hyperparameters.resolution import resolve_hyperparameters
+from .model_adapter import ModelAdapter
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
 from .products import float32_products
@@ -54,7 +55,7 @@ class EngineSession:
     def __init__(
         self,
         settings: EngineSettings,
-        host: Host,
+        host: ModelAdapter,
         source: models.ModelSource,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -98,7 +99,7 @@ class EngineSession:
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
         check_finite(model, source)
-        session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source, announce)
+        session = cls(settings, ModelAdapter.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
 
@@ -308,7 +309,7 @@ class EngineSession:
         return editor
 
 
-def _shape(host: Host) -> Shape:
+def _shape(host: ModelAdapter) -> Shape:
     d_model, d_k = host.matrix_shape(0)
     vocabulary = int(host.model.get_output_embeddings().weight.shape[0])
     return Shape(host.n_layers, d_model, d_k, vocabulary, host.edit_dtype.itemsize)

@@ -22,7 +22,7 @@ from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
 from pytest_editpitfalls.program import CaseScores, Program
 
-from .gauge import Gauge
+from .memory_meter import MemoryMeter
 from .memory_model import Choice, MemoryModel, Shape, choose
 
 MEASURED_CASES = 4
@@ -169,14 +169,14 @@ class BatchSize:
         self, chosen: Sequence[Program], work: Work, progress: ProgressCallback
     ) -> list[CaseScores]:
         """The answers of the first part; what it took makes the choice for the others."""
-        gauge = Gauge(self._base_model, self._limits.device)
+        meter = MemoryMeter(self._base_model, self._limits.device)
 
         def look(latest: Progress) -> None:
             # An editor tells its progress between two passes; before the scoring all edited models are there.
-            gauge.look(always=latest.stage == "score" and latest.done == 0)
+            meter.look(always=latest.stage == "score" and latest.done == 0)
             progress(latest)
 
-        with gauge.open():
+        with meter.open():
             found = work(chosen, self.choice.tokens, look)
         done = [
             program
@@ -187,10 +187,10 @@ class BatchSize:
             self._model = MemoryModel.measured(
                 cases=len(done),
                 length=sum(map(characters, done)) / len(done),
-                between=gauge.between,
-                peak=gauge.peak,
+                between=meter.between,
+                peak=meter.peak,
                 # rows behind a kept prefix are cut by what is new in them, so that a first pass may be larger
-                tokens=min(gauge.tokens, self.choice.tokens),
+                tokens=min(meter.tokens, self.choice.tokens),
                 shape=self._limits.shape,
             )
             self._is_open = False

@@ -15,7 +15,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from .files import read_tensors, remove, remove_leftovers, write_tensors
+from .tensor_files import read_tensors, remove, remove_leftovers, write_tensors
 
 SAVE_SECONDS = 180.0
 """Time between two savings of a long pass."""

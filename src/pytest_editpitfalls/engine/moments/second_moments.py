@@ -31,9 +31,9 @@ from pytest_editpitfalls.errors import UsageError
 
 from .collection import collect, symmetric
 from .documents import WINDOW, Documents, Texts, TokenisedDocuments
-from .files import read_tensors, write_tensors
 from .partial import PartialFile
 from .second_moment import SecondMoment
+from .tensor_files import read_tensors, write_tensors
 
 SAMPLED_LENGTH = 64
 """Tokens per document of the default, self-sampled corpus."""

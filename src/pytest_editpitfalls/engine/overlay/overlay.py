@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 
 from .change import Change, EditedModel, Replacement, RowContext, Stacked
 
@@ -26,7 +26,7 @@ class Overlay:
         models: the edited models; an empty one is the base model itself.
     """
 
-    def __init__(self, host: Host, models: Sequence[EditedModel]) -> None:
+    def __init__(self, host: ModelAdapter, models: Sequence[EditedModel]) -> None:
         self._host = host
         self._stacks = _stacks(models)
         self._changed = {

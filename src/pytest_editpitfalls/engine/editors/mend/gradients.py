@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.host import Host, is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.errors import UsageError
 
 
@@ -39,7 +39,7 @@ class Matrix:
         return (self.d_o, self.d_k)
 
 
-def edited_matrices(host: Host, layers: Sequence[int]) -> tuple[Matrix, ...]:
+def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:
     """All matrices of the MLPs in ``layers``: input side first, then the down-projection, block by block.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.errors import UsageError
 
