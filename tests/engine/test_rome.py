@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.rome.editor import Rome
 from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.locate_then_edit.core import Batch, moment_source
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
-from pytest_editpitfalls.engine.locate_then_edit.rank_one import Rome, _notes
+from pytest_editpitfalls.engine.locate_then_edit.rank_one import _notes
 from pytest_editpitfalls.engine.locate_then_edit.target_vector import TargetVectors
 from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
