@@ -72,7 +72,7 @@ def count_lines(source: MomentSource) -> int:
 
 
 DATASET_SAMPLES = 100_000
-"""Documents of a data set, where nothing else is said: as published (field notes 1, C)."""
+"""Documents of a data set, where nothing else is said: as published (kmeng01/memit, hparams: mom2_n_samples)."""
 
 
 def dataset_size(source: MomentSource) -> int:

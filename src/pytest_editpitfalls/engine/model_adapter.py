@@ -83,7 +83,7 @@ class ModelAdapter:
         module = self.down_projection(layer)
         weight: Tensor = module.weight  # type: ignore[assignment]
         rows, columns = weight.shape
-        # Decided by module type, never by shape: square matrices exist (field notes 5, orientation).
+        # Decided by module type, never by shape: square matrices exist.
         return (columns, rows) if is_transposed(module) else (rows, columns)
 
     def _module(self, path: str) -> Any:

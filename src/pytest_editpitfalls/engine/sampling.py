@@ -91,7 +91,7 @@ def context_templates(
     seed: int,
     begin: Sequence[tuple[int, ...]] | None = None,
 ) -> list[str]:
-    """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (field notes 1, context templates).
+    """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (kmeng01/rome, rome/rome_main.py).
 
     Args:
         length_params: published as (tokens, number of texts); tokens include the start.

@@ -1,4 +1,4 @@
-"""The closed form of the whole family, as a low-rank update (field notes 1, solve).
+"""The closed form of the whole family, as a low-rank update (Gupta et al. 2024, arXiv 2403.14236).
 
     Delta = R (K^T A^-1 K + gamma I)^-1 K^T A^-1
 

@@ -39,7 +39,7 @@ SAMPLED_LENGTH = 64
 """Tokens per document of the default, self-sampled corpus."""
 
 TOKENS_PER_DIMENSION = 8
-"""Self-sampled tokens per row of C: with fewer, C is dominated by noise (field notes 1: tokens >> d_k)."""
+"""Self-sampled tokens per row of C: C has rank d_k only with more tokens than d_k, and little noise only with many more."""
 
 SAMPLING = "sampling text for the second moment"
 

@@ -1,7 +1,7 @@
 """What MEND's network is given: each token's input and output gradient at the edited matrices.
 
 The gradient of a matrix W (d_o, d_k) is a sum over tokens, dL/dW = sum_t d_t x_t^T, with x_t the module's input and
-d_t the gradient of the loss by its output (Mitchell et al. 2022, section 3; field notes 2). Rows of many independent
+d_t the loss's gradient with respect to its output (Mitchell et al. 2022, section 3). Rows of many independent
 edits go through the model together; a row's loss does not depend on the others, so neither do its x and d.
 """
 

@@ -3,7 +3,7 @@
     L = cedit * -(1/T) sum_t log p_edited(target_t | rephrase) + cloc * mean_t KL(p_base || p_edited on other text)
 
 differentiated through the update by the network's parameters; the base model is frozen, and x and d are constants
-(Mitchell et al. 2022, equation 5; field notes 2). Blocks below the first edited one cannot change: their output is
+(Mitchell et al. 2022, arXiv 2110.11309, equation 5). Blocks below the first edited one cannot change: their output is
 computed once for each row and kept.
 """
 

@@ -1,4 +1,4 @@
-"""*Today's way* to run a case: the weights edited in place, one case at a time, everything computed in full.
+"""The reference: how cases are run today. Weights edited in place, one case at a time, everything computed in full.
 
 Written from the equations and from what the benchmark's released code does (zjunlp/PitfallsKnowledgeEditing with
 kmeng01/memit inside), to be measured against the engine. It takes the same programs and gives the same answers.

@@ -1,4 +1,4 @@
-"""One program today's way: edit in place, score, put the weights back, state by state."""
+"""One program by the reference: edit in place, score, put the weights back, state by state."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class InPlace(Protocol):
 
 
 EDITORS: dict[str, Callable[[Borrowed], InPlace]] = {"rome": Rome, "memit": Memit}
-"""The editors that today's way is written for."""
+"""The editors that the reference is written for."""
 
 
-class TodaysWay:
+class ReferenceRunner:
     """Runs programs one at a time. `Program.held` is not asked: the released code does not ask it.
 
     Args:

@@ -1,4 +1,4 @@
-"""What today's way takes from our editor, so that both compute the same: templates, second moments and values."""
+"""What the reference takes from our editor, so that both compute the same: templates, second moments and values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Borrowed:
     """One prepared editor's inputs.
 
     Attributes:
-        host: the base model, whose weights today's way writes and puts back.
+        host: the base model, whose weights the reference writes and puts back.
         hyperparameters: validated values by their published names.
         templates: context templates, the bare ``{}`` first: v_0 is read from the first row.
         moments: C of each edited layer, its ridge added, (d_k, d_k) float64; empty where the editor uses none.
