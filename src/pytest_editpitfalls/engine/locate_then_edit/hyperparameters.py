@@ -116,7 +116,7 @@ class RankOneHyperparameters(LocateThenEditHyperparameters):
     def scaled(cls, n_layers: int) -> dict[str, Any]:
         """GPT2-XL's values (kmeng01/memit, hparams/ROME/gpt2-xl.json) at `DEPTH_FRACTION` of the depth."""
         return {
-            "layers": [at_depth(DEPTH_FRACTION, n_layers)],
+            **one_layer(n_layers),
             "v_num_grad_steps": 20,
             "v_lr": 0.5,
             "v_loss_layer": n_layers - 1,
@@ -125,8 +125,15 @@ class RankOneHyperparameters(LocateThenEditHyperparameters):
             "kl_factor": 0.0625,
             "mom2_adjustment": True,
             "context_template_length_params": [[5, 10], [10, 10]],
-            "source": f"no preset for this model: GPT2-XL's values at {DEPTH_FRACTION} of the depth",
         }
+
+
+def one_layer(n_layers: int) -> dict[str, Any]:
+    """``layers`` at `DEPTH_FRACTION` of the depth, and ``source``, of a model without a preset."""
+    return {
+        "layers": [at_depth(DEPTH_FRACTION, n_layers)],
+        "source": f"no preset for this model: GPT2-XL's values at {DEPTH_FRACTION} of the depth",
+    }
 
 
 class LayerByLayerHyperparameters(LocateThenEditHyperparameters):

@@ -4,7 +4,8 @@
 
 with one delta in R^{d_o} for each site, from 0, by Adam, added at the subject's last token in every row; each is
 projected to |delta| <= clamp |v_0| after each step, v_0 being its site's output on the bare prompt; stopped below a
-total loss of 0.05; the last iteration never steps (kmeng01/rome rome/compute_v.py, kmeng01/memit memit/compute_z.py). PMET has two sites and a rule of its own (`Relaxation`).
+total loss of 0.05; the last iteration never steps (kmeng01/rome rome/compute_v.py, kmeng01/memit
+memit/compute_z.py). PMET has two sites and a rule of its own (`Relaxation`).
 
 Requests stay independent: each has its own deltas, clamps and stopping mask; batching changes rounding only.
 """

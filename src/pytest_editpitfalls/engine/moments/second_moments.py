@@ -39,7 +39,7 @@ SAMPLED_LENGTH = 64
 """Tokens per document of the default, self-sampled corpus."""
 
 TOKENS_PER_DIMENSION = 8
-"""Self-sampled tokens per row of C: C has rank d_k only with more tokens than d_k, and little noise only with many more."""
+"""Self-sampled tokens per row of C: it has rank d_k with d_k tokens at the least, and little noise with many more."""
 
 SAMPLING = "sampling text for the second moment"
 

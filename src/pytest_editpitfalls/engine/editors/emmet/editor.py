@@ -2,14 +2,9 @@
 
     Delta = (z - h) (K^T A^-1 K + gamma I)^-1 K^T A^-1,  A = mom2_update_weight C,  gamma = emmet_lambda
 
-As in the authors' release (scalable-model-editing/unified-model-editing) gamma is added only where several requests
-are written together: a single one is written exactly, whatever A's weight. EasyEdit adds it always.
-
-Where the target vector lives: as MEMIT's, at the output of the edited block; families with a norm after the MLP are
-refused by name.
+As in the authors' release, gamma is added only where several requests are written together: a single one is written
+exactly, whatever A's weight. EasyEdit adds it always.
 """
-
-from __future__ import annotations
 
 from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
 

@@ -1,15 +1,9 @@
 """EMMET's hyper-parameters. Torch-free."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
-from pytest_editpitfalls.engine.hyperparameters.fields import NotNegative, OneLayer, at_depth
-from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import (
-    DEPTH_FRACTION,
-    SMALL_MODEL_CLAMP,
-    LayerByLayerHyperparameters,
-)
+from pytest_editpitfalls.engine.hyperparameters.fields import NotNegative, OneLayer
+from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters, one_layer
 
 
 class EmmetHyperparameters(LayerByLayerHyperparameters):
@@ -24,11 +18,7 @@ class EmmetHyperparameters(LayerByLayerHyperparameters):
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:
-        """GPT2-XL's values (hparams/EMMET/gpt2-xl.json) at `DEPTH_FRACTION`, with `SMALL_MODEL_CLAMP`."""
-        source = f"GPT2-XL's values at {DEPTH_FRACTION} of the depth, clamp {SMALL_MODEL_CLAMP:g}"
-        own = {
-            "layers": [at_depth(DEPTH_FRACTION, n_layers)],
-            "mom2_update_weight": 1000,
-            "emmet_lambda": 0.1,
-        }
-        return super().scaled(n_layers) | own | {"source": f"no preset for this model: {source}"}
+        """GPT2-XL's values (hparams/EMMET/gpt2-xl.json) on `one_layer`, with MEMIT's clamp for small models."""
+        own = {"mom2_update_weight": 1000, "emmet_lambda": 0.1}
+        values = super().scaled(n_layers) | one_layer(n_layers) | own
+        return values | {"source": f"{values['source']}, clamp {values['clamp_norm_factor']:g}"}
