@@ -16,7 +16,7 @@ from .tokens import Encoder
 
 @dataclass(frozen=True)
 class ModelAdapter:
-    """The base model. Its weights are frozen here and are never written by the engine.
+    """The base model, which hosts all edited ones. Its weights are frozen here and are never written by the engine.
 
     Attributes:
         model: a Hugging Face causal language model in evaluation mode.
