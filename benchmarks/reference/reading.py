@@ -16,11 +16,11 @@ ROWS_AT_ONCE = 128
 
 @torch.no_grad()
 def at_subject(host: ModelAdapter, module: nn.Module, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """(rows, d_in) and (rows, d_out): what ``module`` gets and gives at each row's subject.
+    """(rows, d_in) and (rows, d_out): input and output of ``module`` at each row's subject.
 
     The pass is not stopped behind the module: all layers run and all positions go through the head.
     """
-    got, gave = [], []
+    inputs, outputs = [], []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[start : start + ROWS_AT_ONCE]
         seen: list[tuple[Tensor, Tensor]] = []
@@ -34,6 +34,6 @@ def at_subject(host: ModelAdapter, module: nn.Module, rows: Sequence[Row]) -> tu
         finally:
             handle.remove()
         for index, row in enumerate(part):
-            got.append(seen[0][0][index, row.subject_last])
-            gave.append(seen[0][1][index, row.subject_last])
-    return torch.stack(got).to(host.edit_dtype), torch.stack(gave).to(host.edit_dtype)
+            inputs.append(seen[0][0][index, row.subject_last])
+            outputs.append(seen[0][1][index, row.subject_last])
+    return torch.stack(inputs).to(host.edit_dtype), torch.stack(outputs).to(host.edit_dtype)

@@ -366,7 +366,7 @@ def test_longer_cases_than_the_measured_ones_come_in_smaller_parts() -> None:
 # The meter
 
 
-def test_the_gauge_counts_what_lies_between_passes_and_the_largest_pass() -> None:
+def test_the_meter_counts_what_lies_between_passes_and_the_largest_pass() -> None:
     class Base(nn.Module):
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
             return torch.ones(40_000_000) if input_ids.numel() == 12 else torch.ones(1)

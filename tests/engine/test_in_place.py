@@ -1,4 +1,4 @@
-"""Anybody's in-place editor: what it changed is found, asked in every state, and put back."""
+"""A user's in-place editor: what it changed is found, asked in every state, and put back."""
 
 from __future__ import annotations
 
@@ -535,7 +535,7 @@ class Typed(Hyperparameters):
 
 
 class Batched:
-    """A batched editor as somebody else writes it."""
+    """A batched editor as its author writes it."""
 
     name = "whatever"
     hyperparameters = Typed

@@ -1,4 +1,4 @@
-"""Jobs that stop: the host hears of it at once or a step late, and nothing that is learnt depends on which."""
+"""Jobs that stop: the CPU learns of it at once or a step late, and the results are the same."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from torch import Tensor
 class Stopping:
     """Jobs (n,) that stop one by one and never start again.
 
-    Whoever trains them asks for `poll` after each step, to leave out the rows of jobs that have stopped. On a CPU the
+    A training loop calls `poll` after each step, to leave out the rows of jobs that have stopped. On a CPU the
     answer is that step's. A GPU could give it only when all that is queued is done, and would stand idle until the next
     step is queued; so the answer is that of the step before, which has been copied meanwhile. A job is then computed
     once more after its end: keep its values by ``going``, as in any step in which others go on.

@@ -1,6 +1,6 @@
 """Text to token ids: prompts, targets and the position of a subject's last token.
 
-Everything is built by joining token ids, never by decoding and tokenising again, which may
+Everything is built by joining token ids, never by decoding and tokenising again, which can
 change a leading space.
 """
 

@@ -247,7 +247,7 @@ class UpperBlocks:
     def last_hidden(self, group: RowGroup, changes: Sequence[OutputChange]) -> Tensor:
         """Hidden states (r, s, hidden) after the last block, with one change for each module.
 
-        They mean something where `RowGroup.asked` says so.
+        They are only meaningful at the places in `RowGroup.asked`.
         """
         forward, hidden = self._forward, group.stored
         with self._overlay.rows(group.model, group.last + 1), ExitStack() as stack:

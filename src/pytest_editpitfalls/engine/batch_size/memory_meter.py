@@ -30,7 +30,7 @@ class _Peak:
 
 
 class _Memory(Protocol):
-    """What a device's memory tells."""
+    """What can be asked of a device's memory."""
 
     counts: bool
     """Whether `living` is known without a search."""
@@ -43,7 +43,7 @@ class _Memory(Protocol):
 
 
 class MemoryMeter:
-    """One batch, measured; for use as a context around it. All bytes are above what was there before.
+    """Measures one batch, as a context manager around it. All bytes are above what was there before.
 
     Args:
         base_model: the model's blocks, without the head: every pass calls it.
@@ -74,10 +74,10 @@ class MemoryMeter:
         self.peak = peak.value
 
     def look(self, always: bool = False) -> None:
-        """Between two passes. Where a look is a search, only the first call makes one, the second, fourth, eighth, ...
+        """Look at the memory between two passes. Where that takes a search, only calls number 1, 2, 4, 8, ... do so.
 
         Args:
-            always: make one in any case.
+            always: look in any case.
         """
         self._looks += 1
         if always or self._memory.counts or self._looks & (self._looks - 1) == 0:
@@ -149,7 +149,7 @@ class _HostMemory:
 
 
 def _return_freed_memory() -> None:
-    """Where the C library can: others need not keep what was freed, or cannot be told."""
+    """Give freed memory back to the system where the C library has a call for it."""
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # musl has no such function
             ctypes.CDLL(None).malloc_trim(0)

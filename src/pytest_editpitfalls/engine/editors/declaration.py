@@ -1,4 +1,4 @@
-"""What an editor says of itself. Torch-free, so that editors can be listed and compared without loading one."""
+"""What an editor is. Torch-free, so that editors can be listed and compared without loading one."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         self._found: dict[str, _Found] | None = None
 
     def add(self, name: str, value: Any, *, origin: str) -> None:
-        """Add somebody's editor: a function, a batched editor's class or an `EditorDeclaration`.
+        """Add a user's editor: a function, a batched editor's class or an `EditorDeclaration`.
 
         Args:
             name: what ``--editor`` calls it.
@@ -66,7 +66,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
                 fix="rename one of the two",
             )
         others[name] = _Found(origin, value=value)
-        self._entries.pop(name, None)  # the same origin, looked at anew
+        self._entries.pop(name, None)  # the same origin, read again
 
     def forget_added(self) -> None:
         """Forget what `add` added: a new run in this process brings its own."""
@@ -80,7 +80,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         return SHIPS if found is None else found.origin
 
     def own_object(self, name: str) -> Any | None:
-        """Somebody's own function, class or declaration under ``name``; None for an editor that ships."""
+        """The user's function, class or declaration under ``name``; None for an editor that ships."""
         found = self._others().get(name)
         if found is None or found.entry is None:
             return None if found is None else found.value
@@ -93,7 +93,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         return iter(dict.fromkeys([*(each.name for each in shipped_editors()), *self._others()]))
 
     def get(self, name: str, *, where: str | None = None) -> EditorDeclaration:
-        """The declaration of ``name``; somebody else's is imported now.
+        """The declaration of ``name``; that of another package is imported now.
 
         Raises:
             UsageError: unknown, cannot be imported, or is no editor.

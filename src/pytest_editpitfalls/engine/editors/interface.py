@@ -24,7 +24,7 @@ class EditJob:
         requests: edits that are written together.
         model: the edited model as it stands before this step; empty is the base model.
         state: what the editor itself left for this case in the step before (`EditResult.state`); None at the
-            first. What an editor remembers between edits belongs here and nowhere else.
+            first. Whatever an editor keeps between two edits belongs here and nowhere else.
         suite: all cases of the suite that this one is from, for editors that take demonstrations from others.
     """
 
@@ -42,9 +42,9 @@ class EditResult:
 
     Attributes:
         model: the whole edited model after the step: usually the job's own and a new change behind it.
-        state: what the editor wants back in the case's next step.
+        state: what the editor gets back in the case's next step.
         notes: remarks for the case's record.
-        error: why this case cannot go on, else None.
+        error: why this case cannot go on; None if it can.
     """
 
     model: EditedModel = ()
@@ -89,14 +89,14 @@ class Editor(Protocol):
 
 @runtime_checkable
 class WritesModel(Protocol):
-    """An editor that is lent the model object itself, and answers for it."""
+    """An editor that is lent the model object itself, and checks that it was left as it was."""
 
     def verify(self) -> str | None:
-        """What was found wrong with the base model since the last edit, now mended; None where it is as it was.
+        """What was wrong with the base model since the last edit, now put right; None if nothing was.
 
-        It is asked when the edited models have been scored: a write between an edit and its scoring makes the
+        It is called when the edited models have been scored: a write between an edit and its scoring makes the
         scores wrong.
 
         Raises:
-            UsageError: it cannot be mended.
+            UsageError: it cannot be put right.
         """

@@ -1,4 +1,4 @@
-"""What an editor gives back, looked at before it is scored: anybody's editor may be wrong in one case only."""
+"""What a user's editor returns, checked before it is scored: a wrong result is an error of its case only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .interface import EditJob, Editor, EditorResources, EditResult
 
 
 class CheckedEditor:
-    """Somebody's batched editor: what it returns is looked at before it is believed.
+    """A user's batched editor, whose results are checked.
 
     Args:
         name: what the editor is called here.

@@ -161,7 +161,7 @@ class Trainable(Protocol):
         """While open, each row of ``batch`` is answered by its own job's model."""
 
     def before_step(self, stopped: set[int]) -> None:
-        """Gradients are there: complete them, and take away those of the jobs that have stopped."""
+        """Gradients are there: complete them, and remove those of the jobs that have stopped."""
 
     def after_step(self) -> None:
         """Adam has stepped: project."""
@@ -201,7 +201,7 @@ def train(
         rows: rows of all jobs, which are counted from 0.
         schedule: steps, rate, stop.
         max_tokens: padded tokens of one pass.
-        progress: hears of every step.
+        progress: called after every step.
 
     Returns:
         By job, why it failed: its loss was not finite.

@@ -1,1 +1,1 @@
-"""Anybody's editor that changes a model object: called on the real model, read off by comparison, put back."""
+"""Editors that change a model object: called on the real model, whose changes are read off and undone."""

@@ -46,7 +46,7 @@ def in_place_editor(
     title: str | None = None,
     source: str | None = None,
 ) -> Callable[[Function], Function]:
-    """Say more of a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
+    """Describe a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
 
     A function without this decorator is an in-place editor too, with the defaults below.
 
@@ -72,7 +72,7 @@ def in_place_editor(
 
 
 def declaration_of(name: str, value: Any, *, where: str) -> EditorDeclaration:
-    """The declaration of somebody's editor under ``name``.
+    """The declaration of a user's editor under ``name``.
 
     Args:
         name: what ``--editor``, node ids and results call it.
@@ -80,7 +80,7 @@ def declaration_of(name: str, value: Any, *, where: str) -> EditorDeclaration:
         where: what it was found in, for messages and as its default source.
 
     Raises:
-        UsageError: it is nothing of these, or its signature does not fit.
+        UsageError: it is none of these, or its signature does not fit.
     """
     if isinstance(value, EditorDeclaration):
         return replace(value, name=name, factory=_checked(name, value.make))
@@ -126,7 +126,7 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         second_moment=bool(getattr(kind, "second_moment", False)),
         suite=bool(
             getattr(kind, "suite", True)
-        ),  # every job has it; only the class can say that it looks away
+        ),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
         factory=_checked(name, kind),
     )

@@ -34,7 +34,9 @@ class Pristine:
         self.snapshot: dict[str, Tensor] = {}
         self._out = False  # whether it is lent
         for name, tensor in self.structure.tensors.items():
-            self.snapshot[name] = copy_on_write(tensor.data)  # in a storage of its own: nobody else has it
+            self.snapshot[name] = copy_on_write(
+                tensor.data
+            )  # in a storage of its own, which nothing else refers to
             tensor.data = copy_on_write(self.snapshot[name])
         self._checksums = dict(zip(self.snapshot, checksums(list(self.snapshot.values())), strict=True))
 
@@ -43,7 +45,7 @@ class Pristine:
         """The model with ``start`` applied, its parameters requiring gradients; the base model again afterwards.
 
         Raises:
-            CaseError: since the last loan ended somebody has written to the base model; it is put back.
+            CaseError: the base model was written to since the last loan ended; it is put back.
         """
         if self._out:  # an interrupt (a timeout's signal) came while it was put back
             self._put_back()
@@ -60,7 +62,7 @@ class Pristine:
         """Names of the tensors that were written since the last loan ended; they are put back.
 
         Raises:
-            UsageError: a checksum differs: the snapshot itself was written, and no further case can be believed.
+            UsageError: a checksum differs: the snapshot itself was written, so that further results would be wrong.
         """
         written = [] if self._out else self._written()
         if written or self._out:
@@ -87,7 +89,7 @@ class Pristine:
     def _put_back(self) -> None:
         self.structure.restore()
         for name, tensor in self.structure.tensors.items():
-            # Also where the bits are the same: somebody may hold a view of that memory and write to it later.
+            # Also where the bits are the same: user code may hold a view of that memory and write to it later.
             tensor.data = copy_on_write(self.snapshot[name])
             tensor.requires_grad_(False)
             tensor.grad = None
@@ -95,7 +97,7 @@ class Pristine:
 
 
 def written_behind(names: Sequence[str]) -> str:
-    """What to say of a base model that was written outside of an edit."""
+    """The message about a base model that was written to outside of an edit."""
     quoted = [f"'{name}'" for name in names]
     return (
         f"the base model's {first_of(quoted)} was written after an edit had been taken back "

@@ -1,7 +1,7 @@
 """What all locate-then-edit editors do: learn target vectors for a batch of requests, read keys, solve, and answer.
 
-A member (ROME, r-ROME, MEMIT, EMMET, PMET, AlphaEdit) says only how it differs: its sites, its mean over context
-templates, and how it turns what was learnt into low-rank updates.
+An editor of the family states only how it differs: its sites, its mean over context templates, and how it turns target
+vectors into low-rank updates.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class TemplateMeans:
         rows: rows of all requests that have a target (KL rows are no templates).
         requests: n.
         grouped: the mean is of two groups, half the bare prompt and half the mean of the others (kmeng01/memit,
-            memit/compute_ks.py); else of all alike (kmeng01/rome).
+            memit/compute_ks.py); otherwise of all alike (kmeng01/rome).
         device: where the states are.
         dtype: their precision.
 

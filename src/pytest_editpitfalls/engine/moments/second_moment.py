@@ -131,7 +131,7 @@ class SecondMoment:
             return None
         tensors, facts = found
         of, norm = facts.get("matrix_norm"), float(self.matrix.norm())
-        # The matrix may have been computed anew since, from another text under the name of a data set.
+        # The matrix may have been computed again since, from another text under the name of a data set.
         if not isinstance(of, float) or not abs(of - norm) <= NORM_TOLERANCE * norm:
             return None
         if any(

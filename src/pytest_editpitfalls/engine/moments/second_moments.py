@@ -201,7 +201,7 @@ class SecondMoments:
             wanted,
             length=length,
             seed=source.seed,
-            told=lambda done: progress(Progress(SAMPLING, done, max(wanted, done))),
+            on_tokens=lambda done: progress(Progress(SAMPLING, done, max(wanted, done))),
         )
         write_tensors(path, {"ids": torch.tensor(documents)}, {})
         return documents
@@ -219,7 +219,7 @@ class SecondMoments:
         return self._path(content, f"unfinished {cut}").with_suffix(".part")
 
     def _read(self, source: MomentSource, content: str, layer: int) -> SecondMoment | None:
-        """The matrix in the cache; None where it is absent or damaged: it is computed again and written anew."""
+        """The matrix in the cache; None where it is absent or damaged: it is computed and written again."""
         found = read_tensors(self._matrix_path(content, layer), self._forward.host.device)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""Tensor files of the cache: whole or not there, and held against their norms when they are read."""
+"""Tensor files of the cache: written whole or not at all, and checked against their norms when they are read."""
 
 from __future__ import annotations
 

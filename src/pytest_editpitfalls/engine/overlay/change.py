@@ -1,6 +1,6 @@
 """What an edited model is: the base model plus changes. How a change is applied to rows of one batch.
 
-A new kind of change is a dataclass with `Change`'s methods; nothing else has to know it.
+A new kind of change is a dataclass with `Change`'s methods; nothing else has to know about it.
 """
 
 from __future__ import annotations

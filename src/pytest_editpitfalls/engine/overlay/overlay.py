@@ -1,7 +1,7 @@
 """Many edited models in one forward pass: every row of a batch gets its own model's changes.
 
 A case never touches the weights. Its edited model is the base model plus a list of changes, and a batch with rows of
-different cases runs through the shared base model once (design: the idea that everything hangs on).
+different cases runs through the shared base model once.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Codebook:
         values: (n, d_o) outputs that take the place of the module's own.
         radii: (n,) how far from its key a value reaches (the paper's epsilon), Euclidean.
         labels: n targets, as token ids.
-        last_only: replace the last prompt token's output, else that of every token before it.
+        last_only: replace the last prompt token's output; otherwise that of every token before it.
     """
 
     module: str

@@ -2,8 +2,8 @@
 
 Released code: Thartvigsen/GRACE grace/editors/grace.py, with EasyEdit's presets (zjunlp/EasyEdit hparams/GRACE).
 
-- Module: any one module of one block. The presets' own (GPT2-XL: ``mlp.c_fc``), else the down-projection that the
-  family declares.
+- Module: any one module of one block. The presets' own (GPT2-XL: ``mlp.c_fc``), otherwise the down-projection that
+  the family declares.
 - Key: the module's input on the prompt's last token (special tokens of the prompt included).
 - Value: what takes the place of the module's output, on the last prompt token (``replace_last``, EasyEdit) or on all
   tokens before it (``replace_prompt``, the authors). Drawn from uniform(0, 1), seeded per case; Adam (fresh per edit)

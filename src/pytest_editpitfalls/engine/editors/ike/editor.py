@@ -172,10 +172,10 @@ class Ike:
             found = sources(suite.programs)
             texts = [fact_text(source.request) for source in found]
 
-            def heard(done: int) -> None:
+            def report(done: int) -> None:
                 progress(Progress("demonstrations", done, len(texts)))
 
-            vectors = self._retriever.vectors(texts, heard) if texts else None
+            vectors = self._retriever.vectors(texts, report) if texts else None
             known = _Pool(suite, found, vectors)
             self._pools[suite.name] = known
         return known

@@ -29,8 +29,8 @@ class MeanHiddenState:
         self.blocks = max(1, forward.n_layers // 2)
 
     @torch.no_grad()
-    def vectors(self, texts: Sequence[str], heard: Callable[[int], None] = lambda _: None) -> Tensor:
-        """(texts, hidden) unit vectors in float64; ``heard`` is told how many are done."""
+    def vectors(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda _: None) -> Tensor:
+        """(texts, hidden) unit vectors in float64; ``on_done`` is called with the number done."""
         host = self._forward.host
         ids = [host.encoder.prompt(text) for text in texts]
         found: dict[int, Tensor] = {}
@@ -40,7 +40,7 @@ class MeanHiddenState:
             for row, index in zip(hidden, bucket, strict=True):
                 count = len(ids[index])
                 found[index] = row[min(1, count - 1) : count].mean(dim=0)
-            heard(len(found))
+            on_done(len(found))
         return torch.nn.functional.normalize(torch.stack([found[index] for index in range(len(ids))]), dim=1)
 
 

@@ -1,4 +1,4 @@
-"""What MEND's network is given: each token's input and output gradient at the edited matrices.
+"""The input of MEND's network: each token's input and output gradient at the edited matrices.
 
 The gradient of a matrix W (d_o, d_k) is a sum over tokens, dL/dW = sum_t d_t x_t^T, with x_t the module's input and
 d_t the loss's gradient with respect to its output (Mitchell et al. 2022, section 3). Rows of many independent
@@ -67,7 +67,7 @@ def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, 
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """A prompt and the target that shall follow it, as token ids."""
+    """A prompt and the target that should follow it, as token ids."""
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]

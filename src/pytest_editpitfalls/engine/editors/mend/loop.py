@@ -52,7 +52,7 @@ class TrainingRun:
         out: where the best network goes; the checkpoint goes beside it.
         options: hyper-parameters.
         max_tokens: padded tokens per pass.
-        display: is told of every step and validation.
+        display: shows every step and validation.
     """
 
     def __init__(
