@@ -1,4 +1,4 @@
-"""Measure how fast the plugin is, next to the way it is done today.
+"""Measure how fast the plugin is, next to a reference that runs cases the way it is done today.
 
     python -m benchmarks [PART ...] [--quick] [--json PATH] [--markdown PATH] [--refresh-docs]
 
@@ -23,7 +23,7 @@ from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
 from .part import Asked, Part
 
 PARTS = {
-    "editing": "today's way and ours on the same cases: time, operations, memory",
+    "editing": "the reference and ours on the same cases: time, operations, memory",
     "shapes": "the same on random models of large shapes, on a GPU",
     "moments": "second moments: tokens per second against a bare forward pass",
     "plugin": "the plugin itself: collecting, starting, reporting",

@@ -1,4 +1,4 @@
-"""Part ``editing``: today's way, ours at batch 1 and ours at the automatic batch size, side by side on the same cases.
+"""Part ``editing``: the reference, ours at batch 1 and ours at the automatic batch size, on the same cases.
 
 The three are run in turns, so that other work on the machine slows all of them alike. Operations and memory come from
 processes of their own, because counting slows down what it counts.
@@ -24,8 +24,8 @@ from .isolated import Counted, Order
 from .isolated import measure as count_in_a_process
 from .part import Asked, Measured
 from .programs import reverse_programs
-from .todays_way.runner import EDITORS
-from .ways import AUTOMATIC, SINGLE, TODAY, WAYS, Ways, open_session
+from .reference.runner import EDITORS
+from .ways import AUTOMATIC, REFERENCE, SINGLE, WAYS, Ways, open_session
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Amount:
     counted_ways: Collection[str]
 
 
-# Today's way and the automatic batch have the same cases: a longer case would count for one of them only.
+# The reference and the automatic batch have the same cases: a longer case would count for one of them only.
 FULL = {
     "rome": Amount(16, 4, 2, WAYS),
     "memit": Amount(8, 3, 2, WAYS),
@@ -53,7 +53,7 @@ FULL = {
 # Two cases of ROME and one of MEMIT take about two minutes on two cores. A case of ROME takes 50 s to be counted; one
 # of MEMIT would take as long again.
 QUICK = {
-    "rome": Amount(2, 1, 1, (TODAY, AUTOMATIC)),
+    "rome": Amount(2, 1, 1, (REFERENCE, AUTOMATIC)),
     "memit": Amount(1, 1, 0, ()),
 }
 
@@ -96,7 +96,7 @@ def measure(asked: Asked) -> Measured:
             "cases": [program.case_id for program in programs],
             "batch": ways.batch(),
             "difference_of_log_p": {
-                way: differences(timed[TODAY].answers, timed[way].answers) for way in (SINGLE, AUTOMATIC)
+                way: differences(timed[REFERENCE].answers, timed[way].answers) for way in (SINGLE, AUTOMATIC)
             },
             "ways": {way: _figures(each) for way, each in timed.items()},
         }
@@ -139,7 +139,7 @@ def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, 
         own.scoring += sum(answer.timings["score"] for answer in answers)
 
     for index, program in enumerate(programs):
-        run(TODAY, [program])
+        run(REFERENCE, [program])
         if index < single:
             run(SINGLE, [program])
         if index == (len(programs) - 1) // 2:  # never first: what is done once a run is done by then
@@ -148,17 +148,17 @@ def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, 
 
 
 def ratios(editors: dict[str, Any]) -> dict[str, float]:
-    """Today's cost over ours at the automatic batch size (``wall_batch1``: at batch 1), and scoring's share of ours."""
+    """The reference's cost over ours at the automatic batch size (or at batch 1), and scoring's share of ours."""
     found: dict[str, float] = {}
     for editor, own in editors.items():
         ways = own["ways"]
-        today, ours = ways[TODAY], ways[AUTOMATIC]
-        if "gflop_per_case" in today and "gflop_per_case" in ours:
-            found[f"{editor}.flops"] = today["gflop_per_case"] / ours["gflop_per_case"]
-        found[f"{editor}.wall"] = today["seconds_per_case"] / ours["seconds_per_case"]
-        alone = ways[SINGLE]["seconds"]  # of the first cases, which today's way is compared on
+        reference, ours = ways[REFERENCE], ways[AUTOMATIC]
+        if "gflop_per_case" in reference and "gflop_per_case" in ours:
+            found[f"{editor}.flops"] = reference["gflop_per_case"] / ours["gflop_per_case"]
+        found[f"{editor}.wall"] = reference["seconds_per_case"] / ours["seconds_per_case"]
+        alone = ways[SINGLE]["seconds"]  # of the first cases, which the reference is compared on
         found[f"{editor}.wall_batch1"] = statistics.median(
-            today["seconds"][: len(alone)]
+            reference["seconds"][: len(alone)]
         ) / statistics.median(alone)
         found[f"{editor}.scoring_share"] = ours["scoring_share"]
     return {name: round(value, 3) for name, value in found.items()}

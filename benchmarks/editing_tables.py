@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .tables import number, percent, table
-from .ways import AUTOMATIC, SINGLE, TODAY, WAYS
+from .ways import AUTOMATIC, REFERENCE, SINGLE, WAYS
 
 _HEADER = (
     "way",
@@ -34,7 +34,7 @@ def render(figures: dict[str, Any]) -> str:
         apart = own["difference_of_log_p"]
         parts.append(
             f"{_amounts(own['ways'])}; automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
-            f"Largest difference of log-probability from today's way: {apart[AUTOMATIC]['max']:.1e} "
+            f"Largest difference of log-probability from the reference: {apart[AUTOMATIC]['max']:.1e} "
             f"(median {apart[AUTOMATIC]['median']:.1e}) of {apart[AUTOMATIC]['values']} probabilities."
         )
     if "released_code" in figures:
@@ -44,8 +44,8 @@ def render(figures: dict[str, Any]) -> str:
 
 def _amounts(ways: dict[str, Any]) -> str:
     """ "16 case(s) timed, 4 of them at batch 1; operations of the first 2"."""
-    text = f"{ways[TODAY]['timed_cases']} case(s) timed, {ways[SINGLE]['timed_cases']} of them at batch 1"
-    counted = ways[TODAY].get("counted_cases")
+    text = f"{ways[REFERENCE]['timed_cases']} case(s) timed, {ways[SINGLE]['timed_cases']} of them at batch 1"
+    counted = ways[REFERENCE].get("counted_cases")
     return text if counted is None else f"{text}; operations of the first {counted}"
 
 
@@ -64,13 +64,11 @@ def _row(way: str, own: dict[str, Any]) -> list[str]:
 
 
 def _ratios(ways: dict[str, Any]) -> str:
-    today, ours = ways[TODAY], ways[AUTOMATIC]
-    faster = today["seconds_per_case"] / ours["seconds_per_case"]
-    text = f"Today's way over ours at the automatic batch size: **{faster:.1f} x** the time"
-    if "gflop_per_case" in today and "gflop_per_case" in ours:
-        text += (
-            f", **{today['gflop_per_case'] / ours['gflop_per_case']:.1f} x** the floating-point operations"
-        )
+    reference, ours = ways[REFERENCE], ways[AUTOMATIC]
+    faster = reference["seconds_per_case"] / ours["seconds_per_case"]
+    text = f"The reference over ours at the automatic batch size: **{faster:.1f} x** the time"
+    if "gflop_per_case" in reference and "gflop_per_case" in ours:
+        text += f", **{reference['gflop_per_case'] / ours['gflop_per_case']:.1f} x** the floating-point operations"
     return text + "."
 
 
@@ -79,7 +77,7 @@ def _released(own: dict[str, Any]) -> str:
         return f"Not timed: {own['error']}."
     return (
         f"ROME of the checkout given with `--against` on {own['cases']} case(s): {own['seconds_per_case']:.2f} s per "
-        f"case (editing {own['editing_seconds_per_case']:.2f}, scoring {own['scoring_seconds_per_case']:.2f}); today's "
-        f"way on the same case(s), in turns: {own['todays_seconds_per_case']:.2f} s. Largest difference of "
+        f"case (editing {own['editing_seconds_per_case']:.2f}, scoring {own['scoring_seconds_per_case']:.2f}); the "
+        f"reference on the same case(s), in turns: {own['reference_seconds_per_case']:.2f} s. Largest difference of "
         f"log-probability between the two: {own['difference_of_log_p']['max']:.1e}."
     )

@@ -1,6 +1,6 @@
 """Operations and peak memory of one way, in a process of its own: memory that another way left behind does not count.
 
-    python -m benchmarks.isolated today rome --cases 2 --of 4 --model smollm2-135m --device cpu
+    python -m benchmarks.isolated reference rome --cases 2 --of 4 --model smollm2-135m --device cpu
 
 Prints one line of JSON. `measure` starts that process and reads the line.
 """

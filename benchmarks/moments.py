@@ -28,7 +28,7 @@ DOCUMENT_TOKENS = 512
 """Tokens of a measured document, where the context is that long."""
 
 ARTICLES = 100_000
-"""Documents of the published second moments (field notes 1, C)."""
+"""Documents of the published second moments (kmeng01/memit, hparams: mom2_n_samples)."""
 
 ARTICLE_TOKENS = 700
 """Tokens of a Wikipedia article after it was cut at the context length, on average: what is extrapolated with. An

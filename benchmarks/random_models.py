@@ -18,10 +18,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.families import family_for
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import ModelSource
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
@@ -83,7 +83,7 @@ class RandomModel:
             batch_size=batch_size,
             config_tables={"rome": self.table},
         )
-        host = Host.of(self.model, self.tokenizer, family_for(self.model.config))
+        host = ModelAdapter.of(self.model, self.tokenizer, family_for(self.model.config))
         # A source of its own, so that nothing of a random model is remembered in the user's cache.
         source = ModelSource(
             self.shape.name, self.shape.name, "directory", self.directory, path=self.directory
@@ -106,7 +106,7 @@ def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iter
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    host = Host.of(model, tokenizer, family_for(config))
+    host = ModelAdapter.of(model, tokenizer, family_for(config))
     table: dict[str, Any] = {"context_templates": context_templates(tokenizer, programs)}
     with tempfile.TemporaryDirectory() as directory:
         values: Any = resolve_hyperparameters(

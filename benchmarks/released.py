@@ -1,4 +1,4 @@
-"""``--against DIR``: ROME of a checkout of the benchmark's released code, timed in turns with today's way.
+"""``--against DIR``: ROME of a checkout of the benchmark's released code, timed in turns with the reference.
 
     python -m benchmarks.released DIR --cases 1 --model smollm2-135m --device cpu
 
@@ -62,7 +62,7 @@ class Checkout:
     """
 
     def __init__(self, directory: Path, session: Any) -> None:
-        from .todays_way.borrowed import Borrowed
+        from .reference.borrowed import Borrowed
 
         borrowed = Borrowed.of(session, "rome")
         self._host = host = borrowed.host
@@ -187,27 +187,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     from .programs import reverse_programs
-    from .todays_way.runner import TodaysWay
+    from .reference.runner import ReferenceRunner
     from .ways import open_session
 
     session = open_session(options.model, options.device)
     programs = reverse_programs(options.cases)
-    today = TodaysWay(session, "rome")
+    reference = ReferenceRunner(session, "rome")
     released = Checkout(options.directory.resolve(), session)
-    pairs = [(released.run(program), today.run(program)) for program in programs]
+    pairs = [(released.run(program), reference.run(program)) for program in programs]
     print(json.dumps(figures(pairs)))
     return 0
 
 
 def figures(pairs: Sequence[tuple[CaseScores, CaseScores]]) -> dict[str, Any]:
-    """Of the checkout's answers and those of today's way to the same programs."""
+    """Of the checkout's answers and those of the reference to the same programs."""
     count = len(pairs)
     return {
         "cases": count,
         "seconds_per_case": round(sum(a.seconds for a, _ in pairs) / count, 4),
         "editing_seconds_per_case": round(sum(a.timings["edit"] for a, _ in pairs) / count, 4),
         "scoring_seconds_per_case": round(sum(a.timings["score"] for a, _ in pairs) / count, 4),
-        "todays_seconds_per_case": round(sum(b.seconds for _, b in pairs) / count, 4),
+        "reference_seconds_per_case": round(sum(b.seconds for _, b in pairs) / count, 4),
         "difference_of_log_p": differences([a for a, _ in pairs], [b for _, b in pairs]),
     }
 

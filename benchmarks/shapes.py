@@ -23,8 +23,8 @@ from .answers import checked, differences
 from .part import Asked, Measured
 from .programs import reverse_programs
 from .random_models import RandomModel, Shape, random_model
+from .reference.runner import ReferenceRunner
 from .shapes_tables import render
-from .todays_way.runner import TodaysWay
 
 SHAPES = (
     Shape("gpt2-xl", "gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25, "vocab_size": 50257}),
@@ -50,15 +50,15 @@ SUITE_CASES = 2500
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is measured of one shape: cases of today's way, and fixed batch sizes of ours.
+    """How much is measured of one shape: cases of the reference, and fixed batch sizes of ours.
 
     Attributes:
-        today: cases today's way.
+        reference: cases that the reference runs.
         batches: fixed batch sizes, each run on as many cases.
         automatic: cases at the automatic batch size.
     """
 
-    today: int
+    reference: int
     batches: tuple[int, ...]
     automatic: int
 
@@ -101,10 +101,10 @@ def measure_shape(shape: Shape, device: str, amount: Amount) -> dict[str, Any]:
                 answers = own.pop("answers")
                 exact = exact or answers
                 own["difference_of_log_p"] = differences(exact, answers)
-                if precision != "bfloat16":  # today's way has no such mode
-                    own["today_seconds_per_case"] = _today(random, programs[: amount.today])
+                if precision != "bfloat16":  # the reference has no such mode
+                    own["reference_seconds_per_case"] = _reference(random, programs[: amount.reference])
                     own["ratio"] = round(
-                        own["today_seconds_per_case"] / own["automatic"]["seconds_per_case"], 2
+                        own["reference_seconds_per_case"] / own["automatic"]["seconds_per_case"], 2
                     )
                 found["precisions"][precision] = own
     return found
@@ -141,15 +141,15 @@ def _ours(random: RandomModel, programs: Sequence[Program], amount: Amount, *, t
     return {"batch_sizes": sizes, "automatic": automatic, "answers": answers}
 
 
-def _today(random: RandomModel, programs: Sequence[Program]) -> float:
+def _reference(random: RandomModel, programs: Sequence[Program]) -> float:
     """Seconds per case, after one case that warms up."""
     _free(random.device)
-    today = TodaysWay(random.session(), "rome")
-    today.run(programs[0])
+    reference = ReferenceRunner(random.session(), "rome")
+    reference.run(programs[0])
     _wait(random.device)
     started = time.perf_counter()
     for program in programs:
-        today.run(program)
+        reference.run(program)
     _wait(random.device)
     return round((time.perf_counter() - started) / len(programs), 4)
 
@@ -187,7 +187,7 @@ def _wait(device: str) -> None:
 
 @contextmanager
 def _precision(name: str, model: Any) -> Iterator[None]:
-    """Matrix products in exact float32, in TF32 (today's way, too), or the model itself in bfloat16."""
+    """Matrix products in exact float32, in TF32 (the reference, too), or the model itself in bfloat16."""
     if name == "bfloat16":
         model.to(torch.bfloat16)
     with float32_products(tf32=name == "tf32"):

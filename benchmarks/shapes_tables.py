@@ -31,7 +31,7 @@ def render(figures: dict[str, Any]) -> str:
             table(
                 (
                     "precision",
-                    "today's way, s / case",
+                    "reference, s / case",
                     "ours, cases / s",
                     "ratio",
                     "2,500 cases, minutes",
@@ -51,7 +51,7 @@ def _row(precision: str, own: dict[str, Any], rates: dict[str, float]) -> list[s
     ratio = own.get("ratio")
     return [
         f"{_PRECISIONS[precision]} (batch {ours['batch']['cases']})",
-        number(own.get("today_seconds_per_case"), ".2f"),
+        number(own.get("reference_seconds_per_case"), ".2f"),
         number(ours["cases_per_second"], ".2f"),
         number(ratio, ".1f", " x"),
         number(ours["suite_minutes"], ".1f"),

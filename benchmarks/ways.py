@@ -10,10 +10,10 @@ from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.program import CaseScores, Program
 
 from .answers import checked
-from .todays_way.runner import TodaysWay
+from .reference.runner import ReferenceRunner
 
-TODAY, SINGLE, AUTOMATIC = "today", "batch_1", "automatic"
-WAYS = {TODAY: "today's way", SINGLE: "ours, batch 1", AUTOMATIC: "ours, automatic batch"}
+REFERENCE, SINGLE, AUTOMATIC = "reference", "batch_1", "automatic"
+WAYS = {REFERENCE: "reference", SINGLE: "ours, batch 1", AUTOMATIC: "ours, automatic batch"}
 """Names in the figures, and in words."""
 
 
@@ -27,12 +27,12 @@ class Ways:
 
     Args:
         session: the model.
-        editor: an editor that today's way is written for.
+        editor: an editor that the reference is written for.
     """
 
     def __init__(self, session: EngineSession, editor: str) -> None:
         self._session, self._editor = session, editor
-        self._today = TodaysWay(session, editor)
+        self._reference = ReferenceRunner(session, editor)
 
     def batch(self) -> dict[str, Any]:
         """What the automatic batch size has come to, and why."""
@@ -41,8 +41,8 @@ class Ways:
 
     def run(self, way: str, programs: Sequence[Program]) -> list[CaseScores]:
         """Answers in order; raises `CaseError` where a case cannot be computed."""
-        if way == TODAY:
-            return [self._today.run(program) for program in programs]
+        if way == REFERENCE:
+            return [self._reference.run(program) for program in programs]
         # The session itself cuts what it is given into batches; a single program cannot be cut.
         parts = [[program] for program in programs] if way == SINGLE else [list(programs)]
         answers = [answer for part in parts for answer in self._session.run(self._editor, part)]

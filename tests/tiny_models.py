@@ -17,6 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from pytest_editpitfalls.engine.families.table import FAMILIES
+
 _TEXT = """
 The capital of France is Paris. The capital of Japan is Tokyo. The capital of Italy is Rome.
 The author of the book is a writer from England. The mother of the king is the queen of Spain.
@@ -175,7 +177,12 @@ TINY: dict[str, _Tiny] = {
         {"alibi": True, "parallel_attn": False, "multi_query": False, "bias": True},
     ),
 }
-"""Every family and variant that `tiny_model` makes."""
+"""Every family and variant that `tiny_model` makes; a row of the families' table that is not here is made gated."""
+
+TINY |= {
+    model_type: _Tiny(model_type, _gated, byte_level_tokenizer)
+    for model_type in FAMILIES.keys() - {tiny.model_type for tiny in TINY.values()}
+}
 
 
 def _randomise(model: PreTrainedModel, seed: int) -> None:
@@ -227,6 +234,10 @@ def tiny_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None,
         **arguments,
+    )
+    made = (config.num_hidden_layers, config.hidden_size)
+    assert made == (layers, hidden), (
+        f"{made}: say in TINY by which names {type(config).__name__} knows its sizes"
     )
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     _randomise(model, seed)

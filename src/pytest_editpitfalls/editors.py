@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.editors.base import EditJob, Editor, EditorResources, EditResult
     from .engine.editors.declaration import EditorDeclaration
-    from .engine.editors.hyperparameters.base import Hyperparameters
-    from .engine.editors.in_place.declare import in_place_editor
+    from .engine.editors.interface import EditJob, Editor, EditorResources, EditResult
+    from .engine.hyperparameters.fields import Hyperparameters
+    from .engine.in_place.declare import in_place_editor
     from .engine.overlay import (
         Change,
         DenseDelta,
@@ -43,12 +43,12 @@ __all__ = [
     "in_place_editor",
 ]
 
-_HOMES = {
-    ".cases.program": ("EditRequest", "SuitePrograms"),
-    ".engine.editors.base": ("EditJob", "Editor", "EditorResources", "EditResult"),
+_NAMES_BY_MODULE = {
+    ".program": ("EditRequest", "SuitePrograms"),
+    ".engine.editors.interface": ("EditJob", "Editor", "EditorResources", "EditResult"),
     ".engine.editors.declaration": ("EditorDeclaration",),
-    ".engine.editors.hyperparameters.base": ("Hyperparameters",),
-    ".engine.editors.in_place.declare": ("in_place_editor",),
+    ".engine.hyperparameters.fields": ("Hyperparameters",),
+    ".engine.in_place.declare": ("in_place_editor",),
     ".engine.overlay": (
         "Change",
         "DenseDelta",
@@ -60,13 +60,13 @@ _HOMES = {
     ),
     ".errors": ("CaseError", "UsageError"),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name], __package__), name)
+    return getattr(importlib.import_module(_MODULE_OF[name], __package__), name)
 
 
 def __dir__() -> list[str]:

@@ -12,8 +12,8 @@ from benchmarks.answers import differences
 from benchmarks.isolated import Counted, Order
 from benchmarks.part import Asked
 from benchmarks.programs import reverse_programs
-from benchmarks.todays_way.runner import EDITORS, TodaysWay
-from benchmarks.ways import AUTOMATIC, SINGLE, TODAY, Ways
+from benchmarks.reference.runner import EDITORS, ReferenceRunner
+from benchmarks.ways import AUTOMATIC, REFERENCE, SINGLE, Ways
 
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 
@@ -22,14 +22,14 @@ def test_the_ways_answer_the_same_cases_in_their_order(tmp_path: Path) -> None:
     session = open_tiny(tmp_path, "llama")
     programs = [make_program(str(index)) for index in range(3)]
     timed = editing.in_turns(Ways(session, "rome"), programs, single=2)
-    assert [answer.case_id for answer in timed[TODAY].answers] == ["0", "1", "2"]
+    assert [answer.case_id for answer in timed[REFERENCE].answers] == ["0", "1", "2"]
     assert [answer.case_id for answer in timed[AUTOMATIC].answers] == ["0", "1", "2"]
     assert [answer.case_id for answer in timed[SINGLE].answers] == ["0", "1"]
-    assert {way: each.cases for way, each in timed.items()} == {TODAY: 3, SINGLE: 2, AUTOMATIC: 3}
+    assert {way: each.cases for way, each in timed.items()} == {REFERENCE: 3, SINGLE: 2, AUTOMATIC: 3}
     assert len(timed[AUTOMATIC].seconds) == 1  # one batch, per case
     for each in timed.values():
         assert 0 < each.editing + each.scoring <= each.cases * max(each.seconds)
-    assert differences(timed[TODAY].answers, timed[AUTOMATIC].answers)["max"] < 1e-7
+    assert differences(timed[REFERENCE].answers, timed[AUTOMATIC].answers)["max"] < 1e-7
 
 
 def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         editing, "reverse_programs", lambda count: [make_program(str(i)) for i in range(count)]
     )
-    operations = {TODAY: 8e9, AUTOMATIC: 2e9}
+    operations = {REFERENCE: 8e9, AUTOMATIC: 2e9}
 
     def counted(order: Order, threads: int | None = None) -> Counted:
         assert threads == 1
@@ -55,7 +55,7 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
     assert ours["gflop_per_second"] == pytest.approx(2 / ours["seconds_per_case"], rel=0.05, abs=0.1)
     assert found.figures["editors"]["rome"]["difference_of_log_p"][AUTOMATIC]["max"] < 1e-2
     assert found.markdown.startswith("## Editing and scoring\n")
-    for words in ("### rome", "### memit", "| today's way |", "**4.0 x** the floating-point operations"):
+    for words in ("### rome", "### memit", "| reference |", "**4.0 x** the floating-point operations"):
         assert words in found.markdown
 
 
@@ -106,6 +106,6 @@ def test_the_released_codes_figures() -> None:
 
 def test_one_program_at_a_time_is_what_today_does(tmp_path: Path) -> None:
     session = open_tiny(tmp_path, "gpt2")
-    way = TodaysWay(session, "rome")
+    way = ReferenceRunner(session, "rome")
     alone = [way.run(make_program()) for _ in range(2)]
     assert differences(alone[:1], alone[1:])["max"] == 0.0

@@ -18,7 +18,7 @@ def test_without_a_gpu_it_is_one_line() -> None:
 
 
 def test_a_tiny_shape_takes_the_whole_path() -> None:
-    own = shapes.measure_shape(TINY, "cpu", shapes.Amount(today=1, batches=(1,), automatic=2))
+    own = shapes.measure_shape(TINY, "cpu", shapes.Amount(reference=1, batches=(1,), automatic=2))
     found = own["precisions"]["float32"]
     assert set(found["batch_sizes"]) == {"1"}
     assert found["automatic"]["cases"] == 2

@@ -10,7 +10,7 @@ import torch
 
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from tests.tiny_models import TINY, tiny_model
 
 torch.set_num_threads(1)
@@ -23,7 +23,7 @@ _SHARED: list[Forward] = []
 def make_forward(name: str, dtype: torch.dtype = torch.float64) -> Forward:
     """float64, so that tolerances can tell a wrong formula from rounding."""
     model, tokenizer = tiny_model(name, dtype=dtype)
-    _SHARED.append(Forward(Host.of(model, tokenizer, family_for(model.config))))
+    _SHARED.append(Forward(ModelAdapter.of(model, tokenizer, family_for(model.config))))
     return _SHARED[-1]
 
 

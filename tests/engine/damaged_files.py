@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.moments import files
+from pytest_editpitfalls.engine.moments import tensor_files
 
 
 def truncate(path: Path) -> None:
@@ -22,8 +22,8 @@ def blank_the_end(path: Path) -> None:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
-    found = files.read_tensors(path, torch.device("cpu"))
+    found = tensor_files.read_tensors(path, torch.device("cpu"))
     assert found is not None
     tensors, facts = dict(found[0]), dict(found[1])
     change(tensors, facts)
-    assert files.write_tensors(path, tensors, facts)
+    assert tensor_files.write_tensors(path, tensors, facts)

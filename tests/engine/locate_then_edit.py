@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.base import EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.locate_then_edit.memit import LayerByLayer
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.interface import EditorResources, EditResult
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.program import EditRequest
@@ -83,13 +83,13 @@ def regular(editor: Any, layer: int) -> Tensor:
     return matrix
 
 
-def is_transposed(host: Host) -> bool:
+def is_transposed(host: ModelAdapter) -> bool:
     return type(host.down_projection(0)).__name__ == "Conv1D"
 
 
 def key_of(editor: Any, layer: int, request: EditRequest) -> Tensor:
     """(d_k,) averaged over the templates, as the editor does."""
-    host: Host = editor._host
+    host: ModelAdapter = editor._host
     keys = []
     for template in editor._hp.context_templates:
         text = template.replace("{}", request.question, 1)

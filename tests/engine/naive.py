@@ -1,6 +1,6 @@
 """The same things done the plain way: whole rows, whole model, weights changed in place, one case at a time.
 
-Written from the field notes' formulas only; shares no code with the engine but the model and the tokenizer.
+Written from the papers' formulas only; shares no code with the engine but the model and the tokenizer.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pytest_editpitfalls.engine.batch_size.automatic import (
     Limits,
     characters,
 )
-from pytest_editpitfalls.engine.batch_size.gauge import Gauge, _HostMemory
+from pytest_editpitfalls.engine.batch_size.memory_meter import MemoryMeter, _HostMemory
 from pytest_editpitfalls.engine.batch_size.memory_model import (
     LEAST_TOKENS,
     PASSES,
@@ -331,7 +331,7 @@ def test_the_memory_of_the_first_part_bounds_the_others(each: int, expected: int
 
     size = batch_size(free=1010 * 10**6, most=64, tokens=1000, announce=said.append)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pytest_editpitfalls.engine.batch_size.automatic.Gauge", lambda *_: _Told(each))
+        patch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MemoryMeter", lambda *_: _Told(each))
         size.run([made(9, f"P{i}") for i in range(40)], machine)
     assert machine.sizes[:2] == [4, expected]
     assert size.cases == expected
@@ -339,7 +339,7 @@ def test_the_memory_of_the_first_part_bounds_the_others(each: int, expected: int
 
 
 class _Told:
-    """A gauge that has been told what to find."""
+    """A meter that has been told what to find."""
 
     def __init__(self, each: int) -> None:
         self.between = MEASURED_CASES * each * 10**6
@@ -355,7 +355,7 @@ class _Told:
 def test_longer_cases_than_the_measured_ones_come_in_smaller_parts() -> None:
     machine, size = Machine(), batch_size(free=1010 * 10**6, most=64, tokens=1000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pytest_editpitfalls.engine.batch_size.automatic.Gauge", lambda *_: _Told(50))
+        patch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MemoryMeter", lambda *_: _Told(50))
         size.run([made(10, f"P{i}") for i in range(20)], machine)
     machine.tried.clear()
     size.run([made(30, f"Q{i}") for i in range(10)], machine)  # three times as long: 150 MB each
@@ -363,29 +363,29 @@ def test_longer_cases_than_the_measured_ones_come_in_smaller_parts() -> None:
     assert size.choice.cases == 16
 
 
-# The gauge
+# The meter
 
 
-def test_the_gauge_counts_what_lies_between_passes_and_the_largest_pass() -> None:
+def test_the_meter_counts_what_lies_between_passes_and_the_largest_pass() -> None:
     class Base(nn.Module):
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
             return torch.ones(40_000_000) if input_ids.numel() == 12 else torch.ones(1)
 
     collect_garbage()  # what other tests left must not be freed meanwhile
     base = Base()
-    gauge, kept = Gauge(base, torch.device("cpu")), []
-    with gauge.open():
+    meter, kept = MemoryMeter(base, torch.device("cpu")), []
+    with meter.open():
         base(input_ids=torch.zeros(2, 3, dtype=torch.long))
         kept.append(torch.ones(5_000_000))
-        gauge.look()
+        meter.look()
         passing = base(input_ids=torch.zeros(4, 3, dtype=torch.long))
         for _ in range(10):  # the thread needs a moment
             passing.add_(1)
         del passing
-        gauge.look()
-    assert gauge.tokens == 12
-    assert gauge.between == pytest.approx(20e6, rel=0.05)
-    assert 150e6 < gauge.peak < 300e6
+        meter.look()
+    assert meter.tokens == 12
+    assert meter.between == pytest.approx(20e6, rel=0.05)
+    assert 150e6 < meter.peak < 300e6
     assert not base._forward_pre_hooks
 
 
@@ -397,14 +397,14 @@ def test_memory_that_has_been_freed_before_is_counted_when_it_is_taken_again() -
     blocks = [torch.ones(5_000_000) for _ in range(20)]
     above = torch.ones(1000)  # so that the heap does not shrink
     del blocks
-    gauge = Gauge(nn.Identity(), torch.device("cpu"))
-    with gauge.open():
+    meter = MemoryMeter(nn.Identity(), torch.device("cpu"))
+    with meter.open():
         large = torch.ones(40_000_000)
         for _ in range(10):  # the thread needs a moment
             large.add_(1)
         del large
     assert above.sum() == 1000
-    assert 150e6 < gauge.peak < 300e6
+    assert 150e6 < meter.peak < 300e6
 
 
 def test_on_a_gpu_the_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,12 +413,12 @@ def test_on_a_gpu_the_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: taken[0])
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda _: max(taken))
     monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda _: None)
-    gauge = Gauge(nn.Identity(), torch.device("cuda"))
-    with gauge.open():
+    meter = MemoryMeter(nn.Identity(), torch.device("cuda"))
+    with meter.open():
         for _ in range(3):  # every look counts
             taken.append(taken.pop(0))
-            gauge.look()
-    assert (gauge.between, gauge.peak) == (80, 80)
+            meter.look()
+    assert (meter.between, meter.peak) == (80, 80)
 
 
 # A real model
@@ -536,7 +536,7 @@ def test_processes_share_the_free_memory(opened: Any, monkeypatch: Any) -> None:
 
 
 def test_in_place_editors_take_one_case_at_a_time(opened: Any) -> None:
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
     def nothing(model: Any, tokenizer: Any, requests: Any) -> None: ...
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.fine_tuning import ft
-from pytest_editpitfalls.engine.editors.fine_tuning.ft import FineTuning
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.fine_tuning import whole_matrices as ft
+from pytest_editpitfalls.engine.fine_tuning.whole_matrices import FineTuning
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.host import is_transposed
+from pytest_editpitfalls.engine.model_adapter import is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.program import EditRequest
@@ -34,11 +34,13 @@ EDITS: dict[str, dict[str, Any]] = {"ft": {}, "ft-l": {"norm_constraint": 0.012}
 
 
 def make(forward: Forward, name: str, **values: Any) -> FineTuning:
-    kind: Any = EDITORS.get(name).hyperparameter_class()
+    declaration = EDITORS.get(name)
+    kind: Any = declaration.hyperparameter_class()
     hp = kind(**{"layers": (1,), "num_steps": 5, "lr": 5e-3, **EDITS[name], **values})
     # Nothing is ever asked of the second moments. 40 tokens: these rows need several passes.
     moments: Any = None
-    return FineTuning(hp, EditorResources(forward.host, forward, moments, EngineSettings("tiny"), 40))
+    resources = EditorResources(forward.host, forward, moments, EngineSettings("tiny"), 40)
+    return declaration.make(hp, resources)  # type: ignore[return-value]
 
 
 def loss_of(model: Any, tokenizer: Any, request: EditRequest, name: str) -> Tensor:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.memory import GraceHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.memory.codebook import Codebook
-from pytest_editpitfalls.engine.editors.memory.draws import generator_of
-from pytest_editpitfalls.engine.editors.memory.grace import Grace
+from pytest_editpitfalls.engine.draws import generator_of
+from pytest_editpitfalls.engine.editors.grace.codebook import Codebook
+from pytest_editpitfalls.engine.editors.grace.editor import Grace
+from pytest_editpitfalls.engine.editors.grace.hyperparameters import GraceHyperparameters
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
@@ -195,7 +195,7 @@ def test_the_edit_makes_the_target_likelier(name: str) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_a_case_that_stops_early_leaves_the_others_alone(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound that the losses reach after different numbers of steps, one of them never; heard at once or late."""
-    from pytest_editpitfalls.engine.editors.memory import grace as module
+    from pytest_editpitfalls.engine.editors.grace import editor as module
 
     monkeypatch.setattr(module, "Stopping", partial(Stopping, late=late))
     jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate(REQUESTS)]

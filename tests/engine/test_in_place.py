@@ -1,4 +1,4 @@
-"""Anybody's in-place editor: what it changed is found, asked in every state, and put back."""
+"""A user's in-place editor: what it changed is found, asked in every state, and put back."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.in_place.checksum import checksums, copy_on_write, same_bits
-from pytest_editpitfalls.engine.editors.in_place.declare import declaration_of, in_place_editor
-from pytest_editpitfalls.engine.editors.in_place.pristine import Pristine
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.in_place.checksum import checksums, copy_on_write, same_bits
+from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
+from pytest_editpitfalls.engine.in_place.pristine import Pristine
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import DenseDelta, LowRankDelta, ModelDifference, Overlay
 from pytest_editpitfalls.engine.runner import edited_model_of, run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, family: str = "llama", dtype: torch.dtype = torch.float64) -> None:
         model, self.tokenizer = tiny_model(family, dtype=dtype)
         self.model = copy.deepcopy(model)
-        self.host = Host.of(self.model, self.tokenizer, family_for(self.model.config))
+        self.host = ModelAdapter.of(self.model, self.tokenizer, family_for(self.model.config))
         self.forward = Forward(self.host)
         self.before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
@@ -535,7 +535,7 @@ class Typed(Hyperparameters):
 
 
 class Batched:
-    """A batched editor as somebody else writes it."""
+    """A batched editor as its author writes it."""
 
     name = "whatever"
     hyperparameters = Typed

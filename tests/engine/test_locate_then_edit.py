@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.base import EditJob
-from pytest_editpitfalls.engine.editors.locate_then_edit import core, target_vector
-from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
-from pytest_editpitfalls.engine.editors.locate_then_edit.keys import SubjectReader
-from pytest_editpitfalls.engine.editors.locate_then_edit.solve import closed_form, remembering
+from pytest_editpitfalls.engine.editors.interface import EditJob
+from pytest_editpitfalls.engine.locate_then_edit import core, target_vector
+from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
+from pytest_editpitfalls.engine.locate_then_edit.solve import closed_form, weighted_with_cache
+from pytest_editpitfalls.engine.locate_then_edit.subject_states import SubjectReader
 from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay
 from pytest_editpitfalls.engine.sampling import SEED_WORDS
@@ -289,9 +289,9 @@ def test_groups_with_rows_of_one_kind_alone(
 
 def test_a_stopped_case_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[list[bool]] = []
-    drop = target_vector.Replay.drop_stopped
+    drop = target_vector.UpperBlocks.drop_stopped
     monkeypatch.setattr(
-        target_vector.Replay,
+        target_vector.UpperBlocks,
         "drop_stopped",
         lambda self, active: (stopped.append((~active).tolist()), drop(self, active)),
     )
@@ -363,6 +363,8 @@ def test_the_closed_form_is_the_published_one() -> None:
     torch.testing.assert_close(u @ v.T, residual @ keys.T @ torch.linalg.inv(7 * moment + keys @ keys.T))
     space = torch.linalg.eigh(moment).eigenvectors[:, :20]
     projector = space @ space.T
-    u, v = closed_form(residual.T, keys.T, remembering((projector @ keys).T, (projector @ known).T, 0.5), 1.0)
+    u, v = closed_form(
+        residual.T, keys.T, weighted_with_cache((projector @ keys).T, (projector @ known).T, 0.5), 1.0
+    )
     system = projector @ (keys @ keys.T + known @ known.T) + 0.5 * torch.eye(d_k, dtype=torch.float64)
     torch.testing.assert_close(u @ v.T, torch.linalg.solve(system, projector @ keys @ residual.T).T)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.fine_tuning import lora
-from pytest_editpitfalls.engine.editors.fine_tuning.lora import Adapter, Lora, _StackedAdapters
-from pytest_editpitfalls.engine.editors.fine_tuning.training import Batch
-from pytest_editpitfalls.engine.editors.hyperparameters.fine_tuning import LoraHyperparameters
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.lora import editor as lora
+from pytest_editpitfalls.engine.editors.lora.editor import Adapter, Lora, _StackedAdapters
+from pytest_editpitfalls.engine.editors.lora.hyperparameters import LoraHyperparameters
+from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
 from pytest_editpitfalls.engine.scoring import Question, Scorer

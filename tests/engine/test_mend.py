@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters, MendTraining
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.data import load_training_data
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
@@ -27,6 +26,7 @@ from pytest_editpitfalls.engine.editors.mend.gradients import (
     edited_matrices,
     token_gradients,
 )
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
 from pytest_editpitfalls.engine.editors.mend.network import STD_FLOOR, MendNetwork, RunningMoments
 from pytest_editpitfalls.engine.editors.mend.training import train, training_options
@@ -37,7 +37,7 @@ from pytest_editpitfalls.engine.editors.mend.weights import (
     save_weights,
 )
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
@@ -55,7 +55,7 @@ REQUESTS = [
 ]
 
 
-def naive_gradients(host: Host, request: EditRequest, names: Sequence[str]) -> dict[str, Tensor]:
+def naive_gradients(host: ModelAdapter, request: EditRequest, names: Sequence[str]) -> dict[str, Tensor]:
     """dL/dW (d_o, d_k) of a deep copy with ordinary parameters, L = -mean log p(target)."""
     model = copy.deepcopy(host.model)
     parameters = [model.get_submodule(name).weight.requires_grad_() for name in names]
@@ -68,11 +68,11 @@ def naive_gradients(host: Host, request: EditRequest, names: Sequence[str]) -> d
     return {name: turned(host, name, grad) for name, grad in zip(names, grads, strict=True)}
 
 
-def turned(host: Host, name: str, weight: Tensor) -> Tensor:
+def turned(host: ModelAdapter, name: str, weight: Tensor) -> Tensor:
     return weight.T if type(host.module(name)).__name__ == "Conv1D" else weight
 
 
-def target_rows(host: Host, requests: Sequence[EditRequest]) -> list[TargetRow]:
+def target_rows(host: ModelAdapter, requests: Sequence[EditRequest]) -> list[TargetRow]:
     encoder = host.encoder
     return [TargetRow(encoder.prompt(r.question), encoder.target(r.target_new)) for r in requests]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pytest_editpitfalls.engine import moments, products
-from pytest_editpitfalls.engine.editors.locate_then_edit import core
+from pytest_editpitfalls.engine.locate_then_edit import core
 from pytest_editpitfalls.engine.models import resolve
 from pytest_editpitfalls.engine.moments import collection
 from pytest_editpitfalls.engine.products import float32_products

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.locate_then_edit.core import Batch, moment_source
-from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
-from pytest_editpitfalls.engine.editors.locate_then_edit.rome import Rome, _notes
-from pytest_editpitfalls.engine.editors.locate_then_edit.target_vector import TargetVectors
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.rome.editor import Rome
+from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.locate_then_edit.core import Batch, moment_source
+from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
+from pytest_editpitfalls.engine.locate_then_edit.rank_one import _notes
+from pytest_editpitfalls.engine.locate_then_edit.target_vector import TargetVectors
 from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments
-from pytest_editpitfalls.engine.replay import Taken
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.engine.upper_blocks import Captured
 from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
@@ -160,7 +161,7 @@ def test_tiny_divisors_are_noted(tmp_path: Path) -> None:
     value = torch.ones(1, 1, 32, dtype=torch.float64)
     batch = Batch([EditJob("a", 2, (REQUESTS[0],))], [EditResult()], [0], rows)
     (written,) = rome._write(
-        batch, TargetVectors(value, value, (Taken(keys, torch.ones(3, 32, dtype=torch.float64)),))
+        batch, TargetVectors(value, value, (Captured(keys, torch.ones(3, 32, dtype=torch.float64)),))
     )
     assert "u.k_bare is 0.01 of u.k_mean" in written.notes[0]
     assert written.deltas[0].u.norm() == pytest.approx(100 * value.norm())

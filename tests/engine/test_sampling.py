@@ -9,7 +9,7 @@ import torch
 
 from pytest_editpitfalls.engine import sampling
 from pytest_editpitfalls.engine.families import family_for
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.sampling import (
     END_OF_TEXT,
     SEED_WORDS,
@@ -27,12 +27,12 @@ PUBLISHED = [(5, 10), (10, 10)]
 """ROME's ``context_template_length_params`` (kmeng01/rome, hparams/ROME/gpt2-xl.json)."""
 
 
-def host_of(name: str) -> Host:
+def host_of(name: str) -> ModelAdapter:
     return make_forward(name).host
 
 
 @torch.no_grad()
-def next_probabilities(host: Host, ids: list[int]) -> torch.Tensor:
+def next_probabilities(host: ModelAdapter, ids: list[int]) -> torch.Tensor:
     """Distribution of the next token, without special tokens; whole row, no cache."""
     logits = host.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].double()
     logits[host.tokenizer.all_special_ids] = -torch.inf
@@ -170,7 +170,7 @@ def test_a_model_that_overflows_is_one_clear_message(value: float) -> None:
     model, tokenizer = tiny_model("gpt2", tie=False)
     with torch.no_grad():
         model.lm_head.weight[3] = value
-    host = Host.of(model, tokenizer, family_for(model.config))
+    host = ModelAdapter.of(model, tokenizer, family_for(model.config))
     with pytest.raises(UsageError, match="not finite") as caught:
         context_templates(host, [(5, 5)], seed=0)
     assert "--pitfalls-dtype" in (caught.value.fix or "")
@@ -182,6 +182,6 @@ def test_a_token_that_the_model_rules_out_is_no_overflow() -> None:
 
     model, tokenizer = tiny_model("gpt2", tie=False)
     model.register_forward_hook(lambda _m, _a, output: rule_out(output.logits))
-    host = Host.of(model, tokenizer, family_for(model.config))
+    host = ModelAdapter.of(model, tokenizer, family_for(model.config))
     start = host.encoder.prompt("The")
     assert max(sample(host, [start], 9, seed=0, top_k=None)[0][len(start) :]) < 40

@@ -20,14 +20,14 @@ from torch import Tensor
 from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import (
     SAMPLED_LENGTH,
     TOKENS_PER_DIMENSION,
     SecondMoment,
     SecondMoments,
-    files,
     second_moments,
+    tensor_files,
 )
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
@@ -300,19 +300,19 @@ def blank_the_end(path: Path) -> None:
 def not_finite(path: Path) -> None:
     matrix = load_file(path)["mom2"].clone()
     matrix[0, 0] = torch.nan
-    assert files.write_tensors(path, {"mom2": matrix}, {"tokens": 5})
+    assert tensor_files.write_tensors(path, {"mom2": matrix}, {"tokens": 5})
 
 
 def wrong_shape(path: Path) -> None:
-    assert files.write_tensors(path, {"mom2": torch.eye(3).double()}, {"tokens": 5})
+    assert tensor_files.write_tensors(path, {"mom2": torch.eye(3).double()}, {"tokens": 5})
 
 
 def no_tokens(path: Path) -> None:
-    assert files.write_tensors(path, load_file(path), {})
+    assert tensor_files.write_tensors(path, load_file(path), {})
 
 
 def another_name(path: Path) -> None:
-    assert files.write_tensors(path, {"sum": load_file(path)["mom2"]}, {"tokens": 5})
+    assert tensor_files.write_tensors(path, {"sum": load_file(path)["mom2"]}, {"tokens": 5})
 
 
 def facts_of_another_kind(path: Path) -> None:
@@ -367,7 +367,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         Path(path).write_bytes(b"half")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     moment = moments(make_forward("gpt2"), tmp_path / "cache").get(text(corpus), [1])[1]
     assert moment.tokens > 0
     assert list((tmp_path / "cache").iterdir()) == []
@@ -375,7 +375,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 def fresh_forward() -> Forward:
     model, tokenizer = tiny_model("gpt2", dtype=torch.float64)
-    return Forward(Host.of(model, tokenizer, family_for(model.config)))
+    return Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
 
 
 def test_writers_at_the_same_time(corpus: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.corpora import MomentSource
-from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments, files, second_moment
+from pytest_editpitfalls.engine.moments import SecondMoment, SecondMoments, second_moment, tensor_files
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.conftest import make_forward
 from tests.engine.damaged_files import blank_the_end, rewrite, truncate
@@ -146,7 +146,7 @@ def test_a_full_disk_only_costs_time(
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     path = tmp_path / "matrix.safetensors"
     assert torch.equal(moment(path).solve(KEYS), moment(None).solve(KEYS))
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from torch import Tensor
 from pytest_editpitfalls.engine.corpora import MomentSource, count_lines, text_lines
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import (
     SecondMoment,
     SecondMoments,
@@ -47,7 +47,7 @@ BATCHES = 11
 
 def forward_of(name: str, dtype: torch.dtype) -> Forward:
     model, tokenizer = tiny_model(name, dtype=dtype)
-    return Forward(Host.of(model, tokenizer, family_for(model.config)))
+    return Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, chunk_size
 from pytest_editpitfalls.errors import CaseError, UsageError

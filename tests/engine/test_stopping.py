@@ -1,4 +1,4 @@
-"""Jobs that stop: the host hears of it at once or a step late, and nothing that is learnt depends on which."""
+"""Jobs that stop: the CPU learns of it at once or a step late, and the results are the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytest_editpitfalls.engine.editors.base import EditJob
-from pytest_editpitfalls.engine.editors.locate_then_edit import target_vector
+from pytest_editpitfalls.engine.editors.interface import EditJob
+from pytest_editpitfalls.engine.locate_then_edit import target_vector
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.engine.stopping import Stopping
 from pytest_editpitfalls.program import EditRequest
@@ -32,8 +32,8 @@ def answers(steps: Sequence[set[int]], jobs: int, late: bool) -> list[list[bool]
     stopping, heard = Stopping(jobs, CPU, late=late), []
     for stopped in steps:
         stopping.stop(torch.tensor([job in stopped for job in range(jobs)]))
-        news = stopping.news()
-        heard.append(None if news is None else news.tolist())
+        still_going = stopping.poll()
+        heard.append(None if still_going is None else still_going.tolist())
     return heard
 
 
@@ -51,13 +51,13 @@ def test_what_is_learnt_does_not_depend_on_when_it_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, rows = [], []
-    drop = target_vector.Replay.drop_stopped
+    drop = target_vector.UpperBlocks.drop_stopped
 
     def dropped(self: Any, active: torch.Tensor) -> None:
         drop(self, active)
         rows.append(sum(len(group.job) for group in self.groups))
 
-    monkeypatch.setattr(target_vector.Replay, "drop_stopped", dropped)
+    monkeypatch.setattr(target_vector.UpperBlocks, "drop_stopped", dropped)
     for late in (False, True):
         monkeypatch.setattr(target_vector, "Stopping", partial(Stopping, late=late))
         steps: list[Progress] = []

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pytest_editpitfalls.engine.editors.locate_then_edit.edit_rows import edit_rows
+from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import EditRequest

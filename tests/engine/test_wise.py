@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
-from pytest_editpitfalls.engine.editors.base import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.hyperparameters.memory import WiseHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.memory import wise as wise_module
-from pytest_editpitfalls.engine.editors.memory.draws import generator_of
-from pytest_editpitfalls.engine.editors.memory.side_memory import SideMemory
-from pytest_editpitfalls.engine.editors.memory.wise import Wise, irrelevant_prompt, irrelevant_prompts
+from pytest_editpitfalls.engine.draws import generator_of
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.wise import editor as wise_module
+from pytest_editpitfalls.engine.editors.wise.editor import Wise, irrelevant_prompt, irrelevant_prompts
+from pytest_editpitfalls.engine.editors.wise.hyperparameters import WiseHyperparameters
+from pytest_editpitfalls.engine.editors.wise.side_memory import SideMemory
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
@@ -207,7 +207,7 @@ def test_edit_two_trains_edit_ones_side_copy_further(name: str) -> None:
 
 def test_a_case_that_stops_early_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that the three losses reach after different numbers of steps, one of them never."""
-    from pytest_editpitfalls.engine.editors.memory import side_copies
+    from pytest_editpitfalls.engine.editors.wise import side_copies
 
     monkeypatch.setattr(side_copies, "STOP_LOSS", 6.8)
     monkeypatch.setattr(side_copies, "STOP_CHANGE", 0.5)

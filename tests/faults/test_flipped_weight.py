@@ -15,8 +15,8 @@ import torch
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.in_place.structure import Structure
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.in_place.structure import Structure
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import CaseError, UsageError

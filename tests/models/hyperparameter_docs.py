@@ -6,24 +6,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
-from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.fine_tuning import FineTuningHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import LocateThenEditHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
-from pytest_editpitfalls.engine.editors.hyperparameters.module_names import ReleasedModuleNames
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.editors.presets import presets_table
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
+from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.module_names import ReleasedModuleNames
+from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LocateThenEditHyperparameters
 
 PAGE = Path(__file__).parents[2] / "docs" / "hyperparameters.md"
 START, END = "<!-- generated: start -->", "<!-- generated: end -->"
 
 
-SHARED: dict[str, type[Hyperparameters]] = {
-    "Shared by FT, FT-L and FT-M": FineTuningHyperparameters,
-    "Shared by ROME, r-ROME, MEMIT, EMMET, PMET and AlphaEdit": LocateThenEditHyperparameters,
-    "Module names of released files, accepted by all of these": ReleasedModuleNames,
-}
+SHARED: tuple[type[Hyperparameters], ...] = (
+    FineTuningHyperparameters,
+    LocateThenEditHyperparameters,
+    ReleasedModuleNames,
+)
 """Classes whose fields are described once."""
+
+
+def title_of(kind: type[Hyperparameters]) -> str:
+    """Which editors share the fields of ``kind``."""
+    if kind is ReleasedModuleNames:
+        return "Module names of released files, accepted by all of these"
+    *most, last = (e.title for e in shipped_editors() if issubclass(e.hyperparameter_class(), kind))
+    return f"Shared by {', '.join(most)} and {last}"
 
 
 def shown(value: Any) -> str:
@@ -34,7 +42,7 @@ def shown(value: Any) -> str:
 
 
 def described_above(kind: type[Hyperparameters]) -> dict[str, str | None]:
-    parents = [parent for parent in SHARED.values() if issubclass(kind, parent) and kind is not parent]
+    parents = [parent for parent in SHARED if issubclass(kind, parent) and kind is not parent]
     return {name: field.description for parent in parents for name, field in parent.model_fields.items()}
 
 
@@ -74,9 +82,9 @@ def generated() -> str:
     parts += [
         f"| `{row.editor}` | `{row.model}` | {blocks(row.layers)} | {row.source} |" for row in presets_table()
     ]
-    for title, kind in SHARED.items():
-        parts += ["", f"## {title}", "", fields(kind).rstrip("\n")]
-    for editor in SHIPPED:
+    for kind in SHARED:
+        parts += ["", f"## {title_of(kind)}", "", fields(kind).rstrip("\n")]
+    for editor in shipped_editors():
         kind = editor.hyperparameter_class()
         parts += ["", f"## `{editor.name}`", "", fields(kind).rstrip("\n")]
         if len(kind.model_fields) > 1:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tiny_models import TINY, tiny_model
+from transformers import AutoConfig
 
-from pytest_editpitfalls.engine.families import Family, families, family_for
-from pytest_editpitfalls.engine.families import registry as family_registry
+from pytest_editpitfalls.engine.families import Family, families, family_for, lookup
 from pytest_editpitfalls.errors import UsageError
 
 PROMPT = "The capital of France is Paris and the queen of Spain"
@@ -153,8 +154,15 @@ def test_sliding_windows_matter_in_the_tiny_models(name: str) -> None:
     assert not torch.allclose(slid, run(model, tokenizer), atol=1e-2)
 
 
-def test_every_declared_model_type_has_a_tiny_model() -> None:
-    assert {tiny.model_type for tiny in TINY.values()} == set(families())
+def test_every_row_is_found_by_its_model_type_and_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text("utf-8")
+    for tiny in TINY.values():
+        config = AutoConfig.for_model(tiny.model_type)
+        family = family_for(config)
+        assert tiny.model_type in family.model_types
+        ups = ", ".join(f"`{path}`" for path in family.up_projections)
+        line = f"| `{tiny.model_type}` | `{family.blocks}` | `{family.down_projection}` | {ups} |"
+        assert line in page, f"docs/families.md lacks {line}"
 
 
 def test_unknown_architecture_points_to_the_docs() -> None:
@@ -166,7 +174,7 @@ def test_unknown_architecture_points_to_the_docs() -> None:
 def test_other_packages_add_families(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the entry point group, by model type; the target is imported on first use."""
     point = SimpleNamespace(name="mamba", value=f"{__name__}:MAMBA")
-    monkeypatch.setattr(family_registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(lookup, "entry_points", lambda group: [point])
     families.cache_clear()
     try:
         assert family_for(SimpleNamespace(model_type="mamba")) == MAMBA
@@ -177,7 +185,7 @@ def test_other_packages_add_families(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_declarations_of_one_model_type_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     point = SimpleNamespace(name="llama", value="elsewhere:FAMILY")
-    monkeypatch.setattr(family_registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(lookup, "entry_points", lambda group: [point])
     families.cache_clear()
     try:
         with pytest.raises(UsageError, match="registered twice"):

@@ -14,17 +14,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.models import hyperparameter_docs
 
-from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
-from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import MemitHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.memory import GraceHyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendHyperparameters, MendTraining
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import (
-    module_name_notes,
-    resolve_hyperparameters,
-)
+from pytest_editpitfalls.engine.editors.grace.hyperparameters import GraceHyperparameters
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.presets import preset_depth, preset_for, presets_table
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.families import Family, families
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.module_names import module_name_notes
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters
 from pytest_editpitfalls.engine.models.known import short_name_of
 from pytest_editpitfalls.errors import UsageError
 
@@ -34,7 +32,9 @@ else:
     import tomli as tomllib
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
-KINDS: dict[str, type[Hyperparameters]] = {editor.name: editor.hyperparameter_class() for editor in SHIPPED}
+KINDS: dict[str, type[Hyperparameters]] = {
+    editor.name: editor.hyperparameter_class() for editor in shipped_editors()
+}
 FAMILY = {
     "gpt2": "gpt2",
     "gpt2-medium": "gpt2",
@@ -382,15 +382,18 @@ def test_the_page_is_generated_from_the_classes() -> None:
 
 def test_nothing_here_imports_torch() -> None:
     code = (
-        "import sys; from pytest_editpitfalls.engine.editors.catalogue import SHIPPED;"
-        "from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters as r;"
-        "[r(e.name, e.hyperparameter_class(), 'gpt2-xl', 48) for e in SHIPPED];"
+        "import sys; from pytest_editpitfalls.engine.editors.shipped import shipped_editors;"
+        "from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters as r;"
+        "[r(e.name, e.hyperparameter_class(), 'gpt2-xl', 48) for e in shipped_editors()];"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_classes_share_what_the_solver_reads() -> None:
-    """PMET, EMMET and AlphaEdit read MEMIT's fields; GRACE and WISE one module."""
-    assert all(issubclass(KINDS[name], MemitHyperparameters) for name in ("emmet", "pmet", "alphaedit"))
+    """PMET, EMMET and AlphaEdit have MEMIT's fields; GRACE and WISE one module."""
+    assert all(
+        issubclass(KINDS[name], LayerByLayerHyperparameters)
+        for name in ("memit", "emmet", "pmet", "alphaedit")
+    )
     assert KINDS["grace"] is GraceHyperparameters

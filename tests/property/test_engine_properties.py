@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny
 from torch import nn
 
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import CaseError

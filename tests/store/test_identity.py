@@ -12,8 +12,8 @@ from store_samples import CASE, HEADER, case, changed, description, header, sett
 
 from pytest_editpitfalls.cases.case import Case, Edit, HeldFact, Relation
 from pytest_editpitfalls.cases.digests import suite_digest
-from pytest_editpitfalls.engine.editors.in_place.declare import in_place_editor
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.pitfalls.composite import CompositeRow

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from store_samples import HEADER, filled, header, settings
 
-from pytest_editpitfalls.engine.editors.hyperparameters.locate_then_edit import RomeHyperparameters
+from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.identity import ModelName, RunHeader, keyed_hyperparameters

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
-from pytest_editpitfalls.engine.editors.registry import EDITORS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.store import sources
 from pytest_editpitfalls.store.sources import (
     editor_source_digest,
@@ -95,8 +95,8 @@ def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert engine_source_digest() == real  # wherever it is installed
     for name in (
         "engine/runner.py",
-        "engine/editors/presets.json",
-        "engine/editors/memory/irrelevant_prompts.txt",
+        "engine/editors/rome/presets.toml",
+        "engine/editors/wise/irrelevant_prompts.txt",
         "engine/editors/new_module.py",
         "program.py",
     ):
@@ -109,7 +109,7 @@ def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_shipped_editors_have_the_engines_source() -> None:
-    assert {editor_source_digest(each.name) for each in SHIPPED} == {engine_source_digest()}
+    assert {editor_source_digest(each.name) for each in shipped_editors()} == {engine_source_digest()}
 
 
 def test_a_package_is_all_of_its_code(home: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from store_samples import CASE
 from tests.tiny_models import save_tiny
 
-from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.pitfalls import compile_case
@@ -37,7 +37,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> EngineSession:
         )
 
 
-@pytest.mark.parametrize("name", [each.name for each in SHIPPED if each.name != "mend"])
+@pytest.mark.parametrize("name", [each.name for each in shipped_editors() if each.name != "mend"])
 def test_the_header_of_a_shipped_editor(session: EngineSession, name: str) -> None:
     told = session.describe(name)
     header = run_header(name, session.settings, told, model_label="tiny", run_id="x")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.cli.app import main
-from pytest_editpitfalls.engine.editors.catalogue import SHIPPED
 from pytest_editpitfalls.engine.editors.presets import presets_table
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.models.known import known_names
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +26,7 @@ def test_editors_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "editors", "--json")
     assert status == 0
     rows = {row["name"]: row for row in json.loads(out)}
-    assert {each.name for each in SHIPPED} <= set(rows)
+    assert {each.name for each in shipped_editors()} <= set(rows)
     assert rows["rome"]["origin"] == "pytest-editpitfalls"
     assert rows["rome"]["needs"] == "second moments of the keys"
     assert rows["ike"]["form"] == "prefix"
@@ -36,7 +36,7 @@ def test_editors_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "220")
     status, out, _ = run(capsys, "editors")
     assert status == 0
-    for each in SHIPPED:
+    for each in shipped_editors():
         assert f" {each.name} " in out
 
 
@@ -46,7 +46,7 @@ def test_the_table_in_the_docs_is_up_to_date(capsys: pytest.CaptureFixture[str])
     page = (DOCS / "editors.md").read_text(encoding="utf-8")
     own = page.partition("<!-- editors: begin -->\n")[2].partition("<!-- editors: end -->")[0]
     assert own == out, "run: editpitfalls editors --markdown, and put it into docs/editors.md"
-    assert len(out.splitlines()) == len(SHIPPED) + 2
+    assert len(out.splitlines()) == len(shipped_editors()) + 2
 
 
 def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

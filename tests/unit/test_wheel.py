@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_editpitfalls.engine.editors.presets import presets_table
+from pytest_editpitfalls.engine.editors.shipped import package_of, shipped_names
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,11 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
     }
     expected |= {"_suites/relations.toml", "py.typed", "plugin.py"}
     assert {f"pytest_editpitfalls/{name}" for name in expected} <= names
-    assert any(name.endswith("/presets.json") for name in names)
+    with_presets = {
+        editor for editor in shipped_names() if any(row.editor == editor for row in presets_table())
+    }
+    assert with_presets >= {"rome", "ft-l"}
+    for editor in with_presets:
+        assert f"{package_of(editor).replace('.', '/')}/presets.toml" in names
     assert any(name.endswith("/irrelevant_prompts.txt") for name in names)
     assert not [name for name in names if "__pycache__" in name]

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.editors.presets import preset_depth, presets_table
-from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.models.known import EMBEDDED, KNOWN_MODELS, known_names
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.escaping import visible

@@ -1,4 +1,4 @@
-"""Rows of unequal length to batches of nearly equal length, longest first. Pure."""
+"""Rows of unequal length, cut into batches of nearly equal length, longest first. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def buckets(
     """Cut row indices into batches; every index appears exactly once.
 
     Longest rows come first, so that memory runs out early and not late. A batch is closed when its padded size would
-    pass ``max_tokens`` or when padding would make up too much of it; one row is always accepted.
+    exceed ``max_tokens`` or when padding would make up too much of it; one row is always accepted.
 
     Args:
         lengths: tokens of each row.
         max_tokens: rows times longest row that one batch may have.
         max_waste: share of padding that one batch may have, 0 to 1.
-        slack: tokens of padding that are always accepted: what a batch of its own would cost more.
+        slack: tokens of padding that are always accepted: what another batch would cost.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []

@@ -23,7 +23,7 @@ class MomentSource:
         reference: path or data set id; empty for "sampled".
         samples: documents used at most (text, datasets); None means all.
         tokens: tokens wanted (sampled); None means eight per dimension.
-        ridge: multiple of C's mean eigenvalue added to its diagonal; None means automatic for "sampled", 0 else.
+        ridge: multiple of C's mean eigenvalue added to its diagonal; None means automatic for "sampled", 0 otherwise.
         seed: seed of the sampled text.
     """
 
@@ -54,7 +54,7 @@ def digest_of(source: MomentSource) -> str:
 def text_lines(source: MomentSource, skip: int = 0) -> Iterator[str]:
     """The lines of a text file that are not blank, ``samples`` of them at most, without the first ``skip``.
 
-    Read while they are taken: the file may be larger than the memory. Raises `UsageError` if it is not UTF-8.
+    Read one by one: the file may be larger than the memory. Raises `UsageError` if it is not UTF-8.
     """
     try:
         with Path(source.reference).open(encoding="utf-8") as file:
@@ -67,16 +67,16 @@ def text_lines(source: MomentSource, skip: int = 0) -> Iterator[str]:
 
 
 def count_lines(source: MomentSource) -> int:
-    """How many lines `text_lines` gives; raises as it does."""
+    """How many lines `text_lines` yields; raises the same errors."""
     return sum(1 for _ in text_lines(source))
 
 
 DATASET_SAMPLES = 100_000
-"""Documents of a data set, where nothing else is said: as published (field notes 1, C)."""
+"""Documents of a data set by default, as published (kmeng01/memit, hparams: mom2_n_samples)."""
 
 
 def dataset_size(source: MomentSource) -> int:
-    """How many texts `dataset_texts` gives at most."""
+    """How many texts `dataset_texts` yields at most."""
     return source.samples or DATASET_SAMPLES
 
 
@@ -85,7 +85,7 @@ def dataset_texts(source: MomentSource, skip: int = 0) -> Iterator[str]:
 
     Args:
         source: the data set and how many of its texts.
-        skip: texts that are passed over.
+        skip: number of texts to skip.
 
     Raises:
         UsageError: the package is missing, or the data set cannot be loaded.
@@ -118,7 +118,7 @@ def published_moment(source: MomentSource, layer: int, size: int) -> tuple[NDArr
 
     Args:
         source: the file.
-        layer: the layer that it shall be of, for the message.
+        layer: the layer that it should belong to, for the message.
         size: d_k, the width of the down-projection's input.
 
     Returns:
@@ -137,7 +137,7 @@ def published_moment(source: MomentSource, layer: int, size: int) -> tuple[NDArr
                         f"'{name}' has {packed} bytes, layer {layer} needs a ({size}, {size}) matrix"
                     )
             total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])
-    except Exception as error:  # zip and array readers trust the file: a damaged one ends in any type
+    except Exception as error:  # zip and array readers trust the file: a damaged one can raise any exception
         raise UsageError(
             f"not a second-moment file: {error}",
             where=where,

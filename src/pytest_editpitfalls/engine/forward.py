@@ -1,7 +1,7 @@
 """Running a part of the model without imitating its code.
 
-Stand-ins take the places of the blocks that shall not run, in the model's own list and only for the time of the
-call: the first gives the stored hidden states, the others pass their input on. Masks, rotary positions, norms and
+For the time of the call, stand-ins replace the blocks that should not run in the model's own list: the first returns
+the stored hidden states, the others pass their input on. Masks, rotary positions, norms and
 head stay the model's own.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-from .host import Host
+from .model_adapter import ModelAdapter
 from .packing import TokenPacking
 
 
@@ -31,7 +31,7 @@ class Rows:
 
     Attributes:
         ids: (rows, new tokens) token ids.
-        mask: (rows, kept + new tokens) 0 on the left of a kept prefix, else 1.
+        mask: (rows, kept + new tokens) 0 on the left of a kept prefix, 1 elsewhere.
         positions: (rows, new tokens) position ids.
         real: (rows, new tokens) whether it is a token that matters; padding does not.
     """
@@ -75,7 +75,7 @@ class Rows:
 def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tensor:
     """``width`` columns of ``tensor`` (rows, ...) along ``dim``, from column ``start[row]`` on.
 
-    Columns outside the tensor repeat its edge; they are padding to whoever asks.
+    Columns outside the tensor repeat its edge; the caller treats them as padding.
     """
     index = (start[:, None] + torch.arange(width, device=start.device)).clamp(
         0, max(tensor.shape[dim] - 1, 0)
@@ -192,7 +192,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
 
 
 class _StandIn(nn.Module):
-    """Takes a block's place: gives ``stored`` instead of running, or passes its input on."""
+    """Takes a block's place: returns ``stored`` instead of running, or passes its input on."""
 
     def __init__(self, block: nn.Module, stored: Tensor | None, width: int) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class _StandIn(nn.Module):
 
 
 def first_tensor(output: Any) -> Tensor:
-    """Hidden states of a block's output, which is a tensor or a tuple; never an index into a bare tensor."""
+    """Hidden states of a block's output, which is a tensor or a tuple; a bare tensor is never indexed."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
@@ -231,7 +231,7 @@ HEAD_ROWS = 512
 class Forward:
     """Runs blocks ``first`` to ``last - 1`` of a model, or only its final norm and head."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ModelAdapter) -> None:
         self.host = host
         self._n_layers = len(host.blocks)
         self._packing = TokenPacking(host)
@@ -269,7 +269,7 @@ class Forward:
             )
         running = range(first, last)
         with ExitStack() as stack:
-            # Before the hook below, so that it meets those of others only.
+            # Before the hook below, so that it sees hooks of others only.
             stack.enter_context(self._packing.of(running, rows.tokens, asked, rows.ids.numel()))
             hook = self.host.blocks[last - 1].register_forward_hook(
                 lambda _m, _a, output: taken.append(first_tensor(output))
@@ -312,7 +312,7 @@ class Forward:
     @contextmanager
     def _standing_in(self, running: range, hidden: Tensor | None) -> Iterator[None]:
         blocks = self.host.blocks
-        own = list(blocks)  # read anew: an in-place editor may have put another block there
+        own = list(blocks)  # read again: an in-place editor may have put another block there
         try:
             for index, block in enumerate(own):
                 if index not in running:

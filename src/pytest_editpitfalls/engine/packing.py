@@ -1,4 +1,4 @@
-"""Passes without padding: what works on each token by itself gets the tokens that matter and no others.
+"""Passes without padding: what works on each token by itself gets only the tokens that matter.
 
 That is the MLPs and the projections around the attention, which hold nearly all of a block's weights. The attention
 itself needs rows, so each of these modules has its input gathered and its output put back in place.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .host import Host
+from .model_adapter import ModelAdapter
 
 Anatomy = tuple[tuple[int, int], ...]
 
@@ -25,8 +25,8 @@ class _Place:
 
     Attributes:
         path: inside the block.
-        answers: whether nothing but the block's own output depends on what it gives (keys and values do not).
-        loaded: what it consisted of when it was called with hidden states alone; None where it never was.
+        answers: whether only the block's own output depends on its output (keys and values do not).
+        loaded: what it consisted of when it was called with hidden states alone; None if it never was.
     """
 
     path: str
@@ -37,15 +37,15 @@ class _Place:
 class TokenPacking:
     """The token-wise modules of a model's blocks, for use by passes over padded rows.
 
-    A module is left alone where it is not as it was loaded, since what stands there then may care for rows and columns:
-    a hook of the overlay or of an editor, a replaced module, a replaced ``forward``. So is one that is not called with
-    hidden states alone.
+    A module is left alone where it is not as it was loaded, since its replacement may depend on rows and columns: a
+    hook of the overlay or of an editor, a replaced module, a replaced ``forward``. So is a module that is not called
+    with hidden states alone.
 
     Args:
         host: the base model.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ModelAdapter) -> None:
         self._host = host
         self._places = [_places(host, block) for block in host.blocks]
 
@@ -62,12 +62,12 @@ class TokenPacking:
 
     @contextmanager
     def of(self, layers: range, tokens: Tensor | None, asked: Tensor | None, count: int) -> Iterator[None]:
-        """While open, one pass over ``layers`` computes only some tokens; others get zeros from the modules.
+        """While open, one pass over ``layers`` computes only some tokens; the modules return zeros for the others.
 
         Args:
             layers: the blocks that run.
             tokens: (t,) places in the flattened rows that matter; None means all.
-            asked: (a,) those of them whose answer the last of the blocks has to give; None means all.
+            asked: (a,) those of them for which the last block has to return an output; None means all.
             count: rows times columns.
         """
         with ExitStack() as stack:
@@ -80,9 +80,7 @@ class TokenPacking:
                 ]
                 ends = asked is not None and layer == layers[-1]
                 if ends and (_is_watched(block) or any(module is None for _, module in found)):
-                    ends = (
-                        False  # whoever looks into the last block may want the tokens that are not asked for
-                    )
+                    ends = False  # a hook on the last block may need the tokens that are not asked for
                 for place, module in found:
                     wanted = asked if ends and place.answers else tokens
                     if wanted is not None and module is not None:
@@ -92,7 +90,7 @@ class TokenPacking:
             yield
 
 
-def _places(host: Host, block: nn.Module) -> list[_Place]:
+def _places(host: ModelAdapter, block: nn.Module) -> list[_Place]:
     """The MLP as a whole, and every other matrix of the block."""
     family = host.family
     found = [_Place(family.mlp, answers=True)] if family.mlp else []
@@ -114,7 +112,7 @@ def _learner(place: _Place, anatomy: Anatomy) -> Callable[..., None]:
 
 
 def _as_loaded(block: nn.Module, place: _Place) -> nn.Module | None:
-    """The module if nothing of it has been replaced and nobody looks inside."""
+    """The module if nothing of it has been replaced and there is no hook inside."""
     try:
         module = block.get_submodule(place.path)
     except AttributeError:  # an in-place editor may have put another block there

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @contextmanager
 def float32_products(*, tf32: bool) -> Iterator[None]:
-    """While open, products of float32 numbers are exact, or made in TF32 on a GPU; whatever the process allows.
+    """While open, products of float32 numbers are exact, or made in TF32 on a GPU, whatever the process allows.
 
     The setting belongs to the whole process, backward passes included; it is put back.
 

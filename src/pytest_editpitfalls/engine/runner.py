@@ -1,6 +1,6 @@
-"""One batch of programs through its states: edits step by step, then all probes. One broken case errors alone.
+"""One batch of programs through its states: edits step by step, then all probes. A broken case harms no other.
 
-How many programs there are in a batch is said elsewhere (`batch_size.automatic`).
+`batch_size.automatic` decides how many programs a batch has.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_editpitfalls.program import (
     SuitePrograms,
 )
 
-from .editors.base import EditJob, Editor, EditResult, WritesModel
+from .editors.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer
 from .settings import Progress, ProgressCallback, silent
@@ -35,11 +35,11 @@ Answer = TypeVar("Answer")
 Steps = tuple[int, ...]
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-"""What RuntimeErrors say: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
+"""What RuntimeErrors say when memory runs out: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
 
 
 ONE_BY_ONE = "done one by one, because together it failed"
-"""Note on cases that work alone: their batch has a mistake, and takes far longer than it would."""
+"""Note on cases that work alone: the editor fails on the batch, and one by one they take far longer."""
 
 
 class BatchDoesNotFit(Exception):
@@ -48,7 +48,7 @@ class BatchDoesNotFit(Exception):
 
 @dataclass
 class _Run:
-    """A program on its way: edited models by the steps that made them, the answers, and what went wrong."""
+    """The state of a program: edited models by the steps that made them, the answers, and what went wrong."""
 
     program: Program
     models: dict[Steps, EditedModel] = field(default_factory=lambda: {(): ()})
@@ -84,7 +84,7 @@ def run_batch(
         UsageError: for what concerns the whole run (a second moment that cannot be computed).
     """
     if isinstance(editor, WritesModel) and len(programs) > 1:
-        # One by one, so that what is written behind an edit is found in the case that it belongs to.
+        # One by one, so that a write outside of an edit is reported with the case that it belongs to.
         return [run_batch(editor, scorer, encoder, [each], progress, suite)[0] for each in programs]
     started = time.perf_counter()
     progress = forwards_only(progress)
@@ -94,7 +94,7 @@ def run_batch(
     edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
     _score(scorer, encoder, [run for run in runs if run.open], progress, alone=len(runs) == 1)
-    if (wrong := _written_behind(editor)) is not None:
+    if (wrong := _written_outside_of_edits(editor)) is not None:
         for run in runs:
             run.error = wrong if run.open else run.error
     ended = time.perf_counter()
@@ -137,7 +137,7 @@ def edited_model_of(
         )
     run = _Run(replace(program, states=(chosen,)))
     edit_programs(editor, [run], silent, suite)
-    wrong = run.error or _written_behind(editor)
+    wrong = run.error or _written_outside_of_edits(editor)
     if wrong is not None:
         raise CaseError(wrong, where=program.case_id)
     return run.models[chosen.steps]
@@ -197,21 +197,21 @@ def edit_programs(
             error = result.error
             if error is None and (wrong := not_finite(result.model)) is not None:
                 error = f"edit {steps[-1] + 1}: {wrong}"
-            if error is not None:  # names editor and step; who reports it adds the case
+            if error is not None:  # names editor and step; the report adds the case
                 run.error = run.error or f"editor '{editor.name}', {error}"
             else:
                 run.models[steps] = result.model
                 run.states[steps] = result.state
 
 
-def _written_behind(editor: Editor) -> str | None:
-    """What somebody did to the base model since the last edit; None where it is as it was."""
+def _written_outside_of_edits(editor: Editor) -> str | None:
+    """What was changed in the base model since the last edit; None if nothing was."""
     wrong = editor.verify() if isinstance(editor, WritesModel) else None
     return None if wrong is None else f"editor '{editor.name}': {wrong}"
 
 
 def forwards_only(progress: ProgressCallback) -> ProgressCallback:
-    """Passes on what has come further: a batch that is done again in parts counts its steps anew."""
+    """Passes on progress beyond what was reported before: a batch that is repeated in parts counts from 0 again."""
     reached: dict[str, float] = {}
 
     def report(latest: Progress) -> None:
@@ -295,7 +295,7 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
 def _candidates(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
     """Tokens of the object, then of its rivals; empty where the object has none.
 
-    What a model cannot write is no rival of what it can.
+    A label that the model's tokenizer cannot write is no rival.
     """
     found = []
     for label in (held.object, *held.candidates):
@@ -318,11 +318,11 @@ def _isolated(
     Args:
         work: what is to be done.
         items: what it is done with.
-        failed: answers for an item that breaks alone.
-        remark: told when items break together and none of them alone.
-        alone: whether they are all of one program.
+        failed: makes the answer for an item that fails alone.
+        remark: called when the items fail together and none of them fails alone.
+        alone: whether all of them belong to one program.
 
-    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: one program has no fewer.
+    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: a single program cannot be split.
     """
     if not items:
         return []
@@ -335,7 +335,7 @@ def _isolated(
         message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
     # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
     if out_of_memory and not alone:
-        # The whole program gives way, with the edited models that it keeps, and not this step alone.
+        # The whole program is dropped, with the edited models that it keeps, and not only this step.
         raise BatchDoesNotFit(message)
     if len(items) == 1:
         return [failed(items[0], message)]
@@ -356,7 +356,7 @@ def _isolated(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's and the CPU allocator's ways of saying so."""
+    """Whether memory ran out, on the CPU or on a GPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -8,7 +8,7 @@ import torch
 
 from pytest_editpitfalls.errors import UsageError
 
-from .host import Host
+from .model_adapter import ModelAdapter
 
 END_OF_TEXT = "<|endoftext|>"
 """What ROME's released code lets GPT-2 and GPT-J start from (kmeng01/rome, rome_main.py, get_context_templates)."""
@@ -18,8 +18,8 @@ SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
 no mark of a text's beginning or end."""
 
 
-def starts(host: Host) -> list[tuple[int, ...]]:
-    """What sampled texts start from: the end-of-text mark as released, else BOS, else EOS, else the seed words."""
+def starts(host: ModelAdapter) -> list[tuple[int, ...]]:
+    """What sampled texts start from: the end-of-text mark as released, or else BOS, EOS or the seed words."""
     tokenizer = host.tokenizer
     if END_OF_TEXT in tokenizer.get_vocab():
         return [(int(tokenizer.convert_tokens_to_ids(END_OF_TEXT)),)]
@@ -29,13 +29,13 @@ def starts(host: Host) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def sample(
-    host: Host,
+    host: ModelAdapter,
     starts: list[tuple[int, ...]],
     length: int,
     *,
     seed: int,
     top_k: int | None,
-    told: Callable[[int], None] = lambda _: None,
+    on_tokens: Callable[[int], None] = lambda _: None,
 ) -> list[list[int]]:
     """Token ids sampled after each of ``starts``; every row ends up with ``length`` tokens, start included.
 
@@ -46,7 +46,7 @@ def sample(
         length: tokens per row.
         seed: the global random state is put back afterwards.
         top_k: sample among the k likeliest tokens; None samples from the whole distribution.
-        told: hears, after each step, how many tokens all rows together have.
+        on_tokens: called after each step with the number of tokens of all rows together.
     """
     ids = torch.tensor(starts, device=host.device)
     forbidden = [i for i in set(host.tokenizer.all_special_ids) if i is not None]
@@ -70,7 +70,7 @@ def sample(
             )
         # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
         cumulated = logits.softmax(dim=1).cumsum(dim=1)
-        # Checked here, where one number a row tells: what is drawn from NaN would be the last word there is.
+        # Checked here, where one number per row is enough: what is drawn from NaN would be the last word there is.
         if not bool(cumulated[:, -1].isfinite().all()):
             raise UsageError(
                 f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
@@ -80,18 +80,18 @@ def sample(
         drawn = torch.rand(len(ids), 1, generator=generator, device=host.device) * cumulated[:, -1:]
         step = torch.searchsorted(cumulated, drawn, right=True).clamp(max=cumulated.shape[1] - 1)
         ids = torch.cat([ids, step], dim=1)
-        told(ids.numel())
+        on_tokens(ids.numel())
     return [list(map(int, row)) for row in ids.tolist()]
 
 
 def context_templates(
-    host: Host,
+    host: ModelAdapter,
     length_params: list[tuple[int, int]],
     *,
     seed: int,
     begin: Sequence[tuple[int, ...]] | None = None,
 ) -> list[str]:
-    """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (field notes 1, context templates).
+    """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (kmeng01/rome, rome/rome_main.py).
 
     Args:
         length_params: published as (tokens, number of texts); tokens include the start.
@@ -117,13 +117,13 @@ def context_templates(
 
 
 def sampled_documents(
-    host: Host,
+    host: ModelAdapter,
     tokens: int,
     *,
     length: int,
     seed: int,
     rows: int = 96,
-    told: Callable[[int], None] = lambda _: None,
+    on_tokens: Callable[[int], None] = lambda _: None,
 ) -> list[list[int]]:
     """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document.
 
@@ -133,7 +133,7 @@ def sampled_documents(
         length: tokens per document, its start included.
         seed: of the draws.
         rows: documents that are drawn together. What is drawn depends on it.
-        told: hears from time to time how many tokens there are.
+        on_tokens: called from time to time with the number of tokens so far.
     """
     begin = starts(host)
     documents: list[list[int]] = []
@@ -146,7 +146,7 @@ def sampled_documents(
             length,
             seed=seed * 7919 + batch,
             top_k=None,
-            told=lambda done, before=before: told(before + done),  # type: ignore[misc]
+            on_tokens=lambda done, before=before: on_tokens(before + done),  # type: ignore[misc]
         )
         batch += 1
     return documents

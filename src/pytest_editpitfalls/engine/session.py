@@ -1,4 +1,4 @@
-"""One model, ready to be edited and asked: what the plugin talks to."""
+"""One model, ready to be edited and scored: the engine's interface to the plugin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
-from .editors.base import Editor, EditorResources, WritesModel
-from .editors.hyperparameters.resolution import module_name_notes, resolve_hyperparameters
-from .editors.registry import EDITORS
+from .editors.editor_registry import EDITORS
+from .editors.interface import Editor, EditorResources, WritesModel
 from .families import family_for
 from .finite import check_finite
 from .forward import Forward
-from .host import Host
+from .hyperparameters.module_names import module_name_notes
+from .hyperparameters.resolution import resolve_hyperparameters
+from .model_adapter import ModelAdapter
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
 from .products import float32_products
@@ -38,7 +39,7 @@ CPU_TOKENS, GPU_TOKENS = 768, 16384
 CPU_SCORING = 4
 """Scoring has no gradients, so its passes take that many times the tokens on a CPU.
 
-Measured with 16 reverse cases, 0.81 s a case at 1, 0.71 at 2, 0.67 at 4. Long passes have fewer ends."""
+Measured with 16 reverse cases, 0.81 s a case at 1, 0.71 at 2, 0.67 at 4. Long passes waste less at their ends."""
 
 
 class EngineSession:
@@ -54,7 +55,7 @@ class EngineSession:
     def __init__(
         self,
         settings: EngineSettings,
-        host: Host,
+        host: ModelAdapter,
         source: models.ModelSource,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -98,7 +99,7 @@ class EngineSession:
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
         check_finite(model, source)
-        session = cls(settings, Host.of(model, tokenizer, family_for(model.config)), source, announce)
+        session = cls(settings, ModelAdapter.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
 
@@ -114,9 +115,9 @@ class EngineSession:
     def batch_size(self, editor: str) -> int:
         """Cases that are worth asking for at a time: never more than `chunk_size` of the settings and the device.
 
-        Whoever cuts a run before a model is loaded can therefore cut it into chunks of that size, and what is asked for
-        lies within one. `run` cuts further where memory says so. The number changes when the first batch has been
-        measured, and when memory runs out.
+        A run can therefore be cut into chunks of that size before a model is loaded, and a batch lies within one chunk.
+        `run` cuts further where memory is short. The number changes when the first batch has been measured, and when
+        memory runs out.
         """
         return self._batch_size(editor).cases
 
@@ -129,13 +130,13 @@ class EngineSession:
     ) -> list[CaseScores]:
         """Edit and score; one answer per program, in order; a broken case is an answer with its error.
 
-        As many are run together as `batch_size.automatic` finds; `describe` says how many. Answers do not depend on it,
-        beyond rounding.
+        `batch_size.automatic` decides how many run together; `describe` reports the number. Answers depend on it by
+        rounding only.
 
         Args:
             editor: name of the editor.
             programs: what to run.
-            progress: hears how far the batch is.
+            progress: called with how far the batch is.
             suite: all cases of the suite that the batch is from.
 
         Raises:
@@ -147,15 +148,15 @@ class EngineSession:
         watch = progress or silent
         chosen = self._prepared(editor, watch)
 
-        def work(part: Sequence[Program], tokens: int, told: ProgressCallback) -> list[CaseScores]:
+        def work(part: Sequence[Program], tokens: int, report: ProgressCallback) -> list[CaseScores]:
             self._own_resources[editor].max_tokens = tokens
             times = CPU_SCORING if self.host.device.type == "cpu" else 1
             scorer = Scorer(self.forward, max_tokens=times * tokens)
             with self._products():
-                return run_batch(chosen, scorer, self.host.encoder, part, told, suite)
+                return run_batch(chosen, scorer, self.host.encoder, part, report, suite)
 
         size = self._batch_size(editor)
-        if isinstance(chosen, WritesModel):  # taken one by one in any case
+        if isinstance(chosen, WritesModel):  # run one by one in any case
             return work(programs, size.choice.tokens, watch)
         return size.run(programs, work, watch)
 
@@ -281,7 +282,7 @@ class EngineSession:
         free = models.available_memory(self.host.device)
         if (
             self.host.device.type == "cuda"
-        ):  # what torch holds for further tensors is not free to anybody else
+        ):  # what torch holds for further tensors is not free for other processes
             kept = torch.cuda.memory_reserved(self.host.device)
             kept -= torch.cuda.memory_allocated(self.host.device)
             return free // self.settings.processes + kept
@@ -308,7 +309,7 @@ class EngineSession:
         return editor
 
 
-def _shape(host: Host) -> Shape:
+def _shape(host: ModelAdapter) -> Shape:
     d_model, d_k = host.matrix_shape(0)
     vocabulary = int(host.model.get_output_embeddings().weight.shape[0])
     return Shape(host.n_layers, d_model, d_k, vocabulary, host.edit_dtype.itemsize)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 CPU_CASES, GPU_CASES = 16, 256
-"""The most cases per batch where ``batch_size`` is automatic: more do not pay.
+"""The most cases per batch where ``batch_size`` is automatic: more do not make a run faster.
 
 On a CPU, measured with ROME on the embedded model, one thread of a busy machine, processor time: 16 reverse cases
 together 2.7 s each and 32 together 2.5 s (4 steps); alone 6.2 s and 4 together 4.5 s (8 steps). Twice as many gain 6 %,
@@ -47,7 +47,7 @@ class EngineSettings:
 
 
 def chunk_size(batch_size: int | None, on_gpu: bool) -> int:
-    """The most cases that a batch of any editor has: no model is needed to tell.
+    """The most cases that a batch of any editor has: known without a model.
 
     Args:
         batch_size: `EngineSettings.batch_size`.
@@ -69,4 +69,4 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """A progress callback for those who do not watch."""
+    """A progress callback that does nothing."""

@@ -1,4 +1,4 @@
-"""Which jobs of a batch still go on, told to the host without a GPU waiting for it."""
+"""Which jobs of a batch still go on, read by the CPU without a GPU waiting for it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 class Stopping:
     """Jobs (n,) that stop one by one and never start again.
 
-    Whoever trains them asks for `news` after each step, to leave out the rows of jobs that have stopped. On a CPU the
+    A training loop calls `poll` after each step, to leave out the rows of jobs that have stopped. On a CPU the
     answer is that step's. A GPU could give it only when all that is queued is done, and would stand idle until the next
-    step is queued; so the answer is the step's before, which has been copied meanwhile. A job is then computed once
-    more after its end: keep its values by ``going``, as in any step in which others go on.
+    step is queued; so the answer is that of the step before, which has been copied meanwhile. A job is then computed
+    once more after its end: keep its values by ``going``, as in any step in which others go on.
 
     Args:
         jobs: n.
         device: where the losses are.
-        late: whether the answer is the step's before; by default on a GPU.
+        late: whether the answer is that of the step before; by default on a GPU.
 
     Attributes:
         going: (n,) which jobs go on, on the device.
@@ -33,15 +33,15 @@ class Stopping:
         """Let these (n,) stop."""
         self.going &= ~jobs
 
-    def news(self) -> Tensor | None:
-        """(n,) which jobs go on, on the host; None where none has stopped since the last answer."""
-        going = self._heard()
+    def poll(self) -> Tensor | None:
+        """(n,) which jobs go on, on the CPU; None where none has stopped since the last call."""
+        going = self._latest()
         if going is None or (count := int(going.sum())) == self._known:
             return None
         self._known = count
         return going
 
-    def _heard(self) -> Tensor | None:
+    def _latest(self) -> Tensor | None:
         if not self._late:
             return self.going.cpu()
         on_gpu = self.going.is_cuda

@@ -1,6 +1,7 @@
 """Text to token ids: prompts, targets and the position of a subject's last token.
 
-Everything is built by joining token ids, never by decoding and tokenising again (field notes 5, leading space).
+Everything is built by joining token ids, never by decoding and tokenising again, which can
+change a leading space.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def register(config: pytest.Config, run: RunConfig) -> None:
     Raises:
         UsageError: an editor cannot be imported, is none, or its name is taken.
     """
-    from pytest_editpitfalls.engine.editors.registry import EDITORS, imported
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
 
     EDITORS.forget_added()
     for implementation in config.hook.pytest_pitfalls_editors.get_hookimpls():
@@ -67,7 +67,7 @@ class OwnEditor:
 
 def brought(run: RunConfig) -> list[OwnEditor]:
     """The editors of the run that did not ship."""
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
     names = dict.fromkeys(editor_name(label) for label in run.editors)
     values = {name: EDITORS.own_object(name) for name in names}
@@ -97,7 +97,7 @@ def load_module(name: str, file: str) -> None:
 
 def take_over(editors: Iterable[OwnEditor]) -> None:
     """Make the editors of another process known in this one."""
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
     EDITORS.forget_added()
     for editor in editors:

@@ -49,7 +49,7 @@ def _short(path: Path) -> str:
 
 def multi_label_lines(state: RunState) -> list[str]:
     """Return what there is to know about Multi-Label Edit where it is asked for, one remark a line."""
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
     labels = [label for label in state.run.editors if is_multi_label(label)]
     if not labels:

@@ -249,7 +249,7 @@ class ActiveRun:
 
 def check_names(run: RunConfig) -> None:
     """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
     from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
     from pytest_editpitfalls.errors import did_you_mean
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest, suite_digest
-from pytest_editpitfalls.engine.editors.hyperparameters.base import Hyperparameters
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.editors.registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms

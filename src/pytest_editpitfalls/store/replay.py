@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import toml_value
+from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import editor_name

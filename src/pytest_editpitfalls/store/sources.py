@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
-from pytest_editpitfalls.engine.editors.registry import EDITORS, imported
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
 from pytest_editpitfalls.errors import UsageError
 
 _OWN = __name__.partition(".")[0]

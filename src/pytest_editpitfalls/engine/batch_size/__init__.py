@@ -1,1 +1,1 @@
-"""How many cases are edited together, where the user does not say: from a memory model, measured once."""
+"""How many cases are edited together, where the user does not set it: from a memory model that is measured once."""

@@ -3,8 +3,8 @@
 The first part is measured, and small where memory could be short; the memory model that follows says how large the
 others are. Within what is asked for at a time the longest cases come first: those that are measured are then the worst
 ones, memory runs out early if it does, and rows of about the same length meet in a pass. The order of a run's cases is
-left alone otherwise: who asks for the next ones wants their answers next; a part whose cases are longer than the
-measured ones is made smaller instead.
+left alone otherwise, because the caller needs the answers to the next cases next; a part whose cases are longer than
+the measured ones is made smaller instead.
 
 Where memory runs out all the same, the part is halved, and later ones are no larger than what did fit.
 """
@@ -22,17 +22,17 @@ from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
 from pytest_editpitfalls.program import CaseScores, Program
 
-from .gauge import Gauge
+from .memory_meter import MemoryMeter
 from .memory_model import Choice, MemoryModel, Shape, choose
 
 MEASURED_CASES = 4
 """Cases of the part that is measured: enough that what is there once does not count for much."""
 
 MARGIN = 4
-"""How far the estimate may be off where the measured part is as large as a CPU's batches.
+"""By which factor the estimate may be wrong where the measured part is as large as a CPU's batches.
 
-A part of four cases costs an eighth of the time of sixteen more than it need (measured: fuller passes), so it is only
-made where memory could be short.
+Starting with four cases adds an eighth to the time of sixteen (measured: passes are less full), so it is only done
+where memory could be short.
 """
 
 LEAST_TOKENS = 768
@@ -49,8 +49,8 @@ class Limits:
     Attributes:
         shape: of the model.
         device: where it is.
-        most_cases: more do not pay.
-        most_tokens: more tokens in a pass do not pay.
+        most_cases: more are no faster.
+        most_tokens: more tokens in a pass are no faster.
         free: bytes of the device that this process may count on now.
         whole_matrices: whether an edit keeps whole matrices.
     """
@@ -74,7 +74,7 @@ class Limits:
         return max(plenty, min(self.choice(estimate).cases, MEASURED_CASES))
 
     def choice(self, model: MemoryModel) -> Choice:
-        """The largest batch that fits and pays."""
+        """The largest batch that fits and is worth its size."""
         return choose(
             model,
             self.free(),
@@ -91,7 +91,7 @@ class BatchSize:
         limits: what bounds a batch.
         base_model: the model's blocks, without the head.
         fixed: cases of a batch where that is given, and why; None is automatic.
-        announce: hears when memory, and nothing else, bounds a batch.
+        announce: called with a message when memory, and nothing else, bounds a batch.
 
     Attributes:
         choice: as it is now.
@@ -138,12 +138,12 @@ class BatchSize:
         while left:
             part = left[: self._size(lengths[left[0]])]
             chosen = [programs[index] for index in part]
-            told = _as_part(progress, len(answers), len(part), len(programs))
+            report = _as_part(progress, len(answers), len(part), len(programs))
             try:
                 if self._is_open and len(part) < len(left):
-                    found = self._measured(chosen, work, told)
+                    found = self._measured(chosen, work, report)
                 else:
-                    found = work(chosen, self.choice.tokens, told)
+                    found = work(chosen, self.choice.tokens, report)
             except BatchDoesNotFit:
                 found = None
             if found is None:
@@ -153,7 +153,7 @@ class BatchSize:
                 _free_memory(self._limits.device)
                 continue
             if len(part) == 1 and found[0].error is not None:
-                self.choice = self._fits  # a case that does not even fit alone says nothing of the others
+                self.choice = self._fits  # a case that does not even fit alone says nothing about the others
             self._settle()
             answers.update(zip(part, found, strict=True))
             left = left[len(part) :]
@@ -169,14 +169,14 @@ class BatchSize:
         self, chosen: Sequence[Program], work: Work, progress: ProgressCallback
     ) -> list[CaseScores]:
         """The answers of the first part; what it took makes the choice for the others."""
-        gauge = Gauge(self._base_model, self._limits.device)
+        meter = MemoryMeter(self._base_model, self._limits.device)
 
         def look(latest: Progress) -> None:
-            # An editor tells its progress between two passes; before the scoring all edited models are there.
-            gauge.look(always=latest.stage == "score" and latest.done == 0)
+            # Editors report progress between two passes; before the scoring all edited models are there.
+            meter.look(always=latest.stage == "score" and latest.done == 0)
             progress(latest)
 
-        with gauge.open():
+        with meter.open():
             found = work(chosen, self.choice.tokens, look)
         done = [
             program
@@ -187,10 +187,10 @@ class BatchSize:
             self._model = MemoryModel.measured(
                 cases=len(done),
                 length=sum(map(characters, done)) / len(done),
-                between=gauge.between,
-                peak=gauge.peak,
+                between=meter.between,
+                peak=meter.peak,
                 # rows behind a kept prefix are cut by what is new in them, so that a first pass may be larger
-                tokens=min(gauge.tokens, self.choice.tokens),
+                tokens=min(meter.tokens, self.choice.tokens),
                 shape=self._limits.shape,
             )
             self._is_open = False
@@ -198,7 +198,7 @@ class BatchSize:
         return found
 
     def _settle(self) -> None:
-        """The choice has held for a part."""
+        """The choice has worked for a part."""
         if self.choice != self._fits and self.choice.cases < self._limits.most_cases:
             self._announce(f"batches of {self.choice.cases}: {self.choice.why}")
         self._fits = self.choice

@@ -1,7 +1,7 @@
 """What a batch takes, and how much of it fits: pure arithmetic. Torch-free.
 
 A batch takes two kinds of memory. What lies between two passes grows with the cases: edited models, kept keys and
-values, what an optimiser remembers. What one pass takes is bounded by its padded tokens, however many cases there are,
+values, the optimiser's moments. What one pass takes is bounded by its padded tokens, however many cases there are,
 since rows are cut into passes of so many tokens at most:
 
     bytes(n cases) = n * case_bytes + tokens of a pass * token_bytes
@@ -20,10 +20,10 @@ PASSES = 0.5
 """Share of the rest that one pass may take at most: a pass that is cut in two costs less than half as many cases."""
 
 LEAST_TOKENS = 64
-"""Tokens of a pass that is not cut any smaller: one row of a case."""
+"""The fewest tokens of a pass: one row of a case."""
 
 CASE_TOKENS = 256
-"""Tokens whose keys and values a case is taken to keep, before anything has been measured."""
+"""Tokens whose keys and values a case is assumed to keep, before anything has been measured."""
 
 DENSE_COPIES = 7
 """Matrices of a case whose edits are whole ones: those of three edited models, and the delta, its gradient and Adam's
@@ -52,7 +52,7 @@ class Shape:
     def token_bytes(self) -> float:
         """Bytes that one token of a pass takes: logits, and activations that wait for their gradient.
 
-        Measured: see `models.worker_memory.workers_estimate`, which tells workers apart from memory by it.
+        Measured: see `models.worker_memory.workers_estimate`, which uses it to decide how many workers fit.
         """
         return self.width * (self.vocabulary + 2.5 * self.layers * (self.d_model + self.d_k))
 
@@ -158,13 +158,13 @@ def tokens_that_fit(free: float, per_token: float, cap: int) -> int:
 
 
 def choose(model: MemoryModel, free: int, *, most_cases: int, most_tokens: int, device: str) -> Choice:
-    """The largest batch that fits and pays.
+    """The largest batch that fits and is worth its size.
 
     Args:
         model: what a batch takes.
         free: free bytes of the device that this process may count on.
-        most_cases: more do not pay.
-        most_tokens: more tokens in a pass do not pay.
+        most_cases: more are no faster.
+        most_tokens: more tokens in a pass are no faster.
         device: "CPU" or "GPU", for the reason.
     """
     usable = (1 - SAFETY) * max(0, free)

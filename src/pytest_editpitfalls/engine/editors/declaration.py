@@ -1,4 +1,4 @@
-"""What an editor says of itself. Torch-free, so that editors can be listed and compared without loading one."""
+"""What an editor is. Torch-free, so that editors can be listed and compared without loading one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from .base import Editor, EditorResources
-    from .hyperparameters.base import Hyperparameters
+    from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+
+    from .interface import Editor, EditorResources
 
 Form = Literal["low-rank", "dense", "hook", "prefix", "in place"]
 """What an edit is: low-rank deltas, whole matrices, a module's output changed by rule, text before the prompt, or
 anything done to the model object."""
 
-Targets = Literal["together", "averaged", "one after another"]
+SeveralTargets = Literal["together", "averaged", "one after another"]
 """What becomes of several targets of one subject and relation (Multi-Label Edit): solved for together, their losses
 averaged, or written one after another, so that the last one wins."""
 
@@ -43,6 +44,7 @@ class EditorDeclaration:
         needs: what it needs besides the model, in words ("a trained network").
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
+        order: place of a shipped editor in lists, lowest first.
     """
 
     name: str
@@ -53,12 +55,13 @@ class EditorDeclaration:
     hyperparameters: type[Hyperparameters] | str
     factory: Callable[[Any, EditorResources], Editor] | str
     keeps: str = "nothing"
-    targets: Targets = "together"
+    targets: SeveralTargets = "together"
     after_norm: AfterNorm = "any"
     second_moment: bool = False
     whole_matrices: bool = False
     suite: bool = False
     needs: str = "nothing"
+    order: int = 0
 
     def hyperparameter_class(self) -> type[Hyperparameters]:
         """The class of its hyper-parameters, imported where it is given by name. Torch-free for shipped editors."""

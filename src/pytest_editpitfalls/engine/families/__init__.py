@@ -1,8 +1,8 @@
-"""Where each architecture keeps its layers: one small declaration per family. See docs/families.md."""
+"""Where each architecture keeps its layers: one row per family in `table`. See docs/families.md."""
 
 from __future__ import annotations
 
-from .base import Family, FamilyDeclaration
-from .registry import ENTRY_POINT_GROUP, families, family_for
+from .family import Family, FamilyDeclaration
+from .lookup import ENTRY_POINT_GROUP, families, family_for
 
 __all__ = ["ENTRY_POINT_GROUP", "Family", "FamilyDeclaration", "families", "family_for"]

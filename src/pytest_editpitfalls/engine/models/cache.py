@@ -18,7 +18,7 @@ CACHE_VARIABLE = "EDITPITFALLS_CACHE"
 
 
 def cache_directory(override: Path | None = None) -> Path:
-    """Return the cache: ``override``, else ``$EDITPITFALLS_CACHE``, else the user's cache directory."""
+    """Return the cache: ``override``, otherwise ``$EDITPITFALLS_CACHE``, otherwise the user's cache directory."""
     if override is not None:
         return override
     if configured := os.environ.get(CACHE_VARIABLE):

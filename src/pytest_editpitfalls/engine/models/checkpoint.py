@@ -1,4 +1,4 @@
-"""What a checkpoint directory says about its weights without reading one: safetensors headers. Torch-free."""
+"""What a checkpoint directory says about its weights, without reading a weight: safetensors headers. Torch-free."""
 
 from __future__ import annotations
 

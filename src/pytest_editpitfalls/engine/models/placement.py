@@ -52,7 +52,7 @@ class MemoryEstimate:
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" is cuda where there is one, else cpu.
+    """Return the device of that name; "auto" is cuda where there is one, otherwise cpu.
 
     Raises:
         UsageError: no such device here, or not a device's name.

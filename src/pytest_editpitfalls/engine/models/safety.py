@@ -52,7 +52,7 @@ def check_config(config: Any, where: str, place: str) -> None:
     """Refuse a config that asks for pickled weights, for attention code of a repository, or for endless blocks.
 
     Raises:
-        UsageError: it does.
+        UsageError: the config asks for one of these.
     """
     blocks = getattr(config, "num_hidden_layers", None)
     if isinstance(blocks, int) and blocks > MAX_BLOCKS:

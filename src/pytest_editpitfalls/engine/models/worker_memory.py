@@ -1,4 +1,4 @@
-"""Whether several workers fit into this machine's memory, told before one of them starts. Torch-free.
+"""Whether several workers fit into this machine's memory, checked before one of them starts. Torch-free.
 
 On a CPU transformers maps the safetensors files: every worker's weights are the same pages of the page cache, and an
 in-place write reaches only the writer's own copy of a page. Weights that have to be converted to another dtype are
@@ -111,7 +111,7 @@ def workers_estimate(
     in_place: bool = False,
     cache_dir: Path | None = None,
 ) -> WorkersEstimate | None:
-    """Return what ``workers`` processes with this model take; None where that cannot be told yet.
+    """Return what ``workers`` processes with this model take; None where that is not known yet.
 
     It reads ``config.json`` and the headers of the safetensors files, nothing else. The working memory of a batch is
     ``BATCH_TOKENS * width * (vocabulary + 2.5 layers * (d_model + d_k))``, with a width of 4 bytes (8 for float64):

@@ -47,7 +47,7 @@ def collect(
 ) -> KeySums:
     """Sums of k k^T over all tokens of ``documents``, for each layer, in one pass; goes on where ``file`` stops.
 
-    Documents are taken window by window, and sorted by length within one. The numbers of a layer depend on the text
+    Documents are read window by window, and sorted by length within one. The numbers of a layer depend on the text
     and (by rounding) on ``max_tokens``, not on the other layers.
 
     Args:
@@ -56,7 +56,7 @@ def collect(
         layers: whose down-projections' inputs are the keys.
         max_tokens: padded tokens per forward pass.
         file: where the sums are kept from time to time, and when the pass is stopped.
-        progress: hears how many documents are done.
+        progress: called with the number of documents done.
     """
     host = forward.host
     sums = file.load() or KeySums.zero({layer: host.matrix_shape(layer)[1] for layer in layers}, host.device)
@@ -137,12 +137,12 @@ def _reading(forward: Forward, layers: Sequence[int]) -> Iterator[dict[int, Tens
 
 
 class _Pace:
-    """Tells how many documents are done and, in a long pass, how long it still takes.
+    """Reports how many documents are done and, in a long pass, how long it will still take.
 
     Args:
         total: documents of the text, at most.
         done: documents in windows that were finished before.
-        progress: hears it.
+        progress: called with both.
     """
 
     def __init__(self, total: int, done: int, progress: ProgressCallback) -> None:

@@ -15,7 +15,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from .files import read_tensors, remove, remove_leftovers, write_tensors
+from .tensor_files import read_tensors, remove, remove_leftovers, write_tensors
 
 SAVE_SECONDS = 180.0
 """Time between two savings of a long pass."""
@@ -58,7 +58,7 @@ class KeySums:
 
 
 class PartialFile:
-    """The file of an unfinished pass. A damaged one is as good as none; one that cannot be written only costs time.
+    """The file of an unfinished pass. A damaged one counts as absent; one that cannot be written only costs time.
 
     Args:
         path: its name says everything that the sums and the positions depend on.
@@ -86,7 +86,7 @@ class PartialFile:
             tensor = tensors.get(str(layer))
             if tensor is None or tensor.shape != (size, size) or tensor.dtype != torch.float64:
                 return None
-        # Copies: the file, which is mapped into memory, is written anew while they grow.
+        # Copies: the file, which is mapped into memory, is written again while they grow.
         sums = {layer: tensors[str(layer)].clone() for layer in self._sizes}
         return KeySums(sums, tokens, documents, batches)
 
@@ -132,7 +132,7 @@ class _Terminated(BaseException):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the process after what is inside has cleaned up, and not at once; only where nobody handles it."""
+    """SIGTERM ends the process after what is inside has cleaned up, and not at once; only where no handler is set."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

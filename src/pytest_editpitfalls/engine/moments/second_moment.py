@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.errors import UsageError
 
-from .files import NORM_TOLERANCE, read_tensors, write_tensors
+from .tensor_files import NORM_TOLERANCE, read_tensors, write_tensors
 
 FACTOR_FILE_SIZE = 1024
 """d_k from which factorisations are kept in files. On one CPU thread a Cholesky factor takes 0.06 s at 1536 and 3 s
@@ -131,7 +131,7 @@ class SecondMoment:
             return None
         tensors, facts = found
         of, norm = facts.get("matrix_norm"), float(self.matrix.norm())
-        # The matrix may have been computed anew since, from another text under the name of a data set.
+        # The matrix may have been computed again since, from another text under the name of a data set.
         if not isinstance(of, float) or not abs(of - norm) <= NORM_TOLERANCE * norm:
             return None
         if any(

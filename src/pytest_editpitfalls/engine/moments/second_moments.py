@@ -31,15 +31,15 @@ from pytest_editpitfalls.errors import UsageError
 
 from .collection import collect, symmetric
 from .documents import WINDOW, Documents, Texts, TokenisedDocuments
-from .files import read_tensors, write_tensors
 from .partial import PartialFile
 from .second_moment import SecondMoment
+from .tensor_files import read_tensors, write_tensors
 
 SAMPLED_LENGTH = 64
 """Tokens per document of the default, self-sampled corpus."""
 
 TOKENS_PER_DIMENSION = 8
-"""Self-sampled tokens per row of C: with fewer, C is dominated by noise (field notes 1: tokens >> d_k)."""
+"""Self-sampled tokens per row of C: it has rank d_k with d_k tokens at the least, and little noise with many more."""
 
 SAMPLING = "sampling text for the second moment"
 
@@ -201,7 +201,7 @@ class SecondMoments:
             wanted,
             length=length,
             seed=source.seed,
-            told=lambda done: progress(Progress(SAMPLING, done, max(wanted, done))),
+            on_tokens=lambda done: progress(Progress(SAMPLING, done, max(wanted, done))),
         )
         write_tensors(path, {"ids": torch.tensor(documents)}, {})
         return documents
@@ -219,7 +219,7 @@ class SecondMoments:
         return self._path(content, f"unfinished {cut}").with_suffix(".part")
 
     def _read(self, source: MomentSource, content: str, layer: int) -> SecondMoment | None:
-        """The matrix in the cache; None where it is absent or damaged: it is computed again and written anew."""
+        """The matrix in the cache; None where it is absent or damaged: it is computed and written again."""
         found = read_tensors(self._matrix_path(content, layer), self._forward.host.device)
         if found is None:
             return None

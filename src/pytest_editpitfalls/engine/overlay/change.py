@@ -1,6 +1,6 @@
 """What an edited model is: the base model plus changes. How a change is applied to rows of one batch.
 
-A new kind of change is a dataclass with `Change`'s methods; nothing else has to know it.
+A new kind of change is a dataclass with `Change`'s methods; nothing else has to know about it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,15 @@ class RowContext:
     def model_of(self, count: int) -> Tensor:
         """(count,) index of each row's edited model."""
         return self.models if len(self.models) == count else self.models.expand(count)
+
+    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows,) index of each row's edited model, and a module's ``inputs`` as (rows, tokens, d).
+
+        A model may flatten (rows, tokens) before its MLP (OPT); the number of rows is then that of this context.
+        """
+        flat = len(self.models if self.lengths is None else self.lengths)
+        count = inputs.shape[0] if inputs.ndim == 3 else flat
+        return self.model_of(count), inputs.reshape(count, -1, inputs.shape[-1])
 
     def real(self, count: int, width: int) -> Tensor:
         """(count, width) whether a column is a token and not padding."""

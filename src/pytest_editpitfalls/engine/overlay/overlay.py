@@ -1,7 +1,7 @@
 """Many edited models in one forward pass: every row of a batch gets its own model's changes.
 
 A case never touches the weights. Its edited model is the base model plus a list of changes, and a batch with rows of
-different cases runs through the shared base model once (design: the idea that everything hangs on).
+different cases runs through the shared base model once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.host import Host
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 
 from .change import Change, EditedModel, Replacement, RowContext, Stacked
 
@@ -26,7 +26,7 @@ class Overlay:
         models: the edited models; an empty one is the base model itself.
     """
 
-    def __init__(self, host: Host, models: Sequence[EditedModel]) -> None:
+    def __init__(self, host: ModelAdapter, models: Sequence[EditedModel]) -> None:
         self._host = host
         self._stacks = _stacks(models)
         self._changed = {

@@ -44,7 +44,7 @@ def lower_blocks(forward: Forward, texts: Sequence[Tokens], last: int) -> tuple[
 
 
 def common_starts(texts: Sequence[Tokens]) -> list[Tokens]:
-    """Of each text the start that it is worth sharing with others, which leaves something of it; else nothing."""
+    """For each text the start that is worth sharing with others and leaves a rest of the text; otherwise nothing."""
     order = sorted(range(len(texts)), key=lambda index: texts[index])
     starts: list[Tokens] = [()] * len(texts)
     for before, index, after in zip([None, *order], order, [*order[1:], None], strict=False):

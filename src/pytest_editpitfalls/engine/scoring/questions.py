@@ -1,4 +1,4 @@
-"""What is asked, and which prompts share a pass, a start, or the tokens of another one. Pure."""
+"""The questions, and which prompts share a pass, a start, or the tokens of another prompt. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def behind(targets: Iterable[Tokens]) -> Tokens:
 
 
 def in_common(one: Tokens, other: Tokens) -> int:
-    """With how many equal tokens both start."""
+    """Number of equal tokens at the start of both."""
     shorter = min(len(one), len(other))
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shorter)
 
@@ -61,8 +61,8 @@ def in_common(one: Tokens, other: Tokens) -> int:
 def texts_of(answers: Answers) -> dict[Text, list[int]]:
     """Each text with the edited models that are asked.
 
-    What stands behind a prompt changes nothing before it: whoever is asked nothing there is served by the same row, so
-    that the blocks that all models share run once for a prompt.
+    What stands behind a prompt changes nothing before it: a model that is asked nothing there is served by the same
+    row, so that the blocks that all models share run once per prompt.
     """
     texts: dict[Text, list[int]] = {}
     for (prompt, model), found in answers.items():
@@ -74,7 +74,7 @@ def texts_of(answers: Answers) -> dict[Text, list[int]]:
 
 
 def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> list[tuple[Tokens, list[Text]]]:
-    """Texts in groups, each with the tokens that it starts with where these are worth to be encoded once.
+    """Texts in groups, each with the tokens that it starts with where it pays to encode these only once.
 
     Prompts of one edited model share much where the edit is text before the prompt. Changed models are left alone:
     what they do may depend on the whole prompt.
@@ -103,11 +103,11 @@ def following(
 ) -> dict[tuple[Text, int], list[Follower]]:
     """Texts that follow another one of the same edited model, by the one that they follow and the model.
 
-    Who is followed follows none. Paraphrases of a fact and of the fact that replaces it differ at their subject only.
+    A leader is never a follower. Paraphrases of a fact and of the fact that replaces it differ at their subject only.
     """
     found: dict[tuple[Text, int], list[Follower]] = {}
     starts: dict[tuple[int, Tokens], Text] = {}
-    for text in sorted(texts, key=lambda each: -len(texts[each])):  # who is asked of more models leads
+    for text in sorted(texts, key=lambda each: -len(texts[each])):  # texts that more models are asked lead
         prompt = text.prompt
         # No more than what is worth a pass of its own (`by_common_start`): every start is noted.
         longest = min(len(prompt), SHARED_TOKENS)

@@ -2,8 +2,9 @@
 
 Each prompt is encoded once per edited model and shared by all its targets; blocks below the lowest edited one are run
 once per prompt and shared by all edited models (`lower_blocks`); the vocabulary projection is read where a target token
-is predicted. Where only one target of a prompt is longer than a token, it runs behind the prompt in the same pass; else
-targets go on with the prompt's keys and values. So do prompts that start as another one of the same edited model.
+is predicted. Where only one target of a prompt is longer than a token, it runs behind the prompt in the same pass;
+otherwise targets go on with the prompt's keys and values. So do prompts that start as another one of the same edited
+model.
 """
 
 from __future__ import annotations

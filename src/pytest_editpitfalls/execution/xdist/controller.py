@@ -146,7 +146,7 @@ class Controller:
 
 def _memory(run: RunConfig, workers: int, on_gpu: bool) -> list[str]:
     """What the workers take for each model, in words; raises `UsageError` where they cannot fit."""
-    from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
     from pytest_editpitfalls.engine.models.worker_memory import workers_estimate
 
     in_place = any(EDITORS.get(editor_name(label)).form == "in place" for label in run.editors)

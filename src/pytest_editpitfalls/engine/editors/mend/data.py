@@ -43,8 +43,8 @@ class TrainingFact:
 
     Attributes:
         request: the edit.
-        rephrases: other prompts that shall give the target after the edit, complete.
-        locality: a fact that the edit shall leave alone; None: one of another training fact.
+        rephrases: other complete prompts that should be answered with the target after the edit.
+        locality: a fact that the edit should leave alone; None: one of another training fact.
     """
 
     request: EditRequest
@@ -53,7 +53,7 @@ class TrainingFact:
 
     @property
     def others_ask(self) -> Continuation:
-        """What edits of other subjects shall leave alone: the true object where it is known."""
+        """What edits of other subjects should leave alone: the true object where it is known."""
         return Continuation(self.request.question, self.request.target_true or self.request.target_new)
 
 

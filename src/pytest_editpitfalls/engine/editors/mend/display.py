@@ -42,7 +42,7 @@ class Validation:
 
 
 class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
-    """A bar with smoothed loss and edit success; a line for each validation.
+    """A progress bar with smoothed loss and edit success, and a line for each validation.
 
     Args:
         console: where to.

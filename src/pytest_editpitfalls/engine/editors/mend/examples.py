@@ -1,4 +1,4 @@
-"""Facts to token rows: one edit, a rephrasing that it shall reach, a text that it shall leave alone."""
+"""Facts to token rows: one edit, a rephrasing that it should reach, a text that it should leave alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ExampleMaker:
 
     Args:
         encoder: of the model.
-        facts: to make examples of; what an edit shall leave alone is the true object of another one, where it
+        facts: to make examples of; what an edit should leave alone is the true object of another one, where it
             names nothing itself.
 
     Attributes:

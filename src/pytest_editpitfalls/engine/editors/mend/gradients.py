@@ -1,7 +1,7 @@
-"""What MEND's network is given: each token's input and output gradient at the edited matrices.
+"""The input of MEND's network: each token's input and output gradient at the edited matrices.
 
 The gradient of a matrix W (d_o, d_k) is a sum over tokens, dL/dW = sum_t d_t x_t^T, with x_t the module's input and
-d_t the gradient of the loss by its output (Mitchell et al. 2022, section 3; field notes 2). Rows of many independent
+d_t the loss's gradient with respect to its output (Mitchell et al. 2022, section 3). Rows of many independent
 edits go through the model together; a row's loss does not depend on the others, so neither do its x and d.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.host import Host, is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.errors import UsageError
 
 
@@ -39,7 +39,7 @@ class Matrix:
         return (self.d_o, self.d_k)
 
 
-def edited_matrices(host: Host, layers: Sequence[int]) -> tuple[Matrix, ...]:
+def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:
     """All matrices of the MLPs in ``layers``: input side first, then the down-projection, block by block.
 
     Raises:
@@ -67,7 +67,7 @@ def edited_matrices(host: Host, layers: Sequence[int]) -> tuple[Matrix, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """A prompt and the target that shall follow it, as token ids."""
+    """A prompt and the target that should follow it, as token ids."""
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]

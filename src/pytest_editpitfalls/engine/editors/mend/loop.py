@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.errors import UsageError
 
@@ -52,7 +52,7 @@ class TrainingRun:
         out: where the best network goes; the checkpoint goes beside it.
         options: hyper-parameters.
         max_tokens: padded tokens per pass.
-        display: is told of every step and validation.
+        display: shows every step and validation.
     """
 
     def __init__(

@@ -6,7 +6,7 @@
 
 Matrices of equal shape share a network and the running moments; scale s_m, shift o_m and step size alpha_m are each
 matrix's own. U = 0, b = 0, o = 0, s = 1 at the start, which makes f the identity; alpha starts from +edit_lr, with the
-released plus sign: the network learns the direction (eric-mitchell/mend algs/mend.py; field notes 2).
+released plus sign: the network learns the direction (eric-mitchell/mend algs/mend.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The loss that MEND's network is trained with: does the edit reach a rephrasing, and leave other text alone?
+"""The loss that MEND's network is trained with: does the edit reach a rephrasing and leave other text alone?
 
     L = cedit * -(1/T) sum_t log p_edited(target_t | rephrase) + cloc * mean_t KL(p_base || p_edited on other text)
 
 differentiated through the update by the network's parameters; the base model is frozen, and x and d are constants
-(Mitchell et al. 2022, equation 5; field notes 2). Blocks below the first edited one cannot change: their output is
+(Mitchell et al. 2022, arXiv 2110.11309, equation 5). Blocks below the first edited one cannot change: their output is
 computed once for each row and kept.
 """
 
@@ -29,7 +29,7 @@ CACHE_BYTES = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One edit, the rephrasing that it shall reach and the text that it shall leave alone."""
+    """One edit, the rephrasing that it should reach and the text that it should leave alone."""
 
     edit: TargetRow
     rephrase: TargetRow
@@ -62,7 +62,7 @@ class LowerBlocks:
         forward: the base model.
         first: the first edited block.
         max_tokens: padded tokens per pass.
-        max_bytes: beyond it, outputs are computed anew each time.
+        max_bytes: beyond it, outputs are computed again each time.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LowerBlocks:
 
     @torch.no_grad()
     def of(self, rows: Sequence[tuple[int, ...]]) -> Tensor | None:
-        """(rows, longest, hidden size) what the first edited block gets; None where it is the model's first."""
+        """(rows, longest, hidden size) input of the first edited block; None where it is the model's first."""
         if self._first == 0:
             return None
         found = {row: self._kept[row] for row in rows if row in self._kept}
@@ -143,7 +143,7 @@ class Objective:
         return Losses(means[:n], means[n:], batch.row_means(hit)[:n] > 1 - 1e-6)
 
     def _base(self, rows: Sequence[TargetRow]) -> Tensor:
-        """(p, hidden size) what the base model's head gets where it predicts the rows' targets; kept for each row."""
+        """(p, hidden size) input of the base model's head where it predicts the rows' targets; kept for each row."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._read]
         if missing:
             batch = TargetBatch.of(missing, self._forward.host.device)

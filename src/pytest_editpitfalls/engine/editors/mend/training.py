@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from pytest_editpitfalls.engine import models
-from pytest_editpitfalls.engine.editors.hyperparameters.mend import MendTraining
-from pytest_editpitfalls.engine.editors.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
+from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError

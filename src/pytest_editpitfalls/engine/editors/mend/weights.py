@@ -131,7 +131,7 @@ def load_weights(
         layers: the blocks that the hyper-parameters ask for.
         matrices: their matrices.
         network_dtype: dtype that the network computes in.
-        device: where it shall be.
+        device: where it should be.
 
     Raises:
         UsageError: another model, dtype, other blocks or shapes; or a damaged file.

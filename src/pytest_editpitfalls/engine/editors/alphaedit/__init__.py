@@ -1,0 +1,17 @@
+"""AlphaEdit: MEMIT in the null space of known keys. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="alphaedit",
+    order=100,
+    title="AlphaEdit",
+    source="Fang et al. 2025 (arXiv 2410.02355); jianghoucheng/AlphaEdit",
+    form="low-rank",
+    writes="5 or 6 down-projections (its layers)",
+    keeps="keys of its earlier edits, by layer",
+    after_norm="refused",
+    second_moment=True,
+    hyperparameters=f"{__name__}.hyperparameters:AlphaEditHyperparameters",
+    factory=f"{__name__}.editor:AlphaEdit",
+)

@@ -1,0 +1,54 @@
+"""AlphaEdit: MEMIT in the null space of known keys (Fang et al. 2025, arXiv 2410.02355; jianghoucheng/AlphaEdit).
+
+    Delta^T = (P (K K^T + K_p K_p^T) + L2 I)^-1 P K R^T
+
+P projects on the eigenvectors of the base model's C with an eigenvalue under ``nullspace_threshold``; K_p are the
+keys of all earlier edits of the case. This is the family's closed form with gamma = 1 and
+A^-1 = (P K_p K_p^T P + L2 I)^-1 P, so keys are kept and never a d_k x d_k matrix. Target vector and residuals are
+MEMIT's.
+
+Where the target vector lives: as MEMIT's, at the output of the last edited block; families with a norm after the MLP
+are refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_editpitfalls.engine.locate_then_edit.core import Batch
+from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
+from pytest_editpitfalls.engine.locate_then_edit.solve import weighted_with_cache
+from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+
+from .hyperparameters import AlphaEditHyperparameters
+
+
+class AlphaEdit(LayerByLayer[AlphaEditHyperparameters]):
+    """The batched editor. See the module's docstring for the equations. A case's state: K_p (m, d_k) by layer."""
+
+    name = "alphaedit"
+
+    def prepare(self, progress: ProgressCallback = silent) -> None:
+        """Templates, second moments and their null spaces; raises `UsageError` where one is empty or everything."""
+        super().prepare(progress)
+        for done, layer in enumerate(self._layers):
+            progress(Progress("null space", done, len(self._layers)))
+            self._moments[layer].null_space(self._hp.nullspace_threshold)
+
+    def _weighted(self, batch: Batch, layer: int, keys: Tensor) -> list[Tensor]:
+        space, own = self._moments[layer].null_space(self._hp.nullspace_threshold), batch.of_job(keys)
+        cached = [keys[:0] if each.state is None else each.state[layer] for each in batch.before]
+        return [
+            weighted_with_cache(space.project(new), space.project(old), self._hp.L2)
+            for new, old in zip(own, cached, strict=True)
+        ]
+
+    def _state(self, before: Any, keys: dict[int, Tensor]) -> Any:
+        # The release reads the keys again after the edit. They are the same: a key depends on the layers below its
+        # own only, and those were already written when it was read.
+        return {
+            layer: new if before is None else torch.cat([before[layer], new]) for layer, new in keys.items()
+        }

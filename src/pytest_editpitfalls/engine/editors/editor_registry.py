@@ -1,0 +1,192 @@
+"""Name to editor: what ``--editor`` knows. Lazy, so that the names can be listed without importing anything.
+
+Besides the editors that ship there are those of other packages (entry points of the group `ENTRY_POINTS`) and those
+that a run brings with it (`EditorRegistry.add`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.registry import Registry
+
+from .declaration import EditorDeclaration
+from .shipped import package_of, shipped_editors, shipped_names
+
+ENTRY_POINTS = "pytest_editpitfalls.editors"
+"""Group of entry points: name -> function, class or declaration."""
+
+SHIPS = "pytest-editpitfalls"
+"""Origin of the editors that ship."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An editor that is not loaded yet, or not made a declaration yet."""
+
+    origin: str
+    entry: EntryPoint | None = None
+    value: Any = None
+
+
+class EditorRegistry(Registry[EditorDeclaration]):
+    """Shipped editors, those of installed packages, and those added by a run."""
+
+    def __init__(self) -> None:
+        self._shipped = shipped_names()
+        super().__init__("editor", {name: f"{package_of(name)}:DECLARATION" for name in self._shipped})
+        self._found: dict[str, _Found] | None = None
+
+    def add(self, name: str, value: Any, *, origin: str) -> None:
+        """Add a user's editor: a function, a batched editor's class or an `EditorDeclaration`.
+
+        Args:
+            name: what ``--editor`` calls it.
+            value: the object.
+            origin: where it is from, for messages and lists.
+
+        Raises:
+            UsageError: the name cannot stand in node ids, or is another editor's.
+        """
+        others = self._others()
+        self._check(name, origin)
+        known = others.get(name)
+        if known is not None and known.origin != origin:
+            raise UsageError(
+                f"editor '{name}' is there twice: from {known.origin} too",
+                where=origin,
+                fix="rename one of the two",
+            )
+        others[name] = _Found(origin, value=value)
+        self._entries.pop(name, None)  # the same origin, read again
+
+    def forget_added(self) -> None:
+        """Forget what `add` added: a new run in this process brings its own."""
+        for name in [name for name, found in self._others().items() if found.entry is None]:
+            del self._others()[name]
+            self._entries.pop(name, None)
+
+    def origin(self, name: str) -> str:
+        """Where an editor is from: `SHIPS`, a package, a hook or an option."""
+        found = self._others().get(name)
+        return SHIPS if found is None else found.origin
+
+    def own_object(self, name: str) -> Any | None:
+        """The user's function, class or declaration under ``name``; None for an editor that ships."""
+        found = self._others().get(name)
+        if found is None or found.entry is None:
+            return None if found is None else found.value
+        return _load(found.entry, found.origin)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._shipped or name in self._others()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*(each.name for each in shipped_editors()), *self._others()]))
+
+    def get(self, name: str, *, where: str | None = None) -> EditorDeclaration:
+        """The declaration of ``name``; that of another package is imported now.
+
+        Raises:
+            UsageError: unknown, cannot be imported, or is no editor.
+        """
+        if name not in self._entries and (found := self._others().get(name)) is not None:
+            from pytest_editpitfalls.engine.in_place.declare import declaration_of
+
+            value = _load(found.entry, found.origin) if found.entry is not None else found.value
+            self._entries[name] = declaration_of(name, value, where=found.origin)
+        elif name not in self._entries:
+            raise UsageError(f"unknown editor '{name}'", where=where, fix=did_you_mean(name, self))
+        return super().get(name, where=where)
+
+    def _others(self) -> dict[str, _Found]:
+        if self._found is None:
+            self._found = {}
+            for entry in entry_points(group=ENTRY_POINTS):
+                origin = _origin_of(entry)
+                self._check(entry.name, origin)
+                known = self._found.get(entry.name)
+                if known is not None and known.origin != origin:
+                    raise UsageError(
+                        f"editor '{entry.name}' is there twice: from {known.origin} too",
+                        where=origin,
+                        fix="uninstall one of the packages or rename its entry point",
+                    )
+                self._found[entry.name] = _Found(origin, entry)
+        return self._found
+
+    def _check(self, name: str, origin: str) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} cannot be the name of an editor",
+                where=origin,
+                fix="use letters, digits, '_', '-' and '.' (it stands in node ids)",
+            )
+        if name in self._shipped:
+            raise UsageError(
+                f"'{name}' is the name of an editor that ships", where=origin, fix="give yours another name"
+            )
+
+
+def imported(path: str, *, where: str) -> Any:
+    """The object at ``package.module:attribute``.
+
+    Raises:
+        UsageError: there is no such module or attribute, or importing it raises; in the exception's own words.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        value: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        own = module == missing or module.startswith(f"{missing}.")
+        fix = (
+            "check the spelling; it is looked for in the directory you are in, in pytest's rootdir and among the "
+            "installed packages"
+            if own
+            else f"install {missing}, which {module} imports"
+        )
+        raise UsageError(f"{module} cannot be imported: {error}", where=where, fix=fix) from None
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{module} cannot be imported: {type(error).__name__}: {error}{_place(error)}",
+            where=where,
+            fix=f"correct it until python -c 'import {module}' runs",
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [name for name in vars(value) if not name.startswith("_") and callable(vars(value)[name])]
+            raise UsageError(
+                f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names)
+            )
+        value = getattr(value, part)
+    return value
+
+
+def _load(entry: EntryPoint, origin: str) -> Any:
+    return imported(f"{entry.module}:{entry.attr}" if entry.attr else entry.module, where=origin)
+
+
+def _origin_of(entry: EntryPoint) -> str:
+    package = f"package {entry.dist.name} {entry.dist.version}" if entry.dist is not None else "a package"
+    return f"{package} ({entry.value})"
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame, which is the user's."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+EDITORS: EditorRegistry = EditorRegistry()
+"""The editors that can be asked for."""

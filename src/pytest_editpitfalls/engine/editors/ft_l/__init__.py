@@ -1,0 +1,16 @@
+"""FT-L: fine-tuning of one matrix, every entry held near its start. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="ft-l",
+    order=20,
+    title="FT-L",
+    source="Zhu et al. 2020 (arXiv 2012.00363) as in kmeng01/memit baselines/ft, norm-constrained",
+    form="dense",
+    writes="1 down-projection, bias included",
+    whole_matrices=True,
+    targets="averaged",
+    hyperparameters=f"{__name__}.hyperparameters:FtLHyperparameters",
+    factory=f"{__name__}.editor:FtL",
+)

@@ -1,0 +1,16 @@
+"""FT-M: fine-tuning of one matrix on the target's tokens, each given those before it. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="ft-m",
+    order=30,
+    title="FT-M",
+    source="zjunlp/EasyEdit FT, objective target_new: masked cross-entropy on the target",
+    form="dense",
+    writes="1 down-projection, bias included",
+    whole_matrices=True,
+    targets="averaged",
+    hyperparameters=f"{__name__}.hyperparameters:FtMHyperparameters",
+    factory=f"{__name__}.editor:FtM",
+)

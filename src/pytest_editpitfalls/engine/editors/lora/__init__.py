@@ -1,0 +1,16 @@
+"""LoRA: low-rank adapters trained on the edit. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="lora",
+    order=40,
+    title="LoRA",
+    source="Hu et al. 2021 (arXiv 2106.09685) as in zjunlp/EasyEdit LoRA",
+    form="low-rank",
+    writes="target_modules of all blocks",
+    keeps="the adapter, which the next edit goes on training",
+    targets="averaged",
+    hyperparameters=f"{__name__}.hyperparameters:LoraHyperparameters",
+    factory=f"{__name__}.editor:Lora",
+)

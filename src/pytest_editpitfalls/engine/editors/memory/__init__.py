@@ -1,1 +1,0 @@
-"""Editors with a memory beside the weights: GRACE and WISE."""

@@ -1,0 +1,16 @@
+"""PMET: target vectors for attention and MLP, of which only the MLP's is written. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="pmet",
+    order=90,
+    title="PMET",
+    source="Li et al. 2024 (arXiv 2308.08742); xpq-tech/PMET",
+    form="low-rank",
+    writes="5 or 6 down-projections (its layers)",
+    after_norm="replayed",
+    second_moment=True,
+    hyperparameters=f"{__name__}.hyperparameters:PmetHyperparameters",
+    factory=f"{__name__}.editor:Pmet",
+)

@@ -1,0 +1,17 @@
+"""r-ROME: ROME with one and the same key everywhere. Torch-free."""
+
+from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+
+DECLARATION = EditorDeclaration(
+    name="r-rome",
+    order=60,
+    title="r-ROME",
+    source="Gupta et al. 2024 (arXiv 2403.07175); scalable-model-editing/rebuilding-rome",
+    form="low-rank",
+    writes="1 down-projection",
+    targets="one after another",
+    after_norm="replayed",
+    second_moment=True,
+    hyperparameters=f"{__name__}.hyperparameters:RRomeHyperparameters",
+    factory=f"{__name__}.editor:RRome",
+)

@@ -1,0 +1,111 @@
+"""The families that ship: one row per ``config.model_type``. docs/families.md says how a row is written.
+
+What is worth knowing about a family stands above its row. Unless it says otherwise, a down-projection's input is (rows,
+tokens, d_k) and its output (rows, tokens, d_o); where gate and up are two matrices, the input is act(gate) * up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .family import Family, FamilyDeclaration
+
+# Llama 2 and 3, SmolLM2 and everything else of this model type: gated MLP, rotary positions, no biases (``mlp_bias`` in
+# the config gives the projections some).
+LLAMA = Family(
+    name="llama",
+    model_types=("llama",),
+    blocks="model.layers",
+    mlp="mlp",
+    down_projection="mlp.down_proj",
+    attention_output="self_attn.o_proj",
+    up_projections=("mlp.gate_proj", "mlp.up_proj"),
+)
+
+
+def _like_llama(name: str, **differences: Any) -> Family:
+    return replace(LLAMA, **{"name": name, "model_types": (name,), **differences})
+
+
+def opt(config: Any) -> Family:
+    """OPT: the block itself holds the MLP's two projections; there is no MLP module.
+
+    The block flattens its hidden states before them: row i, token t of the down-projection's input (rows * tokens, d_k)
+    and output is at i * tokens + t. With ``do_layer_norm_before=False`` (OPT-350M) ``final_layer_norm`` is applied to
+    the residual stream after the down-projection's output was added to it. Where ``word_embed_proj_dim`` differs from
+    the hidden size, the decoder projects the last block's output before the head.
+    """
+    return Family(
+        name="opt",
+        model_types=("opt",),
+        blocks="model.decoder.layers",
+        mlp="",
+        down_projection="fc2",
+        attention_output="self_attn.out_proj",
+        up_projections=("fc1",),
+        norm_after_mlp=not config.do_layer_norm_before,
+    )
+
+
+FAMILIES: dict[str, FamilyDeclaration] = {
+    # ``Conv1D`` stores W transposed, as (d_k, d_o). The head is tied to the token embedding; positions are learned, so
+    # a row cannot be longer than ``n_positions`` tokens.
+    "gpt2": Family(
+        name="gpt2",
+        model_types=("gpt2",),
+        blocks="transformer.h",
+        mlp="mlp",
+        down_projection="mlp.c_proj",
+        attention_output="attn.c_proj",
+        up_projections=("mlp.c_fc",),
+    ),
+    # Attention and MLP run in parallel on one norm's output; the head has a bias of its own. Blocks return a tuple
+    # (hidden states, attention weights), also when no attention weights are asked for.
+    "gptj": Family(
+        name="gptj",
+        model_types=("gptj",),
+        blocks="transformer.h",
+        mlp="mlp",
+        down_projection="mlp.fc_out",
+        attention_output="attn.out_proj",
+        up_projections=("mlp.fc_in",),
+    ),
+    # And Pythia. Attention and MLP run in parallel (``use_parallel_residual``), each with its own norm.
+    "gpt_neox": Family(
+        name="gpt_neox",
+        model_types=("gpt_neox",),
+        blocks="gpt_neox.layers",
+        mlp="mlp",
+        down_projection="mlp.dense_4h_to_h",
+        attention_output="attention.dense",
+        up_projections=("mlp.dense_h_to_4h",),
+    ),
+    "llama": LLAMA,
+    # A sliding attention window in every layer where ``sliding_window`` is set.
+    "mistral": _like_llama("mistral"),
+    # And Qwen2.5. Biases on queries, keys and values; layers may slide.
+    "qwen2": _like_llama("qwen2"),
+    # Dense models only. Norms on queries and keys; layers may slide.
+    "qwen3": _like_llama("qwen3"),
+    # Norms before and after attention and MLP (``post_feedforward_layernorm``), soft caps, every other layer slides.
+    "gemma2": _like_llama("gemma2", norm_after_mlp=True),
+    # Text only. Norms as in Gemma 2, no soft caps, most layers slide.
+    "gemma3_text": _like_llama("gemma3", model_types=("gemma3_text",), norm_after_mlp=True),
+    # Gate and up are one fused matrix; so are queries, keys and values.
+    "phi3": _like_llama("phi3", up_projections=("mlp.gate_up_proj",)),
+    "opt": opt,
+    # 7B (parallel attention), 40B (new decoder architecture, two norms), RW (serial, ALiBi: positions are read off the
+    # attention mask, position ids are ignored). The block adds the attention's output to the down-projection's output
+    # *in place*: a hook that keeps the output must copy it. Blocks return a tuple.
+    "falcon": Family(
+        name="falcon",
+        model_types=("falcon",),
+        blocks="transformer.h",
+        mlp="mlp",
+        down_projection="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
+        up_projections=("mlp.dense_h_to_4h",),
+    ),
+}
+"""By ``config.model_type``: a family, or a function of the config where the config decides."""

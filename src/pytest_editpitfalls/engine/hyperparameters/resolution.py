@@ -1,0 +1,100 @@
+"""Hyper-parameters from preset, configuration file and command line, checked. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from pytest_editpitfalls.engine.editors.presets import preset_for
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from .fields import Hyperparameters
+from .toml import toml_value
+
+K = TypeVar("K", bound=Hyperparameters)
+
+
+def resolve_hyperparameters(
+    editor: str,
+    kind: type[K],
+    model_name: str,
+    n_layers: int,
+    config_table: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    config_path: Path | None = None,
+) -> K:
+    """Merge preset (or ``kind.scaled``), configuration table and command line, the later winning, and check.
+
+    Args:
+        editor: name of the editor.
+        kind: its class of hyper-parameters.
+        model_name: short name, id or path of the model, for the preset.
+        n_layers: number of the model's blocks.
+        config_table: the editor's table of the configuration file.
+        overrides: ``--pitfalls-set`` values as typed, by key.
+        config_path: the configuration file; relative paths in its table start at its directory.
+
+    Raises:
+        UsageError: an unknown key, a missing or a bad value; says which option or table it came from.
+    """
+    start = preset_for(editor, model_name, n_layers) or kind.scaled(n_layers)
+    values = dict(start)
+    where = dict.fromkeys(values, f"preset '{values.get('source', '')}'")
+    given: dict[str, Any] = {}
+    for key, value in (config_table or {}).items():
+        given[key] = _from(config_path.parent, value) if config_path and key in kind.path_fields else value
+        where[key] = f"{config_path or 'configuration'} [{editor}] {key}"
+    for key, text in (overrides or {}).items():
+        given[key] = text if key in kind.path_fields else toml_value(text)
+        where[key] = f"--pitfalls-set {editor}.{key}"
+    implied = {key: value for key, value in kind.implied_by(given).items() if key not in given}
+    where |= dict.fromkeys(implied, f"what the values given to '{editor}' imply")
+    values |= implied | given
+    try:
+        checked = kind.model_validate(values, context={"n_layers": n_layers})
+    except ValidationError as error:
+        raise _usage_error(error, editor, kind, start, values, where) from None
+    named = [key for key in kind.at_most_one if getattr(checked, key) is not None]
+    if len(named) > 1:
+        raise UsageError(
+            f"{' and '.join(named)} are both given",
+            where=" and ".join(where.get(key, key) for key in named),
+            fix="name one of them",
+        )
+    return checked
+
+
+def _from(directory: Path, value: Any) -> Any:
+    return directory / value if isinstance(value, str) else value
+
+
+def _usage_error(
+    error: ValidationError,
+    editor: str,
+    kind: type[Hyperparameters],
+    start: Mapping[str, Any],
+    values: Mapping[str, Any],
+    where: Mapping[str, str],
+) -> UsageError:
+    """The first mistake, in our words."""
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    place = where.get(key, f"hyper-parameters of '{editor}'")
+    if first["type"] == "extra_forbidden":
+        names = [name for name in kind.model_fields if name != "source"]
+        return UsageError(f"unknown hyper-parameter '{key}'", where=place, fix=did_you_mean(key, names))
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return UsageError(f"'{key}' is needed", where=place, fix=f"--pitfalls-set {editor}.{key}=VALUE")
+    message = first["msg"].removeprefix("Value error, ")
+    message = f"{message[:1].lower()}{message[1:]}"
+    shown = values.get(key, kind.model_fields[key].default if key in kind.model_fields else None)
+    example = f"without it, {key} would be {start[key]!r}; " if key in start else ""
+    return UsageError(
+        f"bad value {shown!r}: {message}" if key else message,
+        where=place,
+        fix=f"{example}docs/hyperparameters.md lists the hyper-parameters and their values",
+    )

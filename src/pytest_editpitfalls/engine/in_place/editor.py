@@ -1,0 +1,211 @@
+"""An in-place editor as the engine sees it: one call per step, its outcome kept as a `ModelDifference`."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import traceback
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.overlay.difference import ModelDifference
+from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.program import EditRequest
+
+from .declare import InPlaceOptions, keyword_arguments
+from .pristine import Pristine, written_behind
+from .tokenizer import LentTokenizer
+
+
+class InPlaceEditor:
+    """Calls ``function(model, tokenizer, requests, **hyperparameters)`` on the base model itself, case by case.
+
+    The model is in evaluation mode and its parameters require gradients. Afterwards what changed is read off by
+    comparison with a snapshot, and the base model is put back bit for bit; `verify` checks that it stayed so.
+
+    Args:
+        name: what the editor is called.
+        function: the user's editor.
+        options: what it says of itself.
+        hyperparameters: its keyword arguments.
+        resources: the engine's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        options: InPlaceOptions,
+        hyperparameters: Hyperparameters,
+        resources: EditorResources,
+    ) -> None:
+        self.name = name
+        self._function = function
+        self._options = options
+        self._hyperparameters = hyperparameters
+        self._host = resources.host
+        self._seed = resources.settings.seed
+        self._pristine: Pristine | None = None
+        self._tokenizer = LentTokenizer(resources.host.tokenizer)
+
+    def prepare(self, progress: ProgressCallback = silent) -> None:
+        """Take the snapshot."""
+        if self._pristine is None:
+            self._pristine = Pristine(self._host.model)
+
+    def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
+        """One call per job, one after another: there is one model object."""
+        results = []
+        for done, job in enumerate(jobs):
+            results.append(self._edit(job))
+            progress(Progress("edit", done + 1, len(jobs)))
+        return results
+
+    def verify(self) -> str | None:
+        """See `WritesModel`; the checksum of all weights is taken here.
+
+        Raises:
+            UsageError: the weights cannot be put back.
+        """
+        written = self._pristine.verify() if self._pristine else []
+        return written_behind(written) if written else None
+
+    def describe(self) -> dict[str, Any]:
+        """The function, where it is from, and its keyword arguments."""
+        given = {key: _plain(value) for key, value in keyword_arguments(self._hyperparameters).items()}
+        return {
+            "name": self.name,
+            "function": f"{getattr(self._function, '__module__', '')}:"
+            f"{getattr(self._function, '__qualname__', type(self._function).__name__)}",
+            "form": "in place",
+            "hyperparameters": given,
+        }
+
+    def _edit(self, job: EditJob) -> EditResult:
+        where = f"edit {job.step}"
+        notes: list[str] = []
+        try:
+            difference = self._difference(job, notes)
+        except UsageError:
+            raise
+        except CaseError as error:
+            return EditResult(error=f"{where}: {error}", notes=_at(where, notes))
+        if (name := difference.not_finite()) is not None:
+            return EditResult(
+                error=f"{where}: '{name}' is not finite (NaN or infinity)", notes=_at(where, notes)
+            )
+        model = (difference,) if difference.values or difference.attachments else ()
+        return EditResult(model, notes=_at(where, notes))
+
+    def _difference(self, job: EditJob, notes: list[str]) -> ModelDifference:
+        """Call the editor; raises `CaseError` for everything that goes wrong in it."""
+        self.prepare()
+        assert self._pristine is not None
+        start = job.model[-1] if job.model else ModelDifference()
+        if not isinstance(start, ModelDifference) or len(job.model) > 1:
+            raise CaseError("the edit before is another editor's")
+        with self._pristine.lent(start) as loan:
+            try:
+                returned = self._call(job)
+                edited = self._edited(returned)
+                self._tokenizer.check(notes)
+                difference, changed = loan.read(
+                    edited, keeps_attachments=self._options.keeps == "attachments"
+                )
+            finally:
+                notes += loan.notes
+        if not changed and returned is None:
+            raise CaseError(
+                "returned nothing and changed no weight of the model",
+                fix="write to the model that is passed, or return the edited one",
+            )
+        if not changed:
+            notes.append("changed no weight")
+        return difference
+
+    def _call(self, job: EditJob) -> Any:
+        requests = [self._request(job, request) for request in job.requests]
+        arguments = keyword_arguments(self._hyperparameters)
+        seed = zlib.crc32(f"{self._seed}/{job.case_id}/{job.step}".encode())
+        try:
+            with _seeded(seed, self._host.device), torch.inference_mode(False), torch.enable_grad():
+                return self._function(self._host.model, self._tokenizer.take(), requests, **arguments)
+        except (Exception, SystemExit) as error:
+            raise CaseError(self._raised(error)) from None
+
+    def _request(self, job: EditJob, request: EditRequest) -> dict[str, Any]:
+        def target(label: str) -> Any:
+            return {"str": label} if self._options.targets == "str" else label
+
+        values: dict[str, Any] = {
+            "case_id": job.case_id,
+            "prompt": request.prompt,
+            "subject": request.subject,
+            "target_new": target(request.target_new),
+            "relation_id": request.relation,
+        }
+        if request.target_true is not None:
+            values["target_true"] = target(request.target_true)
+        return values
+
+    def _raised(self, error: BaseException) -> str:
+        """The exception in one line, with the place in the editor's own file."""
+        text = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
+        own = inspect.getsourcefile(inspect.unwrap(self._function)) if callable(self._function) else None
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
+        return f"{text} (line {frames[-1].lineno}, in {frames[-1].name})" if frames else text
+
+    def _edited(self, returned: Any) -> nn.Module | None:
+        """The model object that holds the edit; None for the one that was passed."""
+        model = self._host.model
+        if isinstance(returned, tuple) and returned and isinstance(returned[0], nn.Module):
+            returned = returned[0]  # (model, original weights), as much of the field's code returns
+        if returned is None or returned is model:
+            return None
+        fix = "return the model that was passed, or a deep copy of it"
+        if not isinstance(returned, nn.Module):
+            raise CaseError(f"returned a {type(returned).__name__}, not a model", fix=fix)
+        if type(returned) is not type(model):
+            raise CaseError(
+                f"returned a {type(returned).__name__}, not a {type(model).__name__}",
+                fix=f"{fix}; an adapter's weights are merged first (peft: model.merge_and_unload())",
+            )
+        return returned
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Everything random starts from ``seed``, so that no case depends on what ran before it; put back afterwards."""
+    own, array = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            numpy.random.seed(seed)
+            yield
+    finally:
+        random.setstate(own)
+        numpy.random.set_state(array)
+
+
+def _at(where: str, notes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{where}: {note}" for note in dict.fromkeys(notes))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str | type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return str(value)

@@ -1,0 +1,102 @@
+"""A loaded model with the places that editors and the overlay need, found through its family's declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_editpitfalls.errors import UsageError
+
+from .families.family import Family
+from .tokens import Encoder
+
+
+@dataclass(frozen=True)
+class ModelAdapter:
+    """The base model, which hosts all edited ones. Its weights are frozen here and are never written by the engine.
+
+    Attributes:
+        model: a Hugging Face causal language model in evaluation mode.
+        tokenizer: its tokenizer.
+        family: where the architecture keeps its layers.
+        encoder: text to token ids, targets and subject positions.
+    """
+
+    model: Any
+    tokenizer: Any
+    family: Family
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, family: Family) -> ModelAdapter:
+        """Freeze ``model`` and wrap it; raises `UsageError` where the family's paths do not resolve."""
+        model.eval()
+        model.requires_grad_(False)
+        host = cls(model, tokenizer, family, Encoder(tokenizer))
+        for layer in range(host.n_layers):
+            host.down_projection(layer)
+        return host
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self._weight.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._weight.dtype
+
+    @property
+    def edit_dtype(self) -> torch.dtype:
+        """float32, or float64 for a float64 model: editing mathematics is never done in half precision."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    @property
+    def _weight(self) -> Tensor:
+        weight: Tensor = next(iter(self.model.parameters()))
+        return weight
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The model's own list of transformer blocks."""
+        return self._module(self.family.blocks)  # type: ignore[no-any-return]
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    def down_projection_path(self, layer: int) -> str:
+        """Full name of the MLP's down-projection in ``layer``: the matrix that the locate-then-edit family writes."""
+        return f"{self.family.blocks}.{layer}.{self.family.down_projection}"
+
+    def down_projection(self, layer: int) -> nn.Module:
+        return self._module(self.down_projection_path(layer))  # type: ignore[no-any-return]
+
+    def module(self, path: str) -> nn.Module:
+        """The module of that full name."""
+        return self._module(path)  # type: ignore[no-any-return]
+
+    def matrix_shape(self, layer: int) -> tuple[int, int]:
+        """(d_o, d_k) of the down-projection's matrix, whichever way round the module stores it."""
+        module = self.down_projection(layer)
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        rows, columns = weight.shape
+        # Decided by module type, never by shape: square matrices exist.
+        return (columns, rows) if is_transposed(module) else (rows, columns)
+
+    def _module(self, path: str) -> Any:
+        try:
+            return self.model.get_submodule(path)
+        except AttributeError as error:
+            raise UsageError(
+                f"{type(self.model).__name__} has no module '{path}'",
+                where=f"family '{self.family.name}'",
+                fix="correct the family's declaration (docs/families.md shows how one is written)",
+            ) from error
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether the module keeps W as (d_in, d_out), as GPT-2's Conv1D does."""
+    return type(module).__name__ == "Conv1D"
