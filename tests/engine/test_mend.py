@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
+from pytest_editpitfalls.cli.training_data import load_training_data
 from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
-from pytest_editpitfalls.engine.editors.mend.data import load_training_data
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
 from pytest_editpitfalls.engine.editors.mend.gradients import (
     TargetBatch,
@@ -624,14 +624,15 @@ def test_train_from_end_to_end(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "d.jsonl"), tmp_path / "mend.safetensors"
     given = {"rank": "4", "lr": "1e-3", "max_iters": "20", "val_steps": "5", "layers": "[2, 3]"}
     console = Console(record=True, width=100)
-    report = train(model, data, out, options=training_options(model, given), device="cpu", console=console)
+    options, facts = training_options(model, given), load_training_data(data)
+    report = train(model, facts, out, options=options, device="cpu", console=console)
     assert (report.edits, report.steps, report.stopped) == (20, 2, "max_iters")
     text = console.export_text()
     assert "270 facts to train on, 30 to validate with" in text
     assert "edit success" in text
     assert "mend.weights=" in text
     with pytest.raises(UsageError, match="checkpoint of an earlier training"):
-        train(model, data, out, options=training_options(model, given), device="cpu", console=console)
+        train(model, facts, out, options=options, device="cpu", console=console)
     with pytest.raises(UsageError, match=r"--set rnak: unknown .*\n.*did you mean 'rank'"):
         training_options(model, {"rnak": "4"})
     assert read_header(out).layers == LAYERS

@@ -82,18 +82,12 @@ def train_mend(
 ) -> None:
     """Train the network that the editor mend needs."""
     given = _given(option or ())
+    from pytest_editpitfalls.cli.training_data import load_training_data
     from pytest_editpitfalls.engine.editors.mend.training import train, training_options
 
-    train(
-        model,
-        data,
-        out,
-        options=training_options(model, given),
-        device=device,
-        resume=resume,
-        console=_console(),
-        exclude=tuple(exclude or ()),
-    )
+    options = training_options(model, given)
+    facts = load_training_data(data, exclude=exclude or (), max_facts=options.max_facts, seed=options.seed)
+    train(model, facts, out, options=options, device=device, resume=resume, console=_console())
 
 
 def main(args: Sequence[str] | None = None) -> None:

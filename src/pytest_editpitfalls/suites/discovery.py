@@ -23,7 +23,7 @@ def shipped_suites() -> dict[str, Kind]:
     kinds = {
         path.stem: str(read_toml(path)[0]["kind"])
         for path in suites_directory().glob("*.toml")
-        if _is_suite(path)
+        if is_suite(path)
     }
     return dict(sorted(kinds.items(), key=lambda pair: (pitfall_of(pair[1]).order, pair[0])))
 
@@ -102,7 +102,7 @@ def _suite_file(spec: str, base: Path) -> Path:
     except RuntimeError:  # "~somebody" whose home is unknown
         path = base / spec
     if path.is_dir():
-        found = sorted(entry.name for entry in path.iterdir() if _is_suite(entry))
+        found = sorted(entry.name for entry in path.iterdir() if is_suite(entry))
         fix = f"name a file in it: {', '.join(found[:10])}" if found else "it holds no suite file"
         raise UsageError(f"'{spec}' is a directory", where="--pitfalls-suite", fix=fix)
     if reader_of(path) is not None:
@@ -120,6 +120,6 @@ def _suite_file(spec: str, base: Path) -> Path:
     )
 
 
-def _is_suite(path: Path) -> bool:
+def is_suite(path: Path) -> bool:
     """Whether a file of this name may be a suite."""
     return any(path.suffix == reader.suffix and path.name not in reader.companions for reader in readers())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 
 from .checkpoint import checkpoint_path
-from .data import load_training_data
+from .data import TrainingData
 from .display import TrainingDisplay, Validation
 from .loop import TrainingRun
 
@@ -80,14 +80,13 @@ def training_options(model: str, given: Mapping[str, str] | None = None) -> Mend
 
 def train(
     model: str,
-    data: Path,
+    found: TrainingData,
     out: Path,
     *,
     options: MendTraining,
     device: str = "auto",
     resume: bool = False,
     console: Console,
-    exclude: Sequence[Path] = (),
 ) -> TrainingReport:
     """Train a network for ``model`` and write the best one to ``out``; a checkpoint lies beside it.
 
@@ -95,20 +94,18 @@ def train(
 
     Args:
         model: name, id, directory or GGUF file.
-        data: a ``.jsonl`` file of edits, a suite, or a directory of suites.
+        found: what is trained on.
         out: where the network goes (safetensors).
         options: hyper-parameters; see `training_options`.
         device: "auto", "cpu", "cuda", ...
         resume: go on from the checkpoint of an earlier run with the same model, data and options.
         console: where progress is shown.
-        exclude: suites whose subjects are not trained on, besides those that ship.
 
     Raises:
-        UsageError: bad data, no such model, ``out`` cannot be written, a checkpoint in the way or of other options.
+        UsageError: no such model, ``out`` cannot be written, a checkpoint in the way or of other options.
     """
     started = time.perf_counter()
     _check_out(out, resume)
-    found = load_training_data(data, exclude=exclude, max_facts=options.max_facts, seed=options.seed)
     console.print(f"{len(found.training)} facts to train on, {len(found.validation)} to validate with")
     for reason, count in found.left_out.items():
         if count:
