@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.engine.settings import EngineSettings
-    from pytest_editpitfalls.execution.planning import Shard
+from .shard import Shard
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,6 @@ class RunConfig:
 
     def engine_settings(self, model: str) -> EngineSettings:
         """Return what the engine needs to open ``model`` (as typed)."""
-        from pytest_editpitfalls.engine.settings import EngineSettings
-
         return EngineSettings(
             model=model,
             device=self.device,

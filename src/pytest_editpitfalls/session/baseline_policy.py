@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.session.parametrize import CaseParam
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.comparison.baseline import Baseline
@@ -22,7 +22,7 @@ DIGITS = 16
 """Hex digits of a case's digest in records and baselines."""
 
 
-class AgainstBaseline:
+class BaselinePolicy:
     """The baseline of a run, where it has one, and the gates relative to it.
 
     Args:
@@ -60,11 +60,11 @@ class AgainstBaseline:
         where = "pitfalls_fail_on or --pitfalls-fail-on"
         return tuple(parse_relative_gate(text, kinds, where=where) for text in self._run.relative_gates)
 
-    def excuse(self, param: CaseParam) -> str | None:
+    def excuse(self, case: SelectedCase) -> str | None:
         """Why a failure of this case does not fail the run; None where nothing excuses it."""
         if self._run.update_baseline:
             return f"accepted into the baseline {self._run.baseline}"
-        key = (param.suite.name, param.editor, param.model, param.case.id)
+        key = (case.suite.name, case.editor, case.model, case.case.id)
         if self.baseline is not None and self.baseline.failed(key):
             return f"known pitfall, failed in the baseline {self._run.baseline}"
         return None
