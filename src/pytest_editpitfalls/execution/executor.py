@@ -1,4 +1,4 @@
-"""What a run asks of whoever runs its batches: batches in, scores out."""
+"""The protocol of whoever runs batches: jobs in, scores out."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Batches in, scores out, in this process.
+    """Runs batches in this process.
 
     Args:
         run: what the user asked for.
@@ -49,7 +49,7 @@ class LocalExecutor:
         One model is held at a time: items run sorted by model.
 
         Raises:
-            UsageError: the model cannot be opened; said again for every further case.
+            UsageError: the model cannot be opened; raised again for every further case.
         """
         if self._opened is not None and self._opened[0] == model:
             return self._opened[1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls import __version__
+import pytest_editpitfalls as package
 from pytest_editpitfalls.metrics.definitions import definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.descriptions import editor_record, model_record
@@ -180,7 +180,7 @@ def own_versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "pytest": pytest.__version__,
-        "pytest-editpitfalls": __version__,
+        "pytest-editpitfalls": package.__version__,  # looked up when it is asked for
     }
 
 

@@ -28,7 +28,7 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
     if not isinstance(module, SuiteModule):
         file, colons, name = item.nodeid.partition("::")
         target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
-    elif parse_target(item.nodeid, here) is None:  # the user has a file of that very name
+    elif parse_target(item.nodeid, here) is None:  # the user has a file of that name
         target = ["-k", case.id]
         suite_option = [f"--pitfalls-suite={_suite(case)}"]
     else:
@@ -39,7 +39,7 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
 
 
 def _suite(case: SelectedCase) -> str:
-    """Return how the suite is named on a command line: by name when it ships, else by its path."""
+    """Return how the suite is named on a command line: by name when it ships, otherwise by its path."""
     ships = case.suite.name in SUITES and case.suite.source.parent == suites_directory()
     return case.suite.name if ships else str(case.suite.source)
 

@@ -41,7 +41,7 @@ class _Actor:
 
 
 class RayExecutor:
-    """Batches in, scores out, in the actors of a Ray cluster; this process plans, stores and judges.
+    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges.
 
     Args:
         run: what the user asked for.
@@ -78,7 +78,7 @@ class RayExecutor:
         return self._reply_about(editor, model).description
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
-        """Cases that the model takes at once, fewer where actors would wait for the last batch."""
+        """Return how many cases the model takes at once, fewer where actors would wait for the last batch."""
         size = self._reply_about(editor, model).size
         assert self._cluster is not None
         return fair_size(cases, self._cluster.layout.actors, size)
@@ -88,7 +88,7 @@ class RayExecutor:
         self._connect()
         if wanted not in self._taken:
             iterator = iter(jobs)
-            self._queue.extendleft(self._not_taken(next(iterator)))
+            self._queue.extendleft(self._claim(next(iterator)))
             self._jobs = iterator if self._jobs is None else self._jobs
         done = False
         while True:
@@ -104,7 +104,7 @@ class RayExecutor:
             self._wait()
 
     def session(self, model: str) -> NoReturn:
-        """There is none here."""
+        """Raise `CaseError`: there is no model in this process."""
         raise CaseError(str(self.no_model), fix="run without --pitfalls-engine=ray")
 
     def take_seconds(self) -> dict[str, float]:
@@ -134,7 +134,7 @@ class RayExecutor:
         self._busy[ready] = _Actor(name, handle)
 
     def _reply_about(self, editor: str, model: str) -> Reply:
-        """What an actor says of an editor and a model; the first time the next free one is asked."""
+        """Return an actor's reply about an editor and a model; the first time the next free actor is asked."""
         self._connect()
         while (editor, model) not in self._replies:
             while not self._idle:
@@ -168,16 +168,18 @@ class RayExecutor:
         while not self._queue and self._jobs is not None:
             try:
                 job = next(self._jobs, None)
-            except PitfallsError:  # a model that cannot be opened: said when one of its cases is wanted
+            except (
+                PitfallsError
+            ):  # a model that cannot be opened: raised again when one of its cases is wanted
                 job = None
             if job is None:
                 self._jobs = None
             else:
-                self._queue.extend(self._not_taken(job))
+                self._queue.extend(self._claim(job))
         return self._queue.popleft() if self._queue else None
 
-    def _not_taken(self, job: Job) -> list[Job]:
-        """What of the batch nobody has been given."""
+    def _claim(self, job: Job) -> list[Job]:
+        """Claim the cases of a batch that no actor has been given yet; an empty list where there are none."""
         batch = tuple(case for case in job.batch if case not in self._taken)
         self._taken.update(batch)
         return [job.only(batch)] if batch else []
@@ -195,7 +197,7 @@ class RayExecutor:
         self._listener.workers(self._connect().progress())
 
     def _receive(self, reference: Any) -> None:
-        """Take an actor's reply, also one that is an error or that never comes, since the actor is gone."""
+        """Take an actor's reply, which may be an error, or that the actor is gone."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -230,7 +232,7 @@ class RayExecutor:
             self._finished.append(reply.answers)
 
     def _replace_dead(self, actor: _Actor, job: Job | None, why: str) -> None:
-        """Start another actor in the place of a dead one; what it was at runs again, or is given up."""
+        """Start another actor in the place of a dead one; the batch that it ran runs again, or is given up."""
         cluster = self._connect()
         _kill(actor)
         cluster.forget(actor.name)
@@ -254,7 +256,7 @@ class RayExecutor:
 
 
 def _as_shown(actor: _Actor, error: Any) -> Exception:
-    """The exception of an actor as it is shown: ours as it is, one of an actor that never got ready as what it is."""
+    """Return what to raise for an actor's exception: one of ours unchanged, and why an actor never got ready."""
     if isinstance(error.cause, PitfallsError):
         return error.cause
     if actor.model is None:
