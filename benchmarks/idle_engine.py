@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from pytest_editpitfalls.execution import case_runner as batches
 from pytest_editpitfalls.execution.executor import Answers, Job
-from pytest_editpitfalls.execution.result_cache import StoredScores
+from pytest_editpitfalls.execution.planning import PlannedCase
+from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
-from pytest_editpitfalls.session import session as state
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.execution.planning import Slot
+from pytest_editpitfalls.session import session
 
 NO_STORE = "EDITPITFALLS_NO_STORE"
 BATCH = 64
@@ -31,10 +28,10 @@ PROBABILITIES = {("old", "12"): 0.1, ("replaced", "1"): 0.1}
 LAYERS = 30
 
 
-class IdleEngine:
-    """The protocol `pytest_editpitfalls.execution.executor.Engine`, without a model."""
+class IdleExecutor:
+    """The protocol `pytest_editpitfalls.execution.executor.Executor`, without a model."""
 
-    elsewhere: str | None = "the idle engine has no model"
+    no_model: str | None = "the idle engine has no model"
 
     def is_open(self, model: str) -> bool:
         return True
@@ -53,12 +50,12 @@ class IdleEngine:
     def batch_size(self, editor: str, model: str, cases: int) -> int:
         return BATCH
 
-    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
+    def run(self, wanted: PlannedCase, jobs: Iterable[Job]) -> Iterator[Answers]:
         job = next(iter(jobs))
-        yield {slot: _scores(program) for slot, program in zip(job.batch, job.programs, strict=True)}
+        yield {case: _scores(program) for case, program in zip(job.batch, job.programs, strict=True)}
 
     def session(self, model: str) -> NoReturn:
-        raise NotImplementedError(self.elsewhere)
+        raise NotImplementedError(self.no_model)
 
     def take_seconds(self) -> dict[str, float]:
         return {}
@@ -79,19 +76,19 @@ def _scores(program: Program) -> CaseScores:
     return CaseScores(program.case_id, probes=tuple(probes), held=True)
 
 
-class NothingStored(StoredScores):
+class NothingStored(ResultCache):
     """A store that is opened, and neither read nor written."""
 
-    def recall(self, *_: Any) -> None:
+    def lookup(self, *_: Any) -> None:
         return None
 
-    def keep(self, *_: Any) -> None:
+    def store(self, *_: Any) -> None:
         return None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     """Take the place of the engine that the run would make, before it is made."""
-    vars(batches)["engine_of"] = lambda *_: IdleEngine()
+    vars(session)["make_executor"] = lambda *_: IdleExecutor()
     if os.environ.get(NO_STORE) == "1":
-        vars(state)["StoredScores"] = NothingStored
+        vars(session)["ResultCache"] = NothingStored

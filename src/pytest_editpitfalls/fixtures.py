@@ -1,4 +1,7 @@
-"""The fixtures of a test that carries ``@pytest.mark.pitfalls("suite")``."""
+"""The fixtures of a test that carries ``@pytest.mark.pitfalls("suite")``.
+
+This module is loaded at every start of pytest: what only a run with an editor needs is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import UsageError
-from .session.names import STATE
 
 if TYPE_CHECKING:
     from .cases.case import Case
     from .engine.session import EngineSession
+    from .execution.model_lending import ModelLender
+    from .execution.selected_case import SelectedCase
     from .session.outcome import Outcome
-    from .session.parametrize import CaseParam
-    from .session.session import RunState
+    from .session.session import PitfallsSession
+
+SESSION: pytest.StashKey[PitfallsSession] = pytest.StashKey()
+"""The run, on pytest's configuration; absent without an editor."""
 
 NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance --editor=rome"
 
@@ -24,7 +30,7 @@ NO_EDITOR = "no editor: run with --pitfalls-editor (or --editor), for instance -
 @pytest.fixture
 def pitfall_case(request: pytest.FixtureRequest) -> Case:
     """The case that the test is about: its edits, facts, relations and prompts."""
-    return _param(request).case
+    return _selected_case(request).case
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def pitfall_outcome(request: pytest.FixtureRequest, pitfall_case: Case) -> Outco
     The first test of a batch that asks for it runs the whole batch. An exception of the editor or the model is an
     error of this test; a case that cannot be asked of the model is skipped with the reason.
     """
-    outcome = _state(request).outcome(request.node, _param(request))
+    outcome = _session(request).outcome(request.node, _selected_case(request))
     request.node.ihook.pytest_pitfalls_outcome(item=request.node, outcome=outcome)
     return outcome
 
@@ -48,11 +54,10 @@ def edited_model(
     ``with edited_model() as model:`` gives the Hugging Face model, answering (``generate`` included) as the edited
     one after both edits; ``edited_model("1")`` as after edit 1. Afterwards it is the base model again.
     """
-    state, param = _state(request), _param(request)
+    session, case = _session(request), _selected_case(request)
 
     def edited(name: str | None = None) -> AbstractContextManager[Any]:
-        _needs_model(state)
-        return state.runner.edited(param, name or "12")
+        return _models(session).edited(case, name)
 
     return edited
 
@@ -60,45 +65,45 @@ def edited_model(
 @pytest.fixture
 def base_model(request: pytest.FixtureRequest) -> Any:
     """The unedited Hugging Face model: the case's, in a test without a case the first of ``--pitfalls-model``."""
-    return _session(request).model
+    return _base(request).model
 
 
 @pytest.fixture
 def base_tokenizer(request: pytest.FixtureRequest) -> Any:
     """The tokenizer of ``base_model``."""
-    return _session(request).tokenizer
+    return _base(request).tokenizer
 
 
-def _session(request: pytest.FixtureRequest) -> EngineSession:
-    from .session.parametrize import param_of
+def _base(request: pytest.FixtureRequest) -> EngineSession:
+    from .session.items import case_of
 
-    state = _state(request)
-    _needs_model(state)
-    param = param_of(request.node)
-    return state.runner.session(param.model if param is not None else next(iter(state.run.labels.values())))
-
-
-def _needs_model(state: RunState) -> None:
-    if (reason := state.runner.no_model) is not None:
-        pytest.skip(reason)
+    session = _session(request)
+    models, case = _models(session), case_of(request.node)
+    return models.base(case.model if case is not None else next(iter(session.run.labels.values())))
 
 
-def _state(request: pytest.FixtureRequest) -> RunState:
-    state = request.config.stash.get(STATE, None)
-    if state is None:
+def _models(session: PitfallsSession) -> ModelLender:
+    if session.models.unavailable is not None:
+        pytest.skip(session.models.unavailable)
+    return session.models
+
+
+def _session(request: pytest.FixtureRequest) -> PitfallsSession:
+    session = request.config.stash.get(SESSION, None)
+    if session is None:
         pytest.skip(NO_EDITOR)
-    return state
+    return session
 
 
-def _param(request: pytest.FixtureRequest) -> CaseParam:
-    from .session.parametrize import param_of
+def _selected_case(request: pytest.FixtureRequest) -> SelectedCase:
+    _session(request)  # without an editor there is nothing to select
+    from .session.items import case_of
 
-    _state(request)
-    param = param_of(request.node)
-    if param is None:
+    case = case_of(request.node)
+    if case is None:
         raise UsageError(
             "the test asks for a case but names no suite",
             where=request.node.nodeid,
             fix='put @pytest.mark.pitfalls("reverse") above the function',
         )
-    return param
+    return case

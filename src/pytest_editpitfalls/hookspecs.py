@@ -26,6 +26,19 @@ def pytest_pitfalls_editors(config: pytest.Config) -> dict[str, Any] | None:
 
 
 @pytest.hookspec
+def pytest_pitfalls_kinds(config: pytest.Config) -> list[Any] | None:
+    """Kinds of pitfall of yours: subclasses of `pytest_editpitfalls.pitfalls.Pitfall` (docs/write-a-pitfall.md).
+
+    Asked when `pytest_pitfalls_editors` is. Example::
+
+        def pytest_pitfalls_kinds():
+            from locality import Locality
+
+            return [Locality]
+    """
+
+
+@pytest.hookspec
 def pytest_pitfalls_outcome(item: pytest.Item, outcome: Outcome) -> None:
     """A case has been edited, scored and judged; its test has not run yet.
 

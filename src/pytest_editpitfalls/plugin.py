@@ -1,4 +1,4 @@
-"""What pytest loads. Without an editor nothing happens here but the registration of options and fixtures.
+"""What pytest loads. Without an editor it registers options and fixtures, and no more.
 
 Every start of pytest pays for what is imported here, in projects that do not use this plugin too: what only a run with
 an editor needs is imported where it is used.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .errors import PitfallsError
-from .fixtures import (  # fixtures are found by being here
+from .fixtures import (  # pytest finds fixtures among the plugin's names
     NO_EDITOR,
+    SESSION,
     base_model,
     base_tokenizer,
     edited_model,
@@ -22,10 +22,7 @@ from .fixtures import (  # fixtures are found by being here
     pitfall_outcome,
 )
 from .options import command_line
-from .session.names import FOLDER, MARKER, STATE
-
-if TYPE_CHECKING:
-    from .options.config import RunConfig
+from .session.names import FOLDER, MARKER
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
@@ -64,9 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         command_line.refuse_empty(config)
         if config.getoption("pitfalls_editor"):
-            from .options.reading import build
+            from .session.hooks import SessionHooks
 
-            _start(config, build(config))
+            hooks = SessionHooks(config)
+            config.stash[SESSION] = hooks.session
+            config.pluginmanager.register(hooks, "editpitfalls-run")
             return
     except PitfallsError as error:
         raise pytest.UsageError(str(error)) from None
@@ -90,21 +89,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip marked tests where there is no editor."""
-    if STATE not in item.config.stash and item.get_closest_marker(MARKER) is not None:
+    if SESSION not in item.config.stash and item.get_closest_marker(MARKER) is not None:
         pytest.skip(NO_EDITOR)
-
-
-def _start(config: pytest.Config, run: RunConfig) -> None:
-    from .session.hooks import ActiveRun
-
-    config.pluginmanager.register(ActiveRun(config, run), "editpitfalls-run")
 
 
 def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
     if not any(f"{FOLDER}/" in argument for argument in config.args):
         return
-    from .session.selection import parse_target
+    from .session.targets import parse_target
 
     for argument in config.args:
         if parse_target(argument, config.invocation_params.dir) is not None:

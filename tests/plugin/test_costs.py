@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls import pitfalls
-from pytest_editpitfalls.cases import digests
-from pytest_editpitfalls.execution.local import LocalEngine
-from pytest_editpitfalls.execution.result_cache import StoredScores
+from pytest_editpitfalls.execution import case_runner
+from pytest_editpitfalls.execution.local import LocalExecutor
+from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.results import build
 from pytest_editpitfalls.session.recorder import Recorder
 from pytest_editpitfalls.store import directory as files
 from pytest_editpitfalls.store import stored_case as stored_records
+from pytest_editpitfalls.suites import digests
 
 ROOT = Path(__file__).parents[2]
 ALONE = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_editpitfalls.plugin")
@@ -113,17 +114,17 @@ def test_each_case_is_looked_up_and_written_once(project, monkeypatch):
     """A suite is one batch that the engine takes in parts: what was looked up is not looked up again for each part."""
     asked: list[str] = []
     written: list[list[str]] = []
-    recall, put_all = StoredScores.recall, files.Store.put_all
+    lookup, put_all = ResultCache.lookup, files.Store.put_all
 
-    def counting_recall(self, param, suite):
-        asked.append(param.case.id)
-        return recall(self, param, suite)
+    def counting_lookup(self, case, suite):
+        asked.append(case.case.id)
+        return lookup(self, case, suite)
 
     def counting_put_all(self, records):
         written.append([record.case_id for record in records])
         put_all(self, records)
 
-    monkeypatch.setattr(StoredScores, "recall", counting_recall)
+    monkeypatch.setattr(ResultCache, "lookup", counting_lookup)
     monkeypatch.setattr(files.Store, "put_all", counting_put_all)
     project.run("--pitfalls-suite=reverse", "--pitfalls-limit=10", "stored").assert_outcomes(passed=10)
     assert len(asked) == len(set(asked)) == 10
@@ -144,7 +145,7 @@ def test_metrics_are_computed_once_a_case(project, monkeypatch):
         asked.append(kind)
         return real(kind, scores)
 
-    for module in (pitfalls, build, stored_records):
+    for module in (case_runner, build, stored_records):
         monkeypatch.setattr(module, "compute_metrics", counting)
     options = ("--pitfalls-suite=reverse", "--pitfalls-limit=6", "stored")
     project.run(*options).assert_outcomes(passed=6)
@@ -153,27 +154,27 @@ def test_metrics_are_computed_once_a_case(project, monkeypatch):
     assert len(asked) == 12
 
 
-def test_the_engine_is_described_once_a_batch_and_told_when_it_changes(project, monkeypatch):
+def test_the_engine_is_described_once_a_batch_and_reported_when_it_changes(project, monkeypatch):
     described: list[str] = []
-    told: list[bool] = []
-    describe, add = LocalEngine.describe, Recorder.add
+    reported: list[bool] = []
+    describe, add = LocalExecutor.describe, Recorder.add
 
     def counting_describe(self, editor, model):
         described.append(editor)
         return describe(self, editor, model)
 
-    def watching_add(self, payload):
-        told.append("engine" in payload)
-        add(self, payload)
+    def watching_add(self, report):
+        reported.append(report.engine is not None)
+        add(self, report)
 
-    monkeypatch.setattr(LocalEngine, "describe", counting_describe)
+    monkeypatch.setattr(LocalExecutor, "describe", counting_describe)
     monkeypatch.setattr(Recorder, "add", watching_add)
     project.engine(halved_after=2)
     project.run("--pitfalls-suite=reverse", "--pitfalls-limit=16").assert_outcomes(passed=16)
     batches = [len(call["ids"]) for call in project.calls("run")]
     assert batches == [4, 4, 2, 2, 2, 2]
     assert len(described) == 2 + len(batches)  # before the first test, before the first batch, after each
-    assert [place for place, engine in enumerate(told) if engine] == [0, 4]  # the second batch halved it
+    assert [place for place, engine in enumerate(reported) if engine] == [0, 4]  # the second batch halved it
 
 
 def test_no_digest_is_computed_at_collection(project, monkeypatch):

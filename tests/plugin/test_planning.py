@@ -7,11 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.planning import Group, Shard, Slot, cut, fair_size, items_of, plan
+from pytest_editpitfalls.execution.planning import (
+    BatchGroup,
+    PlannedCase,
+    cases_of_shard,
+    cut,
+    fair_size,
+    items_of,
+    plan,
+)
 from pytest_editpitfalls.execution.xdist.workers import Gpus, WorkerSetup
+from pytest_editpitfalls.options.shard import Shard
 
-GROUPS = [Group(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
-a_slot = st.builds(Slot, st.sampled_from(GROUPS), st.integers(0, 40))
+GROUPS = [BatchGroup(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
+a_slot = st.builds(PlannedCase, st.sampled_from(GROUPS), st.integers(0, 40))
 slots = st.lists(a_slot, max_size=60)
 
 
@@ -36,7 +45,7 @@ def test_the_batches_cover_every_item_with_a_case_once(items, size):
 
 @given(st.integers(0, 200), st.integers(1, 20))
 def test_parts_are_of_about_the_same_length(length, size):
-    parts = cut(tuple(Slot(GROUPS[0], index) for index in range(length)), size)
+    parts = cut(tuple(PlannedCase(GROUPS[0], index) for index in range(length)), size)
     assert sum(len(part) for part in parts) == length
     if parts:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -45,7 +54,7 @@ def test_parts_are_of_about_the_same_length(length, size):
 
 def test_a_batch_has_a_size():
     with pytest.raises(ValueError, match="less than 1"):
-        cut((Slot(GROUPS[0], 1),), 0)
+        cut((PlannedCase(GROUPS[0], 1),), 0)
 
 
 @given(st.integers(0, 20_000), st.integers(1, 64), st.integers(1, 128))
@@ -60,7 +69,7 @@ def test_every_worker_gets_several_batches_where_there_are_enough_cases(cases, w
 def test_shards_are_a_disjoint_cover(selected, of, random):
     shuffled = list(selected)
     random.shuffle(shuffled)
-    shards = [Shard(number, of).of_slots(selected) for number in range(1, of + 1)]
+    shards = [cases_of_shard(selected, Shard(number, of)) for number in range(1, of + 1)]
     assert sum(map(len, shards)) == len(set(selected))
     assert set().union(*shards) == set(selected)
     assert max(map(len, shards)) - min(map(len, shards)) <= 1

@@ -258,9 +258,9 @@ def test_without_ray(project, monkeypatch):
     ],
 )
 def test_what_each_actor_gets(resources, device, actors, expected):
-    from pytest_editpitfalls.execution.ray.cluster import layout
+    from pytest_editpitfalls.execution.ray.cluster import plan_layout
 
-    found = layout(resources, device, actors)
+    found = plan_layout(resources, device, actors)
     assert (found.actors, found.cpus, found.gpus) == expected
 
 
@@ -280,7 +280,7 @@ def test_a_cluster_that_is_not_there(monkeypatch):
     with pytest.raises(
         UsageError, match=r"RAY_ADDRESS=nowhere:6379: ConnectionError: nobody at nowhere:6379"
     ):
-        Cluster.connect(RunConfig(), with_board=False)
+        Cluster.connect(RunConfig(), with_progress=False)
 
 
 @needs_ray

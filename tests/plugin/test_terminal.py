@@ -12,7 +12,7 @@ from plugin_helpers import case_ids, on_a_terminal
 
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
-from pytest_editpitfalls.execution.planning import Group, Slot
+from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
 from pytest_editpitfalls.reports.progress import ProgressLine
 from pytest_editpitfalls.reports.tables import times
 
@@ -150,7 +150,7 @@ def test_no_progress_line_without_a_terminal(project):
 
 def test_the_line_tells_rate_and_time_left(pytestconfig):
     line = ProgressLine(pytestconfig)
-    batch = tuple(Slot(Group("reverse", "rome", "m"), index) for index in range(4))
+    batch = tuple(PlannedCase(BatchGroup("reverse", "rome", "m"), index) for index in range(4))
     line._ran, line._spent = 8, 16.0
     line.start(batch, 8, 40)
     assert line.line(Progress("edit", 3, 20), 4.0) == (
@@ -160,7 +160,7 @@ def test_the_line_tells_rate_and_time_left(pytestconfig):
 
 def test_the_first_batch_tells_a_rate_too(pytestconfig):
     line = ProgressLine(pytestconfig)
-    line.start(tuple(Slot(Group("reverse", "rome", "m"), index) for index in range(4)), 0, 40)
+    line.start(tuple(PlannedCase(BatchGroup("reverse", "rome", "m"), index) for index in range(4)), 0, 40)
     assert line.line(Progress("second moment", 1, 2), 5.0) == "0/40 cases | batch of 4: second moment 1/2"
     line._before_stage = 6.0
     assert line.line(Progress("edit", 0, 20), 6.0) == "0/40 cases | batch of 4: edit 0/20"

@@ -1,25 +1,26 @@
-"""What a run asks of an engine: batches in, scores out."""
+"""The protocol of whoever runs batches: jobs in, scores out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_editpitfalls.engine.settings import Progress
+from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
+
+from .planning import Batch, PlannedCase
+
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
-    from pytest_editpitfalls.engine.settings import Progress
-    from pytest_editpitfalls.execution.planning import Batch, Slot
-    from pytest_editpitfalls.options.config import RunConfig
-    from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 
-Answers = Mapping["Slot", "CaseScores"]
-"""Finished cases."""
+Answers = Mapping[PlannedCase, CaseScores]
+"""Finished cases and their scores."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One batch, as an engine is given it.
+    """One batch, as an executor is given it.
 
     Attributes:
         editor: what the engine calls the editor (without ``+mle``).
@@ -40,13 +41,13 @@ class Job:
         return first if len(self.programs) == 1 else f"the batch of {first} to {last}"
 
     def only(self, batch: Batch) -> Job:
-        """The same for some of its cases."""
+        """Return the same job for some of its cases."""
         programs = dict(zip(self.batch, self.programs, strict=True))
-        return replace(self, batch=batch, programs=tuple(programs[slot] for slot in batch))
+        return replace(self, batch=batch, programs=tuple(programs[case] for case in batch))
 
 
-class Watcher(Protocol):
-    """Shows what goes on: remarks of the engine, and a line of progress while batches run."""
+class ProgressListener(Protocol):
+    """Learns how far the run is: remarks of the engine, and the progress of its batches."""
 
     @property
     def is_shown(self) -> bool:
@@ -55,7 +56,7 @@ class Watcher(Protocol):
     def announce(self, text: str) -> None:
         """Show a remark of the engine ("model needs 0.6 GB")."""
 
-    def start(self, batch: Batch, done: int, total: int) -> None:
+    def start(self, batch: Sized, done: int, total: int) -> None:
         """A batch begins; ``done`` of ``total`` selected cases are finished."""
 
     def reached(self, done: int) -> None:
@@ -65,20 +66,20 @@ class Watcher(Protocol):
         """The batch has come further."""
 
     def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
-        """What the processes of an engine that has several do now; see `reports.progress.workers_line`."""
+        """What each process of an executor with several does: "stage", "done", "total" and "cases" of its batch."""
 
     def stop(self) -> None:
         """The batch has ended."""
 
 
-class Engine(Protocol):
-    """Runs batches, here or elsewhere.
+class Executor(Protocol):
+    """Runs batches, in this process or in others.
 
     Attributes:
-        elsewhere: why there is no model in this process; None where there is one.
+        no_model: why there is no model in this process; None where there is one.
     """
 
-    elsewhere: str | None
+    no_model: str | None
 
     def is_open(self, model: str) -> bool:
         """Whether `describe` answers for this model (a label) without loading anything."""
@@ -91,42 +92,25 @@ class Engine(Protocol):
         """
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
-        """Cases that are worth a batch, for this editor and model, in a run of so many ``cases``."""
+        """Return how many cases are worth a batch, for this editor and model, in a run of so many ``cases``."""
 
-    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
-        """Give scores as they come, until those of ``wanted`` are among them.
+    def run(self, wanted: PlannedCase, jobs: Iterable[Job]) -> Iterator[Answers]:
+        """Yield scores as they come, until those of ``wanted`` are among them.
 
         Args:
             wanted: a case.
-            jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The engine takes
-                as many as it has use for, and each case once.
+            jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The executor
+                takes as many as it has use for, and each case once.
 
         Raises:
             UsageError: the model or the editor cannot be used at all.
         """
 
     def session(self, model: str) -> EngineSession:
-        """The open model itself, for fixtures; there is none where `elsewhere` says why."""
+        """Return the open model itself, for fixtures; there is none where `no_model` says why."""
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
 
     def close(self) -> None:
         """The run is over."""
-
-
-def engine_of(run: RunConfig, watcher: Watcher, sharing: int = 1) -> Engine:
-    """The engine that the user asked for; it loads nothing before it is asked something.
-
-    Args:
-        run: what the user asked for.
-        watcher: who is told about progress.
-        sharing: processes of the run that share the device, this one included.
-    """
-    if run.engine == "ray":
-        from .ray.executor import RayEngine
-
-        return RayEngine(run, watcher)
-    from .local import LocalEngine
-
-    return LocalEngine(run, watcher, sharing)

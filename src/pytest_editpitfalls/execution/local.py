@@ -1,4 +1,4 @@
-"""The engine of this process: one model at a time, opened when the first batch needs it."""
+"""Runs batches in this process: one model at a time, opened when the first batch needs it."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.program import CaseScores
 
-from .executor import Answers, Job, Watcher
+from .executor import Answers, Job, ProgressListener
+from .planning import PlannedCase
 from .time_limit import BatchTimeout, time_limit
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
-    from pytest_editpitfalls.execution.planning import Slot
 
 
-class LocalEngine:
-    """Batches in, scores out, in this process.
+class LocalExecutor:
+    """Runs batches in this process.
 
     Args:
         run: what the user asked for.
-        watcher: who is told about progress.
+        listener: learns about progress.
         sharing: processes of the run that share the device's memory, this one included.
     """
 
-    elsewhere: str | None = None
+    no_model: str | None = None
 
-    def __init__(self, run: RunConfig, watcher: Watcher, sharing: int = 1) -> None:
+    def __init__(self, run: RunConfig, listener: ProgressListener, sharing: int = 1) -> None:
         self._run = run
-        self._watcher = watcher
+        self._listener = listener
         self._sharing = sharing
         self._opened: tuple[str, EngineSession] | None = None
         self._refused: dict[str, PitfallsError] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self._imports: float | None = None
 
     def is_open(self, model: str) -> bool:
@@ -48,7 +49,7 @@ class LocalEngine:
         One model is held at a time: items run sorted by model.
 
         Raises:
-            UsageError: the model cannot be opened; said again for every further case.
+            UsageError: the model cannot be opened; raised again for every further case.
         """
         if self._opened is not None and self._opened[0] == model:
             return self._opened[1]
@@ -63,7 +64,7 @@ class LocalEngine:
         settings = self._run.engine_settings(self._run.model_of(model))
         settings = replace(settings, processes=self._sharing)
         try:
-            session = EngineSession.open(settings, announce=self._watcher.announce)
+            session = EngineSession.open(settings, announce=self._listener.announce)
         except PitfallsError as error:
             self._refused[model] = error
             raise
@@ -71,32 +72,30 @@ class LocalEngine:
         return session
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
-        """Cases that are worth a batch with this editor, as far as is known now; see `EngineSession.batch_size`."""
+        """Return how many cases are worth a batch, as far as is known now; see `EngineSession.batch_size`."""
         return max(1, self.session(model).batch_size(editor))
 
     def describe(self, editor: str, model: str) -> dict[str, Any]:
-        """Return the description of an editor and a model; see `Engine.describe`."""
+        """Return the description of an editor and a model; see `Executor.describe`."""
         return dict(self.session(model).describe(editor))
 
-    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
+    def run(self, wanted: PlannedCase, jobs: Iterable[Job]) -> Iterator[Answers]:
         """Run the batch of ``wanted`` and no other."""
         yield from self.run_job(next(iter(jobs)))
 
     def run_job(self, job: Job) -> Iterator[Answers]:
         """Run one batch; one that takes too long is run again case by case, and a case that does is an error."""
-        from pytest_editpitfalls.program import CaseScores
-
         session, limit = self.session(job.model), self._run.timeout
         try:
-            with time_limit(limit, str(job), self._watcher.announce):
+            with time_limit(limit, str(job), self._listener.announce):
                 scores = session.run(
-                    job.editor, job.programs, progress=self._watcher.progress, suite=job.suite
+                    job.editor, job.programs, progress=self._listener.progress, suite=job.suite
                 )
         except BatchTimeout:
             if len(job.batch) > 1:
-                self._watcher.announce(f"{job} took longer than {limit:g} s: its cases run one by one")
-                for slot in job.batch:
-                    yield from self.run_job(job.only((slot,)))
+                self._listener.announce(f"{job} took longer than {limit:g} s: its cases run one by one")
+                for case in job.batch:
+                    yield from self.run_job(job.only((case,)))
                 return
             error = f"editor '{job.editor}' took longer than {limit:g} s (--pitfalls-timeout)"
             scores = [CaseScores(job.programs[0].case_id, error=error)]
@@ -104,7 +103,7 @@ class LocalEngine:
         missing = [program.case_id for program in job.programs if program.case_id not in by_id]
         if missing:
             raise CaseError(f"the engine gave no answer for case {missing[0]}")
-        yield {slot: by_id[program.case_id] for slot, program in zip(job.batch, job.programs, strict=True)}
+        yield {case: by_id[program.case_id] for case, program in zip(job.batch, job.programs, strict=True)}
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
@@ -115,8 +114,8 @@ class LocalEngine:
             return fresh
         label, session = self._opened
         for stage, seconds in session.seconds.items():
-            if (label, stage) not in self._told:
-                self._told.add((label, stage))
+            if (label, stage) not in self._reported:
+                self._reported.add((label, stage))
                 fresh[stage] = float(seconds)
         return fresh
 

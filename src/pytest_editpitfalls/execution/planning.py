@@ -1,24 +1,26 @@
-"""Selected cases to batches and shards. Pure: the same items give the same batches, in whatever order they stand."""
+"""From selected cases to batches and shards. Pure: the same cases give the same batches, in any order."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.shard import Shard
+
+UNLIMITED = 2**31
+"""A batch size that cuts nothing: the executor cuts to what the engine can take."""
 
 BATCHES_PER_WORKER = 3
 """Batches that each worker should get at least, so that no worker waits long for the last one."""
 
 LEAST_BATCH = 4
-"""Cases under which a batch is not cut smaller for the sake of busy workers."""
+"""Smallest batch that is cut to keep all workers busy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """What is edited together: cases of one suite, by one editor, in one model (labels)."""
+class BatchGroup:
+    """What may share a batch: cases of one suite, edited by one editor in one model (labels)."""
 
     suite: str
     editor: str
@@ -26,30 +28,30 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One selected case: its group and its place in the suite, counted from 0 in file order."""
+class PlannedCase:
+    """One case as the plan knows it: its group and its place in the suite, counted from 0 in file order."""
 
-    group: Group
+    group: BatchGroup
     index: int
 
 
-Batch = tuple[Slot, ...]
-"""Cases of one group, in the order of their suite, that one process runs."""
+Batch = tuple[PlannedCase, ...]
+"""Cases of one group, in the order of their suite, that one process runs together."""
 
 
-def plan(slots: Iterable[Slot], size: int) -> tuple[Batch, ...]:
+def plan(cases: Iterable[PlannedCase], size: int) -> tuple[Batch, ...]:
     """Cut the cases into batches of one group and at most ``size`` cases, all of about the same length.
 
     Groups come in the order in which they first appear; repeated cases count once. Raises `ValueError` for a size
     under 1.
     """
-    selected: dict[Group, set[int]] = {}
-    for slot in slots:
-        selected.setdefault(slot.group, set()).add(slot.index)
+    selected: dict[BatchGroup, set[int]] = {}
+    for case in cases:
+        selected.setdefault(case.group, set()).add(case.index)
     return tuple(
         batch
         for group, indices in selected.items()
-        for batch in cut(tuple(Slot(group, index) for index in sorted(indices)), size)
+        for batch in cut(tuple(PlannedCase(group, index) for index in sorted(indices)), size)
     )
 
 
@@ -68,38 +70,16 @@ def fair_size(cases: int, workers: int, largest: int) -> int:
     return max(1, min(largest, max(share, LEAST_BATCH)))
 
 
-def items_of(batches: Sequence[Batch], slots: Sequence[Slot | None]) -> list[tuple[int, ...]]:
-    """The items of each batch: places in ``slots``, ascending. An item without a case is in no batch."""
-    places: dict[Slot, list[int]] = {}
-    for place, slot in enumerate(slots):
-        if slot is not None:
-            places.setdefault(slot, []).append(place)
-    return [tuple(sorted(place for slot in batch for place in places.get(slot, ()))) for batch in batches]
+def items_of(batches: Sequence[Batch], cases: Sequence[PlannedCase | None]) -> list[tuple[int, ...]]:
+    """The items of each batch: places in ``cases``, ascending. An item without a case is in no batch."""
+    places: dict[PlannedCase, list[int]] = {}
+    for place, case in enumerate(cases):
+        if case is not None:
+            places.setdefault(case, []).append(place)
+    return [tuple(sorted(place for case in batch for place in places.get(case, ()))) for batch in batches]
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of ``of`` parts of the selected cases; ``number`` counts from 1."""
-
-    number: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    @classmethod
-    def parse(cls, text: str, *, where: str) -> Shard:
-        """Read ``3/16``; raises `UsageError` for anything else."""
-        match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise UsageError(
-                f"'{text}' is no shard",
-                where=where,
-                fix="write which of how many, counted from 1: --pitfalls-shard=3/16",
-            )
-        return cls(int(match[1]), int(match[2]))
-
-    def of_slots(self, slots: Iterable[Slot]) -> set[Slot]:
-        """The cases of this shard: every ``of``-th one, so that no shard gets all of one suite's long ones."""
-        dealt = [slot for batch in plan(slots, size=2**31) for slot in batch]
-        return set(dealt[self.number - 1 :: self.of])
+def cases_of_shard(cases: Iterable[PlannedCase], shard: Shard) -> set[PlannedCase]:
+    """The cases of one shard: every ``shard.of``-th one, so that no shard gets all long cases of a suite."""
+    dealt = [case for batch in plan(cases, UNLIMITED) for case in batch]
+    return set(dealt[shard.number - 1 :: shard.of])

@@ -1,73 +1,70 @@
-"""The store in a run: which cases have been computed before, and the place where finished ones are kept at once."""
+"""The store in a run: which cases have been computed before, and where finished ones are kept at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.session.parametrize import CaseParam
+from pytest_editpitfalls.program import CaseScores, SuitePrograms
+from pytest_editpitfalls.store import replay
+from pytest_editpitfalls.store.directory import Store
+from pytest_editpitfalls.store.identity import RunHeader, case_key, run_header
+from pytest_editpitfalls.store.stored_case import StoredCase
 
-if TYPE_CHECKING:
-    from pytest_editpitfalls.execution.planning import Slot
-    from pytest_editpitfalls.program import CaseScores, SuitePrograms
-    from pytest_editpitfalls.store.directory import Store
-    from pytest_editpitfalls.store.identity import RunHeader
+from .planning import PlannedCase
+from .selected_case import SelectedCase
 
 Pair = tuple[str, str]
 """Labels of editor and model."""
 
-Finished = tuple[CaseParam, "CaseScores", Mapping[str, "float | None"]]
+Finished = tuple[SelectedCase, CaseScores, Mapping[str, "float | None"]]
 """A case, what the engine answered, and its metrics."""
 
 
-class StoredScores:
-    """Scores of earlier runs by what they depend on, and those of this one as they come.
+class ResultCache:
+    """Scores of earlier runs, found by what they depend on, and those of this one as they come.
 
     Args:
         run: what the user asked for.
         run_id: what all processes of this run share and no other run has.
-
-    Raises:
-        UsageError: the directory is no store, or of another version.
     """
 
     def __init__(self, run: RunConfig, run_id: str) -> None:
         self._run = run
         self._run_id = run_id
         self._headers: dict[Pair, RunHeader] = {}
-        self._described: set[Pair] = set()
-        self._store: Store | None = None
-        self._keys: dict[Slot, tuple[str, str]] = {}
+        self._updated: set[Pair] = set()
+        self._keys: dict[PlannedCase, tuple[str, str]] = {}
 
-    @property
-    def store(self) -> Store:
-        """The store, opened when it is first needed."""
-        if self._store is None:
-            from pytest_editpitfalls.store.directory import Store
+    @cached_property
+    def directory(self) -> Store:
+        """The store's directory, opened when it is first needed.
 
-            self._store = Store.open(self._run.store_path, create=not self._run.replay)
-        return self._store
+        Raises:
+            UsageError: the directory is no store, or of another version.
+        """
+        return Store.open(self._run.store_path, create=not self._run.replay)
 
     @property
     def problem(self) -> str | None:
         """Why results of this process are not kept, and how many; None where all are."""
-        if self._store is None or self._store.problem is None:
+        store: Store | None = self.__dict__.get("directory")
+        if store is None or store.problem is None:
             return None
-        return f"{self._store.problem} ({self._store.not_kept} not kept)"
+        return f"{store.problem} ({store.not_kept} not kept)"
 
-    def choose(self) -> None:
-        """For a replay: find the one header of each editor and model, by what was recorded; nothing is loaded.
+    def select_stored_runs(self) -> None:
+        """For a replay: find the stored run of each editor and model, by what was recorded; nothing is loaded.
 
         Raises:
             UsageError: there is none, or there are several, with the list of what tells them apart.
         """
-        from pytest_editpitfalls.store.replay import choose
-
         run = self._run
-        self._headers = choose(
-            self.store,
+        self._headers = replay.choose(
+            self.directory,
             editors=run.editors,
             models=run.labels,
             seed=run.seed if run.seed_asked else None,
@@ -78,83 +75,77 @@ class StoredScores:
             prefixes=run.replay_runs,
         )
 
-    def knows(self, param: CaseParam) -> bool:
-        """Whether `meet` or `choose` has been called for this editor and model."""
-        return _pair(param) in self._headers
-
-    def meet(self, param: CaseParam, description: dict[str, Any]) -> None:
-        """Take the engine's description of an editor and model, before its first batch."""
-        from pytest_editpitfalls.store.identity import run_header
-
-        settings = self._run.engine_settings(self._run.model_of(param.model))
-        header = run_header(param.editor, settings, description, model_label=param.model, run_id=self._run_id)
-        self.store.put_header(header)
+    def add_run(self, case: SelectedCase, description: dict[str, Any]) -> None:
+        """Take the engine's description of the case's editor and model, before its first batch."""
+        settings = self._run.engine_settings(self._run.model_of(case.model))
+        header = run_header(case.editor, settings, description, model_label=case.model, run_id=self._run_id)
+        self.directory.put_header(header)
         # the store's own says what an earlier run found out when its editor was prepared
-        self._headers[_pair(param)] = self.store.header(header.key) or header
+        self._headers[_pair(case)] = self.directory.header(header.key) or header
 
-    def description(self, param: CaseParam) -> dict[str, Any]:
+    def has_run_of(self, case: SelectedCase) -> bool:
+        """Whether the case's editor and model are known, from `add_run` or `select_stored_runs`."""
+        return _pair(case) in self._headers
+
+    def description(self, case: SelectedCase) -> dict[str, Any]:
         """What the engine said of editor and model when the results were computed; another object when it changes."""
-        return self._headers[_pair(param)].description
+        return self._headers[_pair(case)].description
 
-    def recall(self, param: CaseParam, suite: SuitePrograms) -> CaseScores | None:
-        """The stored scores of a case; None where there are none. An error is recalled by a replay alone."""
+    def lookup(self, case: SelectedCase, suite: SuitePrograms) -> CaseScores | None:
+        """Return the stored scores of a case; None where there are none. Only a replay finds an error."""
         if self._run.fresh and not self._run.replay:
             return None
-        record = self.store.get(self._key(param, suite))
+        record = self.directory.get(self._key(case, suite))
         if record is None or (record.is_error and not self._run.replay):
             return None
         return record.scores()
 
-    def keep(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
+    def store(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
-        from pytest_editpitfalls.store.stored_case import StoredCase
-
-        self.store.put_all(
+        self.directory.put_all(
             [
                 StoredCase.of(
-                    self._key(param, suite),
-                    self._headers[_pair(param)],
-                    param.case,
-                    param.program(),
+                    self._key(case, suite),
+                    self._headers[_pair(case)],
+                    case.case,
+                    case.program(),
                     scores,
-                    model=param.model,
+                    model=case.model,
                     metrics=metrics,
                 )
-                for param, scores, metrics in finished
+                for case, scores, metrics in finished
             ]
         )
 
-    def describe_again(self, param: CaseParam, description: dict[str, Any]) -> None:
-        """Keep the description that an editor has after its first batch (sampled templates, second moments).
+    def update_description(self, case: SelectedCase, description: dict[str, Any]) -> None:
+        """Keep the description that an editor has after its first batch, and whenever its batch size has changed.
 
-        And the one that it has when the size of its batches has changed.
+        The first batch adds sampled templates and second moments.
         """
-        known = self._headers[_pair(param)]
-        if _pair(param) not in self._described or known.description.get("batch") != description.get("batch"):
-            self._described.add(_pair(param))
-            header = known.with_description(description)
-            self._headers[_pair(param)] = header
-            self.store.put_header(header, prepared=True)
+        pair = _pair(case)
+        known = self._headers[pair]
+        if pair not in self._updated or known.description.get("batch") != description.get("batch"):
+            self._updated.add(pair)
+            self._headers[pair] = header = known.with_description(description)
+            self.directory.put_header(header, prepared=True)
 
-    def missing(self, param: CaseParam) -> CaseError:
-        """What a replay says of a case that is not in the store."""
+    def missing(self, case: SelectedCase) -> CaseError:
+        """Return what a replay says of a case that is not in the store."""
         return CaseError(
-            f"case {param.case.id} of suite '{param.suite.name}' is not in the store",
+            f"case {case.case.id} of suite '{case.suite.name}' is not in the store",
             where=str(self._run.store_path),
             fix="compute it: run without --pitfalls-replay",
         )
 
-    def _key(self, param: CaseParam, suite: SuitePrograms) -> str:
-        """The key of a case's record; what was looked up in vain is kept under the same key a moment later."""
-        from pytest_editpitfalls.store.identity import case_key
-
-        header = self._headers[_pair(param)]
-        known = self._keys.get(param.slot)
+    def _key(self, case: SelectedCase, suite: SuitePrograms) -> str:
+        """Return the key of a case's record; remembered, since a case not found is stored under it a moment later."""
+        header = self._headers[_pair(case)]
+        known = self._keys.get(case.planned)
         if known is None or known[0] != header.key:
-            known = header.key, case_key(header, param.case, param.program(), suite)
-            self._keys[param.slot] = known
+            known = header.key, case_key(header, case.case, case.program(), suite)
+            self._keys[case.planned] = known
         return known[1]
 
 
-def _pair(param: CaseParam) -> Pair:
-    return param.editor, param.model
+def _pair(case: SelectedCase) -> Pair:
+    return case.editor, case.model

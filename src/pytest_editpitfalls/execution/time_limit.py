@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 GRACE = 30.0
-"""Seconds after which a process that does not listen to the signal is ended."""
+"""Seconds after the limit until a process that does not react to the signal is ended."""
 
 EXIT_STATUS = 75
 """Exit status of a process that was ended so (as EX_TEMPFAIL: run it again)."""

@@ -15,7 +15,7 @@ from .defaults import DEFAULT_MODEL, DEFAULT_STORE
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
 SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
-"""The short forms that somebody else owns; filled in after the initial conftests were loaded."""
+"""The short forms that another plugin or conftest owns; filled in when the initial conftests are loaded."""
 
 
 HELP = {
@@ -31,7 +31,7 @@ HELP = {
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
-    "seed": "seed of everything that is random (default: 0)",
+    "seed": "seed of everything random (default: 0)",
     "json": "write all results to this JSON file",
     "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
     f"(default: {SUCCESS_FLOOR})",
@@ -43,7 +43,7 @@ HELP = {
     "shard": "run the K-th of N parts of the selected cases: K/N, for instance 3/16",
     "timeout": "seconds that a batch may take; then its cases run one by one, and one that takes longer is an error",
     "engine": "who runs the batches: local (this process, or the workers of -n; default), ray (actors of Ray, "
-    "one a GPU, else one for every two CPUs) or ray:N (N of them)",
+    "one per GPU, or without a GPU one per two CPUs) or ray:N (N of them)",
     "save": "after a complete run, save its cases as a baseline: a NAME (pitfalls-baselines/NAME.json) or a FILE",
     "baseline": "compare with this baseline (NAME or FILE): a case that failed there too is a known pitfall",
     "update_baseline": "write this run over the baseline, whatever became worse",
@@ -96,21 +96,23 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[]
     )
-    parser.addini("pitfalls_gates", "gates, one a line: reverse.cs_exp >= 0.6", type="linelist", default=[])
+    parser.addini("pitfalls_gates", "gates, one per line: reverse.cs_exp >= 0.6", type="linelist", default=[])
     parser.addini(
         "pitfalls_thresholds",
-        "thresholds that a case must meet, one a line: reverse: cs_exp >= 1",
+        "thresholds that a case must meet, one per line: reverse: cs_exp >= 1",
         type="linelist",
         default=[],
     )
     parser.addini(
         "pitfalls_fail_on",
-        "gates relative to the baseline, one a line: reverse.cs_exp:2pp",
+        "gates relative to the baseline, one per line: reverse.cs_exp:2pp",
         type="linelist",
         default=[],
     )
     parser.addini("pitfalls_strict", HELP["strict"], type="bool", default=False)
-    parser.addini("pitfalls_set", "hyper-parameters, one a line: rome.v_lr=0.1", type="linelist", default=[])
+    parser.addini(
+        "pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[]
+    )
     for name in (
         "config",
         "device",
@@ -144,7 +146,7 @@ def refuse_empty(config: pytest.Config) -> None:
 def add_short_forms(
     parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False
 ) -> tuple[str, ...]:
-    """Register ``--editor`` and ``--model`` where they are used (or help is asked) and nobody else owns them.
+    """Register ``--editor`` and ``--model`` where they are used (or help is asked) and no other plugin owns them.
 
     Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
     registered: a conftest found later, during collection, may then still own it. Nothing is looked up for a run
@@ -156,7 +158,7 @@ def add_short_forms(
         has_editor: whether ``--pitfalls-editor`` was given.
 
     Returns:
-        The short forms that somebody else owns; of a run without an editor none.
+        The short forms that another plugin or conftest owns; none in a run without an editor.
     """
     wants_help = any(arg in {"-h", "--help"} for arg in args)
     typed = {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}

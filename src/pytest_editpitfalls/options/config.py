@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.engine.settings import EngineSettings
-    from pytest_editpitfalls.execution.planning import Shard
+from .shard import Shard
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class RunConfig:
         editors: labels of the editors; empty means that the plugin does nothing.
         editor_paths: those given as ``package.module:attribute``: name -> path.
         models: names, ids or paths of the models, as typed.
-        suites: suite names, groups or paths, from the command line or else from ini.
+        suites: suite names, groups or paths, from the command line, otherwise from ini.
         suites_asked: whether ``--pitfalls-suite`` was given.
         limit: cases per suite, or None for all.
         overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
@@ -46,7 +44,7 @@ class RunConfig:
         shard: the part of the selected cases that this run takes; None for all.
         timeout: seconds that a batch may take, or None.
         engine: who runs batches: "local" (this process, or xdist's workers) or "ray".
-        actors: processes of the engine that has several; None for one a GPU, or as many as the CPUs are good for.
+        actors: processes of the engine that has several; None for one per GPU, or without a GPU one per two CPUs.
         save: where the baseline of this run goes: a name or a file, as typed.
         baseline: the baseline to compare with: a name, or a file made absolute.
         update_baseline: whether this run replaces it.
@@ -57,7 +55,7 @@ class RunConfig:
         markdown_path: where the Markdown report goes, or None.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         thresholds: ini ``pitfalls_thresholds``, as typed.
-        short_forms_taken: short options that belong to somebody else here ("--model").
+        short_forms_taken: short options that belong to another plugin or conftest ("--model").
     """
 
     editors: tuple[str, ...] = ()
@@ -108,8 +106,6 @@ class RunConfig:
 
     def engine_settings(self, model: str) -> EngineSettings:
         """Return what the engine needs to open ``model`` (as typed)."""
-        from pytest_editpitfalls.engine.settings import EngineSettings
-
         return EngineSettings(
             model=model,
             device=self.device,

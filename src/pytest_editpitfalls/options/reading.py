@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.planning import Shard
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .command_line import SHORT_FORMS_TAKEN
@@ -19,6 +18,7 @@ from .config import RunConfig
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
 from .editor_labels import labels_of
 from .hyperparameters import parse_overrides, read_config_file
+from .shard import Shard
 
 MAX_SEED = 2**32 - 1
 
@@ -238,7 +238,7 @@ def _engine(config: pytest.Config) -> tuple[str, int | None]:
 def _models(config: pytest.Config, root: Path) -> tuple[str, ...]:
     typed = _unique(config.getoption("pitfalls_model") or ())
     for name in typed:
-        _expanded(name, "--pitfalls-model")  # "~somebody" is found out here, once
+        _expanded(name, "--pitfalls-model")  # finds an unknown "~somebody"
     from_ini = _unique(config.getini("pitfalls_model"))
     return typed or _unique(_ini_model(name, root) for name in from_ini) or (DEFAULT_MODEL,)
 
@@ -268,7 +268,7 @@ def _path(text: str | None, folder: Path, source: str) -> Path | None:
 
 
 def _expanded(text: str, source: str) -> Path:
-    """Return the path with ``~`` in words; raises `UsageError` for the home of nobody known."""
+    """Return the path with ``~`` in words; raises `UsageError` for an unknown user's home."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

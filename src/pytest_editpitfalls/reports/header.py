@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.session.session import RunState
+    from pytest_editpitfalls.options.config import RunConfig
+    from pytest_editpitfalls.suites.suite import Suite
 
 _TARGETS = {
     "averaged": "averages the losses of the true objects",
@@ -18,10 +20,9 @@ _TARGETS = {
 """What an editor does with several targets of one fact, where it does not solve for them together."""
 
 
-def header(state: RunState) -> list[str]:
+def header(run: RunConfig, selected: Sequence[Suite]) -> list[str]:
     """Return the lines for pytest's header."""
-    run = state.run
-    suites = ", ".join(suite.name for suite in state.selection.suites)
+    suites = ", ".join(suite.name for suite in selected)
     text = f"pitfalls: {', '.join(run.editors)} on {', '.join(run.models)}, device {run.device}"
     if suites:
         text += f", suites {suites}"
@@ -33,7 +34,7 @@ def header(state: RunState) -> list[str]:
     return [
         visible(text),
         visible(f"pitfalls: results {store} {_short(run.store_path)}"),
-        *(visible(f"pitfalls: {line}") for line in multi_label_lines(state)),
+        *(visible(f"pitfalls: {line}") for line in multi_label_lines(run.editors, selected)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
@@ -47,11 +48,11 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def multi_label_lines(state: RunState) -> list[str]:
-    """Return what there is to know about Multi-Label Edit where it is asked for, one remark a line."""
+def multi_label_lines(editors: Sequence[str], selected: Sequence[Suite]) -> list[str]:
+    """Return what there is to know about Multi-Label Edit where it is asked for, one remark per line."""
     from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
-    labels = [label for label in state.run.editors if is_multi_label(label)]
+    labels = [label for label in editors if is_multi_label(label)]
     if not labels:
         return []
     lines = [
@@ -59,8 +60,8 @@ def multi_label_lines(state: RunState) -> list[str]:
         for label in labels
         if (words := _TARGETS.get(EDITORS.get(editor_name(label)).targets)) is not None
     ]
-    others = [suite.name for suite in state.selection.suites if suite.kind != "round"]
-    if others or not state.selection.suites:  # a test module may name any suite
+    others = [suite.name for suite in selected if suite.kind != "round"]
+    if others or not selected:  # a test module may name any suite
         where = ", ".join(others) or "other suites"
         lines.append(f"Multi-Label Edit (+mle) changes round edits only; {where}: as without it")
     return lines

@@ -18,29 +18,24 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pytest_editpitfalls.results.records import GateRecord, RunResults
-    from pytest_editpitfalls.session.recorder import Recorder
-    from pytest_editpitfalls.session.session import RunState
 
 
-def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: Recorder) -> None:
-    """Write the summary of what has been recorded; nothing when no case was.
+def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, summed: bool) -> None:
+    """Write the summary of a run; ``summed`` as in `body`.
 
     Honours ``-q`` (short), ``--no-summary``, the terminal's width, ``NO_COLOR`` and ``--color``.
     """
-    if not recorder.payloads:
-        return
-    results = recorder.results(recorder.results().run.exit_status)
     encoding = getattr(reporter._tw._file, "encoding", None)
     if reporter.config.getoption("no_summary"):  # only what explains the exit status
         fallen = [gate_line(gate) for gate in results.gates if gate.passed is False]
         fallen += [relative_gate_line(gate) for gate in results.relative_gates if gate.passed is False]
         _write(reporter, fallen, encoding)
         return
-    kinds = {payload["record"]["suite"]: payload["kind"] for payload in recorder.payloads.values()}
+    kinds = {suite.name: suite.kind for suite in results.run.suites}
     formats = {suite.name: suite.format for suite in results.run.suites}
     lines = tables.rows(results, kinds, formats)
     if reporter.config.get_verbosity() < 0:
-        marks = tables.unreliable(lines, kinds, state.run.success_floor)
+        marks = tables.unreliable(lines, kinds, results.run.success_floor or 0.0)
         short = short_summary(lines, results.gates, marks)
         short += [relative_gate_line(gate) for gate in results.relative_gates]
         short += [line for line, _ in baseline_lines(results)[:1]]
@@ -49,7 +44,6 @@ def write_summary(reporter: pytest.TerminalReporter, state: RunState, recorder: 
     reporter.section("editing pitfalls", sep="=")
     console = _console(reporter, encoding)
     ascii_only = not (encoding or "utf-8").lower().startswith("utf")
-    summed = state.is_distributed
     for renderable in body(results, width=console.width, ascii_only=ascii_only, summed=summed):
         console.print(renderable, highlight=False)
     file = console.file

@@ -1,28 +1,32 @@
-"""A run held against a baseline: what it excuses, what it refuses, and what became of the gates relative to it."""
+"""The baseline of a run: which failures it excuses, which runs cannot be compared with it, and the relative gates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.cases.digests import case_digest
+from pytest_editpitfalls.comparison.baseline import Baseline, incomplete, resolve
+from pytest_editpitfalls.comparison.pairing import check_protocol, compare
+from pytest_editpitfalls.comparison.relative_gates import (
+    RelativeGate,
+    evaluate_relative_gates,
+    parse_relative_gate,
+)
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.session.parametrize import CaseParam
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.cases.case import Kind
-    from pytest_editpitfalls.comparison.baseline import Baseline
-    from pytest_editpitfalls.comparison.relative_gates import RelativeGate
-    from pytest_editpitfalls.results.records import RunResults
-    from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.pitfalls import definitions_digest
+from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.suites.suite import Suite
 
 DIGITS = 16
 """Hex digits of a case's digest in records and baselines."""
 
 
-class AgainstBaseline:
+class BaselinePolicy:
     """The baseline of a run, where it has one, and the gates relative to it.
 
     Args:
@@ -39,32 +43,26 @@ class AgainstBaseline:
         self._fingerprints: set[str] = set()
         self.baseline: Baseline | None = None
         if run.baseline is not None and not (run.update_baseline and not self.path.exists()):
-            from pytest_editpitfalls.comparison.baseline import Baseline
-
             self.baseline = Baseline.read(self.path)
 
     @cached_property
     def path(self) -> Path:
-        """The baseline's file; asked only where there is one."""
-        from pytest_editpitfalls.comparison.baseline import resolve
-
+        """The baseline's file; only to be asked where there is one."""
         assert self._run.baseline is not None
         return resolve(self._run.baseline, self._root)
 
     def gates(self, kinds: Mapping[str, Kind]) -> tuple[RelativeGate, ...]:
-        """The relative gates; raises `UsageError` for one that cannot be read, or that has no baseline."""
+        """Return the relative gates; raises `UsageError` for one that cannot be read, or that has no baseline."""
         if self._run.baseline is None or not self._run.relative_gates:
-            return ()  # a gate of ini waits for a run with a baseline; a typed one without it was refused before
-        from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
-
+            return ()  # gates of ini wait for a run with a baseline; without one, typed gates have been refused
         where = "pitfalls_fail_on or --pitfalls-fail-on"
         return tuple(parse_relative_gate(text, kinds, where=where) for text in self._run.relative_gates)
 
-    def excuse(self, param: CaseParam) -> str | None:
-        """Why a failure of this case does not fail the run; None where nothing excuses it."""
+    def excuse(self, case: SelectedCase) -> str | None:
+        """Return why a failure of this case does not fail the run; None where nothing excuses it."""
         if self._run.update_baseline:
             return f"accepted into the baseline {self._run.baseline}"
-        key = (param.suite.name, param.editor, param.model, param.case.id)
+        key = (case.suite.name, case.editor, case.model, case.case.id)
         if self.baseline is not None and self.baseline.failed(key):
             return f"known pitfall, failed in the baseline {self._run.baseline}"
         return None
@@ -93,9 +91,6 @@ class AgainstBaseline:
         """
         if self.baseline is None or self._run.update_baseline:
             return
-        from pytest_editpitfalls.comparison.pairing import compare
-        from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates
-
         kinds = {suite.name: suite.kind for suite in results.run.suites}
         comparison = compare(self.baseline, results, digests_of(suites), name=self._run.baseline or "")
         results.comparison = comparison.record()
@@ -116,8 +111,6 @@ class AgainstBaseline:
         Raises:
             UsageError: the run is incomplete, or a file cannot be written.
         """
-        from pytest_editpitfalls.comparison.baseline import Baseline, incomplete, resolve
-
         wanted: dict[str, Path] = {}
         if self._run.save is not None:
             wanted["--pitfalls-save"] = resolve(self._run.save, self._root, where="--pitfalls-save")
@@ -138,9 +131,6 @@ class AgainstBaseline:
     ) -> None:
         if self.baseline is None or self._run.update_baseline:
             return
-        from pytest_editpitfalls.comparison.pairing import check_protocol
-        from pytest_editpitfalls.pitfalls import definitions_digest
-
         check_protocol(
             self.baseline,
             metric_definitions=definitions_digest(suite.kind for suite in self.baseline.suites),
@@ -150,7 +140,5 @@ class AgainstBaseline:
 
 
 def digests_of(suites: Iterable[Suite]) -> dict[tuple[str, str], str]:
-    """What every case of the suites asks, selected or not: (suite, id) -> digest."""
-    from pytest_editpitfalls.cases.digests import case_digest
-
+    """Return the digests of what the cases of the suites ask, selected or not: (suite, id) -> digest."""
     return {(suite.name, case.id): case_digest(case)[:DIGITS] for suite in suites for case in suite.cases}

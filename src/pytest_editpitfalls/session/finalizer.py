@@ -5,56 +5,56 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.reports.github import gate_annotations, write_step_summary
+from pytest_editpitfalls.reports.junit import add_run_properties
+from pytest_editpitfalls.reports.terminal import write_summary
+from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results.writer import write_results, write_text
 
 from .recorder import Recorder
-from .session import RunState
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.results.records import RunResults
+from .session import PitfallsSession
 
 
-class Finish:
+class Finalizer:
     """What happens once, in the process that the user started, when the last test has run.
 
     Args:
         config: pytest's configuration.
-        state: the run.
+        session: the run.
         recorder: what the items reported.
 
     Attributes:
         problems: what could not be written or compared, for the summary (an exception here would suppress it).
-        remarks: what else could not be done; the run is none the worse for it.
+        remarks: what else could not be done, without harm to the run.
         saved: the baselines that were written.
     """
 
-    def __init__(self, config: pytest.Config, state: RunState, recorder: Recorder) -> None:
+    def __init__(self, config: pytest.Config, session: PitfallsSession, recorder: Recorder) -> None:
         self._config = config
-        self._state = state
+        self._session = session
         self._recorder = recorder
         self.problems: list[str] = []
         self.remarks: list[str] = []
         self.saved: list[Path] = []
 
-    def __call__(self, session: pytest.Session, *, empty_shard: bool) -> None:
+    def finish(self, session: pytest.Session, *, is_empty_shard: bool) -> None:
         """Judge, set the exit status and write the reports, also after ``-x`` or Ctrl-C."""
-        results = self._recorder.results()
-        part = None if self._state.run.shard is None else f"shard {self._state.run.shard}"
+        ours, recorder = self._session, self._recorder
+        results = recorder.results()
+        part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
-            self._try(lambda: self._state.against.judge(results, self._state.suites.values(), part))
-        if self.problems or self._recorder.usage_error is not None:
+            self._try(lambda: ours.baseline.judge(results, ours.suites.values(), part))
+        if self.problems or recorder.usage_error is not None:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif session.exitstatus == pytest.ExitCode.OK and self._state.gates_fail(
-            results, self._recorder.part_of
-        ):
+        elif session.exitstatus == pytest.ExitCode.OK and ours.verdicts.gates_fail(results, recorder.part_of):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and empty_shard:
+        elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and is_empty_shard:
             session.exitstatus = pytest.ExitCode.OK  # more shards than cases
-        results = self._recorder.results(int(session.exitstatus))
+        results.run.exit_status = int(session.exitstatus)
         self._config.hook.pytest_pitfalls_results(config=self._config, results=results)
         before = len(self.problems)
         if results.cases or results.run.exit_status != pytest.ExitCode.USAGE_ERROR:
@@ -62,33 +62,45 @@ class Finish:
         if len(self.problems) > before:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-    def _write(self, results: RunResults) -> None:
-        run = self._state.run
-        if run.save is not None or run.update_baseline:
-            self._try(lambda: self.saved.extend(self._state.against.save(results)))
-        if (path := run.json_path) is not None:
-            from pytest_editpitfalls.results.writer import write_results
+    def write_summary(self, reporter: pytest.TerminalReporter) -> None:
+        """Print the tables, what was saved and what could not be written."""
+        recorder = self._recorder
+        if recorder.reports:
+            write_summary(reporter, recorder.results(), summed=self._session.is_distributed)
+        for path in self.saved:
+            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+            reporter.write_line(f"pitfalls: baseline saved to {shown}")
+        if recorder.store_problem is not None:
+            reporter.write_line(f"WARNING: the store is incomplete: {recorder.store_problem}", yellow=True)
+        for remark in self.remarks:
+            reporter.write_line(f"WARNING: {remark}", yellow=True)
+        for problem in self.problems:
+            reporter.write_line(f"ERROR: {problem}", red=True)
+        if recorder.reports:
+            for annotation in gate_annotations(recorder.results()):
+                reporter.write_line(annotation)
 
+    def _write(self, results: RunResults) -> None:
+        run = self._session.run
+        if run.save is not None or run.update_baseline:
+            self._try(lambda: self.saved.extend(self._session.baseline.save(results)))
+        if (path := run.json_path) is not None:
             self._try(lambda: write_results(results, path))
         if (page := run.html_path) is not None:
-            from pytest_editpitfalls.reports.html import write_html
+            from pytest_editpitfalls.reports.html import write_html  # imports jinja2
 
             self._try(lambda: write_html(page, results))
         self._write_markdown(results)
         if self._config.getoption("xmlpath", None):
-            from pytest_editpitfalls.reports.junit import add_run_properties
-
             add_run_properties(self._config, results)
 
     def _write_markdown(self, results: RunResults) -> None:
         """The file that was asked for, and the job's summary on GitHub, by itself."""
-        path = self._state.run.markdown_path
+        path = self._session.run.markdown_path
         on_github = bool(os.environ.get("GITHUB_STEP_SUMMARY")) and bool(results.cases)
         if path is None and not on_github:
             return
-        from pytest_editpitfalls.reports.github import write_step_summary
         from pytest_editpitfalls.reports.markdown import render_markdown
-        from pytest_editpitfalls.results.writer import write_text
 
         text = render_markdown(results)
         if path is not None:
@@ -101,23 +113,3 @@ class Finish:
             write()
         except PitfallsError as error:
             self.problems.append(str(error))
-
-
-def check_paths(state: RunState) -> None:
-    """Find out before the run whether its reports can be written; raises `UsageError`."""
-    from pytest_editpitfalls.results.writer import check_writable
-
-    run = state.run
-    for path, where in (
-        (run.json_path, "--pitfalls-json"),
-        (run.html_path, "--pitfalls-html"),
-        (run.markdown_path, "--pitfalls-markdown"),
-    ):
-        if path is not None:
-            check_writable(path, where=where)
-    if run.save is not None and run.save == run.baseline and not run.update_baseline:
-        raise UsageError(
-            "the baseline would be written over",
-            where="--pitfalls-save",
-            fix="say so with --pitfalls-update-baseline, or give another name",
-        )

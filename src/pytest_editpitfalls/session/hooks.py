@@ -1,89 +1,85 @@
-"""The hooks of a run with an editor. Each hands over to the module that knows; see `plugin` for the rest."""
+"""The hooks of a run with an editor. Each hands over to the part that does the work; see `plugin` for the rest."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError
-from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.execution.executor import Watcher
-from pytest_editpitfalls.execution.own_editors import register
+from pytest_editpitfalls.execution.executor import ProgressListener
+from pytest_editpitfalls.execution.worker_progress import WorkerProgress
 from pytest_editpitfalls.execution.xdist.controller import Controller, check_distribution
-from pytest_editpitfalls.execution.xdist.exchange import Exchange
-from pytest_editpitfalls.execution.xdist.progress import WorkerWatcher
+from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.execution.xdist.workers import WorkerSetup
 from pytest_editpitfalls.garbage import held_back
-from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import check_label, check_settings
+from pytest_editpitfalls.options.reading import build
+from pytest_editpitfalls.reports.header import header
 from pytest_editpitfalls.reports.progress import ProgressLine
-from pytest_editpitfalls.reports.rerun import rerun_command
-from pytest_editpitfalls.session.modules import collect_suites
-from pytest_editpitfalls.session.names import PAYLOAD, STATE
-from pytest_editpitfalls.session.parametrize import CaseParam, param_of
 
-from .finalizer import Finish, check_paths
-from .given_up import about, given_up
+from .distribution import DistributionHooks
+from .extensions import register_extensions
+from .finalizer import Finalizer
+from .item_report import ItemReport, case_facts
+from .items import case_of, deselect_other_shards, sort_by_model
+from .modules import collect_suites
 from .outcome import PitfallFailed
+from .preflight import check_names, check_paths
 from .recorder import Recorder
-from .session import RunState
-
-if TYPE_CHECKING:
-    pass
+from .rerun import rerun_command
+from .session import PitfallsSession
 
 
-class ActiveRun:
+class SessionHooks:
     """Registered by `plugin` when an editor is given, in every process of the run.
+
+    Attributes:
+        session: the run.
 
     Args:
         config: pytest's configuration.
-        run: what the user asked for.
 
     Raises:
         UsageError: the command line, ini or a suite is wrong; nothing has been loaded or written yet.
     """
 
-    def __init__(self, config: pytest.Config, run: RunConfig) -> None:
-        self.is_worker = hasattr(config, "workerinput")
-        self.config = config
+    def __init__(self, config: pytest.Config) -> None:
+        run = build(config)
+        listener: ProgressListener = ProgressLine(config)
+        directory, sharing = None, 1
         self.worker = WorkerSetup.of(getattr(config, "workerinput", {}))
+        self.is_worker = hasattr(config, "workerinput")
         if self.worker is not None:
-            self.worker.take_up()  # before anybody's editor imports torch
+            self.worker.apply()  # before anybody's editor imports torch
+            directory, sharing = RunDirectory(Path(self.worker.directory)), self.worker.sharing
+            listener = WorkerProgress(directory, config.workerinput["workerid"])  # type: ignore[attr-defined]
         if not self.is_worker:
             check_distribution(config)
-        register(config, run)
+        register_extensions(config, run)
         if not self.is_worker:  # workers get what has been checked
             check_names(run)
-        exchange = None if self.worker is None else Exchange(Path(self.worker.exchange))
-        watcher: Watcher = ProgressLine(config)
-        if exchange is not None:
-            watcher = WorkerWatcher(exchange, config.workerinput["workerid"])  # type: ignore[attr-defined]
-        self.state = RunState(config, run, watcher, exchange)
+        self.directory = directory
+        self.session = PitfallsSession(config, run, listener, directory, sharing)
         if not self.is_worker:
-            check_paths(self.state)
-            if not self.state.selection.paths:  # a user's own module may bring further suites
-                self.state.against.check_suites(self.state.suites.values())
-        self.exchange = exchange
-        config.stash[STATE] = self.state
-        config.args = list(self.state.selection.paths)
+            check_paths(run)
+            if not self.session.selection.paths:  # a user's own module may bring further suites
+                self.session.baseline.check_suites(self.session.suites.values())
+        config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
-        self.recorder = Recorder(self.state, config.invocation_params.args)
-        self.finish = Finish(config, self.state, self.recorder)
-        self.empty_shard = False
-        if self.state.is_distributed and not self.is_worker:
-            controller = Controller(config, run, lambda: len(self.recorder.payloads), given_up)
+        self.recorder = Recorder(self.session, config.invocation_params.args)
+        self.finalizer = Finalizer(config, self.session, self.recorder)
+        self.is_empty_shard = False
+        if self.session.is_distributed and not self.is_worker:
+            controller = Controller(config, run)
             config.pluginmanager.register(controller, "editpitfalls-controller")
+            hooks = DistributionHooks(config, controller, self.recorder)
+            config.pluginmanager.register(hooks, "editpitfalls-distribution")
 
     def pytest_report_header(self) -> list[str]:
         """Say what is edited, in which model."""
-        from pytest_editpitfalls.reports.header import header
-
-        return header(self.state)
+        return header(self.session.run, self.session.selection.suites)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self) -> Generator[None, object, object]:
@@ -91,7 +87,7 @@ class ActiveRun:
         started = time.perf_counter()
         with held_back():
             result = yield
-        if not self.state.is_distributed:
+        if not self.session.is_distributed:
             self.recorder.seconds["collection"] = time.perf_counter() - started
         return result
 
@@ -103,35 +99,28 @@ class ActiveRun:
         report = yield
         if isinstance(collector, pytest.Session):
             try:
-                report.result = [*report.result, *collect_suites(collector, self.state.selection)]
+                report.result = [*report.result, *collect_suites(collector, self.session.selection)]
             except PitfallsError as error:
                 raise pytest.UsageError(str(error)) from None
         return report
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """One item per case, editor and model."""
-        self.state.parametrizer.parametrize(metafunc)
+        """Make one item per case, editor and model."""
+        self.session.parametrizer.parametrize(metafunc)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
-        """Sort cases by model, so that each is loaded once; when all others have selected, keep this run's shard."""
-        if len(self.state.run.models) > 1:
-            labels = list(self.state.run.labels.values())
-            places = [place for place, item in enumerate(items) if param_of(item) is not None]
-            cases = [(item, param) for item in items if (param := param_of(item)) is not None]
-            cases.sort(key=lambda pair: labels.index(pair[1].model))
-            for place, (item, _) in zip(places, cases, strict=True):
-                items[place] = item
+        """Sort cases by model; when all others have selected, keep this run's shard."""
+        run = self.session.run
+        if len(run.models) > 1:
+            sort_by_model(items, list(run.labels.values()))
         result = yield
-        if (shard := self.state.run.shard) is not None:
-            slots = [None if (param := param_of(item)) is None else param.slot for item in items]
-            ours = shard.of_slots(slot for slot in slots if slot is not None)
-            others = [item for item, slot in zip(items, slots, strict=True) if slot and slot not in ours]
-            items[:] = [item for item, slot in zip(items, slots, strict=True) if not slot or slot in ours]
+        if run.shard is not None:
+            others = deselect_other_shards(items, run.shard)
             config.hook.pytest_deselected(items=others)
-            self.empty_shard = bool(others) and not items
+            self.is_empty_shard = bool(others) and not items
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -139,13 +128,14 @@ class ActiveRun:
         """Cut batches from the selected cases; a worker leaves the plan for the controller."""
         if session.config.option.collectonly and self.worker is None:
             return  # nothing will run
-        params = [param_of(item) for item in session.items]
-        if self.exchange is None or self.worker is None:
-            self.state.runner.select(params)
+        cases = [case_of(item) for item in session.items]
+        batches = self.session.runner.batches
+        if self.directory is None or self.worker is None:
+            batches.plan(cases)
             return
-        size = self.worker.batch_size(len({param.slot for param in params if param}), self.state.run)
-        batches = self.state.runner.select(params, size)
-        self.exchange.write_plan(batches, [None if param is None else about(param) for param in params])
+        size = self.worker.batch_size(len({case.planned for case in cases if case}), self.session.run)
+        facts = [None if case is None else case_facts(case) for case in cases]
+        self.directory.write_plan(batches.plan(cases, size), facts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -154,7 +144,7 @@ class ActiveRun:
         if self.is_worker or broken or session.config.option.collectonly:
             return
         try:
-            self.state.runner.prepare()
+            self.session.runner.prepare()
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -164,141 +154,35 @@ class ActiveRun:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Show our own failures without a traceback, and let the case's record travel on the report."""
         report = yield
-        ours = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed | PitfallsError)
-        if call.excinfo is not None and ours and not hasattr(report, "wasxfail"):
+        error = None if call.excinfo is None else call.excinfo.value
+        is_ours = isinstance(error, PitfallFailed | PitfallsError)
+        if call.excinfo is not None and is_ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
             if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
                 # the line of the short summary and JUnit's message: under CI pytest does not shorten it
                 crash.message = crash.message.partition("\n")[0]
-        if (param := param_of(item)) is not None:
-            self._attach(item, param, report, call)
-            explained = call.excinfo is not None and isinstance(call.excinfo.value, PitfallFailed)
-            if report.failed and not explained:  # an explanation ends with the command already
-                report.sections.append(("rerun", rerun_command(item, param, self.state.run)))
+        if (case := case_of(item)) is not None:
+            self.session.reporter.attach(item, case, report, call, self.session.usage_error)
+            if report.failed and not isinstance(error, PitfallFailed):  # which ends with the command already
+                report.sections.append(("rerun", rerun_command(item, case, self.session.run)))
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the case's record, in the process that writes results."""
-        if not self.is_worker and (payload := getattr(report, "pitfall", None)) is not None:
-            self.recorder.add(payload)
+        """Take the item's report, in the process that writes results."""
+        if not self.is_worker and (wire := getattr(report, "pitfall", None)) is not None:
+            self.recorder.add(ItemReport.from_wire(wire))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the gates, set the exit status and write the results, also after ``-x`` or Ctrl-C."""
-        if self.is_worker or self.config.option.collectonly:
-            return
-        self.finish(session, empty_shard=self.empty_shard)
+        if not self.is_worker and not session.config.option.collectonly:
+            self.finalizer.finish(session, is_empty_shard=self.is_empty_shard)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the tables, and why there is no result file where it could not be written."""
-        from pytest_editpitfalls.reports.github import gate_annotations
-        from pytest_editpitfalls.reports.terminal import write_summary
-
-        write_summary(terminalreporter, self.state, self.recorder)
-        for path in self.finish.saved:
-            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            terminalreporter.write_line(f"pitfalls: baseline saved to {shown}")
-        if self.recorder.store_problem is not None:
-            problem = f"the store is incomplete: {self.recorder.store_problem}"
-            terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
-        for remark in self.finish.remarks:
-            terminalreporter.write_line(f"WARNING: {remark}", yellow=True)
-        for problem in self.finish.problems:
-            terminalreporter.write_line(f"ERROR: {problem}", red=True)
-        if self.recorder.payloads:
-            for annotation in gate_annotations(
-                self.recorder.results(self.recorder.results().run.exit_status)
-            ):
-                terminalreporter.write_line(annotation)
+        """Print the tables, and what could not be written."""
+        self.finalizer.write_summary(terminalreporter)
 
     def pytest_unconfigure(self) -> None:
-        """The engine's processes end with the run."""
-        self.state.runner.close()
-
-    def _attach(
-        self, item: pytest.Item, param: CaseParam, report: pytest.TestReport, call: pytest.CallInfo[None]
-    ) -> None:
-        """Attach the record to the report that decides: the call's, or that of a setup that did not get there."""
-        decides = report.when == "call" or (report.when == "setup" and not report.passed)
-        if not decides and not (report.when == "teardown" and report.failed):
-            return
-        if PAYLOAD not in item.stash:
-            self.state.blank(item, param)
-        payload: dict[str, Any] = item.stash[PAYLOAD]
-        record = payload["record"]
-        record["outcome"] = _outcome_of(report, call)
-        if record["outcome"] in {"failed", "error", "skipped", "xfailed"}:
-            record["reason"] = record["reason"] or _reason_of(report, call)
-        if self.state.usage_error is not None and record["outcome"] == "error":
-            payload["usage_error"] = self.state.usage_error
-        if record["outcome"] == "skipped" and _skipped_here(call):
-            # point at the test, not at the line of this package that skipped it
-            path, line, _ = item.location
-            report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(record['reason'])}")
-        # a record is of built-in types already; a later report of the item changes its own copy
-        rest = {name: value for name, value in payload.items() if name != "record"}
-        report.pitfall = {**plain(rest), "record": dict(record)}  # type: ignore[attr-defined]
-        if self.config.getoption("xmlpath", None):
-            from pytest_editpitfalls.reports.junit import case_properties
-            from pytest_editpitfalls.results.records import CaseRecord
-
-            item.user_properties.extend(case_properties(CaseRecord.model_validate(report.pitfall["record"])))
-        item.stash[PAYLOAD] = {**payload, "seconds": {}}  # told once
-
-
-def check_names(run: RunConfig) -> None:
-    """Raise `UsageError` for an unknown editor or model and an unwritable result path; imports no torch."""
-    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-    from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
-    from pytest_editpitfalls.errors import did_you_mean
-
-    known = list(EDITORS)
-    for editor in run.editors:
-        check_label(editor, known, where="--pitfalls-editor")
-    for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
-        for editor in names:
-            check_settings(editor, known, where=source)
-    if run.dtype is not None and run.dtype not in DTYPES:
-        raise UsageError(
-            f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES)
-        )
-    if run.dtype == "tf32" and run.device == "cpu":
-        raise no_tf32(run.device)
-    for model in run.models:
-        resolve(model)
-
-
-def plain(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of built-in types only.
-
-    A string or number of a library's own type (torch's version is one) would abort a run with pytest-xdist.
-    """
-    copy: dict[str, Any] = json.loads(json.dumps(payload, default=str))
-    return copy
-
-
-def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
-    if report.skipped:
-        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
-    if report.passed:
-        return "passed"
-    of_engine = call.excinfo is not None and isinstance(call.excinfo.value, PitfallsError)
-    return "failed" if report.when == "call" and not of_engine else "error"
-
-
-def _skipped_here(call: pytest.CallInfo[None]) -> bool:
-    """Whether this package skipped the test (its frame calls `pytest.skip`, which is the last one)."""
-    if call.excinfo is None or len(call.excinfo.traceback) < 2:
-        return False
-    return Path(call.excinfo.traceback[-2].path).is_relative_to(Path(__file__).parents[1])
-
-
-def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:
-    if hasattr(report, "wasxfail"):
-        return str(report.wasxfail).removeprefix("reason: ")
-    if call.excinfo is None:
-        return None
-    value = call.excinfo.value
-    text = str(getattr(value, "msg", None) or value) or type(value).__name__
-    return text.splitlines()[0]
+        """End the executor's processes with the run."""
+        self.session.executor.close()

@@ -6,17 +6,17 @@ import importlib.util
 import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.session.names import FOLDER
+from pytest_editpitfalls.suites.discovery import suites_directory
+from pytest_editpitfalls.suites.suite import Suite
 
-from .selection import Selection, check_targets
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.suites.suite import Suite
+from .names import FOLDER
+from .selection import Selection
+from .targets import check_targets
 
 
 class SuiteModule(pytest.Module):
@@ -84,8 +84,6 @@ def collect_suites(session: pytest.Session, selection: Selection) -> list[pytest
 
 
 def _ships(suite: Suite) -> bool:
-    from pytest_editpitfalls.suites.discovery import suites_directory
-
     return suite.source.parent == suites_directory()
 
 

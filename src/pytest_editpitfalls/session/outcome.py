@@ -1,19 +1,17 @@
-"""What became of one case: its metrics, its verdict, and why it fell, in words."""
+"""What became of one case: its metrics, its verdict, and why it failed, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from pytest_editpitfalls.cases.case import Case
-    from pytest_editpitfalls.program import ProbeScore
-    from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict
-
-XFAIL_REASON = "pitfall, judged by gate"
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.metrics.metric import fact_probabilities
+from pytest_editpitfalls.program import ProbeScore
+from pytest_editpitfalls.reports.explanation import explain
+from pytest_editpitfalls.verdicts.thresholds import Verdict, judge, parse_threshold
 
 
 class PitfallFailed(AssertionError):
@@ -33,12 +31,12 @@ class Outcome:
         model: label of the model.
         metrics: metric name -> value as a fraction, None where it is unknown.
         probes: probabilities by fact and state, rewrite prompt first.
-        verdict: the thresholds held against the metrics.
+        verdict: whether each threshold passed.
         held: whether the model held the facts that were edited; None when nothing was asked.
         notes: the editor's remarks ("tiny divisor at edit 2").
         seconds: the case's share of the time of its batch.
-        excuse: why a failing case is an expected failure (a gate judges the suite, it failed in the baseline); None
-            where it is not.
+        excuse: why a failing case is an expected failure (a gate judges the suite, or it failed in the baseline);
+            None where it is not.
         make_rerun: makes the command that runs this item again.
     """
 
@@ -57,7 +55,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether no threshold fell and all could be evaluated."""
+        """Whether all thresholds passed, and all could be evaluated."""
         return self.verdict.passed is True
 
     @property
@@ -67,18 +65,16 @@ class Outcome:
 
     def probability(self, fact: str, state: str) -> float | None:
         """Return the mean probability of a fact over its prompts in one state, or None when it was not asked."""
-        from pytest_editpitfalls.metrics.metric import fact_probabilities
-
         return fact_probabilities(self.probes).get((fact, state))
 
     def check(self, *thresholds: str) -> None:
-        """Fail the test, with an explanation, when a threshold fell.
+        """Fail the test, with an explanation, when a threshold failed.
 
         Args:
-            thresholds: thresholds to hold instead of the suite's, for instance ``"cs_exp >= 1"``.
+            thresholds: those to judge by instead of the suite's, for instance ``"cs_exp >= 1"``.
 
         Raises:
-            PitfallFailed: a threshold fell and no gate judges the suite.
+            PitfallFailed: a threshold failed and nothing excuses the case.
             UsageError: a threshold cannot be read or its metric is unknown for this kind of case.
         """
         verdict = self.judge(*thresholds) if thresholds else self.verdict
@@ -92,14 +88,10 @@ class Outcome:
         raise PitfallFailed(self.explain(verdict))
 
     def judge(self, *thresholds: str) -> Verdict:
-        """Hold the metrics against other thresholds and return the verdict."""
-        from pytest_editpitfalls.verdicts.thresholds import judge, parse_threshold
-
-        parsed: list[Threshold] = [parse_threshold(text, kind=self.case.kind) for text in thresholds]
+        """Judge the metrics by other thresholds and return the verdict."""
+        parsed = [parse_threshold(text, kind=self.case.kind) for text in thresholds]
         return judge(self.metrics, parsed)
 
     def explain(self, verdict: Verdict | None = None) -> str:
-        """Return what was edited, the probabilities by state, what fell and by how much, and how to rerun it."""
-        from pytest_editpitfalls.reports.explanation import explain
-
+        """Return what was edited, the probabilities by state, what failed and by how much, and how to rerun it."""
         return explain(self, verdict or self.verdict)

@@ -2,77 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import PitfallsError, UsageError
-from pytest_editpitfalls.execution.planning import Group, Slot
+from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
+from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
-from pytest_editpitfalls.session.names import CASE_FIXTURE, MARKER
+from pytest_editpitfalls.suites.limit import limit_cases
+from pytest_editpitfalls.suites.suite import Suite, load_suite, long_name, renamed
 
 from .modules import SuiteModule
-
-if TYPE_CHECKING:
-    from pytest_editpitfalls.cases.case import Case
-    from pytest_editpitfalls.program import Program
-    from pytest_editpitfalls.suites.suite import Suite
-
-
-@dataclass(frozen=True, slots=True)
-class CaseParam:
-    """What one item is about: the value that ``pitfall_case`` is parametrized with.
-
-    Attributes:
-        suite: the suite.
-        case: the case.
-        slot: its place in the plan.
-    """
-
-    suite: Suite
-    case: Case
-    slot: Slot
-
-    @property
-    def index(self) -> int:
-        """The case's place in the suite, counted from 0."""
-        return self.slot.index
-
-    @property
-    def editor(self) -> str:
-        """Label of the editor ("memit", "memit+mle")."""
-        return self.slot.group.editor
-
-    @property
-    def model(self) -> str:
-        """Label of the model."""
-        return self.slot.group.model
-
-    @property
-    def engine_editor(self) -> str:
-        """What the engine calls the editor: its name without ``+mle``."""
-        return editor_name(self.editor)
-
-    def program(self) -> Program:
-        """Return what the engine runs for the case, with this editor."""
-        from pytest_editpitfalls.pitfalls import compile_case
-
-        return compile_case(self.case, multi_label=is_multi_label(self.editor))
-
-    @property
-    def id(self) -> str:
-        """What stands between the brackets of the node id."""
-        return f"{self.editor}-{self.model}-{self.case.id}"
-
-
-def param_of(item: pytest.Item) -> CaseParam | None:
-    """Return what ``item`` is about, or None for an item that is not ours."""
-    callspec = getattr(item, "callspec", None)
-    value = callspec.params.get(CASE_FIXTURE) if callspec is not None else None
-    return value if isinstance(value, CaseParam) else None
+from .names import CASE_FIXTURE, MARKER
 
 
 class Parametrizer:
@@ -102,16 +45,16 @@ class Parametrizer:
             raise pytest.Collector.CollectError(str(error)) from None
         cases = self._cases(suite)
         groups = [
-            Group(suite.name, editor, label)
+            BatchGroup(suite.name, editor, label)
             for label in self.run.labels.values()
             for editor in self.run.editors
         ]
-        params = [CaseParam(suite, case, Slot(group, index)) for group in groups for index, case in cases]
-        metafunc.parametrize(CASE_FIXTURE, params, ids=[param.id for param in params], indirect=True)
+        selected = [
+            SelectedCase(suite, case, PlannedCase(group, index)) for group in groups for index, case in cases
+        ]
+        metafunc.parametrize(CASE_FIXTURE, selected, ids=[case.id for case in selected], indirect=True)
 
     def _cases(self, suite: Suite) -> list[tuple[int, Case]]:
-        from pytest_editpitfalls.suites.limit import limit_cases
-
         numbered = list(enumerate(suite.cases))
         if self.run.limit is None:
             return numbered
@@ -136,8 +79,6 @@ class Parametrizer:
         return self._load(str(marker.args[0]), metafunc.definition.path.parent)
 
     def _load(self, spec: str, folder: Path) -> Suite:
-        from pytest_editpitfalls.suites.suite import load_suite, long_name, renamed
-
         if spec in self.suites:
             return self.suites[spec]
         suite = load_suite(spec, base=folder)

@@ -9,39 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.session.names import FOLDER
+from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
+from pytest_editpitfalls.suites.suite import Suite, load_suite, load_suites, long_name, renamed
 
-if TYPE_CHECKING:
-    from pytest_editpitfalls.suites.suite import Suite
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One ``pitfalls/...`` argument: a suite, and a part of it where one is named.
-
-    Attributes:
-        suite: name of the suite.
-        function: name of the test function, or None for all.
-        case: what stands between the brackets, or None for all.
-        argument: the argument as typed.
-    """
-
-    suite: str
-    function: str | None
-    case: str | None
-    argument: str
-
-    def covers(self, function: str, name: str) -> bool:
-        """Whether an item with this function and full name (``function[case]``) is meant."""
-        if self.function is None:
-            return True
-        return name == f"{self.function}[{self.case}]" if self.case is not None else function == self.function
+from .targets import Target, parse_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +35,12 @@ class Selection:
     targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
 
 
-def parse_target(argument: str, here: Path) -> Target | None:
-    """Return the suite item that ``argument`` names, or None when it is a path for pytest.
-
-    A file that really exists wins. ``../pitfalls/x.py`` counts too: pytest prints node ids relative to the working
-    directory.
-    """
-    base, bracket, rest = argument.partition("[")
-    text, *names = base.split("::")
-    path = Path(text)
-    if path.suffix != ".py" or path.parent.name != FOLDER or (here / path).exists():
-        return None
-    case = rest.removesuffix("]") if bracket else None
-    return Target(path.stem, names[0] if names else None, case, argument)
-
-
 def select(config: pytest.Config, run: RunConfig) -> Selection:
     """Decide what is collected; raises `UsageError` for an unknown or broken suite.
 
     With a path, pytest's arguments run (and what ``--pitfalls-suite`` names). Without one, the suites run instead
     of testpaths.
     """
-    from pytest_editpitfalls.suites.suite import load_suites, long_name, renamed
-
     typed = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
     here = config.invocation_params.dir
     targets: dict[str, list[Target]] = {}
@@ -115,9 +74,6 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:
     """Load suites that only a node id names: those of ini first, then those that ship."""
-    from pytest_editpitfalls.suites.discovery import shipped_suites
-    from pytest_editpitfalls.suites.suite import load_suite, load_suites
-
     from_ini = {} if run.suites_asked else {suite.name: suite for suite in load_suites(run.suites)}
     found: dict[str, Suite] = {}
     for name in names:
@@ -137,8 +93,6 @@ def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunCon
 
 def _shipped_module(argument: str, here: Path) -> Target | None:
     """Read the real path of a shipped suite's test module (``suites/reverse.py``) as its node id."""
-    from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
-
     base, bracket, rest = argument.partition("[")
     text, *names = base.split("::")
     path = here / text
@@ -149,16 +103,3 @@ def _shipped_module(argument: str, here: Path) -> Target | None:
     return Target(
         path.stem, names[0] if names else None, rest.removesuffix("]") if bracket else None, argument
     )
-
-
-def check_targets(targets: Iterable[Target], items: Iterable[tuple[str, str]]) -> None:
-    """Raise `UsageError` for a target that names no item; ``items`` are (function, full name) pairs."""
-    collected = list(items)
-    for target in targets:
-        if not any(target.covers(function, name) for function, name in collected):
-            raise UsageError(
-                f"no case matches '{target.argument}'",
-                where=f"suite '{target.suite}'",
-                fix="check the id with --collect-only -q, and that --pitfalls-editor, --pitfalls-model and "
-                "--pitfalls-limit are those of the run it comes from",
-            )

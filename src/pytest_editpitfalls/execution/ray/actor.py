@@ -1,4 +1,4 @@
-"""A process of the Ray engine: a local engine that is called from elsewhere. Knows nothing of Ray but how to fetch."""
+"""A process of the Ray executor: a local executor that is called from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_editpitfalls.execution.executor import Answers, Job
-from pytest_editpitfalls.execution.local import LocalEngine
-from pytest_editpitfalls.execution.own_editors import load_module, take_over
-from pytest_editpitfalls.execution.xdist.progress import Told, WorkerWatcher
+from pytest_editpitfalls.execution.local import LocalExecutor
+from pytest_editpitfalls.execution.planning import Batch
+from pytest_editpitfalls.execution.worker_progress import ProgressSink, WorkerProgress
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.program import Program, SuitePrograms
 
-if TYPE_CHECKING:
-    from pytest_editpitfalls.execution.planning import Batch
-    from pytest_editpitfalls.program import Program, SuitePrograms
+from .carried_editors import load_module, register_editors
 
 
 @dataclass(frozen=True)
-class Home:
+class RunOrigin:
     """Where the run was started, for processes that import what it brings.
 
     Attributes:
@@ -58,46 +57,16 @@ class Reply:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class ActorWatcher(WorkerWatcher):
+class ActorProgress(WorkerProgress):
     """Keeps the engine's remarks for the next reply."""
 
-    def __init__(self, board: Told, worker: str) -> None:
-        super().__init__(board, worker)
+    def __init__(self, sink: ProgressSink, worker: str) -> None:
+        super().__init__(sink, worker)
         self.remarks: list[str] = []
 
     def announce(self, text: str) -> None:
-        """Keep it."""
+        """Keep the remark."""
         self.remarks.append(text)
-
-
-class Board:
-    """The actor that the others tell how far they are."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, dict[str, Any]] = {}
-
-    def tell(self, worker: str, progress: dict[str, Any] | None) -> None:
-        """Take what a worker tells; None: it runs nothing."""
-        if progress is None:
-            self._told.pop(worker, None)
-        else:
-            self._told[worker] = progress
-
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What each worker told last."""
-        return self._told
-
-
-@dataclass(frozen=True)
-class RemoteBoard:
-    """The way to a `Board`; without one nothing is told."""
-
-    handle: Any
-
-    def tell(self, worker: str, progress: dict[str, Any] | None) -> None:
-        """Tell, and wait for nothing."""
-        if self.handle is not None:
-            self.handle.tell.remote(worker, progress)
 
 
 class BatchActor:
@@ -106,30 +75,30 @@ class BatchActor:
     Args:
         name: what the progress line calls it.
         run: what the user asked for.
-        board: where it tells how far it is.
+        sink: where it reports how far it is.
         sharing: actors that may share its device, this one included.
     """
 
-    def __init__(self, name: str, run: RunConfig, board: RemoteBoard, sharing: int = 1) -> None:
-        self._watcher = ActorWatcher(board, name)
-        self._engine = LocalEngine(run, self._watcher, sharing)
+    def __init__(self, name: str, run: RunConfig, sink: ProgressSink, sharing: int = 1) -> None:
+        self._progress = ActorProgress(sink, name)
+        self._executor = LocalExecutor(run, self._progress, sharing)
 
-    def ready(self, home: Home, editors: tuple[Any, ...]) -> None:
+    def ready(self, origin: RunOrigin, editors: tuple[Any, ...]) -> None:
         """Import what the run brings.
 
         Args:
-            home: where the run is.
-            editors: the reference of a list of `OwnEditor`; within a tuple, so that it is fetched here, when what it
-                names can be imported.
+            origin: where the run was started.
+            editors: the reference of a list of `CarriedEditor`; within a tuple, so that it is fetched here, when what
+                it names can be imported.
         """
         import ray
 
         with contextlib.suppress(OSError):  # another machine may not have it
-            os.chdir(home.folder)
-        sys.path.extend(path for path in home.paths if path not in sys.path)
-        for name, file in home.modules.items():
+            os.chdir(origin.folder)
+        sys.path.extend(path for path in origin.paths if path not in sys.path)
+        for name, file in origin.modules.items():
             load_module(name, file)
-        take_over(ray.get(editors[0]))
+        register_editors(ray.get(editors[0]))
 
     def describe(self, editor: str, model: str) -> Reply:
         """Open the model and look at the editor."""
@@ -138,17 +107,17 @@ class BatchActor:
     def run(
         self, editor: str, model: str, batch: Batch, programs: tuple[Program, ...], suite: SuitePrograms
     ) -> Reply:
-        """Run one batch; see `LocalEngine.run_job`."""
+        """Run one batch; see `LocalExecutor.run_job`."""
         job = Job(editor, model, batch, programs, suite)
-        self._watcher.start(batch, 0, len(batch))
+        self._progress.start(batch, 0, len(batch))
         try:
-            answers = {slot: scores for part in self._engine.run_job(job) for slot, scores in part.items()}
+            answers = {case: scores for part in self._executor.run_job(job) for case, scores in part.items()}
         finally:
-            self._watcher.stop()
+            self._progress.stop()
         return self._reply(editor, model, answers)
 
     def _reply(self, editor: str, model: str, answers: Answers | None = None) -> Reply:
-        description = self._engine.describe(editor, model)
-        size = self._engine.batch_size(editor, model, 0)
-        remarks, self._watcher.remarks = tuple(self._watcher.remarks), []
-        return Reply(editor, model, description, size, answers or {}, remarks, self._engine.take_seconds())
+        description = self._executor.describe(editor, model)
+        size = self._executor.batch_size(editor, model, 0)
+        remarks, self._progress.remarks = tuple(self._progress.remarks), []
+        return Reply(editor, model, description, size, answers or {}, remarks, self._executor.take_seconds())

@@ -1,4 +1,4 @@
-"""The Ray cluster of a run: the one that the environment names, else one on this machine; and its actors."""
+"""The Ray cluster of a run, the one that the environment names or one on this machine, and its actors."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.own_editors import brought, conftests
-from pytest_editpitfalls.execution.xdist.workers import processor_count
+from pytest_editpitfalls.execution.processors import processor_count
 from pytest_editpitfalls.options.config import RunConfig
 
-from .actor import BatchActor, Board, Home, RemoteBoard
+from .actor import BatchActor, RunOrigin
+from .carried_editors import conftests_with_editors, editors_of
+from .progress import ProgressCollector, RemoteCollector
 
 CPUS_PER_ACTOR = 2
 """CPUs of each actor where there is no GPU."""
 
 OBJECT_STORE = 2**28
-"""Bytes of a local cluster's shared memory: what travels is small, models do not."""
-
+"""Bytes of a local cluster's shared memory: models do not travel, and the rest is small."""
 
 PATIENCE = 1.0
-"""Seconds to wait for the board."""
+"""Seconds to wait for the progress of the actors."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Layout:
         return f"{self.actors} Ray actor{'s' * (self.actors > 1)} with {each}{' each' * (self.actors > 1)}"
 
 
-def layout(resources: Mapping[str, float], device: str, actors: int | None) -> Layout:
-    """One actor a GPU, else one for every `CPUS_PER_ACTOR`; or as many as are asked for.
+def plan_layout(resources: Mapping[str, float], device: str, actors: int | None) -> Layout:
+    """Return one actor per GPU, or without GPUs one per `CPUS_PER_ACTOR`; or as many as are asked for.
 
     Args:
         resources: what the cluster has, in Ray's words ("CPU", "GPU").
@@ -76,18 +76,20 @@ def layout(resources: Mapping[str, float], device: str, actors: int | None) -> L
 class Cluster:
     """Ray, connected; see `connect`."""
 
-    def __init__(self, run: RunConfig, with_board: bool, is_own: bool) -> None:
+    def __init__(self, run: RunConfig, with_progress: bool, is_own: bool) -> None:
         import ray
 
         self._run = run
         self._is_own = is_own
         self._started = 0
-        self.layout = layout(ray.cluster_resources(), run.device, run.actors)
+        self.layout = plan_layout(ray.cluster_resources(), run.device, run.actors)
         self._class = ray.remote(BatchActor)
-        self._board = ray.remote(Board).options(num_cpus=0).remote() if with_board else None
-        editors = brought(run)
+        self._collector = (
+            ray.remote(ProgressCollector).options(num_cpus=0).remote() if with_progress else None
+        )
+        editors = editors_of(run)
         paths = tuple(str(Path(path).absolute()) for path in sys.path)
-        self._home = Home(os.getcwd(), paths, conftests() if editors else {})
+        self._origin = RunOrigin(os.getcwd(), paths, conftests_with_editors() if editors else {})
         try:
             self._editors = ray.put(editors)
         except Exception as error:
@@ -98,12 +100,12 @@ class Cluster:
             ) from None
 
     @classmethod
-    def connect(cls, run: RunConfig, with_board: bool) -> Cluster:
+    def connect(cls, run: RunConfig, with_progress: bool) -> Cluster:
         """Connect to the cluster of ``RAY_ADDRESS`` or start one here; one that a conftest has started is kept.
 
         Args:
             run: what the user asked for.
-            with_board: whether somebody wants to see how far the actors are.
+            with_progress: whether somebody wants to see how far the actors are.
 
         Raises:
             UsageError: there is none at that address, or none can be started.
@@ -127,14 +129,14 @@ class Cluster:
                     fix="start Ray there (ray start --head), or unset RAY_ADDRESS for a cluster on this machine",
                 ) from None
         try:
-            return cls(run, with_board, is_own)
+            return cls(run, with_progress, is_own)
         except BaseException:
             if is_own:
                 ray.shutdown()
             raise
 
     def start_actor(self) -> tuple[str, Any, Any]:
-        """Start one; Ray finds a place for it when there is one.
+        """Start an actor; Ray finds a place for it when there is one.
 
         Returns:
             Its name, its handle, and the reference that is there when it can be given work.
@@ -143,31 +145,31 @@ class Cluster:
         name = f"ray{self._started}"
         options = {"num_cpus": self.layout.cpus, "num_gpus": self.layout.gpus, "max_restarts": 0}
         handle = self._class.options(**options).remote(
-            name, self._run, RemoteBoard(self._board), self.layout.sharing
+            name, self._run, RemoteCollector(self._collector), self.layout.sharing
         )
-        return name, handle, handle.ready.remote(self._home, (self._editors,))
+        return name, handle, handle.ready.remote(self._origin, (self._editors,))
 
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What the actors told last; nothing where nobody wants to see it."""
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """Return what the actors reported last; nothing where nobody wants to see it."""
         import ray
 
-        told: dict[str, dict[str, Any]] = {}
-        if self._board is not None:
-            with contextlib.suppress(ray.exceptions.RayError):  # progress is worth no run
-                told = ray.get(self._board.told.remote(), timeout=PATIENCE)
-        return told
+        latest: dict[str, dict[str, Any]] = {}
+        if self._collector is not None:
+            with contextlib.suppress(ray.exceptions.RayError):  # a run does not fail for its progress
+                latest = ray.get(self._collector.progress.remote(), timeout=PATIENCE)
+        return latest
 
     def forget(self, name: str) -> None:
         """An actor is gone."""
-        RemoteBoard(self._board).tell(name, None)
+        RemoteCollector(self._collector).report_progress(name, None)
 
     def close(self) -> None:
-        """Leave the cluster; one of our own ends."""
+        """Leave the cluster, and end it if it was started for this run."""
         import ray
 
-        if self._board is not None:
+        if self._collector is not None:
             with contextlib.suppress(Exception):
-                ray.kill(self._board)
+                ray.kill(self._collector)
         if self._is_own:
             ray.shutdown()
 

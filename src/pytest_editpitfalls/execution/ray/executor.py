@@ -1,4 +1,4 @@
-"""Batches to Ray's actors: each free actor is given the next one, one whose actor died is isolated as with xdist."""
+"""Runs batches in Ray's actors: a free actor gets the next one; a batch whose actor died is isolated as with xdist."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
-from pytest_editpitfalls.execution.executor import Answers, Job, Watcher
-from pytest_editpitfalls.execution.planning import Slot, fair_size
-from pytest_editpitfalls.execution.xdist.isolation import GIVEN_UP, Isolation
+from pytest_editpitfalls.execution.executor import Answers, Job, ProgressListener
+from pytest_editpitfalls.execution.isolation import GIVEN_UP, Isolation
+from pytest_editpitfalls.execution.planning import PlannedCase, fair_size
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.program import CaseScores
 
+from .actor import Reply
 from .cluster import Cluster
-
-if TYPE_CHECKING:
-    from .actor import Reply
 
 INTERVAL = 0.5
 """Seconds between two looks at what the actors do."""
@@ -41,29 +40,29 @@ class _Actor:
     job: Job | None = None  # that it runs
 
 
-class RayEngine:
-    """Batches in, scores out, in the actors of a Ray cluster; this process plans, stores and judges.
+class RayExecutor:
+    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges.
 
     Args:
         run: what the user asked for.
-        watcher: who is told about progress.
+        listener: learns about progress.
     """
 
-    elsewhere: str | None = "with --pitfalls-engine=ray the models are in Ray's actors, not in this process"
+    no_model: str | None = "with --pitfalls-engine=ray the models are in Ray's actors, not in this process"
 
-    def __init__(self, run: RunConfig, watcher: Watcher) -> None:
+    def __init__(self, run: RunConfig, listener: ProgressListener) -> None:
         self._run = run
-        self._watcher = watcher
+        self._listener = listener
         self._cluster: Cluster | None = None
         self._busy: dict[Any, _Actor] = {}  # by the reference of what they will reply
         self._idle: list[_Actor] = []
         self._suites: dict[str, Any] = {}
         self._replies: dict[Pair, Reply] = {}
-        self._isolation = Isolation[Slot]()
-        self._left: Iterator[Job] | None = None
-        self._next: deque[Job] = deque()
-        self._taken: set[Slot] = set()
-        self._failed: dict[Slot, Exception] = {}
+        self._isolation = Isolation[PlannedCase]()
+        self._jobs: Iterator[Job] | None = None
+        self._queue: deque[Job] = deque()
+        self._taken: set[PlannedCase] = set()
+        self._failed: dict[PlannedCase, Exception] = {}
         self._finished: deque[Answers] = deque()
         self._seconds: dict[str, float] = {}
         self._remarks: set[str] = set()
@@ -75,22 +74,22 @@ class RayEngine:
         return any(label == model for _, label in self._replies)
 
     def describe(self, editor: str, model: str) -> dict[str, Any]:
-        """Return an actor's description of an editor and a model; see `Engine.describe`."""
-        return self._ask(editor, model).description
+        """Return an actor's description of an editor and a model; see `Executor.describe`."""
+        return self._reply_about(editor, model).description
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
-        """Cases that the model takes at once, fewer where actors would wait for the last batch."""
-        size = self._ask(editor, model).size
+        """Return how many cases the model takes at once, fewer where actors would wait for the last batch."""
+        size = self._reply_about(editor, model).size
         assert self._cluster is not None
         return fair_size(cases, self._cluster.layout.actors, size)
 
-    def run(self, wanted: Slot, jobs: Iterable[Job]) -> Iterator[Answers]:
-        """Give work to every actor that is free, until ``wanted`` is done; see `Engine.run`."""
+    def run(self, wanted: PlannedCase, jobs: Iterable[Job]) -> Iterator[Answers]:
+        """Give work to every actor that is free, until ``wanted`` is done; see `Executor.run`."""
         self._connect()
         if wanted not in self._taken:
             iterator = iter(jobs)
-            self._next.extendleft(self._fresh(next(iterator)))
-            self._left = iterator if self._left is None else self._left
+            self._queue.extendleft(self._claim(next(iterator)))
+            self._jobs = iterator if self._jobs is None else self._jobs
         done = False
         while True:
             while self._finished:
@@ -99,14 +98,14 @@ class RayEngine:
                 yield answers
             if wanted in self._failed:
                 raise self._failed[wanted]
-            self._give()  # also when it is done: actors go on while pytest reports
+            self._assign_jobs()  # also when it is done: actors go on while pytest reports
             if done:
                 return
             self._wait()
 
     def session(self, model: str) -> NoReturn:
-        """There is none here."""
-        raise CaseError(str(self.elsewhere), fix="run without --pitfalls-engine=ray")
+        """Raise `CaseError`: there is no model in this process."""
+        raise CaseError(str(self.no_model), fix="run without --pitfalls-engine=ray")
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds that actors spent outside of batches since the last call, summed."""
@@ -123,42 +122,42 @@ class RayEngine:
 
     def _connect(self) -> Cluster:
         if self._cluster is None:
-            self._cluster = Cluster.connect(self._run, with_board=self._watcher.is_shown)
-            self._watcher.announce(str(self._cluster.layout))
+            self._cluster = Cluster.connect(self._run, with_progress=self._listener.is_shown)
+            self._listener.announce(str(self._cluster.layout))
             self._waits_since = time.monotonic()
             for _ in range(self._cluster.layout.actors):
-                self._start()
+                self._start_actor()
         return self._cluster
 
-    def _start(self) -> None:
+    def _start_actor(self) -> None:
         name, handle, ready = self._connect().start_actor()
         self._busy[ready] = _Actor(name, handle)
 
-    def _ask(self, editor: str, model: str) -> Reply:
-        """What an actor says of an editor and a model; the first time the next free one is asked."""
+    def _reply_about(self, editor: str, model: str) -> Reply:
+        """Return an actor's reply about an editor and a model; the first time the next free actor is asked."""
         self._connect()
         while (editor, model) not in self._replies:
             while not self._idle:
                 self._wait()
-            actor = self._free(model)
+            actor = self._take_idle_actor(model)
             reply = actor.handle.describe.remote(editor, model)
             self._busy[reply] = actor
-            self._take_in(reply)
+            self._receive(reply)
         return self._replies[editor, model]
 
-    def _free(self, model: str) -> _Actor:
+    def _take_idle_actor(self, model: str) -> _Actor:
         """Take a free actor, one that holds the model where there is one."""
         actor = min(self._idle, key=lambda each: each.model != model)
         self._idle.remove(actor)
         actor.model = model
         return actor
 
-    def _give(self) -> None:
+    def _assign_jobs(self) -> None:
         """Give every free actor a batch."""
         import ray
 
         while self._idle and (job := self._next_job()) is not None:
-            actor = self._free(job.model)
+            actor = self._take_idle_actor(job.model)
             actor.job = job
             if (suite := self._suites.get(job.suite.name)) is None:
                 suite = self._suites[job.suite.name] = ray.put(job.suite)
@@ -166,20 +165,22 @@ class RayEngine:
             self._busy[reply] = actor
 
     def _next_job(self) -> Job | None:
-        while not self._next and self._left is not None:
+        while not self._queue and self._jobs is not None:
             try:
-                job = next(self._left, None)
-            except PitfallsError:  # a model that cannot be opened: said when one of its cases is wanted
+                job = next(self._jobs, None)
+            except (
+                PitfallsError
+            ):  # a model that cannot be opened: raised again when one of its cases is wanted
                 job = None
             if job is None:
-                self._left = None
+                self._jobs = None
             else:
-                self._next.extend(self._fresh(job))
-        return self._next.popleft() if self._next else None
+                self._queue.extend(self._claim(job))
+        return self._queue.popleft() if self._queue else None
 
-    def _fresh(self, job: Job) -> list[Job]:
-        """What of the batch nobody has been given."""
-        batch = tuple(slot for slot in job.batch if slot not in self._taken)
+    def _claim(self, job: Job) -> list[Job]:
+        """Claim the cases of a batch that no actor has been given yet; an empty list where there are none."""
+        batch = tuple(case for case in job.batch if case not in self._taken)
         self._taken.update(batch)
         return [job.only(batch)] if batch else []
 
@@ -189,14 +190,14 @@ class RayEngine:
 
         replies, _ = ray.wait([*self._busy], timeout=INTERVAL)
         for reply in replies:
-            self._take_in(reply)
+            self._receive(reply)
         if self._waits_since is not None and time.monotonic() - self._waits_since > PATIENCE:
             self._waits_since = None
-            self._watcher.announce("Ray has found no room for an actor yet: other work may hold the cluster")
-        self._watcher.workers(self._connect().told())
+            self._listener.announce("Ray has found no room for an actor yet: other work may hold the cluster")
+        self._listener.workers(self._connect().progress())
 
-    def _take_in(self, reference: Any) -> None:
-        """Take an actor's reply, also one that is an error or that never comes, since the actor is gone."""
+    def _receive(self, reference: Any) -> None:
+        """Take an actor's reply, which may be an error, or that the actor is gone."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -206,34 +207,32 @@ class RayEngine:
             reply: Reply | None = ray.get(reference)
         except RayTaskError as error:
             self._idle.append(actor)
-            readable = _readable(actor, error)
+            readable = _as_shown(actor, error)
             if job is None:
                 raise readable from None
             self._failed.update(dict.fromkeys(job.batch, readable))
         except RayError as error:
-            self._bury(actor, job, str(error))
+            self._replace_dead(actor, job, str(error))
         else:
             self._idle.append(actor)
             self._waits_since = None
             if reply is not None:
-                self._hear(actor, job, reply)
+                self._accept(job, reply)
 
-    def _hear(self, actor: _Actor, job: Job | None, reply: Reply) -> None:
+    def _accept(self, job: Job | None, reply: Reply) -> None:
         self._replies[reply.editor, reply.model] = reply
         for stage, seconds in reply.seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
         for remark in reply.remarks:
             if remark not in self._remarks:  # every actor says the same of its model
                 self._remarks.add(remark)
-                self._watcher.announce(remark)
+                self._listener.announce(remark)
         if job is not None:
             self._false_starts = 0
             self._finished.append(reply.answers)
 
-    def _bury(self, actor: _Actor, job: Job | None, why: str) -> None:
-        """Start another actor in the place of a dead one; what it was at runs again, or is given up."""
-        from pytest_editpitfalls.program import CaseScores
-
+    def _replace_dead(self, actor: _Actor, job: Job | None, why: str) -> None:
+        """Start another actor in the place of a dead one; the batch that it ran runs again, or is given up."""
         cluster = self._connect()
         _kill(actor)
         cluster.forget(actor.name)
@@ -245,19 +244,19 @@ class RayEngine:
                     where="--pitfalls-engine=ray",
                     fix="look into Ray's logs; use fewer actors (--pitfalls-engine=ray:1) where memory is short",
                 )
-        self._start()
+        self._start_actor()
         if job is None:
             return
         again = self._isolation.after_death(job.batch)
-        self._next.extendleft(job.only(part) for part in reversed(again))
+        self._queue.extendleft(job.only(part) for part in reversed(again))
         if again:
-            self._watcher.announce(f"{actor.name} died in {job}, which runs again; another takes its place")
+            self._listener.announce(f"{actor.name} died in {job}, which runs again; another takes its place")
         else:
             self._finished.append({job.batch[0]: CaseScores(job.programs[0].case_id, error=GIVEN_UP)})
 
 
-def _readable(actor: _Actor, error: Any) -> Exception:
-    """The exception of an actor as it is shown: ours as it is, one of an actor that never got ready as what it is."""
+def _as_shown(actor: _Actor, error: Any) -> Exception:
+    """Return what to raise for an actor's exception: one of ours unchanged, and why an actor never got ready."""
     if isinstance(error.cause, PitfallsError):
         return error.cause
     if actor.model is None:

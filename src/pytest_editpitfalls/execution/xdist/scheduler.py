@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScheduling
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.isolation import Isolation, Unit
 
-from .exchange import Exchange
-from .isolation import Isolation, Unit
+from .run_directory import ItemFacts, RunDirectory
 
 if TYPE_CHECKING:
     import pytest
@@ -34,20 +34,20 @@ class BatchScheduling(LoadScheduling):
     Args:
         config: pytest's configuration.
         log: xdist's log.
-        exchange: where the workers' plan is and where they read which items run apart.
+        directory: where the workers' plan is and where they read which items run apart.
 
     Attributes:
-        planned: what each item is about; None for one without a case. Empty before the first unit is sent.
+        planned: the facts of each item; None for one without a case. Empty before the first unit is sent.
     """
 
-    def __init__(self, config: pytest.Config, log: Producer | None, exchange: Exchange) -> None:
+    def __init__(self, config: pytest.Config, log: Producer | None, directory: RunDirectory) -> None:
         super().__init__(config, log)
         self.collection: list[str] | None = None
         self.node2pending: dict[WorkerController, list[int]] = {}
-        self.exchange = exchange
+        self.directory = directory
         self.isolation = Isolation[int]()
         self.units: list[Unit] = []
-        self.planned: list[dict[str, Any] | None] = []
+        self.planned: list[ItemFacts | None] = []
         self._begun: dict[WorkerController, list[Unit]] = {}
 
     @property
@@ -74,7 +74,7 @@ class BatchScheduling(LoadScheduling):
             self.check_schedule(node)
 
     def check_schedule(self, node: WorkerController, duration: float = 0) -> None:
-        """Send the next units to a worker that is about to run out; tell it to stop where there are none."""
+        """Send the next units to a worker that is about to run out; where there are none it is told to stop."""
         if node.shutting_down or node not in self.node2pending:
             return
         while self.units and len(self.node2pending[node]) < PENDING:
@@ -103,7 +103,7 @@ class BatchScheduling(LoadScheduling):
         """Take back what a worker that is gone has not done.
 
         Returns:
-            The item that is given up, since it took down every worker that ran it alone; else None.
+            The item that is given up, since it took down every worker that ran it alone; otherwise None.
         """
         pending = self.node2pending.pop(node)
         units = [tuple(i for i in unit if i in pending) for unit in self._begun.pop(node, [])]
@@ -112,7 +112,7 @@ class BatchScheduling(LoadScheduling):
         assert self.collection is not None
         fatal, *untouched = units
         again = self.isolation.after_death(fatal)
-        self.exchange.isolate(self.isolation.apart)
+        self.directory.isolate(self.isolation.units)
         self.units[:0] = [*again, *untouched]
         for other in self.nodes:
             self.check_schedule(other)
@@ -121,7 +121,7 @@ class BatchScheduling(LoadScheduling):
     def _cut(self, items: int) -> list[Unit]:
         """Batches as the workers planned them, and bundles of the other items, in the collection's order."""
         try:
-            batches, self.planned = self.exchange.plan()
+            batches, self.planned = self.directory.read_plan()
         except OSError:
             raise UsageError(
                 "the workers could not leave their plan in the controller's temporary directory",

@@ -1,4 +1,4 @@
-"""The directory through which the processes of one run tell each other what xdist's channel has no word for.
+"""The directory through which the processes of one run exchange what xdist's own channel does not carry.
 
 The workers write the plan (they collect, the controller does not) and how far their batches are; the controller writes
 which items have to run apart. Each file is replaced in one move, so that nobody reads half of one.
@@ -13,10 +13,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .isolation import Unit
+from pytest_editpitfalls.execution.isolation import Unit
+
+ItemFacts = dict[str, Any]
+"""What the controller has to know of an item, as plain JSON types; what it holds is up to who writes the plan."""
 
 
-class Exchange:
+class RunDirectory:
     """One run's directory.
 
     Args:
@@ -26,39 +29,39 @@ class Exchange:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write_plan(self, batches: Iterable[Unit], items: Sequence[dict[str, Any] | None]) -> None:
-        """Tell the batches, and what each item is about: what the report of an item needs that no worker can run.
+    def write_plan(self, batches: Iterable[Unit], items: Sequence[ItemFacts | None]) -> None:
+        """Write the items of each batch, and the facts of each item; None for an item without a case.
 
         Every worker makes the same plan; the first one's is kept.
         """
         if not self._plan.exists():
             self._write(self._plan, {"batches": list(batches), "items": list(items)})
 
-    def plan(self) -> tuple[list[Unit], list[dict[str, Any] | None]]:
-        """The plan; raises `OSError` where no worker could write one."""
+    def read_plan(self) -> tuple[list[Unit], list[ItemFacts | None]]:
+        """Read the plan; raises `OSError` where no worker could write one."""
         written = json.loads(self._plan.read_text(encoding="utf-8"))
         return [tuple(batch) for batch in written["batches"]], written["items"]
 
     def isolate(self, units: Iterable[Unit]) -> None:
-        """Tell the workers which items have to run apart from their batch."""
-        self._write(self._apart, sorted(units))
+        """Let the workers know which items have to run apart from their batch."""
+        self._write(self._isolated, sorted(units))
 
-    def apart(self) -> list[Unit]:
-        """The units that have to run apart."""
+    def isolated_units(self) -> list[Unit]:
+        """Return the units that have to run apart."""
         try:
-            return [tuple(unit) for unit in json.loads(self._apart.read_text(encoding="utf-8"))]
+            return [tuple(unit) for unit in json.loads(self._isolated.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
 
-    def tell(self, worker: str, progress: dict[str, Any] | None) -> None:
-        """Tell how far a worker's batch is; None: it runs none. Never an error: progress is worth no case."""
+    def report_progress(self, worker: str, progress: dict[str, Any] | None) -> None:
+        """Report how far a worker's batch is; None: it runs none. Never raises: progress is not worth a failed run."""
         try:
             self._write(self.folder / f"progress-{worker}.json", progress)
         except OSError:
             return
 
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What each worker told last; those that run nothing are left out."""
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """Return what each worker reported last; those that run nothing are left out."""
         latest = {}
         for file in sorted(self.folder.glob("progress-*.json")):
             try:
@@ -74,8 +77,8 @@ class Exchange:
         return self.folder / "plan.json"
 
     @property
-    def _apart(self) -> Path:
-        return self.folder / "apart.json"
+    def _isolated(self) -> Path:
+        return self.folder / "isolated.json"
 
     def _write(self, path: Path, value: Any) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder)

@@ -9,16 +9,18 @@ import sys
 
 import pytest
 
+from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
 from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
 from pytest_editpitfalls.options.editor_labels import as_typed
-from pytest_editpitfalls.session.modules import SuiteModule
-from pytest_editpitfalls.session.parametrize import CaseParam
-from pytest_editpitfalls.session.selection import parse_target
+from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
+
+from .modules import SuiteModule
+from .targets import parse_target
 
 
-def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
+def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
     """Return the pytest command that selects ``item`` from the directory where pytest was started."""
     here = item.config.invocation_params.dir
     module = item.getparent(pytest.Module)
@@ -26,30 +28,28 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
     if not isinstance(module, SuiteModule):
         file, colons, name = item.nodeid.partition("::")
         target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
-    elif parse_target(item.nodeid, here) is None:  # the user has a file of that very name
-        target = ["-k", param.id]
-        suite_option = [f"--pitfalls-suite={_suite(param)}"]
+    elif parse_target(item.nodeid, here) is None:  # the user has a file of that name
+        target = ["-k", case.id]
+        suite_option = [f"--pitfalls-suite={_suite(case)}"]
     else:
         target = [item.nodeid]
-        if _suite(param) != param.suite.name:
-            suite_option = [f"--pitfalls-suite={_suite(param)}"]
-    return _quoted(["pytest", *target, *suite_option, *_settings(param, run)])
+        if _suite(case) != case.suite.name:
+            suite_option = [f"--pitfalls-suite={_suite(case)}"]
+    return _quoted(["pytest", *target, *suite_option, *_settings(case, run)])
 
 
-def _suite(param: CaseParam) -> str:
-    """Return how the suite is named on a command line: by name when it ships, else by its path."""
-    from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
-
-    ships = param.suite.name in shipped_suites() and param.suite.source.parent == suites_directory()
-    return param.suite.name if ships else str(param.suite.source)
+def _suite(case: SelectedCase) -> str:
+    """Return how the suite is named on a command line: by name when it ships, otherwise by its path."""
+    ships = case.suite.name in shipped_suites() and case.suite.source.parent == suites_directory()
+    return case.suite.name if ships else str(case.suite.source)
 
 
-def _settings(param: CaseParam, run: RunConfig) -> list[str]:
+def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     flags = {long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()}
-    model = next(name for name, label in run.labels.items() if label == param.model)
+    model = next(name for name, label in run.labels.items() if label == case.model)
     # a label with a number is only right beside the model that took the plain one
-    models = [model] if model_labels([model])[model] == param.model else list(run.models)
-    options = [f"{flags['--pitfalls-editor']}={as_typed(param.editor, run)}"]
+    models = [model] if model_labels([model])[model] == case.model else list(run.models)
+    options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]
     options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")

@@ -1,0 +1,60 @@
+"""The models of a run, lent to tests: the base model, and the edited one of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.config import RunConfig
+
+from .executor import Executor
+from .selected_case import CompiledSuites, SelectedCase
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.session import EngineSession
+
+
+class ModelLender:
+    """Lends the models that an executor holds.
+
+    Attributes:
+        unavailable: why there is no model in this process; None where there is one.
+
+    Args:
+        run: what the user asked for.
+        executor: holds the models.
+        suites: the programs of whole suites.
+    """
+
+    def __init__(self, run: RunConfig, executor: Executor, suites: CompiledSuites) -> None:
+        self._executor = executor
+        self._suites = suites
+        self.unavailable = executor.no_model
+        if run.replay:
+            self.unavailable = "a replay loads no model: run without --pitfalls-replay"
+
+    def base(self, label: str) -> EngineSession:
+        """Return the open engine session of a model, with the unedited model and its tokenizer."""
+        return self._executor.session(label)
+
+    @contextmanager
+    def edited(self, case: SelectedCase, state: str | None = None) -> Iterator[Any]:
+        """Give the Hugging Face model, answering as the edited one of ``state`` inside the context.
+
+        Without a state, it is the first of those with the most edits: of a conflict, "12".
+
+        Raises:
+            UsageError: the case has no such state.
+        """
+        program = case.program()
+        states = [known.name for known in program.states]
+        state = state or max(program.states, key=lambda known: len(known.steps)).name
+        if state not in states:
+            raise UsageError(
+                f"case {case.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
+            )
+        session = self._executor.session(case.model)
+        with session.edited(case.engine_editor, program, state, self._suites.of(case.suite)) as model:
+            yield model

@@ -1,0 +1,63 @@
+"""What a run brings with it: editors and kinds of pitfall, from hooks and named as ``package.module:attribute``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name
+from pytest_editpitfalls.pitfalls import PITFALLS
+
+Found = TypeVar("Found", dict[str, Any], list[Any])
+
+
+def register_extensions(config: pytest.Config, run: RunConfig) -> None:
+    """Make the editors and kinds of pitfall of hooks and of the command line known, and import what was asked for.
+
+    A suite may name a kind by its module: it is looked for in the working directory and the rootdir, too.
+
+    Raises:
+        UsageError: an editor or a kind cannot be imported, is none, or its name is taken.
+    """
+    for folder in dict.fromkeys([str(config.invocation_params.dir), str(config.rootpath)]):
+        if folder not in sys.path:
+            sys.path.append(folder)  # behind everything: an installed package is found first
+    EDITORS.forget_added()
+    for origin, editors in _given(config, "pytest_pitfalls_editors", dict, "return {name: editor}"):
+        for name, value in editors.items():
+            EDITORS.add(name, value, origin=origin)
+    PITFALLS.forget_added()
+    for origin, kinds in _given(config, "pytest_pitfalls_kinds", list, "return [MyPitfall]"):
+        for kind in kinds:
+            PITFALLS.add(kind, origin=origin)
+    for name, path in run.editor_paths.items():
+        EDITORS.add(name, imported(path, where=f"--editor={path}"), origin=f"--editor={path}")
+    for label in run.editors:
+        if (name := editor_name(label)) in EDITORS:
+            EDITORS.get(name)
+
+
+def _given(config: pytest.Config, hook: str, form: type[Found], fix: str) -> Iterator[tuple[str, Found]]:
+    """Yield what each implementation of a hook returns, and where it is from; raises `UsageError` for another form."""
+    for implementation in getattr(config.hook, hook).get_hookimpls():
+        if implementation.hookwrapper or implementation.wrapper:
+            continue
+        origin = f"{hook} of {_plugin_name(implementation)}"
+        found = implementation.function(**dict.fromkeys(implementation.argnames, config))
+        if found is not None and not isinstance(found, form):
+            words = {dict: "dictionary", list: "list"}[form]
+            raise UsageError(f"the hook gave a {type(found).__name__}, not a {words}", where=origin, fix=fix)
+        if found:
+            yield origin, found
+
+
+def _plugin_name(implementation: object) -> str:
+    plugin = getattr(implementation, "plugin", None)
+    file = getattr(plugin, "__file__", None)
+    return str(file or getattr(implementation, "plugin_name", "a plugin"))

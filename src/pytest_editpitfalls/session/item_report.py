@@ -1,0 +1,108 @@
+"""What one item reports: made where its test runs, read by the recorder in the process that writes results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.execution.selected_case import SelectedCase
+from pytest_editpitfalls.results.records import CaseRecord, Outcome
+from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.verdicts.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class ItemReport:
+    """A case's record, and what only the summary needs.
+
+    Attributes:
+        record: the record of the case.
+        kind: the kind of the case.
+        index: the case's place in its suite.
+        nodeid: the item.
+        timings: the case's share of its batch's time: stage -> seconds.
+        seconds: spent outside of batches since the last report of this process: stage -> seconds.
+        engine: the engine's description of editor and model, where it is new or has changed.
+        first_batch: seconds that this process's first batch took, once there was one.
+        store_problem: why results of this process are not kept in the store.
+        suite: `suite_facts`, where the other processes may not know the suite.
+        usage_error: why the model or the editor cannot be used at all.
+    """
+
+    record: CaseRecord
+    kind: Kind
+    index: int
+    nodeid: str
+    timings: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    engine: Mapping[str, Any] | None = None
+    first_batch: float | None = None
+    store_problem: str | None = None
+    suite: Mapping[str, Any] | None = None
+    usage_error: str | None = None
+
+    def with_outcome(self, outcome: Outcome, reason: str | None) -> ItemReport:
+        """Return the report with another outcome, and the reason for it."""
+        return replace(self, record=self.record.model_copy(update={"outcome": outcome, "reason": reason}))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as built-in types, for the trip over pytest's own report.
+
+        A string or number of a library's own type (torch's version is one) would abort a run with pytest-xdist.
+        """
+        facts = {name: getattr(self, name) for name in _FACTS}
+        wire: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+        wire["record"] = self.record.model_dump(mode="json")
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> ItemReport:
+        """Read what `to_wire` returned; this is where the record is validated."""
+        return cls(**{**wire, "record": CaseRecord.model_validate(wire["record"])})
+
+    @classmethod
+    def given_up(cls, facts: Mapping[str, Any], nodeid: str, reason: str) -> ItemReport:
+        """Return the report of an item that no worker survives: its case is an error.
+
+        Args:
+            facts: `case_facts` of its case.
+            nodeid: the item.
+            reason: why it is given up.
+        """
+        named = {name: facts[name] for name in ("id", "source_index", "suite", "editor", "model")}
+        record = CaseRecord(**named, outcome="error", reason=reason)
+        return cls(record, facts["kind"], facts["index"], nodeid)
+
+
+_FACTS = tuple(each.name for each in fields(ItemReport) if each.name != "record")
+
+
+def case_facts(case: SelectedCase) -> dict[str, Any]:
+    """Return what `ItemReport.given_up` has to know of a case, as plain JSON types: it stands in the workers' plan."""
+    return {
+        "suite": case.suite.name,
+        "kind": case.case.kind,
+        "editor": case.editor,
+        "model": case.model,
+        "id": case.case.id,
+        "source_index": case.case.source_index,
+        "index": case.index,
+    }
+
+
+def suite_facts(suite: Suite, thresholds: Iterable[Threshold]) -> dict[str, Any]:
+    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
+    return {
+        "name": suite.name,
+        "kind": suite.kind,
+        "format": suite.format,
+        "source": str(suite.source),
+        "digest": suite.digest,
+        "total": len(suite.cases),
+        "thresholds": [str(threshold) for threshold in thresholds],
+        "license": suite.license,
+        "provenance": suite.provenance,
+    }

@@ -1,0 +1,152 @@
+"""What fails a case and what fails a run: thresholds of suites, gates, and what excuses a case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.execution.selected_case import SelectedCase
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
+from pytest_editpitfalls.suites.discovery import shipped_suites
+from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.verdicts.thresholds import (
+    Gate,
+    Threshold,
+    parse_gate,
+    parse_threshold,
+    parse_thresholds,
+)
+
+from .baseline_policy import BaselinePolicy
+
+JUDGED_BY_GATE = "pitfall, judged by gate"
+"""Why a failing case of a gated suite is an expected failure."""
+
+_WHERE_GATES = "pitfalls_gates or --pitfalls-gate"
+_WHERE_THRESHOLDS = "ini key pitfalls_thresholds"
+
+
+class VerdictPolicy:
+    """The thresholds and gates of a run.
+
+    Attributes:
+        gates: the absolute gates.
+
+    Args:
+        run: what the user asked for.
+        suites: the suites of the run by name; more may come while tests are collected.
+        baseline: the baseline, and the gates relative to it.
+        knows_all_suites: whether no test module of the user may bring further suites.
+
+    Raises:
+        UsageError: a threshold or a gate is wrong.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        suites: Mapping[str, Suite],
+        baseline: BaselinePolicy,
+        *,
+        knows_all_suites: bool,
+    ) -> None:
+        self._run = run
+        self._suites = suites
+        self._baseline = baseline
+        self._knows_all_suites = knows_all_suites
+        self._thresholds: dict[str, tuple[Threshold, ...]] = {}
+        self._is_gated: dict[str, bool] = {}
+        self.gates = tuple(self._parse_gate(text) for text in run.gates)
+        self._ini_thresholds = tuple(_colon_to_dot(text) for text in run.thresholds)
+        for text in self._ini_thresholds:
+            if not self._may_come(_suite_of(text)):
+                parse_gate(text, self._kinds(), where=_WHERE_THRESHOLDS)
+        for suite in suites.values():
+            self.thresholds(suite)
+        if knows_all_suites:
+            baseline.gates(self._kinds())
+
+    def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
+        """Return the thresholds of a suite's cases: those of ini where it names the suite, otherwise its own."""
+        if suite.name not in self._thresholds:
+            texts = [text for text in self._ini_thresholds if _suite_of(text) == suite.name]
+            if texts:
+                kinds = {**self._kinds(), suite.name: suite.kind}
+                parsed = tuple(parse_gate(text, kinds, where=_WHERE_THRESHOLDS).threshold for text in texts)
+            else:
+                parsed = parse_thresholds(suite.thresholds, kind=suite.kind, where=str(suite.source))
+            self._thresholds[suite.name] = parsed
+        return self._thresholds[suite.name]
+
+    def excuse(self, case: SelectedCase) -> str | None:
+        """Return why a failure of this case is expected; None where it is not.
+
+        A gate judges its suite instead, or the case failed in the baseline.
+        """
+        name, kind = case.suite.name, case.case.kind
+        if name not in self._is_gated:  # the same for all of a suite's cases
+            relative = self._baseline.gates({**self._kinds(), name: kind})
+            self._is_gated[name] = any(gate.suite == name for gate in self.gates) or any(
+                gate.judges(name, kind) for gate in relative
+            )
+        return JUDGED_BY_GATE if self._is_gated[name] else self._baseline.excuse(case)
+
+    def gates_fail(self, results: RunResults, part_of: Callable[[str, str, str], str | None]) -> bool:
+        """Whether the gates fail the run.
+
+        One that failed does, and one that could not be evaluated although all its cases ran. A gate of ini whose
+        suite was not run, or run in part, does not; one that was typed for this very run does, unless it is the run
+        of a shard.
+
+        Args:
+            results: the run.
+            part_of: as `Recorder.part_of`.
+        """
+        typed = {str(gate) for gate in self.gates if any(_same(gate, text) for text in self._run.gates_asked)}
+        typed |= set(self._run.relative_gates_asked)
+
+        def fails(gate: GateRecord | RelativeGateRecord) -> bool:
+            if gate.passed is not None:
+                return not gate.passed
+            if isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive":
+                return False
+            if gate.gate in typed and self._run.shard is None:
+                return True
+            if gate.editor is None or gate.model is None or gate.suite == "*":
+                return False
+            return part_of(gate.suite, gate.editor, gate.model) is None
+
+        judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
+        return any(fails(gate) for gate in judged)
+
+    def _parse_gate(self, text: str) -> Gate:
+        suite = _suite_of(text)
+        if self._may_come(suite):
+            return Gate(suite, parse_threshold(text.strip()[len(suite) + 1 :], where=_WHERE_GATES))
+        return parse_gate(text, self._kinds(), where=_WHERE_GATES)
+
+    def _may_come(self, suite: str) -> bool:
+        """Whether a user's own module may bring this suite, which nobody has loaded yet."""
+        return not self._knows_all_suites and bool(suite) and suite not in self._kinds()
+
+    def _kinds(self) -> dict[str, Kind]:
+        """Return the kind of every suite that is known here: those that ship and those of this run."""
+        return {**shipped_suites(), **{name: suite.kind for name, suite in self._suites.items()}}
+
+
+def _same(gate: Gate, text: str) -> bool:
+    """Whether ``text`` is how ``gate`` was typed, spaces and the form of the number aside."""
+    threshold = text.strip()[len(gate.suite) + 1 :]
+    return gate.suite == _suite_of(text) and gate.threshold == parse_threshold(threshold)
+
+
+def _suite_of(text: str) -> str:
+    """Return the suite that a gate names ("reverse.cs_exp >= 1"), or "" where it names none."""
+    return re.split(r"[<>=!]", text, maxsplit=1)[0].strip().rpartition(".")[0]
+
+
+def _colon_to_dot(text: str) -> str:
+    """Read ``reverse: cs_exp >= 1`` as ``reverse.cs_exp >= 1``."""
+    return re.sub(r"^\s*([^\s:<>=]+)\s*:\s*", r"\1.", text.strip())
