@@ -1,1 +1,1 @@
-"""Hyper-parameters of every editor: one module per family of editors, torch-free."""
+"""What the hyper-parameters of all editors have in common, and how presets, files and options are merged. Torch-free."""
