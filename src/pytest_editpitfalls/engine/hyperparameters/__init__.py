@@ -1,1 +1,1 @@
-"""What the hyper-parameters of all editors have in common, and how presets, files and options are merged. Torch-free."""
+"""What all hyper-parameters have in common, and how presets, files and options are merged. Torch-free."""
