@@ -99,7 +99,7 @@ def test_the_released_codes_figures() -> None:
     )
     found = released.figures([(mine, theirs)])
     assert found["seconds_per_case"] == 3.0
-    assert found["todays_seconds_per_case"] == 2.0
+    assert found["reference_seconds_per_case"] == 2.0
     assert found["difference_of_log_p"]["values"] == 2
     assert found["difference_of_log_p"]["max"] == pytest.approx(0.6931, abs=1e-4)
 

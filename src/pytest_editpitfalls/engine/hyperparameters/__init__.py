@@ -1,1 +1,1 @@
-"""Hyper-parameters of every editor: one module per family of editors, torch-free."""
+"""What all hyper-parameters have in common, and how presets, files and options are merged. Torch-free."""

@@ -1,1 +1,1 @@
-"""Editors that write nothing and tell the model the new fact instead: IKE and ICE."""
+"""In-context editing, which writes nothing and tells the model the new fact instead: what IKE and ICE share."""

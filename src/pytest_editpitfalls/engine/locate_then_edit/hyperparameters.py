@@ -74,7 +74,7 @@ class LocateThenEditHyperparameters(ReleasedModuleNames):
     mom2_npz: Path | None = None
     """a published file of second moments"""
     mom2_ridge: NotNegative | None = None
-    """multiple of the mean eigenvalue added to the diagonal; automatic for sampled text, else none"""
+    """multiple of the mean eigenvalue added to the diagonal; automatic for sampled text, otherwise none"""
     mom2_tokens: Count | None = None
     """tokens to sample where the model's own text is used; automatic without"""
 
