@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls import pitfalls
+from pytest_editpitfalls.cases import digests
 from pytest_editpitfalls.execution import case_runner
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.result_cache import ResultCache
@@ -19,7 +20,6 @@ from pytest_editpitfalls.results import build
 from pytest_editpitfalls.session.recorder import Recorder
 from pytest_editpitfalls.store import directory as files
 from pytest_editpitfalls.store import stored_case as stored_records
-from pytest_editpitfalls.suites import digests
 
 ROOT = Path(__file__).parents[2]
 ALONE = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_editpitfalls.plugin")

@@ -96,9 +96,10 @@ class SecondMoment:
         regular.diagonal().add_(self.ridge)
         factor: Tensor
         factor, info = torch.linalg.cholesky_ex(regular)
-        # Rounding can leave tiny positive pivots in a singular matrix: each is held against its own diagonal.
+        # Rounding can leave tiny positive pivots in a singular matrix: each is held against its own diagonal. Those of
+        # matrices of rank size - 1 were up to 200 size eps, depending on the machine's library; real ones are over 0.01.
         pivots = factor.diagonal().square()
-        regular_pivots = pivots > size * torch.finfo(torch.float64).eps * regular.diagonal()
+        regular_pivots = pivots > size**2 * torch.finfo(torch.float64).eps * regular.diagonal()
         if int(info) != 0 or not bool(regular_pivots.all()):
             raise UsageError(
                 f"the second moment of {self.record['module']} is singular: {self.tokens} tokens for {size} "
