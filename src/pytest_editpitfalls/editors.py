@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    ".cases.program": ("EditRequest", "SuitePrograms"),
+    ".program": ("EditRequest", "SuitePrograms"),
     ".engine.editors.base": ("EditJob", "Editor", "EditorResources", "EditResult"),
     ".engine.editors.declaration": ("EditorDeclaration",),
     ".engine.editors.hyperparameters.base": ("Hyperparameters",),
