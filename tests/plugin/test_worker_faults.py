@@ -130,7 +130,7 @@ def test_a_batch_that_does_not_listen_to_the_signal_ends_its_process(tmp_path: P
     script = tmp_path / "stuck.py"
     script.write_text(
         "import signal, threading\n"
-        "from pytest_editpitfalls.run import time_limit\n"
+        "from pytest_editpitfalls.execution import time_limit\n"
         "time_limit.GRACE = 0.5\n"
         "with time_limit.time_limit(0.5, 'case X', print):\n"
         "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"

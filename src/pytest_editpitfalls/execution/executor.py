@@ -65,7 +65,7 @@ class ProgressListener(Protocol):
     def progress(self, progress: Progress) -> None:
         """The batch has come further."""
 
-    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+    def workers(self, latest: Mapping[str, Mapping[str, Any]]) -> None:
         """What each process of an executor with several does: "stage", "done", "total" and "cases" of its batch."""
 
     def stop(self) -> None:

@@ -1,21 +1,24 @@
-"""The store in a run: which cases have been computed before, and where finished ones are kept at once."""
+"""The store in a run: which cases have been computed before, and where finished ones are kept at once.
+
+Collecting, and the controller of a distributed run, need no store: it is imported where it is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, SuitePrograms
-from pytest_editpitfalls.store import replay
-from pytest_editpitfalls.store.directory import Store
-from pytest_editpitfalls.store.identity import RunHeader, case_key, run_header
-from pytest_editpitfalls.store.stored_case import StoredCase
 
 from .planning import PlannedCase
 from .selected_case import SelectedCase
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.store.directory import Store
+    from pytest_editpitfalls.store.identity import RunHeader
 
 Pair = tuple[str, str]
 """Labels of editor and model."""
@@ -46,6 +49,8 @@ class ResultCache:
         Raises:
             UsageError: the directory is no store, or of another version.
         """
+        from pytest_editpitfalls.store.directory import Store
+
         return Store.open(self._run.store_path, create=not self._run.replay)
 
     @property
@@ -62,8 +67,10 @@ class ResultCache:
         Raises:
             UsageError: there is none, or there are several, with the list of what tells them apart.
         """
+        from pytest_editpitfalls.store.replay import choose
+
         run = self._run
-        self._headers = replay.choose(
+        self._headers = choose(
             self.directory,
             editors=run.editors,
             models=run.labels,
@@ -77,6 +84,8 @@ class ResultCache:
 
     def add_run(self, case: SelectedCase, description: dict[str, Any]) -> None:
         """Take the engine's description of the case's editor and model, before its first batch."""
+        from pytest_editpitfalls.store.identity import run_header
+
         settings = self._run.engine_settings(self._run.model_of(case.model))
         header = run_header(case.editor, settings, description, model_label=case.model, run_id=self._run_id)
         self.directory.put_header(header)
@@ -102,6 +111,8 @@ class ResultCache:
 
     def store(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
+        from pytest_editpitfalls.store.stored_case import StoredCase
+
         self.directory.put_all(
             [
                 StoredCase.of(
@@ -139,6 +150,8 @@ class ResultCache:
 
     def _key(self, case: SelectedCase, suite: SuitePrograms) -> str:
         """Return the key of a case's record; remembered, since a case not found is stored under it a moment later."""
+        from pytest_editpitfalls.store.identity import case_key
+
         header = self._headers[_pair(case)]
         known = self._keys.get(case.planned)
         if known is None or known[0] != header.key:

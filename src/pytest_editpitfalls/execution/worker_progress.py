@@ -58,7 +58,7 @@ class WorkerProgress:
     def reached(self, done: int) -> None:
         """Ignored: the other process counts."""
 
-    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+    def workers(self, latest: Mapping[str, Mapping[str, Any]]) -> None:
         """Ignored: a worker has no workers of its own."""
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_editpitfalls.cases.case import Kind
@@ -14,7 +14,7 @@ from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Threshold
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ItemReport:
     """A case's record, and what only the summary needs.
 
@@ -44,16 +44,17 @@ class ItemReport:
     suite: Mapping[str, Any] | None = None
     usage_error: str | None = None
 
-    def with_outcome(self, outcome: Outcome, reason: str | None) -> ItemReport:
-        """Return the report with another outcome, and the reason for it."""
-        return replace(self, record=self.record.model_copy(update={"outcome": outcome, "reason": reason}))
+    def set_outcome(self, outcome: Outcome, reason: str | None) -> None:
+        """Set the outcome of the case, and the reason for it."""
+        self.record.outcome = outcome
+        self.record.reason = reason
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as built-in types, for the trip over pytest's own report.
 
         A string or number of a library's own type (torch's version is one) would abort a run with pytest-xdist.
         """
-        facts = {name: getattr(self, name) for name in _FACTS}
+        facts = {name: value for name in _FACTS if (value := getattr(self, name)) is not None}
         wire: dict[str, Any] = json.loads(json.dumps(facts, default=str))
         wire["record"] = self.record.model_dump(mode="json")
         return wire

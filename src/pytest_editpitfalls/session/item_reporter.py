@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +116,13 @@ class ItemReporter:
             return
         if ITEM_REPORT not in item.stash:  # its setup failed before there were scores
             self.start(item, case, CaseScores(case.case.id))
-        started = item.stash[ITEM_REPORT]
-        outcome, reason = _outcome_of(report, call), started.record.reason
+        ours = item.stash[ITEM_REPORT]
+        outcome, reason = _outcome_of(report, call), ours.record.reason
         if outcome != "passed":
             reason = reason or _reason_of(report, call)
-        ours = started.with_outcome(outcome, reason)
+        ours.set_outcome(outcome, reason)
         if usage_error is not None and outcome == "error":
-            ours = replace(ours, usage_error=usage_error)
+            ours.usage_error = usage_error
         if outcome == "skipped" and _is_skipped_by_us(call):
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
@@ -131,7 +130,7 @@ class ItemReporter:
         report.pitfall = ours.to_wire()  # type: ignore[attr-defined]
         if self._with_junit:
             item.user_properties.extend(case_properties(ours.record))
-        item.stash[ITEM_REPORT] = replace(ours, seconds={})  # a later report must not count them again
+        ours.seconds = {}  # a later report of the item must not count them again
 
     def _new_description(self, case: SelectedCase) -> Mapping[str, Any] | None:
         """Return the description of editor and model where it is new, or the batch size has changed since.

@@ -6,7 +6,6 @@ import datetime
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -192,5 +191,6 @@ def _merged(known: ItemReport, fresh: ItemReport) -> ItemReport:
     full = known if known.record.probes or not fresh.record.probes else fresh
     # of two equally bad ones the first by name: the order in which workers report must not matter
     worst = min(known, fresh, key=lambda report: (-SEVERITY.index(report.record.outcome), report.nodeid))
-    merged = full.with_outcome(worst.record.outcome, worst.record.reason)
-    return replace(merged, nodeid=worst.nodeid)
+    full.set_outcome(worst.record.outcome, worst.record.reason)
+    full.nodeid = worst.nodeid
+    return full
