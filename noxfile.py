@@ -29,9 +29,8 @@ def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
 @nox.session
 def fast(session: nox.Session) -> None:
     """The tests outside the list in tests/slow_tests.py: under three minutes on two cores."""
-    session.env["OMP_NUM_THREADS"] = (
-        "1"  # two workers on two cores: torch's own threads would be in their way
-    )
+    # Two workers on two cores: torch's own threads would be in their way.
+    session.env["OMP_NUM_THREADS"] = "1"
     run(session, ("pytest", "-n", "2", "-m", "not slow", *session.posargs))
 
 
