@@ -1,0 +1,59 @@
+"""The project's chores by name: ``nox -l`` lists them, ``nox -s lint`` runs one.
+
+A session runs in the environment that nox is installed in (``pip install -c constraints.txt -e ".[test,dev]"``).
+``nox --force-venv-backend=venv --force-python=3.12 -s tests`` makes a fresh one of the locked versions instead.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["fast", "lint"]
+
+
+def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
+    """Runs commands of the environment, which is installed first where it is the session's own."""
+    own = session.venv_backend != "none"
+    if own:
+        session.install("-c", "constraints.txt", "-e", ".[test,dev]")
+    scripts = sysconfig.get_path("scripts")  # this environment may run nox without having been activated
+    for tool, *arguments in commands:
+        program = tool if own else shutil.which(tool, path=scripts) or tool
+        session.run(program, *arguments, external=not own)
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """The tests outside the list in tests/slow_tests.py: under three minutes on two cores."""
+    # Two workers on two cores: torch's own threads would be in their way.
+    session.env["OMP_NUM_THREADS"] = "1"
+    run(session, ("pytest", "-n", "2", "-m", "not slow", *session.posargs))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite."""
+    run(session, ("pytest", *session.posargs))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """What .ci/run checks beside the tests: style, types, the import contract."""
+    run(session, ("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Writes constraints.txt anew. It keeps what still fits; ``nox -s lock -- --upgrade`` takes the newest versions."""
+    command = (
+        *("uv", "pip", "compile", "pyproject.toml", "--constraint", "constraints.in", "--all-extras"),
+        *("--universal", "--python-version", "3.10", "--strip-extras", "--annotation-style", "line"),
+        # Where the packages came from is nobody else's address.
+        *("--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "nox -s lock"),
+        *("--quiet", "--output-file", "constraints.txt", *session.posargs),
+    )
+    run(session, command)
