@@ -13,6 +13,7 @@ from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import relative_loss
 from pytest_editpitfalls.program import Program
 
+from . import _conflict as conflict
 from ._pitfall import FactWords, Pitfall, ask, program_of
 
 

@@ -12,6 +12,7 @@ from pytest_editpitfalls.metrics.metric import RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import wins
 from pytest_editpitfalls.program import Program
 
+from . import _conflict as conflict
 from ._pitfall import FactWords, Pitfall, ask, program_of
 
 

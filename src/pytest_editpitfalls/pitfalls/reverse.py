@@ -11,6 +11,7 @@ from pydantic import model_validator
 from pytest_editpitfalls.cases.case import Case, Fact, RowError
 from pytest_editpitfalls.program import Program
 
+from . import _conflict as conflict
 from ._pitfall import Pitfall, program_of
 
 

@@ -97,7 +97,7 @@ class SecondMoment:
         factor: Tensor
         factor, info = torch.linalg.cholesky_ex(regular)
         # Rounding can leave tiny positive pivots in a singular matrix: each is held against its own diagonal. Those of
-        # matrices of rank size - 1 were up to 200 size eps, depending on the machine's library; real ones are over 0.01.
+        # matrices of rank size - 1 were up to 200 size eps, depending on the library; real ones are over 0.01.
         pivots = factor.diagonal().square()
         regular_pivots = pivots > size**2 * torch.finfo(torch.float64).eps * regular.diagonal()
         if int(info) != 0 or not bool(regular_pivots.all()):
