@@ -222,7 +222,7 @@ def test_report_in_files(command: Command) -> None:
         "report", "a.json", "--html", "a.html", "--markdown", "a.md", "--json", "again.json"
     )
     assert status == 0
-    assert out.split() == ["wrote", "a.html", "wrote", "a.md", "wrote", "again.json"]
+    assert out.split() == ["wrote", "again.json", "wrote", "a.html", "wrote", "a.md"]
     assert Path("a.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert Path("a.md").read_text(encoding="utf-8").startswith("❌ **Pitfalls")
     assert read_results(Path("again.json")) == command.first

@@ -75,7 +75,7 @@ def calibrate(
             )
         records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
     if plot is not None:
-        from pytest_editpitfalls.reports.calibration_plot import write_calibration_plot
+        from pytest_editpitfalls.reports.plots.calibration import write_calibration_plot
 
         write_calibration_plot(records, plot)
     broken = sum(not record.holds for record in records)

@@ -4,7 +4,7 @@ A kind of one's own is a subclass of `Pitfall`: docs/write-a-pitfall.md.
 """
 
 from ._definitions import definitions_digest
-from ._pitfall import FactWords, Pitfall, PublishedFigures, PublishedRow, Topic, ask, program_of
+from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, PublishedRow, Topic, ask, program_of
 from ._registry import (
     METRICS,
     PITFALLS,
@@ -22,6 +22,7 @@ __all__ = [
     "PITFALLS",
     "FactWords",
     "Pitfall",
+    "PlotByFacts",
     "PublishedFigures",
     "PublishedRow",
     "Topic",

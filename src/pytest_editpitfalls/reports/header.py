@@ -48,8 +48,9 @@ def _short(path: Path) -> str:
 
 
 def multi_label_lines(state: RunState) -> list[str]:
-    """Return what there is to know about Multi-Label Edit where it is asked for, one remark a line."""
+    """Return what there is to know about Multi-Label Edit where it is asked for, one remark per line."""
     from pytest_editpitfalls.engine.editors.registry import EDITORS
+    from pytest_editpitfalls.pitfalls import PITFALLS, pitfall_of
 
     labels = [label for label in state.run.editors if is_multi_label(label)]
     if not labels:
@@ -59,8 +60,10 @@ def multi_label_lines(state: RunState) -> list[str]:
         for label in labels
         if (words := _TARGETS.get(EDITORS.get(editor_name(label)).targets)) is not None
     ]
-    others = [suite.name for suite in state.selection.suites if suite.kind != "round"]
-    if others or not state.selection.suites:  # a test module may name any suite
+    suites = state.selection.suites
+    others = [suite.name for suite in suites if not pitfall_of(suite.kind).multi_label]
+    if others or not suites:  # a test module may name any suite
+        changed = " and ".join(pitfall.name for pitfall in PITFALLS if pitfall.multi_label)
         where = ", ".join(others) or "other suites"
-        lines.append(f"Multi-Label Edit (+mle) changes round edits only; {where}: as without it")
+        lines.append(f"Multi-Label Edit (+mle) changes {changed} edits only; {where}: as without it")
     return lines

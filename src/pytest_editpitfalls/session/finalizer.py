@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.reports.formats import FORMATS
 
 from .recorder import Recorder
 from .session import RunState
@@ -66,35 +68,18 @@ class Finish:
         run = self._state.run
         if run.save is not None or run.update_baseline:
             self._try(lambda: self.saved.extend(self._state.against.save(results)))
-        if (path := run.json_path) is not None:
-            from pytest_editpitfalls.results.writer import write_results
+        for report in FORMATS:
+            if (path := run.report_paths.get(report.name)) is not None:
+                self._try(partial(report.write, results, path, report.option))
+        if os.environ.get("GITHUB_STEP_SUMMARY"):
+            from pytest_editpitfalls.reports.github import add_step_summary
 
-            self._try(lambda: write_results(results, path))
-        if (page := run.html_path) is not None:
-            from pytest_editpitfalls.reports.html import write_html
-
-            self._try(lambda: write_html(page, results))
-        self._write_markdown(results)
+            if (remark := add_step_summary(results)) is not None:
+                self.remarks.append(remark)
         if self._config.getoption("xmlpath", None):
             from pytest_editpitfalls.reports.junit import add_run_properties
 
             add_run_properties(self._config, results)
-
-    def _write_markdown(self, results: RunResults) -> None:
-        """The file that was asked for, and the job's summary on GitHub, by itself."""
-        path = self._state.run.markdown_path
-        on_github = bool(os.environ.get("GITHUB_STEP_SUMMARY")) and bool(results.cases)
-        if path is None and not on_github:
-            return
-        from pytest_editpitfalls.reports.github import write_step_summary
-        from pytest_editpitfalls.reports.markdown import render_markdown
-        from pytest_editpitfalls.results.writer import write_text
-
-        text = render_markdown(results)
-        if path is not None:
-            self._try(lambda: write_text(text, path, where="--pitfalls-markdown"))
-        if on_github and (remark := write_step_summary(text)) is not None:
-            self.remarks.append(remark)
 
     def _try(self, write: Callable[[], object]) -> None:
         try:
@@ -108,13 +93,9 @@ def check_paths(state: RunState) -> None:
     from pytest_editpitfalls.results.writer import check_writable
 
     run = state.run
-    for path, where in (
-        (run.json_path, "--pitfalls-json"),
-        (run.html_path, "--pitfalls-html"),
-        (run.markdown_path, "--pitfalls-markdown"),
-    ):
-        if path is not None:
-            check_writable(path, where=where)
+    for report in FORMATS:
+        if (path := run.report_paths.get(report.name)) is not None:
+            check_writable(path, where=report.option)
     if run.save is not None and run.save == run.baseline and not run.update_baseline:
         raise UsageError(
             "the baseline would be written over",

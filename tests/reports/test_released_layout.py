@@ -11,7 +11,7 @@ import pytest
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.reports.released import export_released
+from pytest_editpitfalls.reports.released_layout import export_released
 from pytest_editpitfalls.results.records import RunResults
 
 SHARED = {"reverse", "composite", "coverage", "easy", "hard"}
@@ -23,7 +23,7 @@ def prob(answer: dict[str, Any]) -> float:
 
 
 def conflict(path: Path) -> dict[str, float]:
-    """CS, CM, FFD and Succ as the released summary has them (field notes of the benchmark)."""
+    """CS, CM, FFD and Succ as the released summary has them (zjunlp/PitfallsKnowledgeEditing, summarize.py)."""
     rows = json.loads(path.read_text())
     sums: dict[str, float] = {"CS": 0.0, "CM": 0.0}
     for row in rows:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_editpitfalls.comparison.drops import LEVEL, POWER
 
 from .drawing import panels
-from .plots import write_figures
+from .writing import write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def write_calibration_plot(records: Sequence[CalibrationRecord], out: Path) -> l
         out: a PNG, PDF or SVG file, or a directory for ``calibration.png``.
 
     Raises:
-        UsageError: as `plots.write_plots`.
+        UsageError: as `writing.write_figures`.
     """
     return write_figures({"calibration": partial(_figure, records)}, out, where=WHERE)
 

@@ -1,0 +1,260 @@
+"""The plots of runs: metrics by editor, shifts of probabilities, metrics by group of cases and by number of facts.
+
+Which metrics are drawn by group and by number of facts is said by the kinds of pitfall (`Pitfall.plots_by_group`,
+`Pitfall.plots_by_facts`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls import PITFALLS, PlotByFacts, topics
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.reports.view import (
+    RunView,
+    fact_means,
+    fact_words,
+    follows_edits,
+    metric_named,
+    ordered_states,
+    state_words,
+)
+from pytest_editpitfalls.results.aggregates import summarise
+from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
+
+from .drawing import boxes, dots, legend, panels
+from .drawing import label as shown_label
+from .writing import write_figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WHERE = "editpitfalls plot"
+
+METRICS, SHIFTS, RULES = "metrics", "shifts", "rules"
+
+
+class Runs:
+    """The runs of a plot.
+
+    Attributes:
+        views: the runs.
+        series: editor on model -> scored cases; each has a colour.
+        pitfalls: suite -> its kind; None where it is not installed.
+    """
+
+    def __init__(self, runs: Sequence[NamedRun]) -> None:
+        self.views = {run.name: RunView(run.results) for run in runs}
+        self._pairs = [{(each.editor, each.model) for each in run.results.aggregates} for run in runs]
+        self.series: dict[str, list[CaseRecord]] = {}
+        self.pitfalls: dict[str, AnyPitfall | None] = {}
+        for run in runs:
+            self.pitfalls |= self.views[run.name].pitfalls
+            for case in run.results.cases:
+                if case.is_scored:
+                    self.series.setdefault(self.label(case.editor, case.model, run.name), []).append(case)
+
+    def label(self, editor: str, model: str, run: str) -> str:
+        """Return what an editor on a model is called; after its run too where several have it."""
+        models = {model for found in self._pairs for _, model in found}
+        several = sum((editor, model) in found for found in self._pairs) > 1
+        text = editor if len(models) == 1 else f"{editor} on {model}"
+        return shown_label(f"{text} ({run})" if several else text)
+
+    def __iter__(self) -> Iterator[tuple[str, CaseRecord, AnyPitfall | None]]:
+        """Each scored case with its series and its kind."""
+        for label, cases in self.series.items():
+            yield from ((label, case, self.pitfalls.get(case.suite)) for case in cases)
+
+
+def write_plots(
+    runs: Sequence[NamedRun],
+    out: Path,
+    file_format: str | None = None,
+    only: Sequence[str] = (),
+) -> list[Path]:
+    """Draw the plots that the runs have figures for.
+
+    Args:
+        runs: the runs; an editor on a model is named after its run too where several have it.
+        out: a directory (made where it is not there) for one file per plot; or a file, by its suffix: a PDF gets one
+            page per plot, the other formats hold one plot.
+        file_format: one of `writing.FORMATS`; default: the file's suffix, PNG in a directory.
+        only: names of plots (`plots`); default: all.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
+    """
+    known = plots()
+    for name in only:
+        if name not in known:
+            raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, known))
+    shown = Runs(runs)
+    wanted = {name: partial(draw, shown) for name, draw in known.items() if not only or name in only}
+    return write_figures(wanted, out, file_format, where=WHERE)
+
+
+def plots() -> dict[str, Callable[[Runs], Figure | None]]:
+    """Return name of a plot, and of its file -> what draws it; that gives None where there is nothing to draw."""
+    by_facts = {
+        topic.name: partial(facts, kinds=[kind.name for kind in PITFALLS if kind.topic == topic])
+        for topic in topics()
+        if any(kind.topic == topic and kind.plots_by_facts for kind in PITFALLS)
+    }
+    return {METRICS: metrics, SHIFTS: shifts, **by_facts, RULES: rules}
+
+
+def metrics(runs: Runs) -> Figure | None:
+    """Means with 95 % intervals: a panel for each suite, a colour for each editor."""
+    cells: dict[str, dict[str, dict[str, MetricAggregate]]] = {}
+    for run, view in runs.views.items():
+        for each in view.results.aggregates:
+            cells.setdefault(each.suite, {})[runs.label(each.editor, each.model, run)] = {
+                title: each.metrics[name]
+                for name, title in view.columns_of(each.suite).items()
+                if name in each.metrics
+            }
+    cells = {suite: found for suite, found in cells.items() if any(found.values())}
+    if not cells:
+        return None
+    series = list(runs.series)
+    figure, axes_of = panels(list(cells), columns=1 if len(series) > 4 else 2)
+    for axes, (suite, found) in zip(axes_of, cells.items(), strict=True):
+        titles = list(dict.fromkeys(title for each in found.values() for title in each))
+        for place, label in enumerate(series):
+            known = [
+                (x, found[label][title]) for x, title in enumerate(titles) if title in found.get(label, {})
+            ]
+            dots(axes, place, len(series), [(x, cell) for x, cell in known if cell.value is not None])
+        axes.set_xticks(range(len(titles)), titles)
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_ylabel("%")
+        axes.set_title(shown_label(suite))
+    legend(figure, series)
+    return figure
+
+
+def shifts(runs: Runs) -> Figure | None:
+    """Mean probabilities of each fact before, after edit 1 and after both: boxes over cases."""
+    values: dict[str, dict[tuple[str, str], dict[str, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        for key, mean in _shown_means(case, pitfall).items():
+            values.setdefault(case.suite, {}).setdefault(key, {}).setdefault(label, []).append(mean)
+    if not values:
+        return None
+    series = list(runs.series)
+    figure, axes_of = panels(list(values), columns=1)
+    for axes, (suite, found) in zip(axes_of, values.items(), strict=True):
+        pitfall = runs.pitfalls.get(suite)
+        order = _in_order(found, pitfall)
+        for place, label in enumerate(series):
+            drawn = [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]
+            if drawn:
+                boxes(axes, place, len(series), drawn)
+        names = [
+            f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}"
+            for fact, state in order
+        ]
+        axes.set_xticks(range(len(order)), names, fontsize=7)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("probability")
+        axes.set_title(shown_label(suite))
+    legend(figure, series)
+    return figure
+
+
+def _shown_means(case: CaseRecord, pitfall: AnyPitfall | None) -> dict[tuple[str, str], float]:
+    """Mean probability of each fact and state; numbered facts ("other:0", "other:1", ...) count as one."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for (fact, state), mean in fact_means(case).items():
+        if follows_edits(state) and fact_words(pitfall, fact).short is not None:
+            found.setdefault((_unnumbered(fact), state), []).append(mean)
+    return {key: math.fsum(means) / len(means) for key, means in found.items()}
+
+
+def _in_order(found: Mapping[tuple[str, str], object], pitfall: AnyPitfall | None) -> list[tuple[str, str]]:
+    """The facts in the order of their kind, each in the order of its states."""
+    facts = dict.fromkeys([*(pitfall.facts if pitfall is not None else ()), *(fact for fact, _ in found)])
+    states = ordered_states(state for _, state in found)
+    return [(fact, state) for fact in facts for state in states if (fact, state) in found]
+
+
+def _unnumbered(fact: str) -> str:
+    name, _, number = fact.partition(":")
+    return name if number.isdigit() else fact
+
+
+def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
+    """Means of metrics by the number of a case's facts, with 95 % intervals: a panel for each suite and metric."""
+    values: dict[tuple[str, Metric, PlotByFacts], dict[str, dict[int, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
+            continue
+        asked = {probe.fact for probe in case.probes if _unnumbered(probe.fact) in wanted.facts}
+        for metric in (metric_named(name, pitfall) for name in wanted.metrics):
+            if metric is None or (value := case.metrics.get(metric.name)) is None or len(asked) < 2:
+                continue
+            known = values.setdefault((case.suite, metric, wanted), {}).setdefault(label, {})
+            known.setdefault(len(asked), []).append(value)
+    if not values:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    series = list(runs.series)
+    figure, axes_of = panels(list(map(str, values)), columns=2)
+    for axes, ((suite, metric, wanted), found) in zip(axes_of, values.items(), strict=True):
+        for place, label in enumerate(series):
+            cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
+            dots(axes, place, len(series), cells, spread=0.3, line=True)
+        axes.set_ylim(bottom=0 if metric.low == 0.0 else None)
+        axes.set_xlabel(wanted.title)
+        axes.set_ylabel(f"{metric.title}, %")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(shown_label(suite))
+    legend(figure, series)
+    return figure
+
+
+def rules(runs: Runs) -> Figure | None:
+    """Means of metrics by group of cases, with 95 % intervals: a panel for each suite and metric."""
+    values: dict[tuple[str, Metric], dict[str, dict[str, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        for name in () if pitfall is None else pitfall.plots_by_group:
+            metric, value = metric_named(name, pitfall), case.metrics.get(name)
+            if metric is not None and value is not None and case.rule:
+                known = values.setdefault((case.suite, metric), {}).setdefault(case.rule, {})
+                known.setdefault(label, []).append(value)
+    if not values:
+        return None
+    series = list(runs.series)
+    names = [f"{suite}: {metric.title}" for suite, metric in values]
+    tallest = max(len(found) for found in values.values())
+    height = max(2.2, 0.25 * tallest * max(1.0, len(series) / 4) + 0.8)
+    figure, axes_of = panels(names, columns=2, height=height)
+    for axes, name, ((_, metric), found) in zip(axes_of, names, values.items(), strict=True):
+        order = sorted(found)
+        for place, label in enumerate(series):
+            cells = [
+                (y, summarise(metric, found[rule][label]))
+                for y, rule in enumerate(order)
+                if label in found[rule]
+            ]
+            dots(axes, place, len(series), cells, upright=False)
+        axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
+        axes.invert_yaxis()
+        if metric.low == 0.0:
+            axes.set_xlim(-3, 103)
+        axes.set_xlabel("%")
+        axes.set_title(shown_label(name))
+    legend(figure, series)
+    return figure
