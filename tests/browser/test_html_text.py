@@ -21,7 +21,7 @@ from pytest_editpitfalls.reports.html.charts import axis_of, forest, histogram
 from pytest_editpitfalls.reports.html.figures import best_of
 from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summaries
 from pytest_editpitfalls.reports.html.words import number
-from pytest_editpitfalls.reports.view import RunView
+from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import (
     CaseKeyRecord,
     ComparisonRecord,

@@ -14,7 +14,7 @@ from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.execution.planning import Group, Slot
 from pytest_editpitfalls.reports.progress import ProgressLine
-from pytest_editpitfalls.reports.view import time_line
+from pytest_editpitfalls.reports.view.words import time_line
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 

@@ -17,7 +17,7 @@ from pytest_editpitfalls.results.records import AggregateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import is_ascii, show
+from .show import metric_table, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -205,7 +205,7 @@ def _body(first: NamedRun, compared: Sequence[Compared]) -> Iterator[RenderableT
     from rich.text import Text
 
     from pytest_editpitfalls.reports.terminal import baseline_texts, gate_texts
-    from pytest_editpitfalls.reports.view import RunView
+    from pytest_editpitfalls.reports.view.run import RunView
 
     yield from _tables(first, compared)
     for each in compared:
@@ -224,7 +224,7 @@ def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
         for difference in each.differences:
             key = (difference.suite, difference.editor, difference.model)
             groups.setdefault(key, [{} for _ in compared])[place][difference.metric] = difference
-    from pytest_editpitfalls.reports.view import RunView
+    from pytest_editpitfalls.reports.view.run import RunView
 
     view = RunView(first.results)
     for group, found in groups.items():
@@ -238,19 +238,12 @@ def _table(
     first: NamedRun,
     compared: Sequence[Compared],
 ) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from pytest_editpitfalls.reports.view import percent
+    from pytest_editpitfalls.reports.view.words import percent
 
     suite, editor, model = group
-    table = Table(
-        title=Text(visible(f"{suite}, {editor} on {model} (%)"), "bold", justify="left"),
-        title_justify="left",
-        box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
-    )
-    table.add_column("metric")
+    table = metric_table(f"{suite}, {editor} on {model} (%)")
     table.add_column(Text(visible(first.name)), justify="right", overflow="fold")
     for each in compared:
         table.add_column(Text(visible(each.name)), justify="right", overflow="fold")
@@ -271,7 +264,7 @@ def _table(
 def _cells(difference: Difference) -> list[str | Text]:
     from rich.text import Text
 
-    from pytest_editpitfalls.reports.view import percent
+    from pytest_editpitfalls.reports.view.words import percent
 
     low, high = (_signed(end) for end in (difference.low, difference.high))
     if not difference.lost and not difference.won:

@@ -29,7 +29,7 @@ def report(
             typer.echo(f"wrote {path}")
     if not any(paths.values()):
         from pytest_editpitfalls.reports.terminal import body
-        from pytest_editpitfalls.reports.view import RunView
+        from pytest_editpitfalls.reports.view.run import RunView
 
         show(body(RunView(opened.results), width=console_width(), ascii_only=is_ascii()))
 

@@ -67,7 +67,7 @@ def build(config: pytest.Config) -> RunConfig:
         report_paths={
             report.name: path
             for report in FORMATS
-            if (path := _path(config.getoption(report.dest), here, report.option)) is not None
+            if (path := _path(config.getoption(f"pitfalls_{report.name}"), here, report.option)) is not None
         },
         success_floor=_success_floor(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")

@@ -9,7 +9,7 @@ from pytest_editpitfalls.metrics.metric import fact_probabilities
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
 
-from .view import ordered_states, state_words
+from .view.cases import ordered_states, state_words
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case

@@ -8,8 +8,7 @@ from _pytest.junitxml import xml_key
 
 from pytest_editpitfalls.escaping import visible
 
-from .view import state_of
-from .view.gates import AnyGate
+from .view.verdicts import AnyGate, state_of
 
 if TYPE_CHECKING:
     import pytest

@@ -14,8 +14,9 @@ from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
-from .view import RunView, metric_named, percent
-from .view.kinds import without_released
+from .view.kinds import metric_named, without_released
+from .view.run import RunView
+from .view.words import percent
 
 WHERE = "editpitfalls table --latex"
 
@@ -205,12 +206,12 @@ def _headings(suites: Mapping[str, _Suite]) -> list[str]:
 
 
 def _heading(name: str, pitfall: AnyPitfall | None) -> str:
-    """Return a metric's title, a second word in small letters as a subscript, and an arrow."""
+    """Return a metric's title and an arrow; of a title such as "CS exp" the second part is a subscript."""
     metric = metric_named(name, pitfall)
     if metric is None:
         return escaped(name)
     arrow = r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$"
-    index = re.fullmatch(r"(\S+) ([a-z]+)", metric.title)
+    index = re.fullmatch(r"([A-Z]+) ([a-z]+)", metric.title)
     title = rf"{escaped(index[1])}\textsubscript{{{index[2]}}}" if index else escaped(metric.title)
     return f"{title} {arrow}"
 

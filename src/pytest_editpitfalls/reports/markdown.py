@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.writer import write_text
 
-from .view import MARK, Row, RunView, baseline_counts, count, interval, percent, state_of
-from .view.gates import AnyGate
+from .view.run import RunView
+from .view.tables import Row
+from .view.verdicts import AnyGate, baseline_counts, state_of
+from .view.words import MARK, count, interval, percent
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
@@ -64,6 +68,11 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
         *_facts(view),
     ]
     return fitted(verdict(results), [section for section in sections if section], at_most)
+
+
+def write_markdown(results: RunResults, path: Path, *, where: str = "--pitfalls-markdown") -> None:
+    """Write the report to ``path``, whole or not at all; raises `UsageError` where it cannot be written."""
+    write_text(render_markdown(results), path, where=where)
 
 
 def fitted(head: str, sections: Iterable[Sequence[str]], at_most: int) -> str:

@@ -23,7 +23,7 @@ from pytest_editpitfalls.pitfalls._released_layout import Fields, Numbered, Rele
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 from pytest_editpitfalls.results.writer import write_text
 
-from .view import RunView
+from .view.run import RunView
 
 WHERE = "editpitfalls export --released"
 

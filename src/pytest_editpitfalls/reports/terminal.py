@@ -10,20 +10,18 @@ import pytest
 
 from pytest_editpitfalls.escaping import encodable, visible
 
-from .view import (
-    MARK,
-    Row,
-    RunView,
-    Table,
+from .view.run import RunView
+from .view.tables import Row, Table
+from .view.verdicts import (
+    ARROWS,
+    Arrows,
     baseline_counts,
     changed_arrows,
     differing,
     gate_line,
-    interval,
-    percent,
     relative_gate_line,
 )
-from .view.baseline import ARROWS, Arrows
+from .view.words import MARK, interval, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +24,14 @@ class Format:
     Attributes:
         name: one word.
         help: what the option does, as help says it.
-        write: writes a run to a path, whole or not at all; the third argument is the option that named the path, for
-            the `UsageError` that it raises where the file cannot be written.
+        writer: "module:function". The function takes ``results``, ``path`` and ``where`` (the option that named the
+            path, for messages), and writes the file whole or raises `UsageError`.
         order: the lowest is written first: a report that fails takes no result file with it.
     """
 
     name: str
     help: str
-    write: Callable[[RunResults, Path, str], None]
+    writer: str
     order: int = 100
 
     @property
@@ -40,10 +39,10 @@ class Format:
         """The option of pytest."""
         return f"--pitfalls-{self.name}"
 
-    @property
-    def dest(self) -> str:
-        """Where pytest keeps its value."""
-        return f"pitfalls_{self.name}"
+    def write(self, results: RunResults, path: Path, where: str) -> None:
+        """Write a run; raises `UsageError` where the file cannot be written."""
+        module, _, function = self.writer.partition(":")
+        getattr(importlib.import_module(module), function)(results=results, path=path, where=where)
 
 
 def _found() -> tuple[Format, ...]:

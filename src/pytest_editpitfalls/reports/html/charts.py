@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pytest_editpitfalls.reports.view import metric_named
+from pytest_editpitfalls.reports.view.kinds import metric_named
 
 BINS = 24
 

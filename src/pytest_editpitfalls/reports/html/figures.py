@@ -11,7 +11,9 @@ from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PublishedRow
-from pytest_editpitfalls.reports.view import Group, RunView, metric_named
+from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 
 from .charts import Axis, axis_of, forest, histogram, share_bar

@@ -13,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.reports.view import MARK, RunView, baseline_counts
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.verdicts import baseline_counts
+from pytest_editpitfalls.reports.view.words import MARK
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.results.writer import write_text
 

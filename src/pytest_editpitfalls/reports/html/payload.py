@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.program import STATE_WORDS
-from pytest_editpitfalls.reports.view import RunView, fact_means, ordered_states, state_words
+from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states, state_words
+from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 from pytest_editpitfalls.session.names import FOLDER
 

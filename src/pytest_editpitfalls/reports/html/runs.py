@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.reports.view import RunView, is_better, state_of
-from pytest_editpitfalls.reports.view.baseline import SEEN
 from pytest_editpitfalls.reports.view.cases import missed_by
-from pytest_editpitfalls.reports.view.gates import AnyGate
+from pytest_editpitfalls.reports.view.kinds import is_better
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.verdicts import SEEN, AnyGate, state_of
 from pytest_editpitfalls.results.records import CaseRecord, RelativeGateRecord, RunResults
 
 from .charts import axis_of, forest

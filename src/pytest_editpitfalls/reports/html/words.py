@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.reports.view import metric_named
+from pytest_editpitfalls.reports.view.kinds import metric_named
 
 OUTCOMES: dict[str, str] = {
     "passed": "every threshold passed",

@@ -37,7 +37,7 @@ def write_calibration_plot(records: Sequence[CalibrationRecord], out: Path) -> l
 def _figure(records: Sequence[CalibrationRecord]) -> Figure | None:
     if not records:
         return None
-    figure, (left, right) = panels(["false fails", "found"], columns=2, height=2.8)
+    figure, (left, right) = panels(2, columns=2, height=2.8)
     for several, colour, title in ((False, "tab:blue", "one gate"), (True, "tab:red", "several gates")):
         shares = [
             (record.clusters, record.false_fails, record.false_fails_error)

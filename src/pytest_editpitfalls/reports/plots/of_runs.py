@@ -10,21 +10,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
-from pytest_editpitfalls.pitfalls import PITFALLS, PlotByFacts, topics
+from pytest_editpitfalls.pitfalls import PITFALLS, topics
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.reports.view import (
-    RunView,
+from pytest_editpitfalls.reports.view.cases import (
     fact_means,
     fact_words,
     follows_edits,
-    metric_named,
     ordered_states,
     state_words,
 )
+from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.aggregates import summarise
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
@@ -34,11 +34,13 @@ from .drawing import label as shown_label
 from .writing import write_figures
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WHERE = "editpitfalls plot"
 
-METRICS, SHIFTS, RULES = "metrics", "shifts", "rules"
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Runs:
@@ -67,6 +69,12 @@ class Runs:
         several = sum((editor, model) in found for found in self._pairs) > 1
         text = editor if len(models) == 1 else f"{editor} on {model}"
         return shown_label(f"{text} ({run})" if several else text)
+
+    def metric(self, suite: str, name: str) -> Metric:
+        """Return a metric that the kind of a suite has named."""
+        found = metric_named(name, self.pitfalls[suite])
+        assert found is not None, f"{name} is no metric of its kind"
+        return found
 
     def __iter__(self) -> Iterator[tuple[str, CaseRecord, AnyPitfall | None]]:
         """Each scored case with its series and its kind."""
@@ -111,7 +119,7 @@ def plots() -> dict[str, Callable[[Runs], Figure | None]]:
         for topic in topics()
         if any(kind.topic == topic and kind.plots_by_facts for kind in PITFALLS)
     }
-    return {METRICS: metrics, SHIFTS: shifts, **by_facts, RULES: rules}
+    return {"metrics": metrics, "shifts": shifts, **by_facts, "rules": rules}
 
 
 def metrics(runs: Runs) -> Figure | None:
@@ -119,29 +127,21 @@ def metrics(runs: Runs) -> Figure | None:
     cells: dict[str, dict[str, dict[str, MetricAggregate]]] = {}
     for run, view in runs.views.items():
         for each in view.results.aggregates:
-            cells.setdefault(each.suite, {})[runs.label(each.editor, each.model, run)] = {
-                title: each.metrics[name]
-                for name, title in view.columns_of(each.suite).items()
-                if name in each.metrics
-            }
-    cells = {suite: found for suite, found in cells.items() if any(found.values())}
-    if not cells:
-        return None
-    series = list(runs.series)
-    figure, axes_of = panels(list(cells), columns=1 if len(series) > 4 else 2)
-    for axes, (suite, found) in zip(axes_of, cells.items(), strict=True):
+            found = {title: each.metrics.get(name) for name, title in view.columns_of(each.suite).items()}
+            known = {title: cell for title, cell in found.items() if cell is not None}
+            if known:
+                cells.setdefault(each.suite, {})[runs.label(each.editor, each.model, run)] = known
+
+    def panel(axes: Axes, suite: str, found: Mapping[str, Mapping[str, MetricAggregate]]) -> None:
         titles = list(dict.fromkeys(title for each in found.values() for title in each))
-        for place, label in enumerate(series):
-            known = [
-                (x, found[label][title]) for x, title in enumerate(titles) if title in found.get(label, {})
-            ]
-            dots(axes, place, len(series), [(x, cell) for x, cell in known if cell.value is not None])
+        for place, label in enumerate(runs.series):
+            known = [(titles.index(title), cell) for title, cell in found.get(label, {}).items()]
+            dots(axes, place, len(runs.series), [(x, cell) for x, cell in known if cell.value is not None])
         axes.set_xticks(range(len(titles)), titles)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_ylabel("%")
-        axes.set_title(shown_label(suite))
-    legend(figure, series)
-    return figure
+
+    return _figure(runs, cells, panel, columns=1 if len(runs.series) > 4 else 2)
 
 
 def shifts(runs: Runs) -> Figure | None:
@@ -150,17 +150,15 @@ def shifts(runs: Runs) -> Figure | None:
     for label, case, pitfall in runs:
         for key, mean in _shown_means(case, pitfall).items():
             values.setdefault(case.suite, {}).setdefault(key, {}).setdefault(label, []).append(mean)
-    if not values:
-        return None
-    series = list(runs.series)
-    figure, axes_of = panels(list(values), columns=1)
-    for axes, (suite, found) in zip(axes_of, values.items(), strict=True):
+
+    def panel(axes: Axes, suite: str, found: Mapping[tuple[str, str], Mapping[str, list[float]]]) -> None:
         pitfall = runs.pitfalls.get(suite)
-        order = _in_order(found, pitfall)
-        for place, label in enumerate(series):
-            drawn = [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]
-            if drawn:
-                boxes(axes, place, len(series), drawn)
+        facts = dict.fromkeys([*(pitfall.facts if pitfall is not None else ()), *(fact for fact, _ in found)])
+        states = ordered_states(state for _, state in found)
+        order = [(fact, state) for fact in facts for state in states if (fact, state) in found]
+        for place, label in enumerate(runs.series):
+            if drawn := [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]:
+                boxes(axes, place, len(runs.series), drawn)
         names = [
             f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}"
             for fact, state in order
@@ -168,8 +166,92 @@ def shifts(runs: Runs) -> Figure | None:
         axes.set_xticks(range(len(order)), names, fontsize=7)
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("probability")
-        axes.set_title(shown_label(suite))
-    legend(figure, series)
+
+    return _figure(runs, values, panel, columns=1)
+
+
+def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
+    """Means of metrics by the number of a case's facts, with 95 % intervals: a panel for each suite and metric."""
+    from matplotlib.ticker import MaxNLocator
+
+    values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+    counted: dict[tuple[str, str], str] = {}
+    for label, case, pitfall in runs:
+        if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
+            continue
+        asked = {probe.fact for probe in case.probes if _unnumbered(probe.fact) in wanted.facts}
+        for name in wanted.metrics:
+            if (value := case.metrics.get(name)) is not None and len(asked) > 1:
+                known = values.setdefault((case.suite, name), {}).setdefault(label, {})
+                known.setdefault(len(asked), []).append(value)
+                counted[case.suite, name] = wanted.title
+
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[int, list[float]]]) -> None:
+        metric = runs.metric(*key)
+        for place, label in enumerate(runs.series):
+            cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
+            dots(axes, place, len(runs.series), cells, spread=0.3, line=True)
+        axes.set_ylim(bottom=0 if metric.low == 0.0 else None)
+        axes.set_xlabel(counted[key])
+        axes.set_ylabel(f"{metric.title}, %")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _figure(runs, values, panel, columns=2, title=lambda key: key[0])
+
+
+def rules(runs: Runs) -> Figure | None:
+    """Means of metrics by group of cases, with 95 % intervals: a panel for each suite and metric."""
+    values: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        for name in () if pitfall is None or not case.rule else pitfall.plots_by_group:
+            if (value := case.metrics.get(name)) is not None:
+                known = values.setdefault((case.suite, name), {}).setdefault(case.rule, {})
+                known.setdefault(label, []).append(value)
+
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[float]]]) -> None:
+        metric, order = runs.metric(*key), sorted(found)
+        for place, label in enumerate(runs.series):
+            cells = [
+                (y, summarise(metric, found[rule][label]))
+                for y, rule in enumerate(order)
+                if label in found[rule]
+            ]
+            dots(axes, place, len(runs.series), cells, upright=False)
+        axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
+        axes.invert_yaxis()
+        if metric.low == 0.0:
+            axes.set_xlim(-3, 103)
+        axes.set_xlabel("%")
+
+    tallest = max(map(len, values.values()), default=0)
+    height = max(2.2, 0.25 * tallest * max(1.0, len(runs.series) / 4) + 0.8)
+    return _figure(
+        runs,
+        values,
+        panel,
+        columns=2,
+        height=height,
+        title=lambda key: f"{key[0]}: {runs.metric(*key).title}",
+    )
+
+
+def _figure(
+    runs: Runs,
+    values: Mapping[K, V],
+    panel: Callable[[Axes, K, V], None],
+    *,
+    columns: int,
+    height: float = 2.4,
+    title: Callable[[K], str] = str,
+) -> Figure | None:
+    """Return a figure with a panel for each key and one legend; None where there are no values."""
+    if not values:
+        return None
+    figure, axes_of = panels(len(values), columns=columns, height=height)
+    for axes, (key, found) in zip(axes_of, values.items(), strict=True):
+        panel(axes, key, found)
+        axes.set_title(shown_label(title(key)))
+    legend(figure, list(runs.series))
     return figure
 
 
@@ -182,79 +264,6 @@ def _shown_means(case: CaseRecord, pitfall: AnyPitfall | None) -> dict[tuple[str
     return {key: math.fsum(means) / len(means) for key, means in found.items()}
 
 
-def _in_order(found: Mapping[tuple[str, str], object], pitfall: AnyPitfall | None) -> list[tuple[str, str]]:
-    """The facts in the order of their kind, each in the order of its states."""
-    facts = dict.fromkeys([*(pitfall.facts if pitfall is not None else ()), *(fact for fact, _ in found)])
-    states = ordered_states(state for _, state in found)
-    return [(fact, state) for fact in facts for state in states if (fact, state) in found]
-
-
 def _unnumbered(fact: str) -> str:
     name, _, number = fact.partition(":")
     return name if number.isdigit() else fact
-
-
-def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
-    """Means of metrics by the number of a case's facts, with 95 % intervals: a panel for each suite and metric."""
-    values: dict[tuple[str, Metric, PlotByFacts], dict[str, dict[int, list[float]]]] = {}
-    for label, case, pitfall in runs:
-        if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
-            continue
-        asked = {probe.fact for probe in case.probes if _unnumbered(probe.fact) in wanted.facts}
-        for metric in (metric_named(name, pitfall) for name in wanted.metrics):
-            if metric is None or (value := case.metrics.get(metric.name)) is None or len(asked) < 2:
-                continue
-            known = values.setdefault((case.suite, metric, wanted), {}).setdefault(label, {})
-            known.setdefault(len(asked), []).append(value)
-    if not values:
-        return None
-    from matplotlib.ticker import MaxNLocator
-
-    series = list(runs.series)
-    figure, axes_of = panels(list(map(str, values)), columns=2)
-    for axes, ((suite, metric, wanted), found) in zip(axes_of, values.items(), strict=True):
-        for place, label in enumerate(series):
-            cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
-            dots(axes, place, len(series), cells, spread=0.3, line=True)
-        axes.set_ylim(bottom=0 if metric.low == 0.0 else None)
-        axes.set_xlabel(wanted.title)
-        axes.set_ylabel(f"{metric.title}, %")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(shown_label(suite))
-    legend(figure, series)
-    return figure
-
-
-def rules(runs: Runs) -> Figure | None:
-    """Means of metrics by group of cases, with 95 % intervals: a panel for each suite and metric."""
-    values: dict[tuple[str, Metric], dict[str, dict[str, list[float]]]] = {}
-    for label, case, pitfall in runs:
-        for name in () if pitfall is None else pitfall.plots_by_group:
-            metric, value = metric_named(name, pitfall), case.metrics.get(name)
-            if metric is not None and value is not None and case.rule:
-                known = values.setdefault((case.suite, metric), {}).setdefault(case.rule, {})
-                known.setdefault(label, []).append(value)
-    if not values:
-        return None
-    series = list(runs.series)
-    names = [f"{suite}: {metric.title}" for suite, metric in values]
-    tallest = max(len(found) for found in values.values())
-    height = max(2.2, 0.25 * tallest * max(1.0, len(series) / 4) + 0.8)
-    figure, axes_of = panels(names, columns=2, height=height)
-    for axes, name, ((_, metric), found) in zip(axes_of, names, values.items(), strict=True):
-        order = sorted(found)
-        for place, label in enumerate(series):
-            cells = [
-                (y, summarise(metric, found[rule][label]))
-                for y, rule in enumerate(order)
-                if label in found[rule]
-            ]
-            dots(axes, place, len(series), cells, upright=False)
-        axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
-        axes.invert_yaxis()
-        if metric.low == 0.0:
-            axes.set_xlim(-3, 103)
-        axes.set_xlabel("%")
-        axes.set_title(shown_label(name))
-    legend(figure, series)
-    return figure

@@ -12,7 +12,6 @@ from pytest_editpitfalls.results.records import (
     AggregateRecord,
     CaseKeyRecord,
     CaseRecord,
-    HyperParameterDifference,
     RunResults,
 )
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
@@ -20,7 +19,7 @@ from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 from .cases import Story, headline, in_words, missed_by, notes_of
 from .kinds import pitfall_of_record, without_released
 from .tables import Group, Row, Table, published_row, row_of, tables_of
-from .times import first_result_line, time_line
+from .words import first_result_line, time_line
 
 MISSED = ("failed", "xfailed")
 """Outcomes of a case that missed a threshold."""
@@ -169,8 +168,3 @@ class RunView:
     def cached(self) -> int:
         """Cases that came from a store."""
         return sum(case.cached for case in self.results.cases)
-
-
-def differing(each: HyperParameterDifference) -> str:
-    """Return a hyper-parameter that differs from the baseline's, in words."""
-    return visible(f"{each.editor} on {each.model}: {each.name} was {each.base}, is {each.now}")

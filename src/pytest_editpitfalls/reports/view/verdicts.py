@@ -1,12 +1,19 @@
-"""Gates in words, absolute ones and those against a baseline."""
+"""What became of the gates, and of the cases against a baseline, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord
+from pytest_editpitfalls.results.records import (
+    ComparisonRecord,
+    GateRecord,
+    HyperParameterDifference,
+    RelativeGateRecord,
+)
 
+from .kinds import is_better
 from .words import MARK
 
 AnyGate = GateRecord | RelativeGateRecord
@@ -75,3 +82,44 @@ def _where(gate: AnyGate) -> str:
 
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:.3g}"
+
+
+ARROWS = {False: {True: "▲", False: "▼"}, True: {True: "^", False: "v"}}
+"""Better and worse than the baseline, on a terminal with and without Unicode."""
+
+SEEN = 0.0005
+"""Least change of a mean that is marked: less is not seen in a table."""
+
+Arrows = Mapping[tuple[str, str, str, str], str]
+"""(suite, editor, model, metric) -> the arrow before its mean."""
+
+
+def baseline_counts(compared: ComparisonRecord) -> str:
+    """Return how the cases compare, in one line; what does not occur is left out, but for new failures."""
+    parts = {
+        "known pitfalls": compared.known,
+        "new failures": len(compared.new_failures),
+        "fixed": len(compared.fixed),
+        "errors": compared.errors,
+        "skipped now": compared.lost,
+        "no longer skipped": compared.gained,
+        "not in the baseline": compared.new,
+        "not selected here": compared.deselected,
+    }
+    counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count or what == "new failures")
+    return f"{compared.paired} cases on both sides, {counts}"
+
+
+def changed_arrows(compared: ComparisonRecord | None, ascii_only: bool = False) -> Arrows:
+    """Return the arrows of all metrics that are better or worse than in the baseline."""
+    return {
+        (each.suite, each.editor, each.model, each.metric): ARROWS[ascii_only][better]
+        for each in (compared.changes if compared else ())
+        if abs(each.now - each.base) >= SEEN
+        and (better := is_better(each.metric, each.now - each.base)) is not None
+    }
+
+
+def differing(each: HyperParameterDifference) -> str:
+    """Return a hyper-parameter that differs from the baseline's, in words."""
+    return visible(f"{each.editor} on {each.model}: {each.name} was {each.base}, is {each.now}")
