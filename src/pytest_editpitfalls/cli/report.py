@@ -60,7 +60,7 @@ def plot(
     out: Annotated[Path, typer.Option(metavar="DIR|FILE", help="Directory for all plots, or one file.")],
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|pdf|svg", help="Default: the file's suffix, else png."),
+        typer.Option("--format", metavar="png|pdf|svg", help="Default: the file's suffix, otherwise png."),
     ] = None,
     only: Annotated[
         list[str] | None,

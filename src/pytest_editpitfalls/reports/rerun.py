@@ -37,7 +37,7 @@ def rerun_command(item: pytest.Item, param: CaseParam, run: RunConfig) -> str:
 
 
 def _suite(param: CaseParam) -> str:
-    """Return how the suite is named on a command line: by name when it ships, else by its path."""
+    """Return how the suite is named on a command line: by name when it ships, otherwise by its path."""
     from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 
     ships = param.suite.name in shipped_suites() and param.suite.source.parent == suites_directory()

@@ -1,7 +1,7 @@
 """The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
 
-Of every fact and state the mean, the least and the greatest probability over its prompts are kept, to three significant
-digits, metrics to four; all prompts and digits are in the run's JSON.
+Of every fact and state it has the mean, the least and the greatest probability over the prompts, to three significant
+digits, and of metrics four; all prompts and digits are in the run's JSON.
 """
 
 from __future__ import annotations
