@@ -47,21 +47,10 @@ Column = tuple[str, str]
 
 @dataclass
 class _Suite:
-    """The columns of a suite; suites of several runs that stand for the same published one share them.
-
-    Attributes:
-        pitfall: its kind; None where it is not installed.
-        metrics: its columns.
-    """
+    """The columns of a suite; suites of several runs that stand for the same published one share them."""
 
     pitfall: AnyPitfall | None
     metrics: list[str]
-
-    @property
-    def place(self) -> int:
-        """Its place in the table: those of the paper in the paper's order, then others as they come."""
-        published = None if self.pitfall is None else self.pitfall.published
-        return 1_000 if published is None else published.place
 
 
 @dataclass
@@ -143,10 +132,15 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     order += [topic for topic in tables.topics if topic not in order]
     parts = []
     for topic in order:
-        suites = dict(sorted(tables.topics[topic].items(), key=lambda item: item[1].place))
+        suites = dict(sorted(tables.topics[topic].items(), key=lambda item: _place(item[1].pitfall)))
         parts.append(_table(topic.title, suites, tables.by_model(suites)))
     head = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
     return head + "\n".join(parts)
+
+
+def _place(pitfall: AnyPitfall | None) -> int:
+    """A suite's place in its table: those of the paper in the paper's order, then others as they come."""
+    return 1_000 if pitfall is None or pitfall.published is None else pitfall.published.place
 
 
 def _columns(pitfall: AnyPitfall | None, file_format: str) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
@@ -98,9 +99,8 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     return {
         "format": 2,
         "folder": FOLDER,
-        "states": [
-            (visible(state), state_words(state)) for state in states
-        ],  # an object would put "2" before "12"
+        # an object would put "2" before "12"
+        "states": [(visible(state), state_words(state)) for state in states],
         "facts": {
             visible(view.kinds[suite]): {name: words.text for name, words in pitfall.facts.items()}
             for suite, pitfall in view.pitfalls.items()
@@ -108,7 +108,10 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
         },
         "outcomes": list(OUTCOMES),
         "kinds": {visible(name): visible(kind) for name, kind in view.kinds.items()},
-        "metrics": {visible(name): _metric(name, view, name in shown) for name in view.metrics_of_cases},
+        "metrics": {
+            visible(name): {**asdict(words_of(name, view.pitfalls.values())), "inTable": name in shown}
+            for name in view.metrics_of_cases
+        },
         "unreliable": [
             [visible(part) for part in (a.suite, a.editor, a.model, a.reliable_reason or "")]
             for a in view.results.aggregates
@@ -216,14 +219,3 @@ def _repeats_thresholds(case: CaseRecord) -> bool:
 def _outcomes_in(other: RunResults, cases: Sequence[CaseRecord]) -> list[int]:
     known = {case.key: list(OUTCOMES).index(case.outcome) for case in other.cases}
     return [known.get(case.key, -1) for case in cases]
-
-
-def _metric(name: str, view: RunView, in_table: bool) -> dict[str, object]:
-    words = words_of(name, view.pitfalls.values())
-    return {
-        "title": words.title,
-        "plain": words.plain,
-        "text": words.text,
-        "better": words.better,
-        "inTable": in_table,
-    }

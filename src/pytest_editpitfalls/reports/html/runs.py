@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -17,10 +17,8 @@ from pytest_editpitfalls.results.records import CaseRecord, RelativeGateRecord, 
 from .charts import axis_of, forest
 from .words import MetricWords, label_of, words_of
 
-SHOWN_FLIPS = 100
-
-CaseKey = tuple[str, str, str, str]
-"""(suite, editor, model, id)."""
+Pair = tuple[CaseRecord, CaseRecord]
+"""A case here and there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +46,7 @@ class Difference:
     here: float | None
     there: float | None
     change: float | None
-    css: str
     word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """A case with another outcome here than there."""
-
-    key: CaseKey
-    link: str
-    there: str
-    here: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +58,7 @@ class OtherRun:
         started: when it started.
         both: cases that are in both runs.
         only_here, only_there: cases that are in one of them.
-        got_worse, got_better: flipped cases, the first `SHOWN_FLIPS` of each.
-        n_got_worse, n_got_better: how many there are.
+        got_worse, got_better: flipped cases, here and there; those first that miss by most.
         differences: the figures of both.
         remarks: what makes the comparison doubtful.
     """
@@ -82,10 +68,8 @@ class OtherRun:
     both: int
     only_here: int
     only_there: int
-    got_worse: list[Flip]
-    got_better: list[Flip]
-    n_got_worse: int
-    n_got_better: int
+    got_worse: list[Pair]
+    got_better: list[Pair]
     differences: list[Difference]
     remarks: list[str]
 
@@ -95,9 +79,8 @@ def gate_rows(gates: Iterable[AnyGate]) -> list[GateRow]:
     rows = []
     for gate in gates:
         word = state_of(gate)
-        css = (
-            "failed" if gate.passed is False else _CSS[word]
-        )  # an inconclusive one fails under --pitfalls-strict
+        # an inconclusive one fails under --pitfalls-strict
+        css = "failed" if gate.passed is False else _CSS[word]
         label = label_of(gate.editor, gate.model) if gate.editor and gate.model else "–"
         rows.append(GateRow(label, gate, css, word, _drawing(gate)))
     return rows
@@ -129,21 +112,18 @@ def _beside(view: RunView, label: str, other: RunResults) -> OtherRun:
     results = view.results
     here = {case.key: case for case in results.cases}
     there = {case.key: case for case in other.cases}
-    both = [key for key in here if key in there]
-    worse = [here[key] for key in both if _worse(there[key], here[key])]
-    better = [here[key] for key in both if _worse(here[key], there[key])]
+    pairs = [(here[key], there[key]) for key in here if key in there]
+    pairs_by_miss = sorted(pairs, key=lambda pair: missed_by(pair[0])[1], reverse=True)
     return OtherRun(
         label=visible(label),
         started=visible(other.run.started or "unknown"),
-        both=len(both),
-        only_here=len(here) - len(both),
-        only_there=len(there) - len(both),
-        got_worse=_flips(worse, there),
-        got_better=_flips(better, there),
-        n_got_worse=len(worse),
-        n_got_better=len(better),
+        both=len(pairs),
+        only_here=len(here) - len(pairs),
+        only_there=len(there) - len(pairs),
+        got_worse=[pair for pair in pairs_by_miss if _worse(pair[1], pair[0])],
+        got_better=[pair for pair in pairs_by_miss if _worse(*pair)],
         differences=_differences(view, other),
-        remarks=_remarks(results, other, [(here[key], there[key]) for key in both]),
+        remarks=_remarks(results, other, pairs),
     )
 
 
@@ -155,16 +135,6 @@ def _worse(before: CaseRecord, after: CaseRecord) -> bool:
     return before.outcome == "passed" and after.outcome in _BAD
 
 
-def _flips(cases: Sequence[CaseRecord], there: Mapping[CaseKey, CaseRecord]) -> list[Flip]:
-    """Return the cases that missed by most."""
-    flips = []
-    for here in sorted(cases, key=lambda case: missed_by(case)[1], reverse=True)[:SHOWN_FLIPS]:
-        suite, editor, model, case_id = (visible(part) for part in here.key)
-        before = there[here.key].outcome
-        flips.append(Flip((suite, editor, model, case_id), case_link(*here.key), before, here.outcome))
-    return flips
-
-
 def _differences(view: RunView, other: RunResults) -> list[Difference]:
     there = {(a.suite, a.editor, a.model): a for a in other.aggregates}
     rows = []
@@ -172,39 +142,26 @@ def _differences(view: RunView, other: RunResults) -> list[Difference]:
         partner = there.get((aggregate.suite, aggregate.editor, aggregate.model))
         if partner is None:
             continue
-        for name, cell in aggregate.metrics.items():
-            if name not in partner.metrics or name not in view.metrics_of(aggregate.suite):
+        for name in view.metrics_of(aggregate.suite):
+            if name not in aggregate.metrics or name not in partner.metrics:
                 continue
-            before = partner.metrics[name].value
-            change = None if cell.value is None or before is None else cell.value - before
-            css, word = _judge(name, change)
-            rows.append(
-                Difference(
-                    visible(aggregate.suite),
-                    words_of(name, [view.pitfalls[aggregate.suite]]),
-                    label_of(aggregate.editor, aggregate.model),
-                    cell.value,
-                    before,
-                    change,
-                    css,
-                    word,
-                )
-            )
+            here, before = aggregate.metrics[name].value, partner.metrics[name].value
+            change = None if here is None or before is None else here - before
+            words = words_of(name, [view.pitfalls[aggregate.suite]])
+            label = label_of(aggregate.editor, aggregate.model)
+            word = _judge(name, change)
+            rows.append(Difference(visible(aggregate.suite), words, label, here, before, change, word))
     return rows
 
 
-def _judge(name: str, change: float | None) -> tuple[str, str]:
+def _judge(name: str, change: float | None) -> str:
     better = None if change is None else is_better(name, change)
     if change is None or better is None:
-        return "", "unknown"
-    if abs(change) < SEEN:
-        return "", "same"
-    return ("better", "better") if better else ("worse", "worse")
+        return "unknown"
+    return "same" if abs(change) < SEEN else "better" if better else "worse"
 
 
-def _remarks(
-    results: RunResults, other: RunResults, both: Sequence[tuple[CaseRecord, CaseRecord]]
-) -> list[str]:
+def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> list[str]:
     remarks = []
     definitions = results.run.metric_definitions, other.run.metric_definitions
     if all(definitions) and definitions[0] != definitions[1]:
