@@ -197,6 +197,7 @@ def test_every_report_knows_a_kind_that_somebody_brings_or_has_brought(
     assert "heard" in page
     assert column in page
     assert ("what was heard" in page) is installed
+    assert ("Is it believed?" in page) is installed
     latex = latex_tables([NamedRun("a", run)])
     assert (r"Believes it $\uparrow$" if installed else "believes") in latex
     assert title.replace("&", r"\&") in latex

@@ -101,8 +101,11 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
         "folder": FOLDER,
         # an object would put "2" before "12"
         "states": [(visible(state), state_words(state)) for state in states],
-        "facts": {
-            visible(view.kinds[suite]): {name: words.text for name, words in pitfall.facts.items()}
+        "words": {
+            visible(view.kinds[suite]): {
+                "facts": {name: words.text for name, words in pitfall.facts.items()},
+                "metrics": {metric.name: metric.question for metric in pitfall.metrics},
+            }
             for suite, pitfall in view.pitfalls.items()
             if pitfall is not None
         },

@@ -32,8 +32,11 @@ function probabilityDrawing({ mean, least, greatest }, scale) {
   return svg;
 }
 
+// What the kind of a case's suite calls its facts, or asks by its metrics; nothing where it was not installed.
+const wordsOf = (i, what) => new Map(Object.entries((data.words[data.kinds[suite(i)]] || {})[what] || {}));
+
 function factName(i, fact) {
-  const words = new Map(Object.entries(data.facts[data.kinds[suite(i)]] || {}));
+  const words = wordsOf(i, "facts");
   return words.get(fact) || words.get(fact.split(":")[0]) || "";
 }
 
@@ -80,9 +83,9 @@ function metricTable(i) {
   const known = metrics(i);
   if (!known.length) return element("p", { class: "muted" }, "No metrics: the case was not scored.");
   return element("table", { class: "plain metrics" }, element("tbody", null, ...known.map(([name, value]) => {
-    const { title, plain } = data.metrics[name];
+    const { title } = data.metrics[name];
     return element("tr", null, element("th", { scope: "row" }, title), element("td", { class: "num" }, show(value)),
-      element("td", { class: "muted", title: about(name) }, plain || about(name)));
+      element("td", { class: "muted", title: about(name) }, wordsOf(i, "metrics").get(name) || about(name)));
   })));
 }
 
