@@ -235,7 +235,7 @@ def test_drawings_stay_inside_their_axis() -> None:
     assert axis_of("distortion_released", [0.012, 0.03]).high == 0.05
 
 
-def test_gates_and_comparison_of_a_baseline_are_told() -> None:
+def test_gates_and_comparison_of_a_baseline_are_shown() -> None:
     results = sample_results(6, suites=("reverse",))
     case = results.cases[0]
     key = CaseKeyRecord(suite=case.suite, editor=case.editor, model=case.model, id=case.id)

@@ -129,7 +129,7 @@ def test_a_large_report_is_bounded(char: str) -> None:
     assert html_of(short) <= OWN_TAGS
 
 
-def test_a_baseline_and_its_gates_are_told() -> None:
+def test_a_baseline_and_its_gates_are_shown() -> None:
     run = results(4, suites=["reverse"], editors=["rome"])
     ids = [case.id for case in run.cases]
     run.relative_gates = [

@@ -134,9 +134,9 @@ def _table(
 def _unreliable(rows: Iterable[Row], topic: Topic, floor: float) -> list[str]:
     shares: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
-        success = row.cells["es"].value if row.reliable is False else None
-        if success is not None:
-            shares.setdefault((row.editor, row.model), {})[row.suite] = success
+        cell = row.cells.get("es") if row.reliable is False else None
+        if cell is not None and cell.value is not None:
+            shares.setdefault((row.editor, row.model), {})[row.suite] = cell.value
     return [
         visible(f"{MARK} {unreliable_reason(editor, model, suites, floor, figures=topic.name)}")
         for (editor, model), suites in shares.items()
