@@ -33,7 +33,7 @@ COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("comp CS_exp", "cs_exp", ("composite",)),
     ("CS_imp", "cs_imp", ("composite",)),
     ("CM", "cm", ("composite",)),
-    ("TFD", "tfd_released", ("composite",)),
+    ("TFD rel.", "tfd_released", ("composite",)),
     ("cov CS_exp", "cs_exp", ("coverage",)),
     ("CM", "cm", ("coverage",)),
     ("easy D", "distortion", ("easy",)),
@@ -43,8 +43,8 @@ COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("IR", "ir", ("hard",)),
     ("FR", "fr", ("hard",)),
 )
-"""Heading, metric, and the suites that it is averaged over, case by case. TFD is the released one, by what the base
-model held: after an edit that wipes a fact out, the other divides by next to nothing."""
+"""Heading, metric, and the suites that it is averaged over, case by case. TFD rel. is the released definition, by what
+the base model held: after an edit that wipes a fact out, TFD divides by next to nothing."""
 
 
 def run_editor(editor: str, limit: int, model: str, path: Path, arguments: Sequence[str]) -> str | None:

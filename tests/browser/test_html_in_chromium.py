@@ -184,15 +184,15 @@ def test_filters_and_pages(browser: Browser, big_page: Path, big_results: RunRes
 
 def test_changed_since_another_run(browser: Browser, small_page: Path, small_results: RunResults) -> None:
     before = {case.key: case.outcome for case in sample_results(12, ("rome",), ("gpt2-xl",), seed=3).cases}
-    fell = [
+    worse = [
         case.id
         for case in small_results.cases
         if before.get(case.key) == "passed" and case.outcome == "failed"
     ]
-    assert fell
+    assert worse
     browser.open(small_page)
-    browser.js(CHOOSE, "changed", "fell/0")
-    assert browser.js(f"{ROWS}.map(r => r.querySelector('a').textContent)") == fell
+    browser.js(CHOOSE, "changed", "got worse/0")
+    assert browser.js(f"{ROWS}.map(r => r.querySelector('a').textContent)") == worse
 
 
 def test_a_story_by_keyboard(browser: Browser, small_page: Path, small_results: RunResults) -> None:

@@ -18,9 +18,10 @@ from html_samples import HOSTILE, sample_results
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.reports.html import render_html, write_html
 from pytest_editpitfalls.reports.html.charts import axis_of, forest, histogram
-from pytest_editpitfalls.reports.html.figures import best_of, published_for
-from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summary_of
+from pytest_editpitfalls.reports.html.figures import best_of
+from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summaries
 from pytest_editpitfalls.reports.html.words import number
+from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import (
     CaseKeyRecord,
     ComparisonRecord,
@@ -91,9 +92,13 @@ def test_numbers_are_shown_as_people_write_them() -> None:
 
 
 def test_a_mean_with_an_unknown_prompt_is_unknown() -> None:
-    probe = ProbeRecord(fact="old", state="1", probabilities=[0.5, None, 0.1])
-    assert summary_of(probe) == (None, 0.1, 0.5)
-    assert summary_of(ProbeRecord(fact="old", state="1", probabilities=[])) == (None, None, None)
+    case = sample_results(1, suites=("reverse",)).cases[0]
+    case.probes = [
+        ProbeRecord(fact="old", state="1", probabilities=[0.5, None, 0.1]),
+        ProbeRecord(fact="old", state="12", probabilities=[]),
+        ProbeRecord(fact="new_exp", state="12", probabilities=[0.25, 0.75]),
+    ]
+    assert summaries(case) == [(None, 0.1, 0.5), (None, None, None), (0.5, 0.25, 0.75)]
 
 
 def test_the_data_says_what_the_cases_say() -> None:
@@ -114,9 +119,9 @@ def test_the_data_says_what_the_cases_say() -> None:
         assert lines == case.edits
         facts = data["factSets"][columns["factSet"][place]]
         assert facts == [[probe.fact, probe.state] for probe in case.probes]
-        for at, probe in enumerate(case.probes):
+        for at, summary in enumerate(summaries(case)):
             shown = [decoded(columns["probes"][place][9 * at + 3 * k :][:3]) for k in range(3)]
-            assert shown == pytest.approx(summary_of(probe), rel=6e-3)
+            assert shown == pytest.approx(summary, rel=6e-3)
 
 
 def test_thresholds_that_do_not_follow_from_metrics_are_kept() -> None:
@@ -136,8 +141,8 @@ def test_twelve_thousand_five_hundred_cases_stay_under_five_megabytes() -> None:
 @pytest.mark.skipif(not (SHARED / "data/pitfalls/GPT2-XL").is_dir(), reason="the published files are absent")
 def test_the_published_cases_stay_under_five_megabytes() -> None:
     """The published labels are longer and less alike than made-up ones."""
-    from pytest_editpitfalls.pitfalls.wording import edits_in_words
 
+    from pytest_editpitfalls.pitfalls import pitfall_of
     from pytest_editpitfalls.suites.suite import load_suite
 
     names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
@@ -149,7 +154,7 @@ def test_the_published_cases_stay_under_five_megabytes() -> None:
         for place, record in enumerate(records):
             case = cases[place % len(cases)]
             record.id, record.rule, record.subject = case.id, case.group, case.edits[0].subject
-            record.edits = edits_in_words(case)
+            record.edits = pitfall_of(case.kind).edits_in_words(case)
     size = len(render_html(results).encode())
     print("bytes:", size)
     assert 1_000_000 < size < 5_000_000
@@ -196,13 +201,21 @@ def test_nothing_is_loaded(hostile_page: str) -> None:
 
 def test_published_figures_need_editor_model_and_format() -> None:
     results = sample_results(3, ("rome", "lora"), ("gpt2-xl", "other"), suites=("reverse",))
-    suite = results.run.suites[0]
-    found = {(a.editor, a.model): published_for(a, suite, None) for a in results.aggregates}
+    view = RunView(results)
+    found = {(a.editor, a.model): view.published(a) for a in results.aggregates}
     assert [key for key, value in found.items() if value] == [("rome", "gpt2-xl")]
-    assert published_for(results.aggregates[0], suite.model_copy(update={"format": "own"}), None) is None
     page = render_html(results)
     assert "0.659" in page
     assert "arXiv:2310.02129" in page
+    results.run.models[1].source = "openai-community/gpt2-xl"
+    view = RunView(results)
+    assert [(a.editor, a.model) for a in results.aggregates if view.published(a)] == [
+        ("rome", "gpt2-xl"),
+        ("rome", "other"),
+    ]
+    results.run.suites[0].format = "own"
+    view = RunView(results)
+    assert not any(view.published(a) for a in results.aggregates)
 
 
 def test_the_best_of_the_reliable_is_bold() -> None:
@@ -223,7 +236,7 @@ def test_drawings_stay_inside_their_axis() -> None:
     assert axis_of("distortion_released", [0.012, 0.03]).high == 0.05
 
 
-def test_gates_and_comparison_of_a_baseline_are_told() -> None:
+def test_gates_and_comparison_of_a_baseline_are_shown() -> None:
     results = sample_results(6, suites=("reverse",))
     case = results.cases[0]
     key = CaseKeyRecord(suite=case.suite, editor=case.editor, model=case.model, id=case.id)
@@ -254,10 +267,10 @@ def test_flips_between_runs_are_counted() -> None:
         sample_results(30, suites=("coverage",), seed=3),
     )
     before = {case.key: case.outcome for case in other.cases}
-    fell = [c for c in results.cases if c.outcome == "failed" and before[c.key] == "passed"]
-    assert fell  # the seeds were chosen so that there are some
+    worse = [c for c in results.cases if c.outcome == "failed" and before[c.key] == "passed"]
+    assert worse  # the seeds were chosen so that there are some
     page = render_html(results, others=[other], other_labels=["main"])
-    assert f"Fell ({len(fell)})" in page
+    assert f"Got worse ({len(worse)})" in page
     assert "ran with other hyper-parameters: clamp_norm_factor" in page
     assert data_of(page)["others"][0][0] == "main"
 

@@ -14,7 +14,7 @@ from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
 from pytest_editpitfalls.reports.progress import ProgressLine
-from pytest_editpitfalls.reports.tables import times
+from pytest_editpitfalls.reports.view.words import time_line
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 
@@ -169,9 +169,9 @@ def test_the_first_batch_tells_a_rate_too(pytestconfig):
     )
 
 
-def test_times():
+def test_where_the_time_went():
     assert (
-        times({"edit": 2.0, "load": 1.0}, 5.0, summed=False)
+        time_line({"edit": 2.0, "load": 1.0}, 5.0, summed=False)
         == "5.0 s: edit 2.0 s, load 1.0 s, pytest and the rest 2.0 s"
     )
-    assert times({"edit": 8.0}, 5.0, summed=True) == "5.0 s: edit 8.0 s (stages summed over workers)"
+    assert time_line({"edit": 8.0}, 5.0, summed=True) == "5.0 s: edit 8.0 s (stages summed over workers)"

@@ -10,6 +10,8 @@ from report_samples import HOSTILE, case, results
 
 from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.comparison.baseline import Baseline
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.reports.formats import FORMATS, Format
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.results.writer import read_results, write_results
 
@@ -222,10 +224,24 @@ def test_report_in_files(command: Command) -> None:
         "report", "a.json", "--html", "a.html", "--markdown", "a.md", "--json", "again.json"
     )
     assert status == 0
-    assert out.split() == ["wrote", "a.html", "wrote", "a.md", "wrote", "again.json"]
+    assert out.split() == ["wrote", "again.json", "wrote", "a.html", "wrote", "a.md"]
     assert Path("a.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert Path("a.md").read_text(encoding="utf-8").startswith("❌ **Pitfalls")
     assert read_results(Path("again.json")) == command.first
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_every_form_of_report_has_an_option_here_and_in_pytest(
+    command: Command, form: Format, pytestconfig: pytest.Config
+) -> None:
+    status, out, _ = command("report", "a.json", f"--{form.name}", "out")
+    assert (status, out) == (0, "wrote out\n")
+    form.write(command.first, Path("again"), "here")
+    assert Path("again").read_bytes() == Path("out").read_bytes() != b""
+    with pytest.raises(UsageError, match=r"^here: cannot write"):
+        form.write(command.first, Path("no/again"), "here")
+    assert pytestconfig.getoption(form.option) is None
+    assert form.help[:1].upper() + form.help[1:] in command("report", "--help")[1].replace("\n", " ")
 
 
 def test_plot_table_and_export(command: Command) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from pytest_editpitfalls.pitfalls.published_figures import COLUMNS
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
@@ -40,6 +39,15 @@ ALLOWED = {
     "textasciigrave",
     "textquotesingle",
 }
+
+COLUMNS = {
+    "coverage": ("succ", "cs_exp", "cm"),
+    "reverse": ("cs_exp", "cs_imp", "cm"),
+    "composite": ("cs_exp", "cs_imp", "cm", "tfd"),
+    "easy": ("succ", "distortion", "ir", "fr"),
+    "hard": ("succ", "distortion", "ir", "fr"),
+}
+"""Those of the paper's two tables, in its order."""
 
 
 def check(text: str) -> None:
@@ -85,11 +93,7 @@ def test_both_tables_and_the_best_in_bold() -> None:
     text = latex_tables([NamedRun("a", run)])
     check(text)
     rows = rows_of(text)
-    columns = [
-        (suite, metric)
-        for suite in ("coverage", "reverse", "composite", "easy", "hard")
-        for metric in COLUMNS[suite]
-    ]
+    columns = [(suite, metric) for suite, metrics in COLUMNS.items() for metric in metrics]
     for place, (suite, metric) in enumerate(columns):
         values = {editor: value(run, suite, editor, metric) for editor in ("rome", "memit")}
         pick = max if METRICS.get(metric).higher_is_better else min
@@ -100,6 +104,24 @@ def test_both_tables_and_the_best_in_bold() -> None:
                 suite,
                 metric,
             )
+
+
+def test_headings_are_the_titles_of_the_metrics() -> None:
+    run = results(3)
+    headings = re.findall(r"(?m)^Editor & (.*) \\\\$", latex_tables([NamedRun("a", run)]))
+    titles = [re.sub(r" \$.*?\$", "", title) for line in headings for title in line.split(" & ")]
+    exp, imp = (rf"CS\textsubscript{{{index}}}" for index in ("exp", "imp"))
+    conflict = ["Succ", exp, "CM", exp, imp, "CM", exp, imp, "CM", "TFD"]
+    assert titles == conflict + 2 * ["Succ", "D", "IR", "FR"]
+    assert not any("rel." in line for line in headings)
+    for suite in run.run.suites:
+        suite.format = "published"
+    text = latex_tables([NamedRun("a", run)])
+    check(text)
+    assert r"& TFD $\downarrow$ & TFD rel. $\downarrow$ \\" in text
+    assert text.count(r"D $\downarrow$ & D rel. $\downarrow$") == 2
+    shown = f"{100 * value(run, 'easy', 'rome', 'distortion_released'):.2f}"
+    assert shown in text
 
 
 def test_an_editor_alone_has_no_best_and_one_that_hardly_edits_is_marked() -> None:

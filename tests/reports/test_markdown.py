@@ -129,7 +129,7 @@ def test_a_large_report_is_bounded(char: str) -> None:
     assert html_of(short) <= OWN_TAGS
 
 
-def test_a_baseline_and_its_gates_are_told() -> None:
+def test_a_baseline_and_its_gates_are_shown() -> None:
     run = results(4, suites=["reverse"], editors=["rome"])
     ids = [case.id for case in run.cases]
     run.relative_gates = [
@@ -145,8 +145,8 @@ def test_a_baseline_and_its_gates_are_told() -> None:
         new_failures=keys[:1], fixed=keys[1:2],
     )  # fmt: skip
     text = render_markdown(run)
-    assert "Against **ma&#124;in**: 4 cases on both sides, 1 known pitfalls, 1 new pitfalls, 1 fixed" in text
-    assert "<summary>New pitfalls: 1</summary>" in text
+    assert "Against **ma&#124;in**: 4 cases on both sides, 1 known pitfalls, 1 new failures, 1 fixed" in text
+    assert "<summary>New failures: 1</summary>" in text
     assert "<summary>Fixed: 1</summary>" in text
     assert "inconclusive | 0.7 | 0.65 | 0.05 | 0.09 | 3 / 1 | none | too few cases |" in text
-    assert "1 new pitfall, 1 fixed" in text.splitlines()[0]
+    assert "1 new failure, 1 fixed" in text.splitlines()[0]

@@ -18,7 +18,7 @@ NAMES = ["metrics", "shifts", "distortion", "rules"]
 def test_without_matplotlib_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from pytest_editpitfalls.reports.plots import write_plots
+    from pytest_editpitfalls.reports.plots.of_runs import write_plots
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pytest-editpitfalls\[plots\]"):
@@ -28,7 +28,7 @@ def test_without_matplotlib_the_message_says_what_to_install(
 @pytest.fixture
 def plots() -> object:
     pytest.importorskip("matplotlib")
-    from pytest_editpitfalls.reports.plots import write_plots
+    from pytest_editpitfalls.reports.plots.of_runs import write_plots
 
     return write_plots
 
@@ -64,20 +64,27 @@ def test_plots_without_figures_are_left_out(plots, tmp_path: Path) -> None:  # t
 def test_the_figures_show_the_values(plots) -> None:  # type: ignore[no-untyped-def]
     from matplotlib.container import ErrorbarContainer
 
-    from pytest_editpitfalls.reports.figures import distortion, metrics, series_of
+    from pytest_editpitfalls.reports.plots.of_runs import Runs
+    from pytest_editpitfalls.reports.plots.of_runs import plots as drawn_by
 
     runs = [NamedRun("a", results(8, suites=["easy"], editors=["rome"]))]
-    figure = metrics(series_of(runs), runs)
+    draw = drawn_by()
+    figure = draw["metrics"](Runs(runs))
     assert figure is not None
     (axes,) = [each for each in figure.axes if each.get_visible()]
     (bars,) = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
     cells = runs[0].results.aggregates[0].metrics
-    names = ["es", "ps", "succ", "distortion_released", "ir", "fr"]
+    names = ["es", "ps", "succ", "distortion", "ir", "fr"]
     assert bars[0].get_ydata() == pytest.approx([100 * (cells[name].value or 0.0) for name in names])
-    figure = distortion(series_of(runs))
+    figure = draw["distortion"](Runs(runs))
     assert figure is not None
     (bars,) = figure.axes[0].containers
     assert list(bars[0].get_xdata()) == [2, 3, 4, 5]  # true objects: the other ones and o1
+    assert figure.axes[0].get_ylabel() == "D, %"
+    of_two = [
+        case.metrics["distortion"] or 0.0 for case in runs[0].results.cases if case.source_index % 4 == 0
+    ]
+    assert bars[0].get_ydata()[0] == pytest.approx(100 * sum(of_two) / len(of_two))
 
 
 def test_hostile_labels_and_many_editors(plots, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_editpitfalls.comparison.calibration import CalibrationRecord
 
 BROKEN = 1
-"""Exit status where a promise is not kept."""
+"""Exit status where a promise does not hold."""
 
 _SYNTHETIC, _STORED = 2000, 500
 
@@ -54,7 +54,7 @@ def calibrate(
     """
     from pytest_editpitfalls.comparison.calibration import calibrate_stored, calibrate_synthetic
 
-    progress = None if as_json else _tell
+    progress = None if as_json else _show_record
     if runs:
         if len(runs) != 2:
             raise UsageError(
@@ -75,7 +75,7 @@ def calibrate(
             )
         records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
     if plot is not None:
-        from pytest_editpitfalls.reports.calibration_plot import write_calibration_plot
+        from pytest_editpitfalls.reports.plots.calibration import write_calibration_plot
 
         write_calibration_plot(records, plot)
     broken = sum(not record.holds for record in records)
@@ -91,7 +91,7 @@ def calibrate(
         raise typer.Exit(BROKEN)
 
 
-def _tell(record: CalibrationRecord) -> None:
+def _show_record(record: CalibrationRecord) -> None:
     family = "" if record.gates == 1 else f", {record.gates} gates"
     text = (
         f"{'ok  ' if record.holds else 'FAIL'} {record.population}, {record.clusters} clusters{family}, "

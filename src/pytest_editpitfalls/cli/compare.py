@@ -17,7 +17,7 @@ from pytest_editpitfalls.results.records import AggregateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import is_ascii, show
+from .show import metric_table, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -204,21 +204,17 @@ def _as_json(first: NamedRun, compared: Sequence[Compared]) -> dict[str, Any]:
 def _body(first: NamedRun, compared: Sequence[Compared]) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    from pytest_editpitfalls.reports.baseline_lines import baseline_lines, relative_gate_line
-    from pytest_editpitfalls.reports.terminal import gate_line
+    from pytest_editpitfalls.reports.terminal import baseline_texts, gate_texts
+    from pytest_editpitfalls.reports.view.run import RunView
 
     yield from _tables(first, compared)
-    style = {True: "green", False: "bold red", None: "bold yellow"}
     for each in compared:
         yield Text(visible(f"{each.name}:"), "bold")
         if each.renamed is not None:
             yield Text(visible(f"  its editor {each.renamed} is compared with the editor of {first.name}"))
-        for line, look in baseline_lines(each.results):
-            yield Text(line, look)
-        for gate in each.results.gates:
-            yield Text(gate_line(gate), style[gate.passed])
-        for relative in each.results.relative_gates:
-            yield Text(relative_gate_line(relative), style[relative.passed])
+        view = RunView(each.results)
+        yield from baseline_texts(view)
+        yield from gate_texts(view)
 
 
 def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
@@ -228,39 +224,37 @@ def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
         for difference in each.differences:
             key = (difference.suite, difference.editor, difference.model)
             groups.setdefault(key, [{} for _ in compared])[place][difference.metric] = difference
+    from pytest_editpitfalls.reports.view.run import RunView
+
+    view = RunView(first.results)
     for group, found in groups.items():
-        yield _table(group, found, first, compared)
+        yield _table(group, view.columns_of(group[0]), found, first, compared)
 
 
 def _table(
-    group: Group, found: Sequence[Mapping[str, Difference]], first: NamedRun, compared: Sequence[Compared]
+    group: Group,
+    columns: Mapping[str, str],
+    found: Sequence[Mapping[str, Difference]],
+    first: NamedRun,
+    compared: Sequence[Compared],
 ) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from pytest_editpitfalls.pitfalls import METRICS
-    from pytest_editpitfalls.reports.tables import CONFLICT_COLUMNS, DISTORTION_COLUMNS, percent
+    from pytest_editpitfalls.reports.view.words import percent
 
     suite, editor, model = group
-    table = Table(
-        title=Text(visible(f"{suite}, {editor} on {model} (%)"), "bold", justify="left"),
-        title_justify="left",
-        box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
-    )
-    table.add_column("metric")
+    table = metric_table(f"{suite}, {editor} on {model} (%)")
     table.add_column(Text(visible(first.name)), justify="right", overflow="fold")
     for each in compared:
         table.add_column(Text(visible(each.name)), justify="right", overflow="fold")
         table.add_column("change [90 %]", justify="right")
         table.add_column("cases", justify="right")
-    shown = {**CONFLICT_COLUMNS, **DISTORTION_COLUMNS}
-    for name in METRICS:
+    for name, title in columns.items():
         of_runs = [part.get(name) for part in found]
         known = next((each for each in of_runs if each is not None), None)
-        if known is None or name not in shown:
+        if known is None:
             continue
-        cells: list[str | Text] = [shown[name], percent(known.base)]
+        cells: list[str | Text] = [title, percent(known.base)]
         for difference in of_runs:
             cells += ["", "", ""] if difference is None else _cells(difference)
         table.add_row(*cells)
@@ -270,7 +264,7 @@ def _table(
 def _cells(difference: Difference) -> list[str | Text]:
     from rich.text import Text
 
-    from pytest_editpitfalls.reports.tables import percent
+    from pytest_editpitfalls.reports.view.words import percent
 
     low, high = (_signed(end) for end in (difference.low, difference.high))
     if not difference.lost and not difference.won:

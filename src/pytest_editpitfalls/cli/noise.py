@@ -20,7 +20,7 @@ from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.writer import read_results
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import is_ascii, show
+from .show import metric_table, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,24 +113,13 @@ def _place(floor: NoiseFloor) -> tuple[str, str, str, str]:
 def _tables(
     floors: Sequence[NoiseFloor], causes: dict[str, dict[tuple[str, str, str, str], NoiseFloor]], first: str
 ) -> Iterator[RenderableType]:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     groups: dict[tuple[str, str, str], list[NoiseFloor]] = {}
     for floor in floors:
         groups.setdefault((floor.suite, floor.editor, floor.model), []).append(floor)
     for (suite, editor, model), members in groups.items():
-        table = Table(
-            title=Text(
-                visible(f"{suite}, {editor} on {model}: difference of means, percentage points"),
-                "bold",
-                justify="left",
-            ),
-            title_justify="left",
-            box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
-        )
-        table.add_column("metric")
+        table = metric_table(f"{suite}, {editor} on {model}: difference of means, percentage points")
         for name in causes:
             table.add_column(Text(visible(name)), justify="right", overflow="fold")
         for heading in ("largest", "cases that change", "gate"):

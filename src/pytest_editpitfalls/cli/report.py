@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.results.records import RunResults
-from pytest_editpitfalls.results.writer import write_results, write_text
+from pytest_editpitfalls.results.writer import write_text
 
 from .runs import DEFAULT_STORE, RunArgument, RunArguments, StoreOption, SuiteOption, open_run, open_runs
 from .show import console_width, is_ascii, show
 
 
 def report(
-    run: RunArgument,
-    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write one HTML page.")] = None,
-    markdown: Annotated[Path | None, typer.Option(metavar="PATH", help="Write Markdown (GitHub's).")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the result file.")] = None,
-    store: StoreOption = DEFAULT_STORE,
-    suite: SuiteOption = None,
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, suite: SuiteOption = None, **paths: Path | None
 ) -> None:
     """Show a run again: on the terminal, or in the files that are named."""
     opened = open_run(run, store, suite or ())
-    if html is not None:
-        from pytest_editpitfalls.reports.html import write_html
-
-        write_html(html, opened.results, where="--html")
-        typer.echo(f"wrote {html}")
-    if markdown is not None:
-        from pytest_editpitfalls.reports.markdown import render_markdown
-
-        write_text(render_markdown(opened.results), markdown, where="--markdown")
-        typer.echo(f"wrote {markdown}")
-    if json is not None:
-        write_results(opened.results, json, where="--json")
-        typer.echo(f"wrote {json}")
-    if html is None and markdown is None and json is None:
+    for each in FORMATS:
+        if (path := paths.get(each.name)) is not None:
+            each.write(opened.results, path, f"--{each.name}")
+            typer.echo(f"wrote {path}")
+    if not any(paths.values()):
         from pytest_editpitfalls.reports.terminal import body
+        from pytest_editpitfalls.reports.view.run import RunView
 
-        show(body(opened.results, width=console_width(), ascii_only=is_ascii()))
+        show(body(RunView(opened.results), width=console_width(), ascii_only=is_ascii()))
+
+
+def _with_an_option_per_format(command: Callable[..., None]) -> None:
+    """Let the command have an option for each form of report: it reads its parameters from the signature."""
+    run, *others, _ = inspect.signature(command, eval_str=True).parameters.values()
+    options = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                Path | None, typer.Option(metavar="PATH", help=f"{each.help[:1].upper()}{each.help[1:]}.")
+            ],
+        )
+        for each in FORMATS
+    ]
+    others = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
+    command.__signature__ = inspect.Signature([run, *options, *others])  # type: ignore[attr-defined]
+
+
+_with_an_option_per_format(report)
 
 
 def plot(
@@ -49,17 +60,19 @@ def plot(
     out: Annotated[Path, typer.Option(metavar="DIR|FILE", help="Directory for all plots, or one file.")],
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|pdf|svg", help="Default: the file's suffix, else png."),
+        typer.Option("--format", metavar="png|pdf|svg", help="Default: the file's suffix, otherwise png."),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--plot", metavar="NAME", help="metrics, shifts, distortion or rules; may be repeated."),
+        typer.Option(
+            "--plot", metavar="NAME", help="Name of one plot, such as metrics or rules; may be repeated."
+        ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
 ) -> None:
     """Draw runs in a paper's style (needs matplotlib, the extra "plots")."""
-    from pytest_editpitfalls.reports.plots import write_plots
+    from pytest_editpitfalls.reports.plots.of_runs import write_plots
 
     for path in write_plots(open_runs(runs, store, suite or ()), out, file_format, only or ()):
         typer.echo(f"wrote {path}")
@@ -72,7 +85,7 @@ def table(
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
 ) -> None:
-    """Print the paper's two tables, conflict and distortion, from runs; the best of each model is bold."""
+    """Print the tables of a paper from runs, one for each topic; the best of each model is bold."""
     from pytest_editpitfalls.reports.latex import latex_tables
 
     if not latex:
@@ -105,7 +118,7 @@ def export(
     suite: SuiteOption = None,
 ) -> None:
     """Write a run in the layout that the released benchmark's own summary script reads."""
-    from pytest_editpitfalls.reports.released import export_released
+    from pytest_editpitfalls.reports.released_layout import export_released
 
     results = open_run(run, store, suite or ()).results
     exported = export_released(_part(results, editor, only_suite), released)

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterable
 
 import typer
+from rich import box
 from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from pytest_editpitfalls.escaping import encodable
+from pytest_editpitfalls.escaping import encodable, visible
 
 
 def console_width() -> int:
@@ -20,6 +23,17 @@ def console_width() -> int:
 def is_ascii() -> bool:
     """Whether the output has no box drawing and no arrows."""
     return not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
+def metric_table(title: str) -> Table:
+    """Return a table with one line per metric, which has that column alone so far."""
+    table = Table(
+        title=Text(visible(title), "bold", justify="left"),
+        title_justify="left",
+        box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
+    )
+    table.add_column("metric")
+    return table
 
 
 def show(renderables: Iterable[RenderableType]) -> None:

@@ -24,7 +24,7 @@ BROKEN = 1
 DEFAULT = Path(".pitfalls")
 
 store_app = typer.Typer(
-    help="Look after the store: what runs have computed and kept.", no_args_is_help=True, add_completion=False
+    help="Look after the store: what runs have computed.", no_args_is_help=True, add_completion=False
 )
 
 StorePath = Annotated[Path, typer.Option("--store", metavar="PATH", help="Directory of the store.")]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE
@@ -31,8 +32,7 @@ HELP = {
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
-    "seed": "seed of everything random (default: 0)",
-    "json": "write all results to this JSON file",
+    "seed": "seed of everything that is random (default: 0)",
     "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
     f"(default: {SUCCESS_FLOOR})",
     "store": f"directory where every finished case is kept and looked up (default: {DEFAULT_STORE} in the rootdir)",
@@ -50,9 +50,8 @@ HELP = {
     "fail_on": "gate relative to the baseline, for instance 'reverse.cs_exp:2pp' or 'easy.distortion:5%%'; may be "
     "given several times",
     "strict": "a relative gate that is inconclusive fails, too",
-    "html": "write a report to this HTML file",
-    "markdown": "write a report for a pull request to this Markdown file",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
+    **{report.name: report.help for report in FORMATS},
 }
 
 
@@ -74,7 +73,6 @@ def add_options(parser: pytest.Parser) -> None:
     option("dtype", metavar="DTYPE")
     option("batch_size", metavar="N|auto")
     option("seed", metavar="N")
-    option("json", metavar="PATH")
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
     option("save", metavar="NAME|FILE")
@@ -82,8 +80,8 @@ def add_options(parser: pytest.Parser) -> None:
     option("update_baseline", action="store_true")
     option("fail_on", action="append", metavar="GATE")
     option("strict", action="store_true")
-    option("html", metavar="PATH")
-    option("markdown", metavar="PATH")
+    for report in FORMATS:
+        option(report.name, metavar="PATH")
     option("store", metavar="DIR")
     option("fresh", action="store_true")
     option("replay", action="store_true")

@@ -34,7 +34,6 @@ class RunConfig:
         batch_size: cases per batch, or None for automatic.
         seed: seed of everything random.
         seed_asked: whether it was given on the command line or in ini.
-        json_path: where the results go, or None.
         gates: gates as typed, ini first.
         gates_asked: those of the command line.
         store_path: directory of the store.
@@ -51,8 +50,7 @@ class RunConfig:
         relative_gates: gates relative to the baseline, as typed, ini first.
         relative_gates_asked: those of the command line.
         strict: whether an inconclusive relative gate fails.
-        html_path: where the HTML report goes, or None.
-        markdown_path: where the Markdown report goes, or None.
+        report_paths: name of a form of report -> where it goes; those that are asked for.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to another plugin or conftest ("--model").
@@ -72,7 +70,6 @@ class RunConfig:
     batch_size: int | None = None
     seed: int = 0
     seed_asked: bool = False
-    json_path: Path | None = None
     gates: tuple[str, ...] = ()
     gates_asked: tuple[str, ...] = ()
     store_path: Path = Path(DEFAULT_STORE)
@@ -89,8 +86,7 @@ class RunConfig:
     relative_gates: tuple[str, ...] = ()
     relative_gates_asked: tuple[str, ...] = ()
     strict: bool = False
-    html_path: Path | None = None
-    markdown_path: Path | None = None
+    report_paths: Mapping[str, Path] = field(default_factory=dict)
     success_floor: float = SUCCESS_FLOOR
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .command_line import SHORT_FORMS_TAKEN
@@ -53,7 +54,6 @@ def build(config: pytest.Config) -> RunConfig:
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
         seed=_seed(config),
         seed_asked=_text(config, "seed") is not None,
-        json_path=_path(config.getoption("pitfalls_json"), here, "--pitfalls-json"),
         gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         save=_file_or_name(config.getoption("pitfalls_save"), here, "--pitfalls-save"),
@@ -64,8 +64,11 @@ def build(config: pytest.Config) -> RunConfig:
         ),
         relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
         strict=bool(config.getoption("pitfalls_strict") or config.getini("pitfalls_strict")),
-        html_path=_path(config.getoption("pitfalls_html"), here, "--pitfalls-html"),
-        markdown_path=_path(config.getoption("pitfalls_markdown"), here, "--pitfalls-markdown"),
+        report_paths={
+            report.name: path
+            for report in FORMATS
+            if (path := _path(config.getoption(f"pitfalls_{report.name}"), here, report.option)) is not None
+        },
         success_floor=_success_floor(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
         or _path(config.getini("pitfalls_store"), root, "the ini key pitfalls_store")

@@ -10,7 +10,7 @@ from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, rel
 from pytest_editpitfalls.program import Probe, Program
 
 from ._definitions import definitions_digest
-from ._pitfall import FactWords, Pitfall, PublishedFigures, PublishedRow, Topic, ask, program_of
+from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, PublishedRow, Topic, ask, program_of
 from ._registry import (
     METRICS,
     PITFALLS,
@@ -34,6 +34,7 @@ __all__ = [
     "Label",
     "Metric",
     "Pitfall",
+    "PlotByFacts",
     "Probe",
     "Program",
     "PublishedFigures",

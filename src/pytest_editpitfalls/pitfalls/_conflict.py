@@ -19,7 +19,18 @@ from pytest_editpitfalls.metrics.shared import edit_success, relative_loss, wins
 from pytest_editpitfalls.program import Probe
 
 from ._pitfall import FactWords, PublishedFigures, Topic, ask
-from ._published_files import CITATION, PublishedEdit, PublishedFile, Text, Triple, edit_of, fact_of, rows_of
+from ._published_files import (
+    CITATION,
+    CITED_AS,
+    PublishedEdit,
+    PublishedFile,
+    Text,
+    Triple,
+    edit_of,
+    fact_of,
+    rows_of,
+)
+from ._released_layout import ReleasedFile, ReleasedLayout
 
 CONFLICT = Topic("conflict", "Knowledge conflict")
 
@@ -142,7 +153,30 @@ def figures(
         more: further fields of `PublishedFigures`.
     """
     cells = {(suite, model, editor): row for (model, editor), row in rows.items()}
-    return PublishedFigures(tuple(metrics), cells, 2500, CITATION, **more)
+    return PublishedFigures(tuple(metrics), cells, 2500, CITATION, cited_as=CITED_AS, **more)
+
+
+def released_layout(modes: Mapping[str, str], own: Mapping[str, tuple[str, str]] = {}) -> ReleasedLayout:
+    """Return how one of the three kinds stands in the layout of the released summary script.
+
+    The explicit and the implicit conflict score are one field of one file there: there is a directory for each.
+
+    Args:
+        modes: directory -> the fact whose probability after both edits is held against edit 1's fact.
+        own: further fields of a row: name -> (fact, state).
+    """
+    shared = {"CS_pre": ("old", "12"), "CM_pre": ("old", "1"), "CM_post": ("old", "12"), **own}
+    return ReleasedLayout(
+        groups=tuple(
+            (
+                ReleasedFile(
+                    f"{mode}/conflict_results/{{editor}}_{{suite}}.json", {**shared, "CS_post": (fact, "12")}
+                ),
+            )
+            for mode, fact in modes.items()
+        ),
+        divided_by=("CM_pre", "fact_0"),
+    )
 
 
 class PublishedConflict(TypedDict):

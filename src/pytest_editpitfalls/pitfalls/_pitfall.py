@@ -14,6 +14,7 @@ from pytest_editpitfalls.program import STATES, EditRequest, HeldQuestion, Probe
 
 if TYPE_CHECKING:
     from ._published_files import PublishedFile
+    from ._released_layout import ReleasedLayout
 
 R = TypeVar("R", bound=Row)
 
@@ -47,6 +48,21 @@ class FactWords:
 
 
 @dataclass(frozen=True, slots=True)
+class PlotByFacts:
+    """Metrics that a plot draws against the number of a case's facts.
+
+    Attributes:
+        metrics: the metrics.
+        facts: which facts are counted; "other" counts "other:0", "other:1", ...
+        title: what these are, for the axis ("true objects").
+    """
+
+    metrics: tuple[str, ...]
+    facts: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedRow:
     """Published figures of one editor on one model and suite, as fractions."""
 
@@ -69,6 +85,8 @@ class PublishedFigures:
         usual_cases: how many cases the figures are over.
         remarks: (suite, model, editor, metric) -> what is wrong with a cell as printed.
         citation: where they are from.
+        cited_as: the same in few words ("Li et al., ICLR 2024").
+        place: place of the kind in the published table.
     """
 
     metrics: tuple[str, ...]
@@ -77,6 +95,8 @@ class PublishedFigures:
     citation: str
     cases: Mapping[tuple[str, str], int] = field(default_factory=dict)
     remarks: Mapping[tuple[str, str, str, str], str] = field(default_factory=dict)
+    cited_as: str = ""
+    place: int = 0
 
     def row(self, suite: str, model: str, editor: str) -> PublishedRow | None:
         """Return the figures of one editor on one model, None where there are none.
@@ -114,6 +134,9 @@ class Pitfall(ABC, Generic[R]):
         multi_label: whether Multi-Label Edit changes its programs (`with_multi_label`).
         published: figures to show beside one's own, where there are some.
         published_file: how to read it from the files that the pitfalls benchmark published, where there are some.
+        released_layout: how its results are written for the benchmark's released summary script, where it reads them.
+        plots_by_group: metrics that a plot draws for each group of cases.
+        plots_by_facts: what a plot draws against the number of a case's facts, where that says something.
     """
 
     name: ClassVar[str]
@@ -130,6 +153,9 @@ class Pitfall(ABC, Generic[R]):
     multi_label: ClassVar[bool] = False
     published: ClassVar[PublishedFigures | None] = None
     published_file: ClassVar[PublishedFile | None] = None
+    released_layout: ClassVar[ReleasedLayout | None] = None
+    plots_by_group: ClassVar[tuple[str, ...]] = ()
+    plots_by_facts: ClassVar[PlotByFacts | None] = None
 
     @abstractmethod
     def program(self, case: Case, row: R) -> Program:

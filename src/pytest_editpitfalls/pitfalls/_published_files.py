@@ -20,6 +20,8 @@ CITATION = (
     "ICLR 2024 (arXiv:2310.02129)"
 )
 
+CITED_AS = "Li et al., ICLR 2024"
+
 
 def _prompt(text: str) -> str:
     if "{}" not in text:

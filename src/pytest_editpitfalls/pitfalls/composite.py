@@ -114,8 +114,19 @@ class Composite(Pitfall[CompositeRow]):
             ("gpt-j", "rome"): (77.60, 29.24, 39.27, 81.02),
             ("gpt-j", "memit"): (75.48, 49.28, 28.78, 64.51),
         },
+        place=3,
         cases={("composite", "gpt2-xl"): 2000},
     )
+    released_layout = conflict.released_layout(
+        {"explicit": "new_exp", "implicit": "new_imp"},
+        {
+            "fact_0": ("tied", "0"),
+            "fact_1": ("tied", "1"),
+            "fact_2": ("tied", "12"),
+            "fact_o": ("tied", "2"),
+        },
+    )
+    plots_by_group = ("cs_exp", "cs_imp")
     published_file = conflict.published_conflict("composite", CompositeRow, _check_published, tied=True)
 
     def program(self, case: Case, row: CompositeRow) -> Program:

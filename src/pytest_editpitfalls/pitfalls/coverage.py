@@ -82,7 +82,12 @@ class Coverage(Pitfall[CoverageRow]):
             ("gpt-j", "rome"): (100.0, 99.80, 94.25),
             ("gpt-j", "memit"): (100.0, 99.64, 88.91),
         },
+        place=1,
     )
+    released_layout = conflict.released_layout(
+        {"explicit": "new_exp"}, {"S_pre": ("single_old", "2"), "S_post": ("single_new", "2")}
+    )
+    plots_by_group = ("cs_exp",)
     published_file = conflict.published_conflict("coverage", CoverageRow, _check_published)
 
     def program(self, case: Case, row: CoverageRow) -> Program:

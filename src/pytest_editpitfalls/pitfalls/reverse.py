@@ -66,10 +66,13 @@ class Reverse(Pitfall[ReverseRow]):
             ("gpt-j", "rome"): (56.84, 0.00, 0.06),
             ("gpt-j", "memit"): (55.16, 0.00, -1.18),
         },
+        place=2,
         remarks={
             ("reverse", "gpt2-xl", "mend", "cs_exp"): "not a multiple of 1/2500: a misprint or dropped cases"
         },
     )
+    released_layout = conflict.released_layout({"explicit": "new_exp", "implicit": "new_imp"})
+    plots_by_group = ("cs_exp", "cs_imp")
     published_file = conflict.published_conflict("reverse", ReverseRow, _check_published)
 
     def program(self, case: Case, row: ReverseRow) -> Program:

@@ -18,8 +18,19 @@ from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, FactProbabilitie
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, wins
 from pytest_editpitfalls.program import Program
 
-from ._pitfall import FactWords, Pitfall, PublishedFigures, Topic, ask, program_of
-from ._published_files import CITATION, Entity, PublishedEdit, PublishedFile, Text, edit_of, fact_of, rows_of
+from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, Topic, ask, program_of
+from ._published_files import (
+    CITATION,
+    CITED_AS,
+    Entity,
+    PublishedEdit,
+    PublishedFile,
+    Text,
+    edit_of,
+    fact_of,
+    rows_of,
+)
+from ._released_layout import Fields, Numbered, ReleasedFile, ReleasedLayout
 
 
 class RoundRow(Row):
@@ -132,6 +143,31 @@ _PUBLISHED = {  # (model, editor): easy, then hard. The paper's "+MLE" is MEMIT 
     ("gpt-j", "memit+mle"): (93.96, 2.11, 2.48, 0.80, 80.34, 2.72, 3.84, 1.12),
 }
 
+_BASE: Fields = {
+    "target_new": ("object", "0"),
+    "target_true": ("new_object", "0"),
+    "others": Numbered("other", "0"),
+}
+_RELEASED_LAYOUT = ReleasedLayout(
+    groups=(
+        (
+            ReleasedFile(
+                "explicit/round_results/{editor}_{suite}{multi}.json",
+                {
+                    "edit1": {"target_new": ("new_object", "1"), "target_true": ("object", "1")},
+                    "edit2": {
+                        "target_new": ("object", "12"),
+                        "target_true": ("new_object", "12"),
+                        "others": Numbered("other", "12"),
+                    },
+                },
+            ),
+            # the script reads "model", but "gptj" where it summarises Multi-Label Edit
+            ReleasedFile("explicit/round_results/{suite}_model.json", {"model": _BASE, "gptj": _BASE}),
+        ),
+    ),
+)
+
 
 class Round(Pitfall[RoundRow]):
     """Multi-Label Edit, the paper's remedy, writes all true objects together in the second step."""
@@ -222,8 +258,12 @@ class Round(Pitfall[RoundRow]):
         },
         usual_cases=2500,
         citation=CITATION,
+        cited_as=CITED_AS,
+        place=4,
         remarks={("hard", "gpt2-xl", "ft", "fr"): "not a multiple of 1/2500: a misprint or dropped cases"},
     )
+    released_layout = _RELEASED_LAYOUT
+    plots_by_facts = PlotByFacts(("distortion",), ("object", "other"), "true objects")
     published_file = PublishedFile(
         prompts="round_prompts.json",
         rows=rows_of(PublishedRound),

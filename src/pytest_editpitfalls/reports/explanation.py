@@ -1,20 +1,20 @@
-"""Why a case fell, as plain text: the edits in words, the probabilities by state, the thresholds, the rerun command."""
+"""Why a case failed, as plain text: edits in words, probabilities by state, thresholds, the rerun command."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.metrics.metric import fact_probabilities
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
+
+from .view.cases import ordered_states, state_words
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
     from pytest_editpitfalls.session.outcome import Outcome
     from pytest_editpitfalls.verdicts.thresholds import Verdict
-
-STATES = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
-"""Headings of the states, in order."""
 
 
 def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
@@ -32,28 +32,25 @@ def facts_in_words(case: Case) -> dict[str, str]:
 
 def probability_table(outcome: Outcome) -> list[str]:
     """Return the mean probabilities, one line per fact and one column per state."""
-    from pytest_editpitfalls.metrics.metric import fact_probabilities
-
     means = fact_probabilities(outcome.probes)
-    states = [state for state in STATES if any(known == state for _, known in means)]
+    headings = {state: state_words(state) for state in ordered_states(state for _, state in means)}
     facts = list(dict.fromkeys(fact for fact, _ in means))
     if not facts:
         return ["no probability is known"]
     words = facts_in_words(outcome.case)
-    width = max(len(fact) for fact in facts)
-    lines = [" " * width + "".join(f"{STATES[state]:>14}" for state in states) + "  fact"]
+    first, wide = max(map(len, facts)), max(14, *(2 + len(heading) for heading in headings.values()))
+    lines = [" " * first + "".join(f"{heading:>{wide}}" for heading in headings.values()) + "  fact"]
     for fact in facts:
         cells = "".join(
-            f"{means[fact, state]:>14.3g}" if (fact, state) in means else f"{'-':>14}" for state in states
+            f"{means[fact, state]:>{wide}.3g}" if (fact, state) in means else f"{'-':>{wide}}"
+            for state in headings
         )
-        lines.append(f"{fact:<{width}}{cells}  {words.get(fact, '')}")
+        lines.append(f"{fact:<{first}}{cells}  {words.get(fact, '')}")
     return lines
 
 
 def untaken(outcome: Outcome) -> list[str]:
-    """Return a line where the case's own edit 1 did not take (es = 0): what fell says little about edit 2 then."""
-    from pytest_editpitfalls.metrics.metric import fact_probabilities
-
+    """Return a line where the case's own edit 1 did not take (es = 0): what failed says little about edit 2 then."""
     if outcome.metrics.get("es") != 0.0:
         return []
     prompts = fact_probabilities(outcome.probes).prompts
@@ -69,7 +66,7 @@ def untaken(outcome: Outcome) -> list[str]:
 
 
 def explain(outcome: Outcome, verdict: Verdict) -> str:
-    """Return the whole explanation; its first line says which thresholds fell and by how much."""
+    """Return the whole explanation; its first line says which thresholds failed and by how much."""
     case = outcome.case
     lines = ["; ".join(str(result) for result in (*verdict.fallen, *verdict.not_evaluated))]
     lines.append(

@@ -21,11 +21,24 @@ MAX_ANNOTATIONS = 10
 _LONGEST = 1000
 
 
+def add_step_summary(results: RunResults, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Append the Markdown report of a run with cases to the step's summary, where there is one.
+
+    Returns:
+        As `write_step_summary`.
+    """
+    if not (environ.get("GITHUB_STEP_SUMMARY") and results.cases):
+        return None
+    from .markdown import render_markdown
+
+    return write_step_summary(render_markdown(results), environ)
+
+
 def write_step_summary(markdown: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Append a report to the step's summary where there is one (``GITHUB_STEP_SUMMARY``).
 
     Returns:
-        Why it is not there, where there is a summary and it could not be added; else None. The run goes on.
+        Why it is not there, where there is a summary and it could not be added; otherwise None. The run goes on.
     """
     name = environ.get("GITHUB_STEP_SUMMARY", "")
     if not name:

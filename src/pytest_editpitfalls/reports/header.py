@@ -51,6 +51,7 @@ def _short(path: Path) -> str:
 def multi_label_lines(editors: Sequence[str], selected: Sequence[Suite]) -> list[str]:
     """Return what there is to know about Multi-Label Edit where it is asked for, one remark per line."""
     from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+    from pytest_editpitfalls.pitfalls import PITFALLS, pitfall_of
 
     labels = [label for label in editors if is_multi_label(label)]
     if not labels:
@@ -60,8 +61,9 @@ def multi_label_lines(editors: Sequence[str], selected: Sequence[Suite]) -> list
         for label in labels
         if (words := _TARGETS.get(EDITORS.get(editor_name(label)).targets)) is not None
     ]
-    others = [suite.name for suite in selected if suite.kind != "round"]
+    others = [suite.name for suite in selected if not pitfall_of(suite.kind).multi_label]
     if others or not selected:  # a test module may name any suite
+        changed = " and ".join(pitfall.name for pitfall in PITFALLS if pitfall.multi_label)
         where = ", ".join(others) or "other suites"
-        lines.append(f"Multi-Label Edit (+mle) changes round edits only; {where}: as without it")
+        lines.append(f"Multi-Label Edit (+mle) changes {changed} edits only; {where}: as without it")
     return lines

@@ -8,6 +8,8 @@ from _pytest.junitxml import xml_key
 
 from pytest_editpitfalls.escaping import visible
 
+from .view.verdicts import AnyGate, state_of
+
 if TYPE_CHECKING:
     import pytest
 
@@ -53,15 +55,11 @@ def run_properties(results: RunResults) -> list[tuple[str, str]]:
             for name, cell in aggregate.metrics.items()
             if cell.value is not None
         ]
-    words = {True: "passed", False: "failed", None: "not evaluated"}
-    absolute = [(gate.gate, gate.editor, gate.model, words[gate.passed]) for gate in results.gates]
-    relative = [
-        (f"{gate.gate}.{gate.suite}", gate.editor, gate.model, gate.verdict)
-        for gate in results.relative_gates
-    ]
+    named: list[tuple[str, AnyGate]] = [(gate.gate, gate) for gate in results.gates]
+    named += [(f"{gate.gate}.{gate.suite}", gate) for gate in results.relative_gates]
     properties += [
-        (f"gate.{gate}{f'.{editor}.{model}' if editor else ''}", verdict)
-        for gate, editor, model, verdict in (*absolute, *relative)
+        (f"gate.{name}{f'.{gate.editor}.{gate.model}' if gate.editor else ''}", state_of(gate))
+        for name, gate in named
     ]
     return [
         (PREFIX + visible(name), value) for name, value in properties if value

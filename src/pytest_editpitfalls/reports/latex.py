@@ -1,36 +1,24 @@
-"""The paper's two tables from stored runs: knowledge conflict and knowledge distortion, for booktabs."""
+"""The tables of stored runs in a paper's form, for booktabs: one for each topic."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.pitfalls import Topic, merged
+from pytest_editpitfalls.pitfalls import topics as known_topics
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
-from .tables import papers_suite, percent
+from .view.kinds import metric_named, without_released
+from .view.run import RunView
+from .view.words import percent
 
 WHERE = "editpitfalls table --latex"
-
-TABLES = {
-    "Knowledge conflict": ("coverage", "reverse", "composite"),
-    "Knowledge distortion": ("easy", "hard"),
-}
-"""Caption -> suites, in the papers' order."""
-
-_HEADINGS = {
-    "succ": "Succ",
-    "cs_exp": r"CS\textsubscript{exp}",
-    "cs_imp": r"CS\textsubscript{imp}",
-    "cm": "CM",
-    "tfd_released": "TFD",
-    "distortion_released": "D",
-    "ir": "IR",
-    "fr": "FR",
-}
 
 _SPELLED = {
     "\\": r"\textbackslash{}",
@@ -53,16 +41,16 @@ _SPELLED = {
 
 _MARK = r"$^{\dagger}$"
 
-COLUMNS = {
-    "coverage": ("succ", "cs_exp", "cm"),
-    "reverse": ("cs_exp", "cs_imp", "cm"),
-    "composite": ("cs_exp", "cs_imp", "cm", "tfd_released"),
-    "easy": ("succ", "distortion_released", "ir", "fr"),
-    "hard": ("succ", "distortion_released", "ir", "fr"),
-}
-
 Column = tuple[str, str]
-"""Suite of the papers, metric."""
+"""Suite, metric."""
+
+
+@dataclass
+class _Suite:
+    """The columns of a suite; suites of several runs that stand for the same published one share them."""
+
+    pitfall: AnyPitfall | None
+    metrics: list[str]
 
 
 @dataclass
@@ -76,6 +64,48 @@ class _Line:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+class _Tables:
+    """Suites and lines of several runs, by topic."""
+
+    def __init__(self, runs: Sequence[NamedRun]) -> None:
+        self.topics: dict[Topic, dict[str, _Suite]] = {}
+        self.lines: dict[tuple[str, str], _Line] = {}
+        for run in runs:
+            view = RunView(run.results)
+            for aggregate in run.results.aggregates:
+                self._add(run, view, aggregate)
+
+    def _add(self, run: NamedRun, view: RunView, aggregate: AggregateRecord) -> None:
+        pitfall = view.pitfalls[aggregate.suite]
+        suite = aggregate.suite if pitfall is None else pitfall.published_suite(aggregate.suite)
+        name = aggregate.editor
+        known = self.lines.get((aggregate.model, name))
+        if known is not None and suite in known.counts:
+            name = f"{name} ({run.name}, {aggregate.suite})"
+        line = self.lines.setdefault((aggregate.model, name), _Line(aggregate.model, name))
+        if not aggregate.n:
+            return
+        line.counts[suite] = aggregate.n
+        line.reliable = line.reliable and aggregate.reliable is not False
+        metrics = _columns(pitfall, view.format_of(aggregate.suite)) or list(aggregate.metrics)
+        shared = self.topics.setdefault(view.topics[aggregate.suite], {}).setdefault(
+            suite, _Suite(pitfall, [])
+        )
+        shared.metrics = merged([shared.metrics, metrics])
+        for metric in metrics:
+            cell = aggregate.metrics.get(metric)
+            if cell is not None and cell.value is not None:
+                line.values[suite, metric] = cell.value
+
+    def by_model(self, suites: Mapping[str, _Suite]) -> dict[str, list[_Line]]:
+        """Return the lines that have some of these suites, by model."""
+        groups: dict[str, list[_Line]] = {}
+        for line in self.lines.values():
+            if any(suite in line.counts for suite in suites):
+                groups.setdefault(line.model, []).append(line)
+        return groups
+
+
 def escaped(text: object) -> str:
     """Return data as LaTeX text that shows it as it is."""
     spelled = "".join(_SPELLED.get(char, char) for char in visible(text))
@@ -83,10 +113,11 @@ def escaped(text: object) -> str:
 
 
 def latex_tables(runs: Sequence[NamedRun]) -> str:
-    """Return both tables, those that have figures.
+    """Return one table for each topic that has figures.
 
-    Means in per cent, in the released definitions, grouped by model; the best of a model's editors is bold, by what is
-    printed (equal figures are all bold). Editors that hardly edit are marked and never the best.
+    Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed (equal figures are
+    all bold). Editors that hardly edit are marked and never the best. Suites in the published format have the released
+    definitions as further columns, to be read beside the published figures.
 
     Args:
         runs: an editor that several runs have on the same suite and model gets a line for each.
@@ -94,56 +125,50 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     Raises:
         UsageError: no run has scored cases.
     """
-    parts = [
-        _table(title, suites, lines)
-        for title, suites in TABLES.items()
-        if (lines := [line for line in _lines(runs) if any(suite in line.counts for suite in suites)])
-    ]
-    if not parts:
+    tables = _Tables(runs)
+    if not tables.topics:
         raise UsageError("no run has scored cases", where=WHERE, fix="name a run that has some")
+    order = [topic for topic in known_topics() if topic in tables.topics]
+    order += [topic for topic in tables.topics if topic not in order]
+    parts = []
+    for topic in order:
+        suites = dict(sorted(tables.topics[topic].items(), key=lambda item: _place(item[1].pitfall)))
+        parts.append(_table(topic.title, suites, tables.by_model(suites)))
     head = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
     return head + "\n".join(parts)
 
 
-def _lines(runs: Sequence[NamedRun]) -> list[_Line]:
-    lines: dict[tuple[str, str], _Line] = {}
-    for run in runs:
-        kinds = {suite.name: suite.kind for suite in run.results.run.suites}
-        for aggregate in run.results.aggregates:
-            suite = papers_suite(aggregate.suite, kinds[aggregate.suite])
-            name = aggregate.editor
-            known = lines.get((aggregate.model, name))
-            if known is not None and suite in known.counts:
-                name = f"{name} ({run.name}, {aggregate.suite})"
-            line = lines.setdefault((aggregate.model, name), _Line(aggregate.model, name))
-            _fill(line, suite, aggregate)
-    models = list(dict.fromkeys(line.model for line in lines.values()))
-    return sorted(lines.values(), key=lambda line: models.index(line.model))
+def _place(pitfall: AnyPitfall | None) -> int:
+    """A suite's place in its table: those of the paper in the paper's order, then others as they come."""
+    return 1_000 if pitfall is None or pitfall.published is None else pitfall.published.place
 
 
-def _fill(line: _Line, suite: str, aggregate: AggregateRecord) -> None:
-    if not aggregate.n:
-        return
-    line.counts[suite] = aggregate.n
-    line.reliable = line.reliable and aggregate.reliable is not False
-    for metric in COLUMNS[suite]:
-        cell = aggregate.metrics.get(metric)
-        if cell is not None and cell.value is not None:
-            line.values[suite, metric] = cell.value
+def _columns(pitfall: AnyPitfall | None, file_format: str) -> list[str]:
+    """Return a kind's columns: those of the published table, otherwise those of every summary."""
+    if pitfall is None:
+        return []
+    if pitfall.published is None:
+        return without_released(pitfall.columns, [pitfall])
+    names = []
+    for name in pitfall.published.metrics:
+        metric = metric_named(name, pitfall)
+        plain = None if metric is None else metric.released_form_of
+        names += [name] if plain is None else [plain, name]
+    return names if file_format == "published" else without_released(names, [pitfall])
 
 
-def _table(title: str, suites: Sequence[str], lines: Sequence[_Line]) -> str:
-    present = [suite for suite in suites if any(suite in line.counts for line in lines)]
-    columns: list[Column] = [(suite, metric) for suite in present for metric in COLUMNS[suite]]
+def _table(title: str, suites: Mapping[str, _Suite], groups: Mapping[str, Sequence[_Line]]) -> str:
+    columns: list[Column] = [(name, metric) for name, suite in suites.items() for metric in suite.metrics]
+    lines = [line for group in groups.values() for line in group]
     text = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{title} (\%). {_caption(lines, present)}}}",
+        rf"\caption{{{escaped(title)} (\%). {_caption(lines, suites)}}}",
         rf"\begin{{tabular}}{{l{''.join('r' for _ in columns)}}}",
         r"\toprule",
-        *_headings(present),
+        *_headings(suites),
         r"\midrule",
-        *_body(lines, columns),
+        *_body(groups, columns),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
@@ -151,34 +176,42 @@ def _table(title: str, suites: Sequence[str], lines: Sequence[_Line]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _caption(lines: Sequence[_Line], suites: Sequence[str]) -> str:
+def _caption(lines: Sequence[_Line], suites: Mapping[str, _Suite]) -> str:
     parts = []
     for suite in suites:
         counts = sorted({line.counts[suite] for line in lines if suite in line.counts})
         cases = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        parts.append(f"{suite} {cases}")
+        parts.append(f"{escaped(suite)} {cases}")
     text = f"Cases: {', '.join(parts)}. Arrows say which way is better."
     if not all(line.reliable for line in lines):
         text += f" {_MARK} hardly edits: its figures say little."
     return text
 
 
-def _headings(suites: Sequence[str]) -> list[str]:
+def _headings(suites: Mapping[str, _Suite]) -> list[str]:
     over, rules, names, start = [""], [], ["Editor"], 2
-    for suite in suites:
-        metrics = COLUMNS[suite]
-        over.append(rf"\multicolumn{{{len(metrics)}}}{{c}}{{{suite.capitalize()}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{start + len(metrics) - 1}}}")
-        start += len(metrics)
-        names += [
-            f"{_HEADINGS[metric]} ${chr(92)}{'uparrow' if METRICS.get(metric).higher_is_better else 'downarrow'}$"
-            for metric in metrics
-        ]
+    for name, suite in suites.items():
+        end = start + len(suite.metrics) - 1
+        over.append(rf"\multicolumn{{{len(suite.metrics)}}}{{c}}{{{escaped(name.capitalize())}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
+        start = end + 1
+        names += [_heading(metric, suite.pitfall) for metric in suite.metrics]
     return [_row(over), " ".join(rules), _row(names)]
 
 
-def _body(lines: Sequence[_Line], columns: Sequence[Column]) -> Iterator[str]:
-    for place, (model, group) in enumerate(_by_model(lines).items()):
+def _heading(name: str, pitfall: AnyPitfall | None) -> str:
+    """Return a metric's title and an arrow; of a title such as "CS exp" the second part is a subscript."""
+    metric = metric_named(name, pitfall)
+    if metric is None:
+        return escaped(name)
+    arrow = r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$"
+    index = re.fullmatch(r"([A-Z]+) ([a-z]+)", metric.title)
+    title = rf"{escaped(index[1])}\textsubscript{{{index[2]}}}" if index else escaped(metric.title)
+    return f"{title} {arrow}"
+
+
+def _body(groups: Mapping[str, Sequence[_Line]], columns: Sequence[Column]) -> Iterator[str]:
+    for place, (model, group) in enumerate(groups.items()):
         if place:
             yield r"\midrule"
         yield rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escaped(model)}}}}} \\"
@@ -193,21 +226,15 @@ def _body(lines: Sequence[_Line], columns: Sequence[Column]) -> Iterator[str]:
 
 def _best(group: Sequence[_Line], column: Column) -> str | None:
     """Return the best figure as it is printed; None where there is nothing to choose from."""
+    metric = metric_named(column[1])
     values = [line.values[column] for line in group if line.reliable and column in line.values]
-    if len(values) < 2:
+    if metric is None or len(values) < 2:
         return None
-    return _figure(max(values) if METRICS.get(column[1]).higher_is_better else min(values))
+    return _figure(max(values) if metric.higher_is_better else min(values))
 
 
 def _figure(value: float | None) -> str:
     return "--" if value is None else percent(value, 2)
-
-
-def _by_model(lines: Sequence[_Line]) -> Mapping[str, list[_Line]]:
-    groups: dict[str, list[_Line]] = {}
-    for line in lines:
-        groups.setdefault(line.model, []).append(line)
-    return groups
 
 
 def _row(cells: Sequence[str]) -> str:

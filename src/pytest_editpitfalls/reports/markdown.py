@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.writer import write_text
 
-from . import tables
+from .view.run import RunView
+from .view.tables import Row
+from .view.verdicts import AnyGate, baseline_counts, state_of
+from .view.words import MARK, count, interval, percent
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
@@ -22,6 +27,10 @@ _ROWS = 60
 _SECTION = 12_000
 """Lines of a table, and bytes of a table or a block."""
 _WORST = 10
+
+_SIGNS = {"passed": "✅", "failed": "❌"}
+_OPEN = "⚠️"
+"""Before a verdict; the second where it is neither."""
 
 _SPELLED = {char: f"&#{ord(char)};" for char in "&<>|`*_[]()!#~\\$:@{}^="}
 _WWW = re.compile(r"(?i)\b(www)\.")
@@ -49,15 +58,21 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
         results: the run.
         at_most: bytes (UTF-8) that it may have; what does not fit is counted and left out.
     """
+    view = RunView(results)
     sections = [
         _gates(results.gates),
         _relative_gates(results.relative_gates),
-        *_comparison(results),
-        *_metrics(results),
-        *_worst(results),
-        *_facts(results),
+        *_comparison(view),
+        *_metrics(view),
+        *_worst(view),
+        *_facts(view),
     ]
     return fitted(verdict(results), [section for section in sections if section], at_most)
+
+
+def write_markdown(results: RunResults, path: Path, *, where: str = "--pitfalls-markdown") -> None:
+    """Write the report to ``path``, whole or not at all; raises `UsageError` where it cannot be written."""
+    write_text(render_markdown(results), path, where=where)
 
 
 def fitted(head: str, sections: Iterable[Sequence[str]], at_most: int) -> str:
@@ -82,32 +97,25 @@ def verdict(results: RunResults) -> str:
     failed = gates.count(False)
     open_ = gates.count(None)
     if failed or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
-        mark, word = "❌", "failed"
-    elif open_:
-        mark, word = "⚠️", "not decided"
+        word = "failed"
     else:
-        mark, word = "✅", "passed"
+        word = "not decided" if open_ else "passed"
     parts = []
     if gates:
         parts.append(f"{failed} of {count(len(gates), 'gate')} failed")
     if open_:
         parts.append(f"{open_} not decided")
     if results.comparison is not None:
-        parts.append(count(len(results.comparison.new_failures), "new pitfall"))
+        parts.append(count(len(results.comparison.new_failures), "new failure"))
         parts.append(f"{len(results.comparison.fixed)} fixed")
     parts.append(f"{_pitfalls(outcomes)} of {count(len(results.cases), 'case')} missed a threshold")
     if outcomes["error"]:
         parts.append(count(outcomes["error"], "error"))
-    return f"{mark} **Pitfalls of knowledge edits: {word}** - {', '.join(parts)}"
+    return f"{_SIGNS.get(word, _OPEN)} **Pitfalls of knowledge edits: {word}** - {', '.join(parts)}"
 
 
 def _pitfalls(outcomes: Counter[Outcome]) -> int:
     return outcomes["failed"] + outcomes["xfailed"]
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 gate", "2 gates"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> list[str]:
@@ -132,55 +140,50 @@ def details(summary: str, lines: Iterable[str]) -> list[str]:
 
 def clipped(lines: Iterable[str]) -> list[str]:
     """Return the first lines, as many as a section may have bytes."""
-    kept, size = [], 0
+    shown, size = [], 0
     for line in lines:
         size += len(line.encode()) + 1
         if size > _SECTION:
             break
-        kept.append(line)
-    return kept
+        shown.append(line)
+    return shown
 
 
 def _gates(gates: Sequence[GateRecord]) -> list[str]:
     if not gates:
         return []
-    words = {True: "✅ passed", False: "❌ failed", None: "⚠️ not evaluated"}
     order = {False: 0, None: 1, True: 2}
-    shown = sorted(gates, key=lambda gate: order[gate.passed])
     rows = [
         [
             inert(gate.gate),
             inert(gate.editor or ""),
             inert(gate.model or ""),
-            words[gate.passed] + (f" {tables.MARK}" if gate.reliable is False else ""),
+            _verdict(gate),
             number(gate.value),
             "" if gate.low is None or gate.high is None else f"{gate.low:.4g} to {gate.high:.4g}",
             inert(gate.reason or "") if gate.passed is None else "",
         ]
-        for gate in shown
+        for gate in sorted(gates, key=lambda gate: order[gate.passed])
     ]
     return table(["gate", "editor", "model", "verdict", "value", "95 %", "why"], rows, numbers_from=7)
+
+
+def _verdict(gate: AnyGate) -> str:
+    word = state_of(gate)
+    return f"{_SIGNS.get(word, _OPEN)} {word}{_mark(gate)}"
 
 
 def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
     if not gates:
         return []
-    words = {
-        "pass": "✅ passed",
-        "fail": "❌ failed",
-        "inconclusive": "⚠️ inconclusive",
-        "not_evaluated": "⚠️ not evaluated",
-    }
-    order = list(words)
-    shown = sorted(gates, key=lambda gate: order.index(gate.verdict), reverse=True)
-    shown.sort(key=lambda gate: gate.verdict != "fail")
+    order = ["fail", "not_evaluated", "inconclusive", "pass"]
     rows = [
         [
             inert(gate.gate),
             inert(gate.suite),
             inert(gate.editor or ""),
             inert(gate.model or ""),
-            words[gate.verdict] + (f" {tables.MARK}" if gate.reliable is False else ""),
+            _verdict(gate),
             number(gate.base),
             number(gate.now),
             number(gate.drop),
@@ -189,7 +192,7 @@ def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
             number(gate.detectable) if gate.detectable is not None else "none",
             inert(gate.reason or "") if gate.verdict != "pass" else "",
         ]
-        for gate in shown
+        for gate in sorted(gates, key=lambda gate: order.index(gate.verdict))
     ]
     headings = ["gate", "suite", "editor", "model", "verdict", "base", "now", "drop", "at most (95 %)"]
     headings += ["cases worse / better", "finds (80 %)", "why"]
@@ -201,35 +204,20 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _comparison(results: RunResults) -> Iterator[list[str]]:
-    compared = results.comparison
+def _comparison(view: RunView) -> Iterator[list[str]]:
+    compared = view.results.comparison
     if compared is None:
         return
     when = f" of {inert(compared.started)}" if compared.started else ""
-    parts = {
-        "known pitfalls": compared.known,
-        "new pitfalls": len(compared.new_failures),
-        "fixed": len(compared.fixed),
-        "errors": compared.errors,
-        "skipped now": compared.lost,
-        "no longer skipped": compared.gained,
-        "new cases": compared.new,
-        "left out, as they were not selected": compared.deselected,
-    }
-    told = ", ".join(f"{number} {what}" for what, number in parts.items() if number or what == "new pitfalls")
-    yield [
-        f"Against **{inert(compared.base)}**{when}: {count(compared.paired, 'case')} on both sides, {told}."
-    ]
-    cases = {case.key: case for case in results.cases}
-    for title, keys in (("New pitfalls", compared.new_failures), ("Fixed", compared.fixed)):
-        known = [
-            cases[key] for each in keys if (key := (each.suite, each.editor, each.model, each.id)) in cases
-        ]
-        if known:
-            told_of = tables.told(known[:_WORST], is_failing=title != "Fixed")
-            more = len(known) - len(told_of)
-            lines = [*_stories(told_of), *([f"- and {more} more"] if more else [])]
-            yield details(f"{title}: {len(known)}", lines)
+    yield [f"Against **{inert(compared.base)}**{when}: {baseline_counts(compared)}."]
+    for title, keys, is_failing in (
+        ("New failures", compared.new_failures, True),
+        ("Fixed", compared.fixed, False),
+    ):
+        stories, more = view.flipped(keys, _WORST, is_failing=is_failing)
+        if stories:
+            lines = [*_stories(stories), *([f"- and {more} more"] if more else [])]
+            yield details(f"{title}: {len(keys)}", lines)
     if compared.hyper_parameters:
         rows = [
             [inert(each.editor), inert(each.model), inert(each.name), inert(each.base), inert(each.now)]
@@ -248,59 +236,44 @@ def _stories(stories: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
             yield f"  - {inert(line, 400)}"
 
 
-def _metrics(results: RunResults) -> Iterator[list[str]]:
-    kinds = {suite.name: suite.kind for suite in results.run.suites}
-    formats = {suite.name: suite.format for suite in results.run.suites}
-    rows = tables.rows(results, kinds, formats)
-    for title, part, columns in tables.both_tables(rows, kinds):
+def _metrics(view: RunView) -> Iterator[list[str]]:
+    for each in view.tables:
         body = table(
-            ["suite", "editor", "model", "n", *columns.values()],
+            ["suite", "editor", "model", "n", *map(inert, each.columns.values())],
             (
                 [
                     "(published)" if row.published else inert(row.suite) + _mark(row),
                     inert(row.editor),
                     inert(row.model),
                     str(row.n),
-                    *(_cell(row, metric) for metric in columns),
+                    *(_cell(row, metric) for metric in each.columns),
                 ]
-                for row in part
+                for row in each.rows
             ),
             numbers_from=3,
         )
-        remarks = [
-            inert(line, 500)
-            for line in tables.unreliable(part, kinds, results.run.success_floor or 0.0)[:_WORST]
-        ]
-        yield [
-            f"**{title}**, % [95 %]",
-            "",
-            *body,
-            *(f"\n{line}" for line in remarks),
-        ]
+        remarks = (f"\n{inert(line, 500)}" for line in each.unreliable[:_WORST])
+        yield [f"**{inert(each.topic.title)}**, % [95 %]", "", *body, *remarks]
 
 
-def _mark(row: tables.Row) -> str:
-    return f" {tables.MARK}" if row.reliable is False else ""
+def _mark(item: Row | AnyGate) -> str:
+    return f" {MARK}" if item.reliable is False else ""
 
 
-def _cell(row: tables.Row, metric: str) -> str:
+def _cell(row: Row, metric: str) -> str:
     if metric not in row.cells:
         return ""
-    around = tables.interval(row.cells[metric])
-    value = tables.percent(row.cells[metric].value)
-    return f"{value} {around}".strip()
+    return f"{percent(row.cells[metric].value)} {interval(row.cells[metric])}".strip()
 
 
-def _worst(results: RunResults) -> Iterator[list[str]]:
-    worst = tables.worst_cases(results.cases, _WORST)
-    if not worst:
-        return
-    pitfalls = _pitfalls(Counter(case.outcome for case in results.cases))
-    yield details(f"The worst {len(worst)} of {pitfalls} cases that missed a threshold", _stories(worst))
+def _worst(view: RunView) -> Iterator[list[str]]:
+    if worst := view.worst(_WORST):
+        pitfalls = _pitfalls(Counter(case.outcome for case in view.results.cases))
+        yield details(f"The worst {len(worst)} of {pitfalls} cases that missed a threshold", _stories(worst))
 
 
-def _facts(results: RunResults) -> Iterator[list[str]]:
-    run = results.run
+def _facts(view: RunView) -> Iterator[list[str]]:
+    run = view.results.run
     facts: dict[str, str] = {
         "editors": ", ".join(dict.fromkeys(editor.name for editor in run.editors)),
         "models": ", ".join(
@@ -308,7 +281,7 @@ def _facts(results: RunResults) -> Iterator[list[str]]:
         ),
         "device": " ".join(part for part in (run.device, run.dtype) if part),
         "seed": str(run.seed),
-        "cases": f"{len(results.cases)}, {sum(case.cached for case in results.cases)} of them from the store",
+        "cases": f"{len(view.results.cases)}, {view.cached} of them from the store",
         "time": "" if run.seconds is None else f"{run.seconds:.1f} s",
         "started": run.started or "",
         "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),

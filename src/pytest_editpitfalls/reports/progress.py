@@ -62,10 +62,10 @@ class ProgressLine:
         """So many cases of the run are finished."""
         self._done = done
 
-    def workers(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+    def workers(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Draw the line of several processes."""
-        if told and self._begun is not None:
-            self._line.draw(workers_line(told, self._done, self._total, time.monotonic() - self._begun))
+        if states and self._begun is not None:
+            self._line.draw(workers_line(states, self._done, self._total, time.monotonic() - self._begun))
 
     def progress(self, progress: Progress) -> None:
         """Redraw the line, at most ten times a second."""
@@ -98,18 +98,18 @@ class ProgressLine:
         return text
 
 
-def workers_line(told: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float) -> str:
+def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float) -> str:
     """Return the line of all workers.
 
     Args:
-        told: what each worker does: ``stage``, ``done``, ``total`` and ``cases`` of its batch.
+        states: what each worker does: ``stage``, ``done``, ``total`` and ``cases`` of its batch.
         done: cases that are reported.
         total: cases of the run.
         elapsed: seconds since the first batch began.
     """
     parts = [
         f"{visible(worker)}: {visible(str(each['stage']))} {each['done']}/{each['total']} of {each['cases']}"
-        for worker, each in sorted(told.items())
+        for worker, each in sorted(states.items())
     ]
     text = " | ".join([f"{done}/{total} cases", *parts])
     if done and elapsed > 0:

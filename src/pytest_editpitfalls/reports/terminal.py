@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_editpitfalls.escaping import encodable, visible
 
-from . import tables
-from .baseline_lines import Changed, baseline_lines, marks_of, relative_gate_line
+from .view.run import RunView
+from .view.tables import Row, Table
+from .view.verdicts import (
+    ARROWS,
+    Arrows,
+    baseline_counts,
+    changed_arrows,
+    differing,
+    gate_line,
+    relative_gate_line,
+)
+from .view.words import MARK, interval, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    from pytest_editpitfalls.results.records import GateRecord, RunResults
+    from pytest_editpitfalls.results.records import RunResults
+
+WORST = 5
+"""Worst cases that are shown."""
+
+FLIPPED = 5
+"""Cases that became worse, and cases that became better, that are shown."""
+
+_GATE_STYLE = {True: "green", False: "bold red", None: "bold yellow"}
+"""`passed` of a gate -> how rich shows its line."""
 
 
 def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, summed: bool) -> None:
@@ -27,60 +47,107 @@ def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, sum
     """
     encoding = getattr(reporter._tw._file, "encoding", None)
     if reporter.config.getoption("no_summary"):  # only what explains the exit status
-        fallen = [gate_line(gate) for gate in results.gates if gate.passed is False]
-        fallen += [relative_gate_line(gate) for gate in results.relative_gates if gate.passed is False]
-        _write(reporter, fallen, encoding)
+        failed = [gate_line(gate) for gate in results.gates if gate.passed is False]
+        failed += [relative_gate_line(gate) for gate in results.relative_gates if gate.passed is False]
+        _write(reporter, failed, encoding)
         return
-    kinds = {suite.name: suite.kind for suite in results.run.suites}
-    formats = {suite.name: suite.format for suite in results.run.suites}
-    lines = tables.rows(results, kinds, formats)
+    view = RunView(results, summed=summed)
     if reporter.config.get_verbosity() < 0:
-        marks = tables.unreliable(lines, kinds, results.run.success_floor or 0.0)
-        short = short_summary(lines, results.gates, marks)
-        short += [relative_gate_line(gate) for gate in results.relative_gates]
-        short += [line for line, _ in baseline_lines(results)[:1]]
-        _write(reporter, short, encoding)
+        _write(reporter, short_summary(view), encoding)
         return
     reporter.section("editing pitfalls", sep="=")
     console = _console(reporter, encoding)
     ascii_only = not (encoding or "utf-8").lower().startswith("utf")
-    for renderable in body(results, width=console.width, ascii_only=ascii_only, summed=summed):
+    for renderable in body(view, width=console.width, ascii_only=ascii_only):
         console.print(renderable, highlight=False)
     file = console.file
     assert isinstance(file, io.StringIO)
     _write(reporter, [line.rstrip() for line in file.getvalue().splitlines()], encoding)
 
 
-def short_summary(
-    lines: Sequence[tables.Row], gates: Sequence[GateRecord], unreliable: Sequence[str]
-) -> list[str]:
+def short_summary(view: RunView) -> list[str]:
     """Return the summary for ``-q``: one line per row, per unreliable row and per gate, without intervals."""
-    text = []
-    for row in lines:
-        titles = tables.DISTORTION_COLUMNS if "ir" in row.cells else tables.CONFLICT_COLUMNS
-        cells = ", ".join(
-            f"{title} {tables.percent(row.cells[name].value)}"
-            for name, title in titles.items()
-            if name in row.cells
-        )
-        published = " (published)" if row.published else ""
-        text.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
-    return [*text, *unreliable, *(gate_line(gate) for gate in gates)]
+    lines = []
+    for table in view.tables:
+        for row in table.rows:
+            cells = ", ".join(
+                f"{title} {percent(row.cells[name].value)}"
+                for name, title in table.columns.items()
+                if name in row.cells
+            )
+            published = " (published)" if row.published else ""
+            lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
+    results = view.results
+    lines += [*view.unreliable, *map(gate_line, results.gates)]
+    lines += map(relative_gate_line, results.relative_gates)
+    return [*lines, *(line for line, _ in baseline_lines(view)[:1])]
 
 
-def gate_line(gate: GateRecord) -> str:
-    """Return a gate's verdict in words."""
-    words = {True: "passed", False: "FAILED", None: "NOT EVALUATED"}[gate.passed]
-    where = f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
-    known = gate.passed is not None and gate.value is not None
-    value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
-    between = (
-        f" [{gate.low:.4g}, {gate.high:.4g}]"
-        if known and gate.low is not None and gate.high is not None
-        else ""
-    )
-    mark = f" {tables.MARK} unreliable: too few edits take" if gate.reliable is False else ""
-    return visible(f"gate {gate.gate}{where}: {words}{value}{between}{mark}")
+def baseline_lines(view: RunView, ascii_only: bool = False) -> list[tuple[str, str]]:
+    """Return the lines of the comparison with a baseline, each with a rich style."""
+    compared = view.results.comparison
+    if compared is None:
+        return []
+    lines = [(f"Against the baseline {visible(compared.base)}: {baseline_counts(compared)}", "bold")]
+    if changed_arrows(compared):
+        better, worse = ARROWS[ascii_only][True], ARROWS[ascii_only][False]
+        lines.append((f"  in the tables: {better} better than there, {worse} worse", "dim"))
+    for title, keys, is_failing, style in (
+        ("worse now", compared.new_failures, True, "red"),
+        ("better now", compared.fixed, False, "green"),
+    ):
+        stories, more = view.flipped(keys, FLIPPED, is_failing=is_failing)
+        for headline, details in stories:
+            lines += [(f"  {title}: {headline}", style), *((f"    {line}", style) for line in details)]
+        if more:
+            lines.append((f"  {title}: and {more} more", style))
+    return lines + [(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters]
+
+
+def baseline_texts(view: RunView, ascii_only: bool = False) -> Iterator[Text]:
+    """Give the lines of the comparison with a baseline for rich."""
+    from rich.text import Text
+
+    yield from (Text(line, style) for line, style in baseline_lines(view, ascii_only))
+
+
+def gate_texts(view: RunView) -> Iterator[Text]:
+    """Give the verdicts of all gates for rich."""
+    from rich.text import Text
+
+    yield from (Text(gate_line(gate), _GATE_STYLE[gate.passed]) for gate in view.results.gates)
+    for gate in view.results.relative_gates:
+        yield Text(relative_gate_line(gate), _GATE_STYLE[gate.passed])
+
+
+def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
+    """Give the summary of any run, live or stored.
+
+    Args:
+        view: the run.
+        width: columns of the terminal.
+        ascii_only: whether its encoding has no box drawing.
+    """
+    from rich.text import Text
+
+    arrows = changed_arrows(view.results.comparison, ascii_only)
+    for table in view.tables:
+        yield from _table(table, ascii_only, width, arrows)
+        yield from (Text(line, "bold yellow") for line in table.unreliable)
+    for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
+        yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
+    yield from gate_texts(view)
+    yield from baseline_texts(view, ascii_only)
+    if worst := view.worst(WORST):
+        yield Text("Worst cases (mean probability, before -> after)", "bold")
+        for headline, details in worst:
+            yield Text(f"  {headline}", "red")
+            yield from (Text(f"    {line}") for line in details)
+    yield from (Text(line, "yellow") for line in view.not_scored)
+    yield from (Text(f"note: {note}", "yellow") for note in view.notes)
+    if view.cached:
+        yield Text(f"{view.cached} of {len(view.results.cases)} cases came from the store", "dim")
+    yield from (Text(line, "dim") for line in view.times)
 
 
 def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console:
@@ -101,146 +168,69 @@ def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console
     )
 
 
-def body(
-    results: RunResults, *, width: int, ascii_only: bool = False, summed: bool = False
-) -> list[RenderableType]:
-    """Return the summary of any run, live or stored.
-
-    Args:
-        results: the run.
-        width: columns of the terminal.
-        ascii_only: whether its encoding has no box drawing.
-        summed: whether times are summed over several processes.
-    """
-    from rich.text import Text
-
-    kinds = {suite.name: suite.kind for suite in results.run.suites}
-    formats = {suite.name: suite.format for suite in results.run.suites}
-    lines = tables.rows(results, kinds, formats)
-    floor = results.run.success_floor or 0.0
-    body: list[RenderableType] = []
-    conflict = [row for row in lines if kinds[row.suite] != "round"]
-    distortion = [row for row in lines if kinds[row.suite] == "round"]
-    for title, part, titles in (
-        ("Knowledge conflict (%)", conflict, tables.CONFLICT_COLUMNS),
-        ("Knowledge distortion (%)", distortion, tables.DISTORTION_COLUMNS),
-    ):
-        if part:
-            body += _table(title, part, titles, ascii_only, width, marks_of(results, ascii_only))
-            marks = tables.unreliable(part, kinds, floor)
-            body += [Text(line, "bold yellow") for line in marks]
-    if any(row.published for row in lines):
-        body.append(Text("In brackets: published by Li et al., ICLR 2024, with the same definitions.", "dim"))
-    style = {True: "green", False: "bold red", None: "bold yellow"}
-    body += [Text(gate_line(gate), style[gate.passed]) for gate in results.gates]
-    body += [Text(relative_gate_line(gate), style[gate.passed]) for gate in results.relative_gates]
-    body += [Text(line, look) for line, look in baseline_lines(results, ascii_only)]
-    if worst := tables.worst_cases(results.cases):
-        body.append(Text("Worst cases (mean probability, before -> after)", "bold"))
-        for headline, details in worst:
-            body.append(Text(f"  {headline}", "red"))
-            body += [Text(f"    {line}") for line in details]
-    outcomes = [case.outcome for case in results.cases if not case.is_scored]
-    body += [
-        Text(f"{outcomes.count(outcome)} cases {words}: they do not count in the tables", "yellow")
-        for outcome, words in (("error", "are errors"), ("skipped", "were skipped"))
-        if outcome in outcomes
-    ]
-    body += [Text(f"note: {note}", "yellow") for note in tables.notes(results.cases)]
-    body += [Text(line, "dim") for line in _store_lines(results)]
-    timings = {stage: seconds for stage, seconds in results.run.timings.items() if seconds is not None}
-    if timings or results.run.seconds is not None:
-        body.append(Text(f"time {tables.times(timings, results.run.seconds, summed)}", "dim"))
-    if first := tables.first_result(results.run.first_result):
-        body.append(Text(first, "dim"))
-    return body
-
-
-def _store_lines(results: RunResults) -> list[str]:
-    cached = sum(case.cached for case in results.cases)
-    return [f"{cached} of {len(results.cases)} cases came from the store"] if cached else []
-
-
-def _table(
-    title: str,
-    lines: Sequence[tables.Row],
-    titles: Mapping[str, str],
-    ascii_only: bool,
-    width: int,
-    changed: Changed,
-) -> list[RenderableType]:
+def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[RenderableType]:
     """Return the widest form that fits: intervals beside the values, below them, or one line per value."""
     from rich.console import Console
     from rich.text import Text
 
-    shown = {name: text for name, text in titles.items() if any(name in row.cells for row in lines)}
     measure = Console(file=io.StringIO(), width=10_000, legacy_windows=False)
     for between, digits in ((" ", 1), ("\n", 1), ("\n", 0)):
-        table = _grid(title, lines, shown, between, digits, ascii_only, changed)
-        if measure.measure(table).maximum <= width:
-            return [table]
-    block: list[RenderableType] = [Text(title, "bold")]
-    for row in lines:
+        grid = _grid(table, between, digits, ascii_only, arrows)
+        if measure.measure(grid).maximum <= width:
+            return [grid]
+    block: list[RenderableType] = [Text(f"{table.topic.title} (%)", "bold")]
+    for row in table.rows:
         held = f", held {row.held}" if row.held else ""
         block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
         block += [
-            Text(
-                f"  {text} {tables.percent(row.cells[name].value)} {tables.interval(row.cells[name])}".rstrip()
-            )
-            for name, text in shown.items()
+            Text(f"  {title} {percent(row.cells[name].value)} {interval(row.cells[name])}".rstrip())
+            for name, title in table.columns.items()
             if name in row.cells
         ]
     return block
 
 
-def _grid(
-    title: str,
-    lines: Sequence[tables.Row],
-    shown: Mapping[str, str],
-    between: str,
-    digits: int,
-    ascii_only: bool,
-    changed: Changed,
-) -> Table:
+def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arrows) -> RichTable:
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    pairs = {(row.editor, row.model) for row in lines if not row.published}
+    title = f"{table.topic.title} (%)"
+    pairs = {(row.editor, row.model) for row in table.rows if not row.published}
     if len(pairs) == 1:  # said once, to leave room for the figures
         editor, model = next(iter(pairs))
         title = visible(f"{title}, {editor} on {model}")
-    table = Table(
+    grid = RichTable(
         title=Text(title, "bold"), title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD
     )
     columns = ["suite"] if len(pairs) == 1 else ["suite", "editor", "model"]
     for heading in columns:
-        table.add_column(heading, no_wrap=True)
-    for heading in ("n", "held", *shown.values()):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in lines:
+        grid.add_column(heading, no_wrap=True)
+    for heading in ("n", "held", *table.columns.values()):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for row in table.rows:
         name = f"({row.model})" if row.published and len(pairs) == 1 else _name(row)
         names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
-        cells = [_cell(row, metric, between, digits, changed) for metric in shown]
+        cells = [_cell(row, metric, between, digits, arrows) for metric in table.columns]
         style = "dim" if row.published else "yellow" if row.reliable is False else None
-        table.add_row(*names, str(row.n), row.held, *cells, style=style)
-    return table
+        grid.add_row(*names, str(row.n), row.held, *cells, style=style)
+    return grid
 
 
-def _name(row: tables.Row) -> str:
+def _name(row: Row) -> str:
     return "(published)" if row.published else _marked(row)
 
 
-def _marked(row: tables.Row) -> str:
-    return f"{row.suite} {tables.MARK}" if row.reliable is False else row.suite
+def _marked(row: Row) -> str:
+    return f"{row.suite} {MARK}" if row.reliable is False else row.suite
 
 
-def _cell(row: tables.Row, name: str, between: str, digits: int, changed: Changed) -> str:
+def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str:
     if name not in row.cells:
         return ""
-    value, around = tables.percent(row.cells[name].value), tables.interval(row.cells[name], digits)
+    value, around = percent(row.cells[name].value), interval(row.cells[name], digits)
     if not row.published:
-        value = changed.get((row.suite, row.editor, row.model, name), "") + value
+        value = arrows.get((*row.group, name), "") + value
     return f"{value}{between}{around}" if around else value
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError
-from pytest_editpitfalls.reports.github import gate_annotations, write_step_summary
+from pytest_editpitfalls.reports.formats import FORMATS
+from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.junit import add_run_properties
 from pytest_editpitfalls.reports.terminal import write_summary
 from pytest_editpitfalls.results.records import RunResults
-from pytest_editpitfalls.results.writer import write_results, write_text
 
 from .recorder import Recorder
 from .session import PitfallsSession
@@ -84,29 +85,13 @@ class Finalizer:
         run = self._session.run
         if run.save is not None or run.update_baseline:
             self._try(lambda: self.saved.extend(self._session.baseline.save(results)))
-        if (path := run.json_path) is not None:
-            self._try(lambda: write_results(results, path))
-        if (page := run.html_path) is not None:
-            from pytest_editpitfalls.reports.html import write_html  # imports jinja2
-
-            self._try(lambda: write_html(page, results))
-        self._write_markdown(results)
+        for report in FORMATS:
+            if (path := run.report_paths.get(report.name)) is not None:
+                self._try(partial(report.write, results, path, report.option))
+        if os.environ.get("GITHUB_STEP_SUMMARY") and (remark := add_step_summary(results)) is not None:
+            self.remarks.append(remark)
         if self._config.getoption("xmlpath", None):
             add_run_properties(self._config, results)
-
-    def _write_markdown(self, results: RunResults) -> None:
-        """The file that was asked for, and the job's summary on GitHub, by itself."""
-        path = self._session.run.markdown_path
-        on_github = bool(os.environ.get("GITHUB_STEP_SUMMARY")) and bool(results.cases)
-        if path is None and not on_github:
-            return
-        from pytest_editpitfalls.reports.markdown import render_markdown
-
-        text = render_markdown(results)
-        if path is not None:
-            self._try(lambda: write_text(text, path, where="--pitfalls-markdown"))
-        if on_github and (remark := write_step_summary(text)) is not None:
-            self.remarks.append(remark)
 
     def _try(self, write: Callable[[], object]) -> None:
         try:

@@ -7,6 +7,7 @@ from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import check_label, check_settings
+from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.results.writer import check_writable
 
 
@@ -30,13 +31,9 @@ def check_names(run: RunConfig) -> None:
 
 def check_paths(run: RunConfig) -> None:
     """Raise `UsageError` for a report that cannot be written."""
-    for path, where in (
-        (run.json_path, "--pitfalls-json"),
-        (run.html_path, "--pitfalls-html"),
-        (run.markdown_path, "--pitfalls-markdown"),
-    ):
-        if path is not None:
-            check_writable(path, where=where)
+    for report in FORMATS:
+        if (path := run.report_paths.get(report.name)) is not None:
+            check_writable(path, where=report.option)
     if run.save is not None and run.save == run.baseline and not run.update_baseline:
         raise UsageError(
             "the baseline would be written over",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.reports.view.kinds import metric_named
 
 BINS = 24
 
@@ -40,7 +40,7 @@ def axis_of(metric: str, values: Sequence[float | None]) -> Axis:
         values: all that will be drawn on it: means, ends of intervals, published figures, bounds.
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
-    spec = METRICS.get(metric) if metric in METRICS else None
+    spec = metric_named(metric)
     least, most = min(known, default=0.0), max(known, default=1.0)
     low = spec.low if spec is not None and spec.low is not None else _nice_below(min(least, 0.0))
     high = spec.high if spec is not None else max(most, low + 1.0)

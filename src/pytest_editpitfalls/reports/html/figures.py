@@ -10,36 +10,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, pitfall_of
-from pytest_editpitfalls.reports.tables import MARK, Row
-from pytest_editpitfalls.reports.tables import unreliable as unreliable_lines
-from pytest_editpitfalls.results.records import (
-    AggregateRecord,
-    CaseRecord,
-    MetricAggregate,
-    RunResults,
-    SuiteRecord,
-)
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.pitfalls import PublishedRow
+from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.tables import Group
+from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 
 from .charts import Axis, axis_of, forest, histogram, share_bar
-from .words import OUTCOMES, PLAIN, UNKNOWN_METRIC, direction
-
-Group = tuple[str, str, str]
-"""(suite, editor, model)."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricWords:
-    """What the page says of a metric."""
-
-    name: str
-    title: str
-    plain: str
-    text: str
-    better: str
-    arrow: str
-    source: str
+from .words import OUTCOMES, MetricWords, label_of, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,35 +80,15 @@ class SuitePart:
     published: str | None
 
 
-def label_of(editor: str, model: str) -> str:
-    """Return how an editor on a model is called."""
-    return f"{visible(editor)} · {visible(model)}"
-
-
-def words_of(name: str) -> MetricWords:
-    """Return what the page says of a metric; a name that this version does not know stands for itself."""
-    if name not in METRICS:
-        return MetricWords(visible(name), visible(name), "", UNKNOWN_METRIC, "", "", "")
-    metric = METRICS.get(name)
-    arrow = "↑" if metric.higher_is_better else "↓"
-    plain, better = PLAIN.get(name, ""), direction(metric)
-    return MetricWords(name, metric.title, plain, metric.definition, better, arrow, metric.source)
-
-
-def suite_parts(results: RunResults) -> list[SuitePart]:
+def suite_parts(view: RunView) -> list[SuitePart]:
     """Return the suites in the order of the run, with all their figures."""
-    cases: dict[Group, list[CaseRecord]] = {}
-    for case in results.cases:
-        cases.setdefault((case.suite, case.editor, case.model), []).append(case)
-    records = {suite.name: suite for suite in results.run.suites}
-    sources = {model.name: model.source for model in results.run.models}
-    suites: dict[str, list[AggregateRecord]] = {suite.name: [] for suite in results.run.suites}
-    for aggregate in results.aggregates:
-        suites.setdefault(aggregate.suite, []).append(aggregate)
+    aggregates: dict[str, list[AggregateRecord]] = {suite: [] for suite in view.pitfalls}
+    for aggregate in view.results.aggregates:
+        aggregates[aggregate.suite].append(aggregate)
     return [
-        _suite(place, name, records.get(name), aggregates, cases, sources)
-        for place, (name, aggregates) in enumerate(suites.items())
-        if aggregates
+        _suite(place, name, view, members)
+        for place, (name, members) in enumerate(aggregates.items())
+        if members
     ]
 
 
@@ -140,21 +98,10 @@ def outcome_counts(cases: Iterable[CaseRecord]) -> dict[str, int]:
     return {name: counts[name] for name in OUTCOMES if counts[name]}
 
 
-def published_for(
-    aggregate: AggregateRecord, record: SuiteRecord | None, source: str | None
-) -> PublishedRow | None:
-    """Return the published figures for the same editor, model and suite; None where one of them is another.
-
-    Only suites in the published format have them; round suites are told apart by their name.
-    """
-    if record is None or record.format != "published":
-        return None
-    return pitfall_of(record.kind).published_row(record.name, aggregate.editor, (aggregate.model, source))
-
-
 def best_of(name: str, cells: Sequence[tuple[float | None, bool | None]]) -> set[int]:
     """Return the places of the best value among reliable ones, as shown; none where all are equal or alone."""
-    if name not in METRICS:
+    metric = metric_named(name)
+    if metric is None:
         return set()
     shown = {
         place: round(value, 3)
@@ -163,36 +110,29 @@ def best_of(name: str, cells: Sequence[tuple[float | None, bool | None]]) -> set
     }
     if len(set(shown.values())) < 2:
         return set()
-    wanted = (max if METRICS.get(name).higher_is_better else min)(shown.values())
+    wanted = (max if metric.higher_is_better else min)(shown.values())
     return {place for place, value in shown.items() if value == wanted}
 
 
-def _suite(
-    place: int,
-    name: str,
-    record: SuiteRecord | None,
-    aggregates: Sequence[AggregateRecord],
-    cases: Mapping[Group, list[CaseRecord]],
-    sources: Mapping[str, str | None],
-) -> SuitePart:
-    members = {_group(aggregate): cases.get(_group(aggregate), []) for aggregate in aggregates}
-    found = [published_for(aggregate, record, sources.get(aggregate.model)) for aggregate in aggregates]
-    names = list(dict.fromkeys(metric for aggregate in aggregates for metric in aggregate.metrics))
-    metrics = [_metric(metric, aggregates, members, found) for metric in names]
-    rules = [rule for group, cases_of in members.items() for rule in _rules(group, cases_of, names)]
+def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateRecord]) -> SuitePart:
+    kind = view.pitfalls[name]
+    members = {_group(aggregate): view.cases.get(_group(aggregate), []) for aggregate in aggregates}
+    published = [view.published(aggregate) for aggregate in aggregates]
+    names = view.metrics_of(name)
+    words = {metric: words_of(metric, [kind]) for metric in names}
+    metrics = [_metric(words[metric], metric, aggregates, members, published) for metric in names]
+    rules = [rule for group, cases in members.items() for rule in _rules(group, cases, names)]
     rules.sort(key=lambda rule: rule.name)
-    outcomes = {label_of(a.editor, a.model): _outcomes(a, members[_group(a)]) for a in aggregates}
-    rows = [row for row in found if row is not None]
-    published = f"{visible(rows[0].suite)}, {rows[0].n} cases" if rows else None
+    rows = [row for row in published if row is not None]
     return SuitePart(
         visible(name),
-        record.kind if record is not None else "",
+        visible(view.kinds[name]),
         f"suite-{place}",
-        outcomes,
+        {label_of(a.editor, a.model): _outcomes(a, members[_group(a)]) for a in aggregates},
         metrics,
         rules,
-        [words_of(metric) for metric in names],
-        published,
+        list(words.values()),
+        f"{visible(rows[0].suite)}, {rows[0].n} cases; {visible(rows[0].citation)}" if rows else None,
     )
 
 
@@ -200,19 +140,6 @@ def matrix(suites: Sequence[SuitePart]) -> list[tuple[str, list[Outcomes | None]
     """Return one row per editor and model, with one cell per suite."""
     labels = dict.fromkeys(label for suite in suites for label in suite.outcomes)
     return [(label, [suite.outcomes.get(label) for suite in suites]) for label in labels]
-
-
-def unreliable(results: RunResults) -> list[str]:
-    """Return one line per editor, model and kind of figures that say little."""
-    kinds = {suite.name: suite.kind for suite in results.run.suites}
-    rows = [
-        Row(a.suite, a.editor, a.model, a.n, "", a.metrics, reliable=a.reliable)
-        for a in results.aggregates
-        if a.suite in kinds
-    ]
-    floor = results.run.success_floor
-    lines = unreliable_lines(rows, kinds, SUCCESS_FLOOR if floor is None else floor)
-    return [line.removeprefix(f"{MARK} ") for line in lines]
 
 
 def _outcomes(aggregate: AggregateRecord, cases: Sequence[CaseRecord]) -> Outcomes:
@@ -229,6 +156,7 @@ def outcome_bar(counts: Mapping[str, int]) -> Markup:
 
 
 def _metric(
+    words: MetricWords,
     name: str,
     aggregates: Sequence[AggregateRecord],
     members: Mapping[Group, list[CaseRecord]],
@@ -239,9 +167,9 @@ def _metric(
         for aggregate, row in zip(aggregates, published, strict=True)
         if name in aggregate.metrics
     ]
-    axis = axis_of(name, [v for _, cell, told in rows for v in (cell.value, cell.low, cell.high, told)])
+    axis = axis_of(name, [v for _, cell, other in rows for v in (cell.value, cell.low, cell.high, other)])
     figures = []
-    for aggregate, cell, told in rows:
+    for aggregate, cell, other in rows:
         values = _values(members[_group(aggregate)], name)
         # per-case values lie wider than means: their own axis
         spread = histogram(spread_axis(name, values), values) if len(set(values)) > 1 else None
@@ -249,15 +177,15 @@ def _metric(
             Figure(
                 label_of(aggregate.editor, aggregate.model),
                 cell,
-                told,
-                forest(axis, cell.value, cell.low, cell.high, published=told),
+                other,
+                forest(axis, cell.value, cell.low, cell.high, published=other),
                 spread,
                 aggregate.reliable,
                 len(values),
             )
         )
     best = best_of(name, [(figure.cell.value, figure.reliable) for figure in figures])
-    return MetricFigures(words_of(name), axis, figures, best)
+    return MetricFigures(words, axis, figures, best)
 
 
 def spread_axis(name: str, values: Sequence[float]) -> Axis:

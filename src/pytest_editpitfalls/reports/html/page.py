@@ -13,15 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls._published_files import CITATION
-from pytest_editpitfalls.results.records import RelativeGateRecord, RunResults
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.verdicts import baseline_counts
+from pytest_editpitfalls.reports.view.words import MARK
+from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.results.writer import write_text
 
-from .figures import label_of, matrix, outcome_bar, outcome_counts, suite_parts, unreliable, words_of
+from .figures import matrix, outcome_bar, outcome_counts, suite_parts
 from .payload import case_payload, embedded
 from .provenance import run_blocks
 from .runs import beside, case_link, gate_rows
-from .words import OUTCOMES, duration, interval, number
+from .words import OUTCOMES, duration, interval, number, words_of
 
 DEFAULT_TITLE = "Pitfalls of knowledge edits"
 SCRIPTS = ("cases.js", "table.js", "story.js", "page.js")
@@ -45,7 +47,8 @@ def render_html(
     """
     labels = [*other_labels, *(f"run {place + 2}" for place in range(len(other_labels), len(others)))]
     compared = list(zip(labels, others, strict=False))
-    suites = suite_parts(results)
+    view = RunView(results)
+    suites = suite_parts(view)
     style, script = _static("report.css"), _script()
     counts = outcome_counts(results.cases)
     return (
@@ -56,26 +59,25 @@ def render_html(
             policy=_policy(style, script),
             style=Markup(style),
             script=Markup(script),
-            data=Markup(embedded(case_payload(results, compared))),
+            data=Markup(embedded(case_payload(view, compared))),
             run=results.run,
             started=visible(results.run.started or "an unknown time"),
             editors=list(dict.fromkeys(visible(a.editor) for a in results.aggregates)),
             models=list(dict.fromkeys(visible(a.model) for a in results.aggregates)),
             total=len(results.cases),
-            cached=sum(case.cached for case in results.cases),
+            cached=view.cached,
             counts=counts,
             outcome_bar=outcome_bar(counts),
             outcomes=OUTCOMES,
             suites=suites,
             matrix=matrix(suites),
-            unreliable=unreliable(results),
-            gates=gate_rows(results),
-            relative_gates=[_relative(gate) for gate in results.relative_gates],
+            unreliable=[line.removeprefix(f"{MARK} ") for line in view.unreliable],
+            gates=gate_rows(results.gates),
+            relative_gates=gate_rows(results.relative_gates),
             comparison=results.comparison,
-            others=beside(results, compared),
+            others=beside(view, compared),
             blocks=run_blocks(results),
-            metrics=[words_of(name) for name in _metric_names(results)],
-            citation=CITATION if any(suite.published for suite in suites) else None,
+            metrics=[words_of(name, view.pitfalls.values()) for name in view.metrics],
         )
     )
 
@@ -108,7 +110,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "visible": visible, "duration": duration}
-    environment.globals |= {"case_link": case_link, "interval": interval}
+    environment.globals |= {
+        "case_link": case_link,
+        "interval": interval,
+        "baseline_counts": baseline_counts,
+    }
     return environment
 
 
@@ -131,17 +137,3 @@ def _policy(style: str, script: str) -> str:
         f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _metric_names(results: RunResults) -> list[str]:
-    return list(dict.fromkeys(name for aggregate in results.aggregates for name in aggregate.metrics))
-
-
-def _relative(gate: RelativeGateRecord) -> dict[str, object]:
-    """Return a relative gate with the class and the word of its verdict."""
-    css = {"pass": "passed", "fail": "failed", "inconclusive": "xfailed", "not_evaluated": "skipped"}
-    word = {"pass": "kept", "fail": "fell", "inconclusive": "inconclusive", "not_evaluated": "not evaluated"}
-    if gate.passed is False:
-        css["inconclusive"] = "failed"  # under --pitfalls-strict
-    label = label_of(gate.editor, gate.model) if gate.editor and gate.model else "–"
-    return {"record": gate, "label": label, "css": css[gate.verdict], "word": word[gate.verdict]}

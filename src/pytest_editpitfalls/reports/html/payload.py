@@ -1,7 +1,7 @@
 """The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
 
-Of every fact and state the mean, the least and the greatest probability over its prompts are kept, to three significant
-digits, metrics to four; all prompts and digits are in the run's JSON.
+Of every fact and state it has the mean, the least and the greatest probability over the prompts, to three significant
+digits, and of metrics four; all prompts and digits are in the run's JSON.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import json
 import math
 import re
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls import METRICS
-from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunResults
+from pytest_editpitfalls.program import STATE_WORDS
+from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states, state_words
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results.records import CaseRecord, RunResults
 from pytest_editpitfalls.session.names import FOLDER
 
-from .figures import words_of
-from .words import FACTS, OUTCOMES, STATES
+from .words import OUTCOMES, words_of
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ZERO, UNKNOWN = 0, 64**3 - 1
@@ -60,13 +62,16 @@ def encode_probability(value: float | None) -> str:
     return DIGITS[number >> 12] + DIGITS[number >> 6 & 63] + DIGITS[number & 63]
 
 
-def summary_of(probe: ProbeRecord) -> tuple[float | None, float | None, float | None]:
-    """Return mean, least and greatest probability; the mean is unknown when one of its prompts is, as in metrics."""
-    known = [value for value in probe.probabilities if value is not None]
-    if not known:
-        return None, None, None
-    mean = math.fsum(known) / len(known) if len(known) == len(probe.probabilities) else None
-    return mean, min(known), max(known)
+def summaries(case: CaseRecord) -> list[tuple[float | None, float | None, float | None]]:
+    """Return mean, least and greatest probability of each fact and state, in the order of the record."""
+    means = fact_means(case)
+    found = []
+    for probe in case.probes:
+        known = [value for value in probe.probabilities if value is not None]
+        found.append(
+            (means.get((probe.fact, probe.state)), min(known, default=None), max(known, default=None))
+        )
+    return found
 
 
 def short(value: float | None, digits: int = 4) -> float | int | None:
@@ -77,32 +82,45 @@ def short(value: float | None, digits: int = 4) -> float | int | None:
     return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
 
 
-def case_payload(results: RunResults, others: Sequence[tuple[str, RunResults]] = ()) -> dict[str, object]:
+def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -> dict[str, object]:
     """Return the page's data: what the script needs for the case table and the stories.
 
     Args:
-        results: the run.
-        others: label and results of the runs that it is compared with; only their outcomes are kept.
+        view: the run.
+        others: label and results of the runs that it is compared with; only their outcomes are needed.
     """
     columns = _Columns()
-    for case in results.cases:
+    for case in view.results.cases:
         columns.add(case)
-    kinds = {suite.name: suite.kind for suite in results.run.suites}
-    metrics = sorted(columns.metric_names(), key=_metric_order)
+    states = ordered_states(
+        [*STATE_WORDS, *(state for facts in columns.fact_sets.values for _, state in facts)]
+    )
+    shown = {name for table in view.tables for name in table.columns}
     return {
-        "format": 1,
+        "format": 2,
         "folder": FOLDER,
-        "states": list(STATES.items()),  # an object would put "2" before "12"
-        "facts": FACTS,
+        # an object would put "2" before "12"
+        "states": [(visible(state), state_words(state)) for state in states],
+        "words": {
+            visible(view.kinds[suite]): {
+                "facts": {name: words.text for name, words in pitfall.facts.items()},
+                "metrics": {metric.name: metric.question for metric in pitfall.metrics},
+            }
+            for suite, pitfall in view.pitfalls.items()
+            if pitfall is not None
+        },
         "outcomes": list(OUTCOMES),
-        "kinds": {visible(name): kind for name, kind in kinds.items()},
-        "metrics": {visible(name): _metric(name) for name in metrics},
+        "kinds": {visible(name): visible(kind) for name, kind in view.kinds.items()},
+        "metrics": {
+            visible(name): {**asdict(words_of(name, view.pitfalls.values())), "inTable": name in shown}
+            for name in view.metrics_of_cases
+        },
         "unreliable": [
             [visible(part) for part in (a.suite, a.editor, a.model, a.reliable_reason or "")]
-            for a in results.aggregates
+            for a in view.results.aggregates
             if a.reliable is False
         ],
-        "others": [[visible(label), _outcomes_in(other, results.cases)] for label, other in others],
+        "others": [[visible(label), _outcomes_in(other, view.results.cases)] for label, other in others],
         **columns.as_json(),
     }
 
@@ -139,17 +157,15 @@ class _Columns:
             "edits": self.edits.place(tuple(self._edit(line) for line in case.edits)),
             "digest": visible(case.digest),
             "outcome": list(OUTCOMES).index(case.outcome),
-            "reason": 0 if _told_by_thresholds(case) else string(case.reason or ""),
+            "reason": 0 if _repeats_thresholds(case) else string(case.reason or ""),
             "held": -1 if case.held is None else int(case.held),
             "seconds": short(case.seconds, 3),
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,
             "metricSet": self.metric_sets.place(tuple(visible(name) for name in case.metrics)),
             "metrics": [short(value) for value in case.metrics.values()],
-            "factSet": self.fact_sets.place(tuple((visible(p.fact), p.state) for p in case.probes)),
-            "probes": "".join(
-                encode_probability(value) for probe in case.probes for value in summary_of(probe)
-            ),
+            "factSet": self.fact_sets.place(tuple((visible(p.fact), visible(p.state)) for p in case.probes)),
+            "probes": "".join(encode_probability(value) for values in summaries(case) for value in values),
             "thresholdSet": self.threshold_sets.place(
                 tuple((visible(t.threshold), visible(t.metric), t.bound) for t in case.thresholds)
             ),
@@ -157,10 +173,6 @@ class _Columns:
         }
         for name, value in fields.items():
             self.columns.setdefault(name, []).append(value)
-
-    def metric_names(self) -> set[str]:
-        """All metrics that some case has."""
-        return {name for names in self.metric_sets.values for name in names}
 
     def as_json(self) -> dict[str, object]:
         """Return the tables and the columns; the strings last, when all are known."""
@@ -201,8 +213,8 @@ def _verdicts(case: CaseRecord) -> str | list[list[float | int | None]]:
     ]
 
 
-def _told_by_thresholds(case: CaseRecord) -> bool:
-    """Whether the reason only repeats which thresholds fell, which the story tells anyway."""
+def _repeats_thresholds(case: CaseRecord) -> bool:
+    """Whether the reason only repeats which thresholds failed, which the story says anyway."""
     parts = (case.reason or "").split("; ")
     return all(any(part.startswith(f"{t.threshold}: ") for t in case.thresholds) for part in parts)
 
@@ -210,13 +222,3 @@ def _told_by_thresholds(case: CaseRecord) -> bool:
 def _outcomes_in(other: RunResults, cases: Sequence[CaseRecord]) -> list[int]:
     known = {case.key: list(OUTCOMES).index(case.outcome) for case in other.cases}
     return [known.get(case.key, -1) for case in cases]
-
-
-def _metric(name: str) -> dict[str, str]:
-    words = words_of(name)
-    return {"title": words.title, "plain": words.plain, "text": words.text, "better": words.better}
-
-
-def _metric_order(name: str) -> tuple[int, str]:
-    names = list(METRICS)
-    return (names.index(name), "") if name in names else (len(names), name)

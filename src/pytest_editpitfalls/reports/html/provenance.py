@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.results.records import RunResults
 
-from .figures import label_of
-from .words import duration
+from .words import duration, label_of
 
 Pairs = list[tuple[str, str]]
 

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls import METRICS
-from pytest_editpitfalls.results.records import CaseRecord, GateRecord, RunResults
+from pytest_editpitfalls.reports.view.cases import missed_by
+from pytest_editpitfalls.reports.view.kinds import is_better
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.verdicts import SEEN, AnyGate, state_of
+from pytest_editpitfalls.results.records import CaseRecord, RelativeGateRecord, RunResults
 
 from .charts import axis_of, forest
-from .figures import MetricWords, label_of, words_of
-from .words import GATE_RESULTS
+from .words import MetricWords, label_of, words_of
 
-SHOWN_FLIPS = 100
-
-CaseKey = tuple[str, str, str, str]
-"""(suite, editor, model, id)."""
+Pair = tuple[CaseRecord, CaseRecord]
+"""A case here and there."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """A gate as the page shows it."""
+    """A gate as the page shows it; one against a baseline has an empty drawing."""
 
-    gate: str
     label: str
-    record: GateRecord
+    record: AnyGate
     css: str
     word: str
     drawing: Markup
+
+
+_CSS = {"passed": "passed", "failed": "failed", "inconclusive": "xfailed", "not evaluated": "skipped"}
+"""State of a gate -> class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +46,7 @@ class Difference:
     here: float | None
     there: float | None
     change: float | None
-    css: str
     word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """A case with another outcome here than there."""
-
-    key: CaseKey
-    link: str
-    there: str
-    here: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +58,7 @@ class OtherRun:
         started: when it started.
         both: cases that are in both runs.
         only_here, only_there: cases that are in one of them.
-        fell, got_better: flipped cases, the first `SHOWN_FLIPS` of each.
-        n_fell, n_got_better: how many there are.
+        got_worse, got_better: flipped cases, here and there; those first that miss by most.
         differences: the figures of both.
         remarks: what makes the comparison doubtful.
     """
@@ -77,24 +68,29 @@ class OtherRun:
     both: int
     only_here: int
     only_there: int
-    fell: list[Flip]
-    got_better: list[Flip]
-    n_fell: int
-    n_got_better: int
+    got_worse: list[Pair]
+    got_better: list[Pair]
     differences: list[Difference]
     remarks: list[str]
 
 
-def gate_rows(results: RunResults) -> list[GateRow]:
-    """Return the absolute gates in their order."""
+def gate_rows(gates: Iterable[AnyGate]) -> list[GateRow]:
+    """Return gates in their order."""
     rows = []
-    for gate in results.gates:
-        css, word = GATE_RESULTS[gate.passed]
-        axis = axis_of(gate.metric, [gate.value, gate.low, gate.high, gate.bound])
+    for gate in gates:
+        word = state_of(gate)
+        # an inconclusive one fails under --pitfalls-strict
+        css = "failed" if gate.passed is False else _CSS[word]
         label = label_of(gate.editor, gate.model) if gate.editor and gate.model else "–"
-        drawing = forest(axis, gate.value, gate.low, gate.high, bound=gate.bound)
-        rows.append(GateRow(visible(gate.gate), label, gate, css, word, drawing))
+        rows.append(GateRow(label, gate, css, word, _drawing(gate)))
     return rows
+
+
+def _drawing(gate: AnyGate) -> Markup:
+    if isinstance(gate, RelativeGateRecord):
+        return Markup("")
+    axis = axis_of(gate.metric, [gate.value, gate.low, gate.high, gate.bound])
+    return forest(axis, gate.value, gate.low, gate.high, bound=gate.bound)
 
 
 def case_link(suite: str, editor: str, model: str, case_id: str) -> str:
@@ -107,29 +103,27 @@ def case_link(suite: str, editor: str, model: str, case_id: str) -> str:
     )
 
 
-def beside(results: RunResults, others: Sequence[tuple[str, RunResults]]) -> list[OtherRun]:
-    """Return every other run beside ``results``."""
-    return [_beside(results, label, other) for label, other in others]
+def beside(view: RunView, others: Sequence[tuple[str, RunResults]]) -> list[OtherRun]:
+    """Return every other run beside a run."""
+    return [_beside(view, label, other) for label, other in others]
 
 
-def _beside(results: RunResults, label: str, other: RunResults) -> OtherRun:
+def _beside(view: RunView, label: str, other: RunResults) -> OtherRun:
+    results = view.results
     here = {case.key: case for case in results.cases}
     there = {case.key: case for case in other.cases}
-    both = [key for key in here if key in there]
-    fell = [here[key] for key in both if _worse(there[key], here[key])]
-    better = [here[key] for key in both if _worse(here[key], there[key])]
+    pairs = [(here[key], there[key]) for key in here if key in there]
+    pairs_by_miss = sorted(pairs, key=lambda pair: missed_by(pair[0])[1], reverse=True)
     return OtherRun(
         label=visible(label),
         started=visible(other.run.started or "unknown"),
-        both=len(both),
-        only_here=len(here) - len(both),
-        only_there=len(there) - len(both),
-        fell=_flips(fell, there),
-        got_better=_flips(better, there),
-        n_fell=len(fell),
-        n_got_better=len(better),
-        differences=_differences(results, other),
-        remarks=_remarks(results, other, [(here[key], there[key]) for key in both]),
+        both=len(pairs),
+        only_here=len(here) - len(pairs),
+        only_there=len(there) - len(pairs),
+        got_worse=[pair for pair in pairs_by_miss if _worse(pair[1], pair[0])],
+        got_better=[pair for pair in pairs_by_miss if _worse(*pair)],
+        differences=_differences(view, other),
+        remarks=_remarks(results, other, pairs),
     )
 
 
@@ -137,64 +131,37 @@ _BAD = ("failed", "xfailed", "error")
 
 
 def _worse(before: CaseRecord, after: CaseRecord) -> bool:
-    """Whether a case that had passed fell: what was skipped on one side says nothing."""
+    """Whether a case that had passed fails: what was skipped on one side says nothing."""
     return before.outcome == "passed" and after.outcome in _BAD
 
 
-def _flips(cases: Sequence[CaseRecord], there: Mapping[CaseKey, CaseRecord]) -> list[Flip]:
-    """Return the cases that missed by most."""
-    flips = []
-    for here in sorted(cases, key=_missed, reverse=True)[:SHOWN_FLIPS]:
-        suite, editor, model, case_id = (visible(part) for part in here.key)
-        before = there[here.key].outcome
-        flips.append(Flip((suite, editor, model, case_id), case_link(*here.key), before, here.outcome))
-    return flips
-
-
-def _missed(case: CaseRecord) -> float:
-    return sum(threshold.missed_by or 0.0 for threshold in case.thresholds)
-
-
-def _differences(results: RunResults, other: RunResults) -> list[Difference]:
+def _differences(view: RunView, other: RunResults) -> list[Difference]:
     there = {(a.suite, a.editor, a.model): a for a in other.aggregates}
     rows = []
-    for aggregate in results.aggregates:
+    for aggregate in view.results.aggregates:
         partner = there.get((aggregate.suite, aggregate.editor, aggregate.model))
         if partner is None:
             continue
-        for name, cell in aggregate.metrics.items():
-            if name not in partner.metrics:
+        for name in view.metrics_of(aggregate.suite):
+            if name not in aggregate.metrics or name not in partner.metrics:
                 continue
-            before = partner.metrics[name].value
-            change = None if cell.value is None or before is None else cell.value - before
-            css, word = _judge(name, change)
-            rows.append(
-                Difference(
-                    visible(aggregate.suite),
-                    words_of(name),
-                    label_of(aggregate.editor, aggregate.model),
-                    cell.value,
-                    before,
-                    change,
-                    css,
-                    word,
-                )
-            )
+            here, before = aggregate.metrics[name].value, partner.metrics[name].value
+            change = None if here is None or before is None else here - before
+            words = words_of(name, [view.pitfalls[aggregate.suite]])
+            label = label_of(aggregate.editor, aggregate.model)
+            word = _judge(name, change)
+            rows.append(Difference(visible(aggregate.suite), words, label, here, before, change, word))
     return rows
 
 
-def _judge(name: str, change: float | None) -> tuple[str, str]:
-    if change is None or name not in METRICS:
-        return "", "unknown"
-    if abs(change) < 5e-4:  # what the page's three digits show as no change
-        return "", "same"
-    better = (change > 0) == METRICS.get(name).higher_is_better
-    return ("better", "better") if better else ("worse", "worse")
+def _judge(name: str, change: float | None) -> str:
+    better = None if change is None else is_better(name, change)
+    if change is None or better is None:
+        return "unknown"
+    return "same" if abs(change) < SEEN else "better" if better else "worse"
 
 
-def _remarks(
-    results: RunResults, other: RunResults, both: Sequence[tuple[CaseRecord, CaseRecord]]
-) -> list[str]:
+def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> list[str]:
     remarks = []
     definitions = results.run.metric_definitions, other.run.metric_definitions
     if all(definitions) and definitions[0] != definitions[1]:

@@ -2,66 +2,71 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.reports.view.kinds import metric_named
 
 OUTCOMES: dict[str, str] = {
-    "passed": "every threshold was kept",
-    "failed": "a threshold fell",
-    "xfailed": "a threshold fell, but the case does not decide: a gate or a baseline does",
+    "passed": "every threshold passed",
+    "failed": "a threshold failed",
+    "xfailed": "a threshold failed, but the case does not decide: a gate or a baseline does",
     "skipped": "cannot be scored on this model",
     "error": "could not be computed",
 }
 """Outcome -> what it means, in the order of the page."""
 
-STATES: dict[str, str] = {"0": "before", "1": "after edit 1", "12": "after both", "2": "edit 2 alone"}
-"""State -> heading, in order."""
-
-FACTS: dict[str, str] = {
-    "old": "what edit 1 writes",
-    "replaced": "what edit 1 replaces",
-    "new_exp": "what edit 2 writes",
-    "new_imp": "what edit 2 implies",
-    "tied": "tied fact: it should survive both edits",
-    "single_old": "what edit 1 would write, edit 1 not made",
-    "single_new": "what edit 2 writes, on its own",
-    "object": "the true object that is edited away and back",
-    "new_object": "what edit 1 writes in its place",
-    "other": "another true object, never edited",
-}
-"""Fact of a probe -> what it is; "other" stands for other:0, other:1, ..."""
-
-GATE_RESULTS: MappingProxyType[bool | None, tuple[str, str]] = MappingProxyType(
-    {True: ("passed", "kept"), False: ("failed", "fell"), None: ("skipped", "not evaluated")}
-)
-"""`passed` of a gate -> class and word."""
-
-
-PLAIN: dict[str, str] = {
-    "es": "Does edit 1 take? 1 when the model then prefers the new object to the one that it replaces.",
-    "ps": "Does edit 1 hold in other words? The share of paraphrases that answer with the new object.",
-    "succ": "Do the edits take? For round suites, there and back.",
-    "cs_exp": "Does the later edit win? 1 when the model believes edit 2 rather than edit 1 after both.",
-    "cs_imp": "Does what edit 2 implies win, too? 1 when the model draws the conclusion from edit 2.",
-    "cm": "How far edit 2 pushes edit 1's fact out: 1 all of it, 0 nothing, below 0 it grew stronger.",
-    "cm_unclamped": "As CM, with no lower end.",
-    "tfd": "How much the fact that ties both edits together loses by edit 2, though nobody edited it.",
-    "tfd_released": "As TFD, measured from the model before any edit.",
-    "distortion": "How far the other true answers are out of proportion after there and back: 0 not at all.",
-    "distortion_released": "As D, scaled down by the number of true answers.",
-    "ir": "The share of the other true answers that are less likely after there and back.",
-    "fr": "1 when more than half of the other true answers are less likely after there and back.",
-}
-"""Metric -> what it asks, in plain language; the exact definition stands beside it."""
-
-
 UNKNOWN_METRIC = "a metric that this version does not know"
 
 
-def direction(metric: Metric) -> str:
-    """Return in which direction a metric is better."""
-    return "higher is better" if metric.higher_is_better else "lower is better"
+@dataclass(frozen=True, slots=True)
+class MetricWords:
+    """What the page says of a metric."""
+
+    name: str
+    title: str
+    plain: str
+    text: str
+    better: str
+    arrow: str
+    source: str
+
+
+def words_of(name: str, pitfalls: Iterable[AnyPitfall | None]) -> MetricWords:
+    """Return what the page says of a metric; a name that nobody here knows stands for itself.
+
+    Args:
+        name: the metric.
+        pitfalls: the kinds that it is shown for. Where their definitions differ, each is named with its kind.
+    """
+    found: dict[Metric, str] = {}
+    for pitfall in pitfalls:
+        metric = None if pitfall is None else metric_named(name, pitfall)
+        if pitfall is not None and metric is not None:
+            found.setdefault(metric, pitfall.name)
+    if not found:
+        return MetricWords(visible(name), visible(name), "", UNKNOWN_METRIC, "", "", "")
+    first = next(iter(found))
+    several = len(found) > 1
+    return MetricWords(
+        name,
+        first.title,
+        " ".join(f"{kind}: {each.question}" if several else each.question for each, kind in found.items()),
+        "; ".join(
+            f"{kind}: {each.definition}" if several else each.definition for each, kind in found.items()
+        ),
+        "higher is better" if first.higher_is_better else "lower is better",
+        "↑" if first.higher_is_better else "↓",
+        "; ".join(dict.fromkeys(each.source for each in found)),
+    )
+
+
+def label_of(editor: str, model: str) -> str:
+    """Return how an editor on a model is called."""
+    return f"{visible(editor)} · {visible(model)}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -64,10 +64,10 @@ const link = (i) => "#case=" + [suite(i), editor(i), model(i), id(i)].map(encode
 const unreliable = new Map(data.unreliable.map(([s, e, m, reason]) => [[s, e, m].join("\n"), reason]));
 const reasonUnreliable = (i) => unreliable.get([suite(i), editor(i), model(i)].join("\n"));
 
-// How the outcome differs from another run's: "fell", "got better" or "".
+// How the outcome differs from another run's: "got worse", "got better" or "".
 function changed(i, other) {
   const before = data.outcomes[data.others[other][1][i]];
-  if (before === "passed" && FAILING.has(outcome(i))) return "fell";
+  if (before === "passed" && FAILING.has(outcome(i))) return "got worse";
   return FAILING.has(before) && outcome(i) === "passed" ? "got better" : "";
 }
 

@@ -32,9 +32,12 @@ function probabilityDrawing({ mean, least, greatest }, scale) {
   return svg;
 }
 
-function factName(fact) {
-  const other = /^other:(\d+)$/.exec(fact);
-  return data.facts[other ? "other" : fact] || "";
+// What the kind of a case's suite calls its facts, or asks by its metrics; nothing where it was not installed.
+const wordsOf = (i, what) => new Map(Object.entries((data.words[data.kinds[suite(i)]] || {})[what] || {}));
+
+function factName(i, fact) {
+  const words = wordsOf(i, "facts");
+  return words.get(fact) || words.get(fact.split(":")[0]) || "";
 }
 
 // A table of facts and states; each cell has its number as text and a drawing of it.
@@ -48,7 +51,7 @@ function probabilityChart(i) {
     const head = element("tr", null, element("th", { scope: "col" }, "fact"),
       ...states.map(([state, title]) => element("th", { scope: "col" }, title, element("span", { class: "muted" }, ` p${state}`))));
     const body = [...facts].map(([fact, of]) => element("tr", null,
-      element("th", { scope: "row" }, element("code", null, fact), element("span", { class: "what" }, factName(fact))),
+      element("th", { scope: "row" }, element("code", null, fact), element("span", { class: "what" }, factName(i, fact))),
       ...states.map(([state, title]) => {
         const p = of.get(state);
         if (!p) return element("td", { class: "none" }, element("span", { class: "hidden" }, "not asked"));
@@ -69,7 +72,7 @@ function thresholdList(i) {
   const list = thresholds(i);
   if (!list.length) return element("p", { class: "muted" }, "No threshold was held against this case.");
   return element("ul", { class: "thresholds" }, ...list.map((t) => {
-    const [css, word] = t.passed === null ? ["skipped", "not evaluated"] : t.passed ? ["passed", "kept"] : ["failed", "fell"];
+    const [css, word] = t.passed === null ? ["skipped", "not evaluated"] : t.passed ? ["passed", "passed"] : ["failed", "failed"];
     const by = t.passed === false ? `, missed by ${show(t.missed)}` : "";
     return element("li", null, element("span", { class: `badge ${css}` }, word), " ", element("code", null, t.text),
       " ", `${data.metrics[t.name] ? data.metrics[t.name].title : t.name} = ${show(t.value)}`, element("strong", null, by));
@@ -80,9 +83,9 @@ function metricTable(i) {
   const known = metrics(i);
   if (!known.length) return element("p", { class: "muted" }, "No metrics: the case was not scored.");
   return element("table", { class: "plain metrics" }, element("tbody", null, ...known.map(([name, value]) => {
-    const { title, plain } = data.metrics[name];
+    const { title } = data.metrics[name];
     return element("tr", null, element("th", { scope: "row" }, title), element("td", { class: "num" }, show(value)),
-      element("td", { class: "muted", title: about(name) }, plain || about(name)));
+      element("td", { class: "muted", title: about(name) }, wordsOf(i, "metrics").get(name) || about(name)));
   })));
 }
 
@@ -90,7 +93,7 @@ function elsewhere(i) {
   const rows = [];
   for (let j = 0; j < total; j++) {
     if (j === i || cases.id[j] !== cases.id[i] || cases.suite[j] !== cases.suite[i]) continue;
-    const figures = metrics(j).filter(([name]) => !NOT_IN_TABLE.has(name)).map(([name, value]) => `${data.metrics[name].title} ${show(value)}`).join(", ");
+    const figures = metrics(j).filter(([name]) => data.metrics[name].inTable).map(([name, value]) => `${data.metrics[name].title} ${show(value)}`).join(", ");
     rows.push(element("li", null, element("a", { href: link(j) }, bdi(`${editor(j)} · ${model(j)}`)), " ", badge(outcome(j)), " ",
       element("span", { class: "muted" }, figures)));
   }

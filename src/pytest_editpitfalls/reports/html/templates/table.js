@@ -1,6 +1,5 @@
 // The case table: filters, sorting, pages.
 const PER_PAGE = 100;
-const NOT_IN_TABLE = new Set(["cm_unclamped", "tfd_released", "distortion_released"]);
 const filters = document.getElementById("filters");
 const table = document.getElementById("table");
 let shown = [];       // places of the filtered cases, in order
@@ -25,7 +24,7 @@ function columns() {
     || data[`${column.name}s`].length > 1;
   return [
     ...COLUMNS.filter(several),
-    ...Object.keys(data.metrics).filter((name) => names.has(name) && !NOT_IN_TABLE.has(name)).map((name) => ({
+    ...Object.keys(data.metrics).filter((name) => names.has(name) && data.metrics[name].inTable).map((name) => ({
       name: `metric ${name}`, title: data.metrics[name].title, value: (i) => metric(i, name), metric: name,
       down: data.metrics[name].better !== "higher is better",
     })),
@@ -110,8 +109,8 @@ function cell(column, i) {
   if (column.name === "outcome") return element("td", { class: "outcome" }, badge(outcome(i)));
   if (column.text) return element("td", { class: "text" }, bdi(column.text(i)));
   const value = column.value(i);
-  const fell = column.metric && thresholds(i).some((t) => t.name === column.metric && t.passed === false);
-  const attributes = { class: `num${fell ? " fell" : ""}`, "data-title": column.title };
+  const failed = column.metric && thresholds(i).some((t) => t.name === column.metric && t.passed === false);
+  const attributes = { class: `num${failed ? " missed" : ""}`, "data-title": column.title };
   if (value === undefined || (column.name === "missed" && value === null)) return element("td", { class: "num none" });
   return element("td", attributes, show(value));
 }
@@ -162,7 +161,7 @@ function startTable() {
   fill("outcome", data.outcomes.filter((_, place) => present.has(place)).map((value) => [value, value]));
   if (data.others.length) {
     fill("changed", data.others.flatMap(([label], run) =>
-      ["fell", "got better"].map((kind) => [`${kind}/${run}`, `${kind} since ${label}`])));
+      ["got worse", "got better"].map((kind) => [`${kind}/${run}`, `${kind} since ${label}`])));
     filters.elements.changed.closest("label").hidden = false;
   }
   filters.addEventListener("input", (event) => {

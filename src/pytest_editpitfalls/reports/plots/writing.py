@@ -1,24 +1,17 @@
-"""Figures in a paper's style, drawn by matplotlib (the extra ``plots``) without a display."""
+"""The style of all plots, and their files."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.results.named import NamedRun
-
-from . import figures
-from .figures import series_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-WHERE = "editpitfalls plot"
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -42,31 +35,6 @@ _STYLE: Any = {
 }
 
 
-def write_plots(
-    runs: Sequence[NamedRun],
-    out: Path,
-    file_format: str | None = None,
-    only: Sequence[str] = (),
-) -> list[Path]:
-    """Draw the plots that the runs have figures for.
-
-    Args:
-        runs: the runs; an editor on a model is named after its run too where several have it.
-        out: a directory (made where it is not there) for one file per plot; or a file, by its suffix: a PDF gets one
-            page per plot, the other formats hold one plot.
-        file_format: one of `FORMATS`; default: the file's suffix, PNG in a directory.
-        only: names of plots (`PLOTS`); default: all.
-
-    Returns:
-        The files.
-
-    Raises:
-        UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
-    """
-    wanted = _wanted(only)
-    return write_figures({name: partial(PLOTS[name], runs) for name in wanted}, out, file_format, where=WHERE)
-
-
 def write_figures(
     drawers: Mapping[str, Callable[[], Figure | None]],
     out: Path,
@@ -74,12 +42,15 @@ def write_figures(
     *,
     where: str,
 ) -> list[Path]:
-    """Draw and write figures; the arguments and errors are those of `write_plots`.
+    """Draw and write figures.
 
     Args:
-        drawers: name of a figure -> what draws it; None where there is nothing to draw.
-        out, file_format: as in `write_plots`.
+        drawers: name of a figure -> what draws it; that gives None where there is nothing to draw.
+        out, file_format: as in `of_runs.write_plots`.
         where: the command or option, for messages.
+
+    Raises:
+        UsageError: matplotlib is not installed, an unknown format, nothing to draw, or it cannot be written.
     """
     _needs_matplotlib(where)
     is_file = out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
@@ -111,15 +82,6 @@ def write_figures(
             ) from None
 
 
-PLOTS: dict[str, Callable[[Sequence[NamedRun]], Figure | None]] = {
-    "metrics": lambda runs: figures.metrics(series_of(runs), runs),
-    "shifts": lambda runs: figures.shifts(series_of(runs)),
-    "distortion": lambda runs: figures.distortion(series_of(runs)),
-    "rules": lambda runs: figures.rules(series_of(runs)),
-}
-"""Name of a plot, and of its file -> what draws it; None where there is nothing to draw."""
-
-
 def _save(drawn: Mapping[str, Figure], out: Path, kind: str, is_file: bool) -> list[Path]:
     dated = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}[kind]
     if is_file and kind == "pdf":
@@ -144,13 +106,6 @@ def _quiet_style() -> Iterator[None]:
     with rc_context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a label may have signs that the font lacks
         yield
-
-
-def _wanted(only: Sequence[str]) -> list[str]:
-    for name in only:
-        if name not in PLOTS:
-            raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, PLOTS))
-    return [name for name in PLOTS if not only or name in only]
 
 
 def _needs_matplotlib(where: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_editpitfalls.comparison.drops import LEVEL, POWER
 
 from .drawing import panels
-from .plots import write_figures
+from .writing import write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def write_calibration_plot(records: Sequence[CalibrationRecord], out: Path) -> l
         out: a PNG, PDF or SVG file, or a directory for ``calibration.png``.
 
     Raises:
-        UsageError: as `plots.write_plots`.
+        UsageError: as `writing.write_figures`.
     """
     return write_figures({"calibration": partial(_figure, records)}, out, where=WHERE)
 
@@ -37,7 +37,7 @@ def write_calibration_plot(records: Sequence[CalibrationRecord], out: Path) -> l
 def _figure(records: Sequence[CalibrationRecord]) -> Figure | None:
     if not records:
         return None
-    figure, (left, right) = panels(["false fails", "found"], columns=2, height=2.8)
+    figure, (left, right) = panels(2, columns=2, height=2.8)
     for several, colour, title in ((False, "tab:blue", "one gate"), (True, "tab:red", "several gates")):
         shares = [
             (record.clusters, record.false_fails, record.false_fails_error)

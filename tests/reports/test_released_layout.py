@@ -11,7 +11,7 @@ import pytest
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.reports.released import export_released
+from pytest_editpitfalls.reports.released_layout import export_released
 from pytest_editpitfalls.results.records import RunResults
 
 SHARED = {"reverse", "composite", "coverage", "easy", "hard"}
@@ -23,7 +23,7 @@ def prob(answer: dict[str, Any]) -> float:
 
 
 def conflict(path: Path) -> dict[str, float]:
-    """CS, CM, FFD and Succ as the released summary has them (field notes of the benchmark)."""
+    """CS, CM, FFD and Succ as the released summary has them (zjunlp/PitfallsKnowledgeEditing, summarize.py)."""
     rows = json.loads(path.read_text())
     sums: dict[str, float] = {"CS": 0.0, "CM": 0.0}
     for row in rows:
@@ -126,9 +126,9 @@ def test_cases_that_the_script_cannot_read_are_left_out_and_counted(tmp_path: Pa
     exported = export_released(run, tmp_path)
     rows = json.loads((tmp_path / "explicit/conflict_results/ROME_composite.json").read_text())
     assert [row["case"] for row in rows] == [4, 5]
-    told = [reason for reason in exported.left_out if reason.startswith("explicit/conflict")]
-    assert len(told) == 4
-    assert sum(exported.left_out[reason] for reason in told) == 4
+    reasons = [reason for reason in exported.left_out if reason.startswith("explicit/conflict")]
+    assert len(reasons) == 4
+    assert sum(exported.left_out[reason] for reason in reasons) == 4
     for folder in ("ROME_easy", "easy_model"):
         rows = json.loads((tmp_path / f"explicit/round_results/{folder}.json").read_text())
         assert [row["case"] for row in rows] == [1, 2, 3, 4, 5]

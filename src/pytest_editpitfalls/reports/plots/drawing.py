@@ -86,18 +86,18 @@ def _colour(place: int) -> Any:
     return colormaps["tab20"]((2 * place + place // 10) % 20)
 
 
-def panels(names: Sequence[str], *, columns: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each name."""
+def panels(count: int, *, columns: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels."""
     from matplotlib.figure import Figure
 
-    wide = min(columns, len(names))
-    high = -(-len(names) // wide)
+    wide = min(columns, count)
+    high = -(-count // wide)
     figure = Figure(figsize=(_WIDTH, height * high + 0.4))
     grid = figure.subplots(high, wide, squeeze=False)
-    panels = list(grid.flat)
-    for empty in panels[len(names) :]:
+    drawn = list(grid.flat)
+    for empty in drawn[count:]:
         empty.set_visible(False)
-    return figure, panels[: len(names)]
+    return figure, drawn[:count]
 
 
 def legend(figure: Figure, labels: Sequence[str]) -> None:

@@ -1,0 +1,5 @@
+"""One self-contained HTML page."""
+
+from . import Format
+
+FORMAT = Format("html", "write a report to this HTML file", "pytest_editpitfalls.reports.html:write_html")

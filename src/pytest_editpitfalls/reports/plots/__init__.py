@@ -1,0 +1,1 @@
+"""Plots in a paper's style, drawn by matplotlib (the extra ``plots``) without a display."""

@@ -1,0 +1,269 @@
+"""The plots of runs: metrics by editor, shifts of probabilities, metrics by group of cases and by number of facts.
+
+Which metrics are drawn by group and by number of facts is said by the kinds of pitfall (`Pitfall.plots_by_group`,
+`Pitfall.plots_by_facts`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.pitfalls import PITFALLS, topics
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.reports.view.cases import (
+    fact_means,
+    fact_words,
+    follows_edits,
+    ordered_states,
+    state_words,
+)
+from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results.aggregates import summarise
+from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
+
+from .drawing import boxes, dots, legend, panels
+from .drawing import label as shown_label
+from .writing import write_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WHERE = "editpitfalls plot"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Runs:
+    """The runs of a plot.
+
+    Attributes:
+        views: the runs.
+        series: editor on model -> scored cases; each has a colour.
+        pitfalls: suite -> its kind; None where it is not installed.
+    """
+
+    def __init__(self, runs: Sequence[NamedRun]) -> None:
+        self.views = {run.name: RunView(run.results) for run in runs}
+        self._pairs = [{(each.editor, each.model) for each in run.results.aggregates} for run in runs]
+        self.series: dict[str, list[CaseRecord]] = {}
+        self.pitfalls: dict[str, AnyPitfall | None] = {}
+        for run in runs:
+            self.pitfalls |= self.views[run.name].pitfalls
+            for case in run.results.cases:
+                if case.is_scored:
+                    self.series.setdefault(self.label(case.editor, case.model, run.name), []).append(case)
+
+    def label(self, editor: str, model: str, run: str) -> str:
+        """Return what an editor on a model is called; after its run too where several have it."""
+        models = {model for found in self._pairs for _, model in found}
+        several = sum((editor, model) in found for found in self._pairs) > 1
+        text = editor if len(models) == 1 else f"{editor} on {model}"
+        return shown_label(f"{text} ({run})" if several else text)
+
+    def metric(self, suite: str, name: str) -> Metric:
+        """Return a metric that the kind of a suite has named."""
+        found = metric_named(name, self.pitfalls[suite])
+        assert found is not None, f"{name} is no metric of its kind"
+        return found
+
+    def __iter__(self) -> Iterator[tuple[str, CaseRecord, AnyPitfall | None]]:
+        """Each scored case with its series and its kind."""
+        for label, cases in self.series.items():
+            yield from ((label, case, self.pitfalls.get(case.suite)) for case in cases)
+
+
+def write_plots(
+    runs: Sequence[NamedRun],
+    out: Path,
+    file_format: str | None = None,
+    only: Sequence[str] = (),
+) -> list[Path]:
+    """Draw the plots that the runs have figures for.
+
+    Args:
+        runs: the runs; an editor on a model is named after its run too where several have it.
+        out: a directory (made where it is not there) for one file per plot; or a file, by its suffix: a PDF gets one
+            page per plot, the other formats hold one plot.
+        file_format: one of `writing.FORMATS`; default: the file's suffix, PNG in a directory.
+        only: names of plots (`plots`); default: all.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
+    """
+    known = plots()
+    for name in only:
+        if name not in known:
+            raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, known))
+    shown = Runs(runs)
+    wanted = {name: partial(draw, shown) for name, draw in known.items() if not only or name in only}
+    return write_figures(wanted, out, file_format, where=WHERE)
+
+
+def plots() -> dict[str, Callable[[Runs], Figure | None]]:
+    """Return name of a plot, and of its file -> what draws it; that gives None where there is nothing to draw."""
+    by_facts = {
+        topic.name: partial(facts, kinds=[kind.name for kind in PITFALLS if kind.topic == topic])
+        for topic in topics()
+        if any(kind.topic == topic and kind.plots_by_facts for kind in PITFALLS)
+    }
+    return {"metrics": metrics, "shifts": shifts, **by_facts, "rules": rules}
+
+
+def metrics(runs: Runs) -> Figure | None:
+    """Means with 95 % intervals: a panel for each suite, a colour for each editor."""
+    cells: dict[str, dict[str, dict[str, MetricAggregate]]] = {}
+    for run, view in runs.views.items():
+        for each in view.results.aggregates:
+            found = {title: each.metrics.get(name) for name, title in view.columns_of(each.suite).items()}
+            known = {title: cell for title, cell in found.items() if cell is not None}
+            if known:
+                cells.setdefault(each.suite, {})[runs.label(each.editor, each.model, run)] = known
+
+    def panel(axes: Axes, suite: str, found: Mapping[str, Mapping[str, MetricAggregate]]) -> None:
+        titles = list(dict.fromkeys(title for each in found.values() for title in each))
+        for place, label in enumerate(runs.series):
+            known = [(titles.index(title), cell) for title, cell in found.get(label, {}).items()]
+            dots(axes, place, len(runs.series), [(x, cell) for x, cell in known if cell.value is not None])
+        axes.set_xticks(range(len(titles)), titles)
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_ylabel("%")
+
+    return _figure(runs, cells, panel, columns=1 if len(runs.series) > 4 else 2)
+
+
+def shifts(runs: Runs) -> Figure | None:
+    """Mean probabilities of each fact before, after edit 1 and after both: boxes over cases."""
+    values: dict[str, dict[tuple[str, str], dict[str, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        for key, mean in _shown_means(case, pitfall).items():
+            values.setdefault(case.suite, {}).setdefault(key, {}).setdefault(label, []).append(mean)
+
+    def panel(axes: Axes, suite: str, found: Mapping[tuple[str, str], Mapping[str, list[float]]]) -> None:
+        pitfall = runs.pitfalls.get(suite)
+        facts = dict.fromkeys([*(pitfall.facts if pitfall is not None else ()), *(fact for fact, _ in found)])
+        states = ordered_states(state for _, state in found)
+        order = [(fact, state) for fact in facts for state in states if (fact, state) in found]
+        for place, label in enumerate(runs.series):
+            if drawn := [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]:
+                boxes(axes, place, len(runs.series), drawn)
+        names = [
+            f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}"
+            for fact, state in order
+        ]
+        axes.set_xticks(range(len(order)), names, fontsize=7)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("probability")
+
+    return _figure(runs, values, panel, columns=1)
+
+
+def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
+    """Means of metrics by the number of a case's facts, with 95 % intervals: a panel for each suite and metric."""
+    from matplotlib.ticker import MaxNLocator
+
+    values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+    counted: dict[tuple[str, str], str] = {}
+    for label, case, pitfall in runs:
+        if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
+            continue
+        asked = {probe.fact for probe in case.probes if _unnumbered(probe.fact) in wanted.facts}
+        for name in wanted.metrics:
+            if (value := case.metrics.get(name)) is not None and len(asked) > 1:
+                known = values.setdefault((case.suite, name), {}).setdefault(label, {})
+                known.setdefault(len(asked), []).append(value)
+                counted[case.suite, name] = wanted.title
+
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[int, list[float]]]) -> None:
+        metric = runs.metric(*key)
+        for place, label in enumerate(runs.series):
+            cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
+            dots(axes, place, len(runs.series), cells, spread=0.3, line=True)
+        axes.set_ylim(bottom=0 if metric.low == 0.0 else None)
+        axes.set_xlabel(counted[key])
+        axes.set_ylabel(f"{metric.title}, %")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _figure(runs, values, panel, columns=2, title=lambda key: key[0])
+
+
+def rules(runs: Runs) -> Figure | None:
+    """Means of metrics by group of cases, with 95 % intervals: a panel for each suite and metric."""
+    values: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    for label, case, pitfall in runs:
+        for name in () if pitfall is None or not case.rule else pitfall.plots_by_group:
+            if (value := case.metrics.get(name)) is not None:
+                known = values.setdefault((case.suite, name), {}).setdefault(case.rule, {})
+                known.setdefault(label, []).append(value)
+
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[float]]]) -> None:
+        metric, order = runs.metric(*key), sorted(found)
+        for place, label in enumerate(runs.series):
+            cells = [
+                (y, summarise(metric, found[rule][label]))
+                for y, rule in enumerate(order)
+                if label in found[rule]
+            ]
+            dots(axes, place, len(runs.series), cells, upright=False)
+        axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
+        axes.invert_yaxis()
+        if metric.low == 0.0:
+            axes.set_xlim(-3, 103)
+        axes.set_xlabel("%")
+
+    tallest = max(map(len, values.values()), default=0)
+    height = max(2.2, 0.25 * tallest * max(1.0, len(runs.series) / 4) + 0.8)
+    return _figure(
+        runs,
+        values,
+        panel,
+        columns=2,
+        height=height,
+        title=lambda key: f"{key[0]}: {runs.metric(*key).title}",
+    )
+
+
+def _figure(
+    runs: Runs,
+    values: Mapping[K, V],
+    panel: Callable[[Axes, K, V], None],
+    *,
+    columns: int,
+    height: float = 2.4,
+    title: Callable[[K], str] = str,
+) -> Figure | None:
+    """Return a figure with a panel for each key and one legend; None where there are no values."""
+    if not values:
+        return None
+    figure, axes_of = panels(len(values), columns=columns, height=height)
+    for axes, (key, found) in zip(axes_of, values.items(), strict=True):
+        panel(axes, key, found)
+        axes.set_title(shown_label(title(key)))
+    legend(figure, list(runs.series))
+    return figure
+
+
+def _shown_means(case: CaseRecord, pitfall: AnyPitfall | None) -> dict[tuple[str, str], float]:
+    """Mean probability of each fact and state; numbered facts ("other:0", "other:1", ...) count as one."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for (fact, state), mean in fact_means(case).items():
+        if follows_edits(state) and fact_words(pitfall, fact).short is not None:
+            found.setdefault((_unnumbered(fact), state), []).append(mean)
+    return {key: math.fsum(means) / len(means) for key, means in found.items()}
+
+
+def _unnumbered(fact: str) -> str:
+    name, _, number = fact.partition(":")
+    return name if number.isdigit() else fact

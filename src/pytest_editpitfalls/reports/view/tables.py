@@ -1,0 +1,143 @@
+"""The tables of a run: one for each topic, with the columns that its kinds of pitfall name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
+from pytest_editpitfalls.verdicts.reliability import unreliable_reason
+
+from .kinds import without_released
+from .words import MARK
+
+Group = tuple[str, str, str]
+"""(suite, editor, model)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: a suite with an editor on a model, or published figures beside it.
+
+    Attributes:
+        suite, editor, model: what the line is about.
+        n: cases that were scored.
+        held: "38/40" where the base model was asked for its facts, otherwise "".
+        cells: metric -> aggregate; a metric that is absent does not exist for the suite.
+        published: whether these are published figures (no intervals).
+        reliable: whether the editor edits often enough; None where that is unknown.
+    """
+
+    suite: str
+    editor: str
+    model: str
+    n: int
+    held: str
+    cells: Mapping[str, MetricAggregate]
+    published: bool = False
+    reliable: bool | None = None
+
+    @property
+    def group(self) -> Group:
+        """(suite, editor, model)."""
+        return self.suite, self.editor, self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The suites of one topic.
+
+    Attributes:
+        topic: what they are about.
+        rows: lines in the order of the run, published figures behind the lines that they belong to.
+        columns: metric -> title, those that some line fills.
+        unreliable: one line per editor and model whose mean edit success is under the floor.
+        citation: where its published figures are from, in few words; "" where it has none.
+    """
+
+    topic: Topic
+    rows: Sequence[Row]
+    columns: Mapping[str, str]
+    unreliable: Sequence[str]
+    citation: str = ""
+
+
+def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
+    """Return the line of an aggregate; ``cases`` are its cases."""
+    asked = [case.held for case in cases if case.held is not None]
+    return Row(
+        aggregate.suite,
+        aggregate.editor,
+        aggregate.model,
+        aggregate.n,
+        f"{sum(asked)}/{len(asked)}" if asked else "",
+        aggregate.metrics,
+        reliable=aggregate.reliable,
+    )
+
+
+def published_row(suite: str, figures: PublishedRow) -> Row:
+    """Return the line of published figures, to stand below a line of ``suite``."""
+    cells = {
+        name: MetricAggregate(value=value, low=None, high=None, n=figures.n)
+        for name, value in figures.metrics.items()
+    }
+    return Row(suite, figures.editor, figures.model, figures.n, "", cells, published=True)
+
+
+def tables_of(
+    rows: Iterable[Row], topics: Mapping[str, Topic], pitfalls: Mapping[str, AnyPitfall | None], floor: float
+) -> list[Table]:
+    """Return the rows by topic, in the order of the kinds; those of a kind that is not installed come last.
+
+    Args:
+        rows: all rows.
+        topics: suite -> topic.
+        pitfalls: suite -> kind; None where it is not installed: then all metrics are columns.
+        floor: mean edit success under which a row is unreliable.
+    """
+    order = [pitfall.topic for pitfall in PITFALLS]
+    found: dict[Topic, list[Row]] = {}
+    for row in rows:
+        found.setdefault(topics[row.suite], []).append(row)
+    present = sorted(found, key=lambda topic: order.index(topic) if topic in order else len(order))
+    return [_table(topic, found[topic], pitfalls, floor) for topic in present]
+
+
+def _table(
+    topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None], floor: float
+) -> Table:
+    present = {row.suite: pitfalls[row.suite] for row in rows}
+    kinds = [pitfall for pitfall in PITFALLS if pitfall in present.values()]
+    names = merged([kind.columns for kind in kinds]) or merged([list(row.cells) for row in rows])
+    published = [row for row in rows if row.published]
+    if not published:
+        names = without_released(names, kinds)
+    titles = {metric.name: metric.title for kind in kinds for metric in kind.metrics}
+    cited = {
+        kind.published.cited_as
+        for row in published
+        if (kind := present[row.suite]) is not None and kind.published is not None
+    }
+    return Table(
+        topic,
+        rows,
+        {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)},
+        _unreliable(rows, topic, floor),
+        "; ".join(sorted(cited)),
+    )
+
+
+def _unreliable(rows: Iterable[Row], topic: Topic, floor: float) -> list[str]:
+    shares: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        cell = row.cells.get("es") if row.reliable is False else None
+        if cell is not None and cell.value is not None:
+            shares.setdefault((row.editor, row.model), {})[row.suite] = cell.value
+    return [
+        visible(f"{MARK} {unreliable_reason(editor, model, suites, floor, figures=topic.name)}")
+        for (editor, model), suites in shares.items()
+    ]

@@ -1,0 +1,125 @@
+"""What became of the gates, and of the cases against a baseline, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.records import (
+    ComparisonRecord,
+    GateRecord,
+    HyperParameterDifference,
+    RelativeGateRecord,
+)
+
+from .kinds import is_better
+from .words import MARK
+
+AnyGate = GateRecord | RelativeGateRecord
+
+State = Literal["passed", "failed", "inconclusive", "not evaluated"]
+
+_VERDICTS: dict[bool | str | None, State] = {
+    True: "passed",
+    False: "failed",
+    None: "not evaluated",
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "inconclusive",
+    "not_evaluated": "not evaluated",
+}
+
+
+def state_of(gate: AnyGate) -> State:
+    """Return what became of a gate, in words."""
+    return _VERDICTS[gate.verdict if isinstance(gate, RelativeGateRecord) else gate.passed]
+
+
+def gate_word(gate: AnyGate) -> str:
+    """Return the same for a terminal: what is no pass is loud."""
+    word = state_of(gate)
+    return word if word == "passed" else word.upper()
+
+
+def gate_line(gate: GateRecord) -> str:
+    """Return a gate's verdict in words."""
+    known = gate.passed is not None and gate.value is not None
+    value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
+    between = (
+        f" [{gate.low:.4g}, {gate.high:.4g}]"
+        if known and gate.low is not None and gate.high is not None
+        else ""
+    )
+    mark = f" {MARK} unreliable: too few edits take" if gate.reliable is False else ""
+    return visible(f"gate {gate.gate}{_where(gate)}: {gate_word(gate)}{value}{between}{mark}")
+
+
+def relative_gate_line(gate: RelativeGateRecord) -> str:
+    """Return a relative gate's verdict in words, with the smallest drop that it would have found."""
+    suite = f" {gate.suite}" if gate.gate.startswith("*") and gate.suite != "*" else ""
+    text = f"gate {gate.gate}{suite}{_where(gate)}: {gate_word(gate)}"
+    if gate.verdict == "inconclusive" and gate.passed is False:
+        text += " (fails: --pitfalls-strict)"
+    if gate.verdict == "not_evaluated":
+        return visible(f"{text}, {gate.reason}")
+    text += f", {gate.metric} {_number(gate.base)} -> {_number(gate.now)}, drop {_number(gate.drop)}"
+    text += f" (at most {_number(gate.upper)}), margin {_number(gate.margin)}"
+    if gate.p_holm is not None:
+        text += f", p {gate.p_holm:.2g}"
+    text += f"; {gate.worse} of {gate.n} cases worse, {gate.better} better"
+    if gate.mcnemar_p is not None:
+        text += f" (McNemar p {gate.mcnemar_p:.2g})"
+    if gate.verdict == "fail":
+        return visible(text)
+    found = "no drop" if gate.detectable is None else f"a true drop of {_number(gate.detectable)}"
+    return visible(f"{text}; finds {found} with 80 % power")
+
+
+def _where(gate: AnyGate) -> str:
+    return f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3g}"
+
+
+ARROWS = {False: {True: "▲", False: "▼"}, True: {True: "^", False: "v"}}
+"""Better and worse than the baseline, on a terminal with and without Unicode."""
+
+SEEN = 0.0005
+"""Least change of a mean that is marked: less is not seen in a table."""
+
+Arrows = Mapping[tuple[str, str, str, str], str]
+"""(suite, editor, model, metric) -> the arrow before its mean."""
+
+
+def baseline_counts(compared: ComparisonRecord) -> str:
+    """Return how the cases compare, in one line; what does not occur is left out, but for new failures."""
+    parts = {
+        "known pitfalls": compared.known,
+        "new failures": len(compared.new_failures),
+        "fixed": len(compared.fixed),
+        "errors": compared.errors,
+        "skipped now": compared.lost,
+        "no longer skipped": compared.gained,
+        "not in the baseline": compared.new,
+        "not selected here": compared.deselected,
+    }
+    counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count or what == "new failures")
+    return f"{compared.paired} cases on both sides, {counts}"
+
+
+def changed_arrows(compared: ComparisonRecord | None, ascii_only: bool = False) -> Arrows:
+    """Return the arrows of all metrics that are better or worse than in the baseline."""
+    return {
+        (each.suite, each.editor, each.model, each.metric): ARROWS[ascii_only][better]
+        for each in (compared.changes if compared else ())
+        if abs(each.now - each.base) >= SEEN
+        and (better := is_better(each.metric, each.now - each.base)) is not None
+    }
+
+
+def differing(each: HyperParameterDifference) -> str:
+    """Return a hyper-parameter that differs from the baseline's, in words."""
+    return visible(f"{each.editor} on {each.model}: {each.name} was {each.base}, is {each.now}")

@@ -1,0 +1,65 @@
+"""Numbers, marks and times as reports write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.results.records import MetricAggregate
+
+MARK = "!"
+"""Stands beside figures of an editor that hardly edits."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction as per cent, "-" where it is unknown."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def interval(cell: MetricAggregate, digits: int = 1) -> str:
+    """Return the confidence interval in per cent, "" where there is none."""
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"[{percent(cell.low, digits)}, {percent(cell.high, digits)}]"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 gate", "2 gates"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def time_line(timings: Mapping[str, float | None], wall: float | None, summed: bool) -> str:
+    """Return where the time went, longest first; "" where nothing is known.
+
+    Args:
+        timings: stage -> seconds.
+        wall: wall time of the run.
+        summed: whether the stages are summed over several processes, so that there is no rest to name.
+    """
+    known = {stage: seconds for stage, seconds in timings.items() if seconds is not None}
+    parts = [f"{stage} {seconds:.1f} s" for stage, seconds in sorted(known.items(), key=lambda p: -p[1])]
+    if wall is None:
+        return ", ".join(parts)
+    rest = wall - sum(known.values())
+    if not summed and rest >= 0.05:
+        parts.append(f"pytest and the rest {rest:.1f} s")
+    text = f"{wall:.1f} s: {', '.join(parts)}" if parts else f"{wall:.1f} s"
+    return f"{text} (stages summed over workers)" if summed and parts else text
+
+
+def first_result_line(stages: Mapping[str, float | None]) -> str:
+    """Return how long the first result took and where that time went, in the order in which it was spent.
+
+    Args:
+        stages: stage -> seconds, and "total"; "" is returned where that is not known.
+    """
+    total = stages.get("total")
+    if total is None:
+        return ""
+    spent = {stage: seconds for stage, seconds in stages.items() if stage != "total" and seconds is not None}
+    parts = [f"{stage} {seconds:.1f} s" for stage, seconds in spent.items()]
+    rest = total - sum(spent.values())
+    if parts and rest >= 0.05:
+        parts.append(f"pytest and the rest {rest:.1f} s")
+    return f"first result after {total:.1f} s{': ' if parts else ''}{', '.join(parts)}"
