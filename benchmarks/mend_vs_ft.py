@@ -27,11 +27,11 @@ from rich.table import Table
 
 from pytest_editpitfalls.cases.case import Case, Edit
 from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.mend.objective import LowerBlocks
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.forward import Rows
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer

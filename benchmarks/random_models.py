@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.families import family_for
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import ModelSource
 from pytest_editpitfalls.engine.session import EngineSession

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.editors.declaration import EditorDeclaration
-    from .engine.editors.interface import EditJob, Editor, EditorResources, EditResult
+    from .engine.editing.declaration import EditorDeclaration
+    from .engine.editing.interface import EditJob, Editor, EditorResources, EditResult
     from .engine.hyperparameters.fields import Hyperparameters
     from .engine.in_place.declare import in_place_editor
     from .engine.overlay import (

@@ -49,6 +49,20 @@ class UnscorableCase(PitfallsError):
     """One case cannot be asked of this model at all (a target without tokens): skipped with the reason."""
 
 
+class RowError(ValueError):
+    """What a row says is not consistent.
+
+    Args:
+        field: the field that is wrong ("edits.1.subject").
+        what: what is wrong, in one sentence.
+        fix: what to write instead.
+    """
+
+    def __init__(self, field: str, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.field, self.what, self.fix = field, what, fix
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``."""
     import difflib  # pytest loads this module at every start

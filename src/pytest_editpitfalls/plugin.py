@@ -22,14 +22,16 @@ from .fixtures import (  # pytest finds fixtures among the plugin's names
     pitfall_outcome,
 )
 from .options import command_line
-from .session.names import FOLDER, MARKER
+from .options.defaults import NODE_FOLDER
+from .reports.formats import FORMATS
+from .session.names import MARKER
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register the prefixed options and the ini keys."""
-    command_line.add_options(parser)
+    command_line.add_options(parser, {report.name: report.help for report in FORMATS})
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -95,7 +97,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
-    if not any(f"{FOLDER}/" in argument for argument in config.args):
+    if not any(f"{NODE_FOLDER}/" in argument for argument in config.args):
         return
     from .session.targets import parse_target
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pytest_editpitfalls.cases.case import RowError
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls a field that a model, and one that a dataclass, does not have."""

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytest_editpitfalls.engine.editing.interface import EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.interface import EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import SecondMoments

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.fine_tuning import whole_matrices as ft
 from pytest_editpitfalls.engine.fine_tuning.whole_matrices import FineTuning
 from pytest_editpitfalls.engine.forward import Forward

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.draws import generator_of
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.grace.codebook import Codebook
 from pytest_editpitfalls.engine.editors.grace.editor import Grace
 from pytest_editpitfalls.engine.editors.grace.hyperparameters import GraceHyperparameters
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.in_place.checksum import checksums, copy_on_write, same_bits
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
 from pytest_editpitfalls.engine.in_place.pristine import Pristine

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.interface import EditJob
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.locate_then_edit import core, target_vector
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.locate_then_edit.solve import closed_form, weighted_with_cache

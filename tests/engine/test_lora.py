@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.lora import editor as lora
 from pytest_editpitfalls.engine.editors.lora.editor import Adapter, Lora, _StackedAdapters
 from pytest_editpitfalls.engine.editors.lora.hyperparameters import LoraHyperparameters

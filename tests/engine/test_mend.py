@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
+from pytest_editpitfalls.cli.mend_training import train, training_options
 from pytest_editpitfalls.cli.training_data import load_training_data
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
 from pytest_editpitfalls.engine.editors.mend.gradients import (
@@ -29,7 +30,6 @@ from pytest_editpitfalls.engine.editors.mend.gradients import (
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
 from pytest_editpitfalls.engine.editors.mend.network import STD_FLOOR, MendNetwork, RunningMoments
-from pytest_editpitfalls.engine.editors.mend.training import train, training_options
 from pytest_editpitfalls.engine.editors.mend.weights import (
     WeightsHeader,
     load_weights,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.rome.editor import Rome
 from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.locate_then_edit.core import Batch, moment_source
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.locate_then_edit.rank_one import _notes

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
 from pytest_editpitfalls.engine.runner import (

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytest_editpitfalls.engine.editors.interface import EditJob
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.locate_then_edit import target_vector
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.engine.stopping import Stopping

@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from pytest_editpitfalls.engine.draws import generator_of
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.wise import editor as wise_module
 from pytest_editpitfalls.engine.editors.wise.editor import Wise, irrelevant_prompt, irrelevant_prompts
 from pytest_editpitfalls.engine.editors.wise.hyperparameters import WiseHyperparameters
 from pytest_editpitfalls.engine.editors.wise.side_memory import SideMemory
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.fine_tuning.whole_matrices import FineTuning
 from pytest_editpitfalls.engine.overlay import LowRankDelta
 from pytest_editpitfalls.engine.session import EngineSession

@@ -17,11 +17,11 @@ from tests.models import hyperparameter_docs
 from pytest_editpitfalls.engine.editors.grace.hyperparameters import GraceHyperparameters
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.presets import preset_depth, preset_for, presets_table
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.families import Family, families
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.module_names import module_name_notes
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters
 from pytest_editpitfalls.engine.models.known import short_name_of
 from pytest_editpitfalls.errors import UsageError
@@ -383,7 +383,7 @@ def test_the_page_is_generated_from_the_classes() -> None:
 def test_nothing_here_imports_torch() -> None:
     code = (
         "import sys; from pytest_editpitfalls.engine.editors.shipped import shipped_editors;"
-        "from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters as r;"
+        "from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters as r;"
         "[r(e.name, e.hyperparameter_class(), 'gpt2-xl', 48) for e in shipped_editors()];"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

@@ -96,7 +96,7 @@ def test_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def test_resolving_imports_no_torch() -> None:
     code = (
         "import sys; from pytest_editpitfalls.engine.models import resolve; resolve('gpt2-xl');"
-        "from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters;"
+        "from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters;"
         "from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters;"
         "resolve_hyperparameters('rome', RomeHyperparameters, 'gpt2-xl', 48);"
         "assert not {'torch', 'transformers'} & set(sys.modules)"

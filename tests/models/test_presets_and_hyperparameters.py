@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.engine.editors.presets import preset_for
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.rome.hyperparameters import RomeHyperparameters
 from pytest_editpitfalls.engine.families import families
 from pytest_editpitfalls.engine.hyperparameters.module_names import module_name_notes
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError
 

@@ -63,7 +63,7 @@ def test_the_jobs_are_whole() -> None:
 @pytest.mark.parametrize("words", of("pytest"), ids=lambda words: " ".join(words)[:60])
 def test_pytest_knows_the_options(pytester: pytest.Pytester, words: list[str]) -> None:
     config = pytester.parseconfig("-p", "no:cacheprovider", *words)
-    run = build(config)
+    run = build(config, ["json", "html", "markdown"])
     assert run is not None
     assert run.editors
     assert not config.args or config.args == [str(pytester.path)]

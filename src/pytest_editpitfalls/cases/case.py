@@ -107,20 +107,6 @@ class Row(BaseModel):
         return (self.edits[0].before,)
 
 
-class RowError(ValueError):
-    """What a row says is not consistent.
-
-    Args:
-        field: the field that is wrong ("edits.1.subject").
-        what: what is wrong, in one sentence.
-        fix: what to write instead.
-    """
-
-    def __init__(self, field: str, what: str, fix: str) -> None:
-        super().__init__(what)
-        self.field, self.what, self.fix = field, what, fix
-
-
 @dataclass(frozen=True, slots=True)
 class HeldFact:
     """A fact that the case takes for granted in the base model.

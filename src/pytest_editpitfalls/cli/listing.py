@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.editors.presets import preset_depth, presets_table
 from pytest_editpitfalls.engine.models.known import EMBEDDED, KNOWN_MODELS, known_names

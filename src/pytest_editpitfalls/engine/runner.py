@@ -24,7 +24,7 @@ from pytest_editpitfalls.program import (
     SuitePrograms,
 )
 
-from .editors.interface import EditJob, Editor, EditResult, WritesModel
+from .editing.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer
 from .settings import Progress, ProgressCallback, silent

@@ -18,13 +18,13 @@ from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
+from .editing.interface import Editor, EditorResources, WritesModel
 from .editors.editor_registry import EDITORS
-from .editors.interface import Editor, EditorResources, WritesModel
+from .editors.resolution import resolve_hyperparameters
 from .families import family_for
 from .finite import check_finite
 from .forward import Forward
 from .hyperparameters.module_names import module_name_notes
-from .hyperparameters.resolution import resolve_hyperparameters
 from .model_adapter import ModelAdapter
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of

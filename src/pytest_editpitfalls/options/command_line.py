@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.reports.formats import FORMATS
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
-from .defaults import DEFAULT_MODEL, DEFAULT_STORE
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, SUCCESS_FLOOR
 
 SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
 
@@ -51,17 +49,22 @@ HELP = {
     "given several times",
     "strict": "a relative gate that is inconclusive fails, too",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
-    **{report.name: report.help for report in FORMATS},
 }
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Register the prefixed options and the ini keys."""
+def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
+    """Register the prefixed options and the ini keys.
+
+    Args:
+        parser: pytest's.
+        reports: name -> help of each form of report; it has an option of its own.
+    """
+    help_of = {**HELP, **reports}
     group = parser.getgroup("editpitfalls", "knowledge editing pitfalls (pytest-editpitfalls)")
 
     def option(name: str, **kwargs: Any) -> None:
         flag = "--pitfalls-" + name.replace("_", "-")
-        group.addoption(flag, dest=f"pitfalls_{name}", default=None, help=HELP[name], **kwargs)
+        group.addoption(flag, dest=f"pitfalls_{name}", default=None, help=help_of[name], **kwargs)
 
     option("editor", action="append", metavar="EDITOR")
     option("model", action="append", metavar="MODEL")
@@ -80,8 +83,8 @@ def add_options(parser: pytest.Parser) -> None:
     option("update_baseline", action="store_true")
     option("fail_on", action="append", metavar="GATE")
     option("strict", action="store_true")
-    for report in FORMATS:
-        option(report.name, metavar="PATH")
+    for report in reports:
+        option(report, metavar="PATH")
     option("store", metavar="DIR")
     option("fresh", action="store_true")
     option("replay", action="store_true")
@@ -129,10 +132,10 @@ def add_options(parser: pytest.Parser) -> None:
 
 def refuse_empty(config: pytest.Config) -> None:
     """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
-    for name in HELP:
-        given = config.getoption(f"pitfalls_{name}")
-        if given is None:
+    for dest, given in vars(config.option).items():
+        if given is None or not dest.startswith("pitfalls_"):
             continue
+        name = dest.removeprefix("pitfalls_")
         if any(not str(value).strip() for value in (given if isinstance(given, list) else [given])):
             raise UsageError(
                 "the value is empty",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
+from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
 from .shard import Shard

@@ -3,3 +3,8 @@
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_SUITES = ("all",)
 DEFAULT_STORE = ".pitfalls"
+SUCCESS_FLOOR = 0.7
+"""Floor of mean edit success, a fraction."""
+
+NODE_FOLDER = "pitfalls"
+"""Folder of the suites' modules in node ids; it exists in node ids only."""

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.reports.formats import FORMATS
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig
-from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import labels_of
 from .hyperparameters import parse_overrides, read_config_file
 from .shard import Shard
@@ -24,7 +22,7 @@ from .shard import Shard
 MAX_SEED = 2**32 - 1
 
 
-def build(config: pytest.Config) -> RunConfig:
+def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     """Read command line and ini of a run with an editor; raises `UsageError` for what cannot be understood."""
     editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
     suites = _unique(config.getoption("pitfalls_suite") or ())
@@ -65,9 +63,9 @@ def build(config: pytest.Config) -> RunConfig:
         relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
         strict=bool(config.getoption("pitfalls_strict") or config.getini("pitfalls_strict")),
         report_paths={
-            report.name: path
-            for report in FORMATS
-            if (path := _path(config.getoption(f"pitfalls_{report.name}"), here, report.option)) is not None
+            name: path
+            for name in reports
+            if (path := _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")) is not None
         },
         success_floor=_success_floor(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")

@@ -3,8 +3,9 @@
 A kind of one's own is a subclass of `Pitfall` (docs/write-a-pitfall.md); all that it needs can be imported from here.
 """
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, RowError
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.cases.labels import Label
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, relative_loss, wins
 from pytest_editpitfalls.program import Probe, Program

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, RowError
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, relative_loss, wins
 from pytest_editpitfalls.program import Probe

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, RowError
+from pytest_editpitfalls.cases.case import Case, Edit, Fact
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import relative_loss
 from pytest_editpitfalls.program import Program

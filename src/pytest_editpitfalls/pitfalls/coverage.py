@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from pytest_editpitfalls.cases.case import Case, RowError
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.metrics.metric import RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import wins
 from pytest_editpitfalls.program import Program

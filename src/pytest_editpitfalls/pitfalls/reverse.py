@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from pytest_editpitfalls.cases.case import Case, Fact, RowError
+from pytest_editpitfalls.cases.case import Case, Fact
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict

@@ -11,8 +11,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, RowError
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.cases.labels import Label
+from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
 from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, wins

@@ -9,8 +9,9 @@ from statistics import NormalDist
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import metrics_for, pitfall_of
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR, is_reliable, unreliable_reason
+from pytest_editpitfalls.verdicts.reliability import is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate
 

@@ -16,6 +16,7 @@ from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.execution.xdist.workers import WorkerSetup
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.options.reading import build
+from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
 from pytest_editpitfalls.reports.progress import ProgressLine
 
@@ -46,7 +47,7 @@ class SessionHooks:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        run = build(config)
+        run = build(config, [report.name for report in FORMATS])
         listener: ProgressListener = ProgressLine(config)
         directory, sharing = None, 1
         self.worker = WorkerSetup.of(getattr(config, "workerinput", {}))

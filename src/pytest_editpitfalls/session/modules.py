@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.suites.discovery import suites_directory
 from pytest_editpitfalls.suites.suite import Suite
 
-from .names import FOLDER
 from .selection import Selection
 from .targets import check_targets
 
@@ -31,7 +31,7 @@ class SuiteModule(pytest.Module):
     @classmethod
     def of(cls, session: pytest.Session, suite: Suite) -> SuiteModule:
         """Return the collector of ``suite``."""
-        node_id = f"{FOLDER}/{suite.name}.py"
+        node_id = f"{NODE_FOLDER}/{suite.name}.py"
         # A path inside the rootdir, not in site-packages: hooks of the user's conftest.py reach the items.
         here, root = session.config.invocation_params.dir, session.config.rootpath
         place = here if here.is_relative_to(root) else root

@@ -2,5 +2,3 @@
 
 MARKER = "pitfalls"
 CASE_FIXTURE = "pitfall_case"
-FOLDER = "pitfalls"
-"""Folder of the suites' modules in node ids; it exists in node ids only."""

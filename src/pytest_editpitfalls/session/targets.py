@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_editpitfalls.errors import UsageError
-
-from .names import FOLDER
+from pytest_editpitfalls.options.defaults import NODE_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def parse_target(argument: str, here: Path) -> Target | None:
     base, bracket, rest = argument.partition("[")
     text, *names = base.split("::")
     path = Path(text)
-    if path.suffix != ".py" or path.parent.name != FOLDER or (here / path).exists():
+    if path.suffix != ".py" or path.parent.name != NODE_FOLDER or (here / path).exists():
         return None
     case = rest.removesuffix("]") if bracket else None
     return Target(path.stem, names[0] if names else None, case, argument)

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest, suite_digest
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
 from pytest_editpitfalls.errors import UsageError
 

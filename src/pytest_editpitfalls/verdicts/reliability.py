@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SUCCESS_FLOOR = 0.7
-"""Default floor of mean edit success, a fraction."""
-
 
 def percent(fraction: float) -> str:
     """Return a fraction as per cent in three digits ("34 %", "66.7 %")."""

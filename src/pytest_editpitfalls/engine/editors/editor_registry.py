@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.registry import Registry
 
-from .declaration import EditorDeclaration
 from .shipped import package_of, shipped_editors, shipped_names
 
 ENTRY_POINTS = "pytest_editpitfalls.editors"

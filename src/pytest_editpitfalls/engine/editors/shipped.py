@@ -11,7 +11,7 @@ import pkgutil
 from functools import cache
 from pathlib import Path
 
-from .declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 
 @cache

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editors.interface import EditJob
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import Objective
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent

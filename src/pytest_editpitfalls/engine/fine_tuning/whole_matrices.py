@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, Overlay

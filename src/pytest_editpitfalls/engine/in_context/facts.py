@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.overlay import PromptPrefix
 from pytest_editpitfalls.program import EditRequest, Program
 

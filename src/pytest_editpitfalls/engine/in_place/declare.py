@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationInfo, create_model, field_validator
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.errors import UsageError
 
+from .options import InPlaceOptions, Keeps, TargetFormat
+
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-TargetFormat = Literal["plain", "str"]
-"""How ``target_new`` is given: a plain string, or ``{"str": ...}`` as the field's data sets have it."""
-
-Keeps = Literal["nothing", "attachments"]
-"""Whether hooks, modules and buffers left on the model are a mistake, or part of the edit."""
 
 _SIGNATURE = "(model, tokenizer, requests, **hyperparameters)"
 _KINDS = "a function, a batched editor's class (with prepare and edit) or an EditorDeclaration"
 _MARK = "__editpitfalls_in_place__"
 _BUILT_FROM = "a function's keywords"
-
-
-@dataclass(frozen=True)
-class InPlaceOptions:
-    """What an in-place editor says of itself (`in_place_editor`)."""
-
-    targets: TargetFormat = "plain"
-    keeps: Keeps = "nothing"
-    hyperparameters: type[Hyperparameters] | None = None
-    title: str | None = None
-    source: str | None = None
 
 
 def in_place_editor(
@@ -134,7 +119,7 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
 
 def _checked(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     def checked(values: Any, resources: Any) -> Any:
-        from pytest_editpitfalls.engine.editors.result_checks import CheckedEditor
+        from pytest_editpitfalls.engine.editing.result_checks import CheckedEditor
 
         return CheckedEditor.made(name, make, values, resources)
 
@@ -190,13 +175,6 @@ class KeywordHyperparameters(Hyperparameters):
     def scaled(cls, n_layers: int) -> dict[str, Any]:
         del n_layers
         return {"source": _BUILT_FROM}
-
-
-def keyword_arguments(values: Hyperparameters) -> dict[str, Any]:
-    """The hyper-parameters as keyword arguments of the function, under the names that it knows them by."""
-    fields = type(values).model_fields
-    found = {field.alias or key: getattr(values, key) for key, field in fields.items() if key != "source"}
-    return {**found, **(values.model_extra or {})}
 
 
 def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperparameters]:

@@ -14,14 +14,14 @@ import numpy
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.overlay.difference import ModelDifference
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.program import EditRequest
 
-from .declare import InPlaceOptions, keyword_arguments
+from .options import InPlaceOptions, keyword_arguments
 from .pristine import Pristine, written_behind
 from .tokenizer import LentTokenizer
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from pytest_editpitfalls.engine.corpora import MomentSource
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LocateThenEditHyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from typing import Generic, TypeVar
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.program import STATE_WORDS
 from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states, state_words
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
-from pytest_editpitfalls.session.names import FOLDER
 
 from .words import OUTCOMES, words_of
 
@@ -98,7 +98,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     shown = {name for table in view.tables for name in table.columns}
     return {
         "format": 2,
-        "folder": FOLDER,
+        "folder": NODE_FOLDER,
         # an object would put "2" before "12"
         "states": [(visible(state), state_words(state)) for state in states],
         "words": {

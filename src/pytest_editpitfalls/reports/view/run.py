@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import (
@@ -14,7 +15,6 @@ from pytest_editpitfalls.results.records import (
     CaseRecord,
     RunResults,
 )
-from pytest_editpitfalls.verdicts.reliability import SUCCESS_FLOOR
 
 from .cases import Story, headline, in_words, missed_by, notes_of
 from .kinds import pitfall_of_record, without_released

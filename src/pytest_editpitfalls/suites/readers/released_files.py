@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from pytest_editpitfalls.cases.case import Case, Relation, RowError
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.cases.case import Case, Relation
+from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
 from pytest_editpitfalls.files import (
     MAX_PARAPHRASES,
     MAX_SMALL_FILE_BYTES,

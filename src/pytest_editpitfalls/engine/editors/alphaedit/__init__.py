@@ -1,6 +1,6 @@
 """AlphaEdit: MEMIT in the null space of known keys. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="alphaedit",

@@ -1,6 +1,6 @@
 """EMMET: MEMIT's target vector in one layer, under equality constraints. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="emmet",

@@ -1,6 +1,6 @@
 """FT: unconstrained fine-tuning of one matrix. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ft",

@@ -1,6 +1,6 @@
 """FT-L: fine-tuning of one matrix, every entry held near its start. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ft-l",

@@ -1,6 +1,6 @@
 """FT-M: fine-tuning of one matrix on the target's tokens, each given those before it. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ft-m",

@@ -1,6 +1,6 @@
 """GRACE: a codebook of outputs for one module, used near its keys. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="grace",

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.draws import generator_of
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.engine.stopping import Stopping

@@ -1,6 +1,6 @@
 """IKE: demonstrations from other cases, then the new fact. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ike",

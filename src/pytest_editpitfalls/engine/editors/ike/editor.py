@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.in_context.context_window import Window
 from pytest_editpitfalls.engine.in_context.facts import (
     Facts,

@@ -1,6 +1,6 @@
 """LoRA: low-rank adapters trained on the edit. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="lora",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine import models
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
 from pytest_editpitfalls.engine.models.cache import file_sha256

@@ -1,6 +1,6 @@
 """PMET: target vectors for attention and MLP, of which only the MLP's is written. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="pmet",

@@ -1,6 +1,6 @@
 """r-ROME: ROME with one and the same key everywhere. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="r-rome",

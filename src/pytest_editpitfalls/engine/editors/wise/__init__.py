@@ -1,6 +1,6 @@
 """WISE: a side copy of one matrix that only edited facts are routed to. Torch-free."""
 
-from pytest_editpitfalls.engine.editors.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="wise",

@@ -39,7 +39,7 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from pytest_editpitfalls.engine.draws import generator_of
-from pytest_editpitfalls.engine.editors.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.sampling import context_templates

@@ -11,17 +11,16 @@ from typing import Any
 from rich.console import Console
 
 from pytest_editpitfalls.engine import models
+from pytest_editpitfalls.engine.editors.mend.checkpoint import checkpoint_path
+from pytest_editpitfalls.engine.editors.mend.data import TrainingData
+from pytest_editpitfalls.engine.editors.mend.display import TrainingDisplay, Validation
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
-from pytest_editpitfalls.engine.hyperparameters.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-
-from .checkpoint import checkpoint_path
-from .data import TrainingData
-from .display import TrainingDisplay, Validation
-from .loop import TrainingRun
 
 TRAINING = "train-mend"
 

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from pytest_editpitfalls.engine.editors.presets import preset_for
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-
-from .fields import Hyperparameters
-from .toml import toml_value
 
 K = TypeVar("K", bound=Hyperparameters)
 

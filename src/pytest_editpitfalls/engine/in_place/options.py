@@ -1,0 +1,32 @@
+"""What an in-place editor says of itself, and how its function is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+
+TargetFormat = Literal["plain", "str"]
+"""How ``target_new`` is given: a plain string, or ``{"str": ...}`` as the field's data sets have it."""
+
+Keeps = Literal["nothing", "attachments"]
+"""Whether hooks, modules and buffers left on the model are a mistake, or part of the edit."""
+
+
+@dataclass(frozen=True)
+class InPlaceOptions:
+    """What an in-place editor says of itself (`in_place_editor`)."""
+
+    targets: TargetFormat = "plain"
+    keeps: Keeps = "nothing"
+    hyperparameters: type[Hyperparameters] | None = None
+    title: str | None = None
+    source: str | None = None
+
+
+def keyword_arguments(values: Hyperparameters) -> dict[str, Any]:
+    """The hyper-parameters as keyword arguments of the function, under the names that it knows them by."""
+    fields = type(values).model_fields
+    found = {field.alias or key: getattr(values, key) for key, field in fields.items() if key != "source"}
+    return {**found, **(values.model_extra or {})}
