@@ -23,7 +23,7 @@ def test_the_label_stays_and_the_engine_gets_the_name(project, workers):
     assert [editor["name"] for editor in document["run"]["editors"]].count("memit+mle") == 1
     assert "memit+mle" in {aggregate["editor"] for aggregate in document["aggregates"]}
     runs = [call for call in project.calls("run") if call["run"] == "memit"]
-    true_objects = next(each for each in load_suite("easy").cases if each.id == case).true_objects
+    true_objects = next(each for each in load_suite("easy").cases if each.id == case).row.true_objects
     assert sorted(call["requests"][case] for call in runs) == [[1, 1], [1, len(true_objects)]]
     assert {call["run"] for call in project.calls("run")} == {"rome", "memit"}
     assert project.calls("open")[0]["overrides"] == {"memit": {"v_lr": "0.1"}}
@@ -35,7 +35,7 @@ def test_node_ids_and_the_rerun_command(project):
     node = f"pitfalls/easy.py::test_easy[memit+mle-smollm2-135m-{case}]"
     result = project.run("--editor=memit+mle", *E1, editor=False)
     result.assert_outcomes(failed=1)
-    targets = " + ".join(next(each for each in load_suite("easy").cases if each.id == case).true_objects)
+    targets = " + ".join(next(each for each in load_suite("easy").cases if each.id == case).row.true_objects)
     text = str(result.stdout)
     assert f"-> {targets}" in text
     assert f"  pytest '{node}' --editor=memit+mle" in text
@@ -67,7 +67,7 @@ def test_conflict_cases_run_as_without_it(project):
 def test_the_edited_model_is_the_label_s(project):
     (project.path / "test_own.py").write_text(
         "import pytest\n@pytest.mark.pitfalls('easy')\ndef test_own(pitfall_case, edited_model):\n"
-        "    with edited_model() as model:\n        assert model.steps == [1, len(pitfall_case.true_objects)]\n"
+        "    with edited_model() as model:\n        assert model.steps == [1, len(pitfall_case.row.true_objects)]\n"
     )
     project.run("test_own.py", "--editor=memit+mle", "--pitfalls-limit=1", editor=False).assert_outcomes(
         passed=1
@@ -76,5 +76,9 @@ def test_the_edited_model_is_the_label_s(project):
 
 def test_published_figures_stand_beside_it(project, shared_data):
     file = shared_data / "GPT2-XL" / "easy.json"
-    result = project.run(f"--pitfalls-suite={file}", "--editor=memit+mle", "--pitfalls-limit=1", editor=False)
+    options = (f"--pitfalls-suite={file}", "--editor=memit+mle", "--pitfalls-limit=1")
+    result = project.run(*options, "--model=gpt2-xl", editor=False)
     result.stdout.fnmatch_lines(["*(gpt2-xl) *83.6*3.0*4.7*1.7*"])
+    assert "D rel." in result.stdout.str()
+    elsewhere = project.run(*options, "--pitfalls-fresh", editor=False)
+    assert "(gpt2-xl)" not in elsewhere.stdout.str(), "figures of another model are no comparison"
