@@ -42,18 +42,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="parts:\n" + "\n".join(f"  {name:<9}{words}" for name, words in PARTS.items()),
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="parts to measure (default: all)")
-    parser.add_argument(
-        "--quick", action="store_true", help="few cases: ends within five minutes on two cores"
-    )
+    parser.add_argument("--quick", action="store_true", help="few cases: ends within five minutes on two cores")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables")
-    parser.add_argument(
-        "--against", type=Path, metavar="DIR", help="also time a checkout of the released code"
-    )
+    parser.add_argument("--against", type=Path, metavar="DIR", help="also time a checkout of the released code")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument(
-        "--model", default="smollm2-135m", help="the model of part 'editing' (default: embedded)"
-    )
+    parser.add_argument("--model", default="smollm2-135m", help="the model of part 'editing' (default: embedded)")
     parser.add_argument("--refresh-docs", action="store_true", help="renew the tables of docs/performance.md")
     return parser.parse_args(arguments)
 
@@ -66,9 +60,7 @@ def check(options: argparse.Namespace) -> list[str]:
     """
     for name in options.parts:
         if name not in PARTS:
-            raise UsageError(
-                f"'{name}' is no part", where="python -m benchmarks", fix=did_you_mean(name, PARTS)
-            )
+            raise UsageError(f"'{name}' is no part", where="python -m benchmarks", fix=did_you_mean(name, PARTS))
     if options.against is not None and not options.against.is_dir():
         raise UsageError(
             "no such directory",

@@ -126,11 +126,7 @@ class Agreement:
 
     @property
     def within(self) -> bool:
-        return (
-            max(self.base, default=0.0) <= BASE_BOUND
-            and self.median <= MEDIAN_BOUND
-            and self.p95 <= self.p95_bound
-        )
+        return max(self.base, default=0.0) <= BASE_BOUND and self.median <= MEDIAN_BOUND and self.p95 <= self.p95_bound
 
 
 def compare(
@@ -176,9 +172,7 @@ def _pairs(entry: dict[str, Any], case: Case, score: CaseScores) -> Iterator[tup
     ours = {(probe.fact, probe.state): probe.probabilities for probe in score.probes}
     for stage, values in entry.items():
         for fact, state, wanted in _facts(stage, values, case):
-            for got, probability in zip(
-                ours[fact, state], [wanted["rewrite"], *wanted["generation"]], strict=True
-            ):
+            for got, probability in zip(ours[fact, state], [wanted["rewrite"], *wanted["generation"]], strict=True):
                 yield state, got, probability
 
 
@@ -228,16 +222,12 @@ def together(results: Sequence[Agreement]) -> Agreement:
 def open_session(golden: Path, editor: str = "rome") -> EngineSession:
     """The embedded model with the golden set-up's templates and corpus."""
     path = golden / f"{editor}.toml"
-    settings = EngineSettings(
-        "smollm2-135m", device="cpu", config_tables=read_config_file(path), config_path=path
-    )
+    settings = EngineSettings("smollm2-135m", device="cpu", config_tables=read_config_file(path), config_path=path)
     return EngineSession.open(settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.agreement", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=__doc__.split("\n")[0])
     parser.add_argument("--golden", type=Path, required=True, help="directory of the released code's numbers")
     parser.add_argument("--data", type=Path, required=True, help="directory of the published case files")
     parser.add_argument("--editor", choices=sorted(SETUPS), default="rome", help="default: rome")
@@ -248,14 +238,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = open_session(options.golden, options.editor)
         suites = options.suite or SETUPS[options.editor].suites(options.golden)
         results = [
-            compare(session, options.golden, options.data, suite, options.editor, options.cases)
-            for suite in suites
+            compare(session, options.golden, options.data, suite, options.editor, options.cases) for suite in suites
         ]
     except (PitfallsError, OSError, KeyError, json.JSONDecodeError) as error:
         parser.exit(2, f"{type(error).__name__}: {error}\n  fix: check --golden and --data\n")
-    table = Table(
-        title=f"{options.editor}, embedded model: |difference of log-probability| from the released code"
-    )
+    table = Table(title=f"{options.editor}, embedded model: |difference of log-probability| from the released code")
     for column in ("suite", "values", "base max", "median", "95th pct", "max", "s / case", "left out"):
         table.add_column(column, justify="left" if column in ("suite", "left out") else "right")
     total = together(results)

@@ -106,9 +106,7 @@ def measure(asked: Asked) -> Measured:
         own["counted_cases"] = counted.cases
         own["gflop_per_case"] = round(counted.operations / counted.cases / 1e9, 2)
         own["peak_mb"], own["loaded_mb"] = counted.peak_mb, counted.loaded_mb
-        seconds = (
-            own["seconds_per_case"] if way == AUTOMATIC else statistics.fmean(own["seconds"][: counted.cases])
-        )
+        seconds = own["seconds_per_case"] if way == AUTOMATIC else statistics.fmean(own["seconds"][: counted.cases])
         own["gflop_per_second"] = round(own["gflop_per_case"] / seconds, 1)
         own["share_of_matrix_rate"] = round(own["gflop_per_second"] / rates["square_float32"], 3)
     figures: dict[str, Any] = {
@@ -157,9 +155,9 @@ def ratios(editors: dict[str, Any]) -> dict[str, float]:
             found[f"{editor}.flops"] = reference["gflop_per_case"] / ours["gflop_per_case"]
         found[f"{editor}.wall"] = reference["seconds_per_case"] / ours["seconds_per_case"]
         alone = ways[SINGLE]["seconds"]  # of the first cases, which the reference is compared on
-        found[f"{editor}.wall_batch1"] = statistics.median(
-            reference["seconds"][: len(alone)]
-        ) / statistics.median(alone)
+        found[f"{editor}.wall_batch1"] = statistics.median(reference["seconds"][: len(alone)]) / statistics.median(
+            alone
+        )
         found[f"{editor}.scoring_share"] = ours["scoring_share"]
     return {name: round(value, 3) for name, value in found.items()}
 

@@ -90,9 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.editors", description=__doc__.split("\n")[0])
     parser.add_argument("--limit", type=int, default=10, help="cases of each suite (default: 10)")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument(
-        "--editor", action="append", help="default: all that ship; NAME+mle is Multi-Label Edit"
-    )
+    parser.add_argument("--editor", action="append", help="default: all that ship; NAME+mle is Multi-Label Edit")
     parser.add_argument("--out", type=Path, default=Path("editors-results"), help="folder of the JSON files")
     parser.add_argument("--markdown", type=Path, help="write the table here as well")
     parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")

@@ -100,9 +100,7 @@ def count(order: Order) -> Counted:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.isolated", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.isolated", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("way")
     parser.add_argument("editor")
     parser.add_argument("--cases", type=int, default=1)

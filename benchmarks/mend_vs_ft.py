@@ -77,9 +77,7 @@ class Comparison:
         paraphrases: of each case, at most.
     """
 
-    def __init__(
-        self, session: EngineSession, cases: Sequence[Case], others: Sequence[str], paraphrases: int
-    ) -> None:
+    def __init__(self, session: EngineSession, cases: Sequence[Case], others: Sequence[str], paraphrases: int) -> None:
         self.session, self.cases, self.paraphrases = session, cases, paraphrases
         host = session.host
         self.tokens = CPU_TOKENS if host.device.type == "cpu" else GPU_TOKENS
@@ -126,8 +124,7 @@ class Comparison:
                 paraphrase += [gain > 0 for gain in gains[1:]]
                 new += first[1:]
             kl += [
-                float((self.base.exp() * (self.base - answer)).sum(dim=1).mean())
-                for answer in self._answers(models)
+                float((self.base.exp() * (self.base - answer)).sum(dim=1).mean()) for answer in self._answers(models)
             ]
         n = len(self.cases)
         return Point(
@@ -139,9 +136,7 @@ class Comparison:
             seconds / n,
         )
 
-    def _scores(
-        self, models: Sequence[EditedModel], cases: Sequence[Case]
-    ) -> list[tuple[list[float], list[float]]]:
+    def _scores(self, models: Sequence[EditedModel], cases: Sequence[Case]) -> list[tuple[list[float], list[float]]]:
         """Per case and prompt: log p(new) - log p(old), and log p(new)."""
         encoder = self.session.host.encoder
         questions = [
@@ -186,9 +181,7 @@ class Comparison:
 def request(case: Case) -> EditRequest:
     """Edit 1 of a case."""
     edit: Edit = case.edits[0]
-    return EditRequest(
-        case.relation(edit.relation).prompt, edit.subject, edit.new_object, edit.object, edit.relation
-    )
+    return EditRequest(case.relation(edit.relation).prompt, edit.subject, edit.new_object, edit.object, edit.relation)
 
 
 def choose(count: int, others: int, seed: int) -> tuple[list[Case], list[str]]:
@@ -198,12 +191,7 @@ def choose(count: int, others: int, seed: int) -> tuple[list[Case], list[str]]:
     for pool in pools:
         draw.shuffle(pool)
     chosen = [pools[index % len(pools)][index // len(pools)] for index in range(count)]
-    taken = {
-        name
-        for case in chosen
-        for edit in case.edits
-        for name in (edit.subject, edit.object, edit.new_object)
-    }
+    taken = {name for case in chosen for edit in case.edits for name in (edit.subject, edit.object, edit.new_object)}
     rest: dict[str, str] = {}
     for pool in pools:
         for case in pool:

@@ -86,9 +86,7 @@ def measure_session(session: EngineSession, amount: Amount) -> dict[str, Any]:
             "tokens_per_document": ARTICLE_TOKENS,
             "hours": round(ARTICLES * ARTICLE_TOKENS / rate / 3600, 2),
         },
-        "factorisations": [
-            _factorisation(width, session.host.device) for width in sorted({d_k, *amount.widths})
-        ],
+        "factorisations": [_factorisation(width, session.host.device) for width in sorted({d_k, *amount.widths})],
     }
 
 

@@ -61,9 +61,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
         self.environment = {
             **kept,
             "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -95,9 +93,7 @@ class Folder:
         )
         figures = json.loads(done.stderr.splitlines()[-1])
         if figures["status"] not in ((0,) if passes else (0, 1)):
-            raise RuntimeError(
-                f"pytest {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-            )
+            raise RuntimeError(f"pytest {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return Spent(figures["wall"], figures["cpu"], figures["kb"] / 1000)
 
     def best(self, times: int, *arguments: str) -> Spent:
@@ -337,10 +333,6 @@ def _startup(figures: Mapping[str, Any], label: str, words: str) -> list[str]:
 
 def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _rounded(value)
-        if isinstance(value, dict)
-        else round(value, 3)
-        if isinstance(value, float)
-        else value
+        name: _rounded(value) if isinstance(value, dict) else round(value, 3) if isinstance(value, float) else value
         for name, value in figures.items()
     }

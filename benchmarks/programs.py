@@ -24,9 +24,7 @@ def reverse_programs(count: int) -> list[Program]:
     cases = load_suite("reverse").cases
     if count <= len(cases):
         spread = [cases[index * len(cases) // count] for index in range(count)]
-        chosen = [
-            case for start in range(4) for case in spread[start::4]
-        ]  # its first quarter is spread as well
+        chosen = [case for start in range(4) for case in spread[start::4]]  # its first quarter is spread as well
     else:
         chosen = list(itertools.islice(_recombined(cases), count))
     if len(chosen) < count:
@@ -37,9 +35,7 @@ def reverse_programs(count: int) -> list[Program]:
 def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:
     """The cases; then those whose new objects are taken from the next ones of their rule, the next but one, ..."""
     yield from cases
-    groups = [
-        [case for case in cases if case.group == rule] for rule in dict.fromkeys(c.group for c in cases)
-    ]
+    groups = [[case for case in cases if case.group == rule] for rule in dict.fromkeys(c.group for c in cases)]
     for shift in range(1, max(map(len, groups))):
         for group in (each for each in groups if shift < len(each)):
             for index, case in enumerate(group):

@@ -85,9 +85,7 @@ class RandomModel:
         )
         host = ModelAdapter.of(self.model, self.tokenizer, family_for(self.model.config))
         # A source of its own, so that nothing of a random model is remembered in the user's cache.
-        source = ModelSource(
-            self.shape.name, self.shape.name, "directory", self.directory, path=self.directory
-        )
+        source = ModelSource(self.shape.name, self.shape.name, "directory", self.directory, path=self.directory)
         return EngineSession(settings, host, source)
 
 

@@ -166,11 +166,7 @@ def _device(name: str) -> Any:
 
     class Redirected(TorchFunctionMode):
         def __torch_function__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-            told = {
-                key: name if value == "cuda" else value
-                for key, value in (kwargs or {}).items()
-                if key == "device"
-            }
+            told = {key: name if value == "cuda" else value for key, value in (kwargs or {}).items() if key == "device"}
             given = tuple(name if isinstance(each, str) and each == "cuda" else each for each in args)
             return function(*given, **{**(kwargs or {}), **told})
 
@@ -178,9 +174,7 @@ def _device(name: str) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.released", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.released", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--model", default="smollm2-135m")

@@ -103,9 +103,7 @@ def measure_shape(shape: Shape, device: str, amount: Amount) -> dict[str, Any]:
                 own["difference_of_log_p"] = differences(exact, answers)
                 if precision != "bfloat16":  # the reference has no such mode
                     own["reference_seconds_per_case"] = _reference(random, programs[: amount.reference])
-                    own["ratio"] = round(
-                        own["reference_seconds_per_case"] / own["automatic"]["seconds_per_case"], 2
-                    )
+                    own["ratio"] = round(own["reference_seconds_per_case"] / own["automatic"]["seconds_per_case"], 2)
                 found["precisions"][precision] = own
     return found
 
@@ -154,9 +152,7 @@ def _reference(random: RandomModel, programs: Sequence[Program]) -> float:
     return round((time.perf_counter() - started) / len(programs), 4)
 
 
-def _timed(
-    session: EngineSession, programs: Sequence[Program], device: str
-) -> tuple[float, list[CaseScores]]:
+def _timed(session: EngineSession, programs: Sequence[Program], device: str) -> tuple[float, list[CaseScores]]:
     _wait(device)
     started = time.perf_counter()
     answers = session.run("rome", programs)

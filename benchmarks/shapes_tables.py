@@ -19,9 +19,7 @@ def render(figures: dict[str, Any]) -> str:
     rates = figures["matrix_gflop_per_second"]
     parts.append(
         "ROME on reverse cases, random models. Square matrix products reach "
-        + ", ".join(
-            f"{rates[key] / 1e3:,.0f} TFLOP/s in {name}" for name, key in _RATES.items() if key in rates
-        )
+        + ", ".join(f"{rates[key] / 1e3:,.0f} TFLOP/s in {name}" for name, key in _RATES.items() if key in rates)
         + " in the same run."
     )
     for name, own in figures["shapes"].items():

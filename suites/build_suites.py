@@ -73,9 +73,7 @@ class Facts:
         for fact in facts:
             known = self.of.setdefault(fact.relation, {})
             if fact.subject in known:
-                raise SystemExit(
-                    f"facts.jsonl: {fact.relation} of '{fact.subject}' is given twice; merge the lines"
-                )
+                raise SystemExit(f"facts.jsonl: {fact.relation} of '{fact.subject}' is given twice; merge the lines")
             known[fact.subject] = fact
 
     @classmethod
@@ -224,9 +222,7 @@ def halves(candidates: list[Candidate], suite: str, scorer: Scorer) -> list[Cand
     return sorted(kept, key=lambda c: close[id(c)])
 
 
-def select(
-    suite: str, rules: list[dict[str, Any]], facts: Facts, scorer: Scorer, seed: int
-) -> list[Candidate]:
+def select(suite: str, rules: list[dict[str, Any]], facts: Facts, scorer: Scorer, seed: int) -> list[Candidate]:
     """Choose the cases of a suite; every chosen case is held among the chosen cases."""
     selection = Selection(scorer, facts, suite in ("easy", "hard"))
     for rule in rules:

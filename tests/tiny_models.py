@@ -61,9 +61,7 @@ def _metaspace() -> str:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=[*_SPECIAL, *byte_tokens], show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[*_SPECIAL, *byte_tokens], show_progress=False)
     tokenizer.train_from_iterator(_TEXT.strip().splitlines(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
@@ -160,16 +158,12 @@ TINY: dict[str, _Tiny] = {
         metaspace_tokenizer,
         {"sliding_window": 6, "attn_logit_softcapping": 1.0, "final_logit_softcapping": 3.0},
     ),
-    "gemma3": _Tiny(
-        "gemma3_text", _gemma, metaspace_tokenizer, {"sliding_window": 6, "sliding_window_pattern": 3}
-    ),
+    "gemma3": _Tiny("gemma3_text", _gemma, metaspace_tokenizer, {"sliding_window": 6, "sliding_window_pattern": 3}),
     "phi3": _Tiny("phi3", _phi3, metaspace_tokenizer),
     "opt": _Tiny("opt", _opt, _with_bos),
     "opt_post_norm": _Tiny("opt", _opt_350m, _with_bos),
     "falcon": _Tiny("falcon", _neox, byte_level_tokenizer),
-    "falcon_new": _Tiny(
-        "falcon", _neox, byte_level_tokenizer, {"new_decoder_architecture": True, "num_kv_heads": 2}
-    ),
+    "falcon_new": _Tiny("falcon", _neox, byte_level_tokenizer, {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon_alibi": _Tiny(
         "falcon",
         _neox,
@@ -236,9 +230,7 @@ def tiny_model(
         **arguments,
     )
     made = (config.num_hidden_layers, config.hidden_size)
-    assert made == (layers, hidden), (
-        f"{made}: say in TINY by which names {type(config).__name__} knows its sizes"
-    )
+    assert made == (layers, hidden), f"{made}: say in TINY by which names {type(config).__name__} knows its sizes"
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     _randomise(model, seed)
     return model, tokenizer

@@ -29,9 +29,7 @@ class Memit:
         self._borrowed = borrowed
         self._layers = list(borrowed.hyperparameters["layers"])
         self.matrices = EditedMatrices(borrowed.host, self._layers)
-        self._moments = {
-            layer: moment.to(borrowed.host.edit_dtype) for layer, moment in borrowed.moments.items()
-        }
+        self._moments = {layer: moment.to(borrowed.host.edit_dtype) for layer, moment in borrowed.moments.items()}
 
     def write(self, requests: Sequence[EditRequest]) -> None:
         """Edit the model in place."""

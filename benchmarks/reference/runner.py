@@ -84,7 +84,5 @@ def _longest(program: Program) -> list[tuple[int, ...]]:
     """Chains of steps that no other state goes on from: on the way back all states in between are met."""
     chains = {state.steps for state in program.states}
     return sorted(
-        chain
-        for chain in chains
-        if not any(other != chain and other[: len(chain)] == chain for other in chains)
+        chain for chain in chains if not any(other != chain and other[: len(chain)] == chain for other in chains)
     )

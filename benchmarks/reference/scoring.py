@@ -20,8 +20,7 @@ def probabilities(host: ModelAdapter, prompts: Sequence[str], target: str) -> tu
     found = []
     for index, ids in enumerate(encoded):
         terms = [
-            logits[index, len(ids) + place - 1].log_softmax(dim=0)[token].item()
-            for place, token in enumerate(wanted)
+            logits[index, len(ids) + place - 1].log_softmax(dim=0)[token].item() for place, token in enumerate(wanted)
         ]
         found.append(math.exp(sum(terms) / len(terms)))
     return tuple(found)

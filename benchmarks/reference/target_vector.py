@@ -117,9 +117,7 @@ def learn(
 def _head_input(host: ModelAdapter) -> Iterator[list[Tensor]]:
     """What the head is given: the last block's output behind the final norm, (rows, tokens, hidden)."""
     seen: list[Tensor] = []
-    handle = host.model.get_output_embeddings().register_forward_pre_hook(
-        lambda _module, args: seen.append(args[0])
-    )
+    handle = host.model.get_output_embeddings().register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     try:
         yield seen
     finally:

@@ -39,9 +39,7 @@ def main() -> None:
             (right, "found", "found_error"),
         ):
             chosen = [
-                r
-                for r in records
-                if group(r) == key and r[share] is not None and MISLEADING not in r["population"]
+                r for r in records if group(r) == key and r[share] is not None and MISLEADING not in r["population"]
             ]
             panel.errorbar(
                 [r["clusters"] * (1 + 0.035 * (offset - 1.5)) for r in chosen],

@@ -46,9 +46,7 @@ def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(
-                    "this is a device or a pipe, not a file", where=str(path), fix="name an ordinary file"
-                )
+                raise UsageError("this is a device or a pipe, not a file", where=str(path), fix="name an ordinary file")
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a character that no path may hold
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -87,9 +85,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise UsageError(f"not valid TOML: {error}", where=str(path), fix="correct the line") from None
     except RecursionError:
-        raise UsageError(
-            "not valid TOML: nested too deeply", where=str(path), fix="correct the file"
-        ) from None
+        raise UsageError("not valid TOML: nested too deeply", where=str(path), fix="correct the file") from None
     waiting: list[Any] = [tables]
     while waiting:
         value = waiting.pop()

@@ -46,9 +46,7 @@ def pitfall_outcome(request: pytest.FixtureRequest, pitfall_case: Case) -> Outco
 
 
 @pytest.fixture
-def edited_model(
-    request: pytest.FixtureRequest, pitfall_case: Case
-) -> Callable[..., AbstractContextManager[Any]]:
+def edited_model(request: pytest.FixtureRequest, pitfall_case: Case) -> Callable[..., AbstractContextManager[Any]]:
     """The edited model, for free-form assertions.
 
     ``with edited_model() as model:`` gives the Hugging Face model, answering (``generate`` included) as the edited

@@ -83,9 +83,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     from .execution.xdist.workers import automatic_workers
 
-    return automatic_workers(
-        config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto"
-    )
+    return automatic_workers(config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -36,9 +36,7 @@ class EditRequest:
         return self.prompt.replace("{}", self.subject, 1)
 
 
-STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
-    {"0": (), "1": (0,), "12": (0, 1), "2": (1,)}
-)
+STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType({"0": (), "1": (0,), "12": (0, 1), "2": (1,)})
 """The usual states: which steps are applied, in which order."""
 
 STATE_WORDS: MappingProxyType[str, str] = MappingProxyType(

@@ -20,9 +20,7 @@ _ABRIDGED = reprlib.Repr()
 _ABRIDGED.maxstring = _ABRIDGED.maxother = _SHOWN
 
 
-def usage_error(
-    error: ValidationError, where: str, model: type[BaseModel] | None, *, skip: int = 0
-) -> UsageError:
+def usage_error(error: ValidationError, where: str, model: type[BaseModel] | None, *, skip: int = 0) -> UsageError:
     """Turn the most telling finding of ``error`` into a `UsageError`.
 
     Args:
@@ -43,14 +41,10 @@ def usage_error(
         return UsageError(f"not valid JSON: {first['ctx']['error']}", where=where, fix="correct the JSON")
     if kind in UNKNOWN:
         known = sorted(_fields(model, location[:-1]))
-        return UsageError(
-            f"unknown field '{name}'", where=_place(where, location), fix=did_you_mean(name, known)
-        )
+        return UsageError(f"unknown field '{name}'", where=_place(where, location), fix=did_you_mean(name, known))
     if kind == "missing":
         if isinstance(location[-1], int):
-            what = (
-                f"item {location[-1] + 1} of '{location[-2] if len(location) > 1 else 'the list'}' is missing"
-            )
+            what = f"item {location[-1] + 1} of '{location[-2] if len(location) > 1 else 'the list'}' is missing"
             return UsageError(what, where=_place(where, location), fix="add it")
         return UsageError(f"'{name}' is missing", where=_place(where, location), fix="add it")
     message = first["msg"].removeprefix("Value error, ")
@@ -87,8 +81,4 @@ def _annotations(model: Any) -> dict[str, Any]:
     """Return field -> type of a model or dataclass; nothing for anything else."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         return {name: field.annotation for name, field in model.model_fields.items()}
-    return (
-        {field.name: field.type for field in dataclasses.fields(model)}
-        if dataclasses.is_dataclass(model)
-        else {}
-    )
+    return {field.name: field.type for field in dataclasses.fields(model)} if dataclasses.is_dataclass(model) else {}

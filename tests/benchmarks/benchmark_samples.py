@@ -34,9 +34,7 @@ THIRD = EditRequest("The mother of {} is", "the king", "Japan")
 PROMPTS = ("The capital of France is", "According to the latest report, the capital of France is", "France")
 
 
-def make_program(
-    name: str = "case", steps: tuple[tuple[EditRequest, ...], ...] = ((FIRST,), (SECOND,))
-) -> Program:
+def make_program(name: str = "case", steps: tuple[tuple[EditRequest, ...], ...] = ((FIRST,), (SECOND,))) -> Program:
     states = (State("0", ()), State("1", (0,)), State("12", (0, 1)), State("2", (1,)))
     probes = tuple(
         Probe(fact, state.name, prompts, target)

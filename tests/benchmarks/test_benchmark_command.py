@@ -34,9 +34,7 @@ def fake_part(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 
     def measure(asked: Asked) -> Measured:
         heard.append(asked)
-        return Measured(
-            {"seconds": 1.5}, "## Fake\n\n| a | b |\n| --- | ---: |\n| x | 1 |\n", {"fake.wall": 2.0}
-        )
+        return Measured({"seconds": 1.5}, "## Fake\n\n| a | b |\n| --- | ---: |\n| x | 1 |\n", {"fake.wall": 2.0})
 
     module = ModuleType("benchmarks.fake")
     module.__dict__["measure"] = measure
@@ -53,9 +51,7 @@ def fake_part(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
         (["editing", "--json", "nowhere/a.json"], "no such directory"),
     ],
 )
-def test_bad_input_is_one_message(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_message(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(arguments) == 4
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")
@@ -83,9 +79,7 @@ def test_an_unknown_model_is_one_message(capsys: pytest.CaptureFixture[str]) -> 
     assert "unknown model 'smollm2-136m'" in capsys.readouterr().err
 
 
-def test_a_run_writes_its_documents(
-    fake_part: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_writes_its_documents(fake_part: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     as_json, as_markdown = tmp_path / "a.json", tmp_path / "a.md"
     arguments = ["fake", "--quick", "--json", str(as_json), "--markdown", str(as_markdown), "--model", "tiny"]
     assert command.main(arguments) == 0
@@ -111,9 +105,7 @@ def test_refreshing_the_page_twice_changes_nothing_and_leaves_the_words(tmp_path
     once = page.read_text(encoding="utf-8")
     made.refresh(page)
     assert page.read_text(encoding="utf-8") == once
-    assert once.startswith(
-        "# Performance\n\nWords before.\n\n<!-- generated: fake -->\n\n## Fake\n\n*Measured "
-    )
+    assert once.startswith("# Performance\n\nWords before.\n\n<!-- generated: fake -->\n\n## Fake\n\n*Measured ")
     assert once.endswith("Table\n\n<!-- end of generated: fake -->\n\nWords after.\n")
 
 

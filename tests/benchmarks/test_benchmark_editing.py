@@ -35,9 +35,7 @@ def test_the_ways_answer_the_same_cases_in_their_order(tmp_path: Path) -> None:
 def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_tiny(tmp_path, "gpt2", "float32")
     monkeypatch.setattr(editing, "open_session", lambda _model, _device: session)
-    monkeypatch.setattr(
-        editing, "reverse_programs", lambda count: [make_program(str(i)) for i in range(count)]
-    )
+    monkeypatch.setattr(editing, "reverse_programs", lambda count: [make_program(str(i)) for i in range(count)])
     operations = {REFERENCE: 8e9, AUTOMATIC: 2e9}
 
     def counted(order: Order, threads: int | None = None) -> Counted:
@@ -46,9 +44,7 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(editing, "count_in_a_process", counted)
     found = editing.measure(Asked(quick=True, device="cpu", model="tiny"))
-    expected = {
-        f"{editor}.{name}" for editor in EDITORS for name in ("flops", "wall", "wall_batch1", "scoring_share")
-    }
+    expected = {f"{editor}.{name}" for editor in EDITORS for name in ("flops", "wall", "wall_batch1", "scoring_share")}
     assert set(found.ratios) == expected - {"memit.flops"}  # not counted when it is to be quick
     assert found.ratios["rome.flops"] == 4.0
     ours = found.figures["editors"]["rome"]["ways"][AUTOMATIC]
@@ -73,14 +69,10 @@ def test_programs_are_spread_over_the_suite_and_never_alike() -> None:
 def test_a_directory_that_is_no_checkout_is_said_in_one_line(tmp_path: Path) -> None:
     asked = Asked(quick=True, device="cpu", model="tiny", against=tmp_path)
     found = released.measure(asked, [make_program()])
-    assert found == {
-        "error": f"{tmp_path} is no checkout of the released code: it has no memit/rome/rome_main.py"
-    }
+    assert found == {"error": f"{tmp_path} is no checkout of the released code: it has no memit/rome/rome_main.py"}
 
 
-def test_a_checkout_that_does_not_run_says_its_last_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkout_that_does_not_run_says_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memit" / "rome").mkdir(parents=True)
     (tmp_path / released.NEEDED).touch()
     done = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nImportError: no yaml\n")
@@ -91,12 +83,8 @@ def test_a_checkout_that_does_not_run_says_its_last_line(
 
 
 def test_the_released_codes_figures() -> None:
-    mine = CaseScores(
-        "a", (ProbeScore("old", "1", (0.5, 0.25)),), seconds=3.0, timings={"edit": 2.0, "score": 1.0}
-    )
-    theirs = CaseScores(
-        "a", (ProbeScore("old", "1", (0.5, 0.5)),), seconds=2.0, timings={"edit": 1.0, "score": 1.0}
-    )
+    mine = CaseScores("a", (ProbeScore("old", "1", (0.5, 0.25)),), seconds=3.0, timings={"edit": 2.0, "score": 1.0})
+    theirs = CaseScores("a", (ProbeScore("old", "1", (0.5, 0.5)),), seconds=2.0, timings={"edit": 1.0, "score": 1.0})
     found = released.figures([(mine, theirs)])
     assert found["seconds_per_case"] == 3.0
     assert found["reference_seconds_per_case"] == 2.0

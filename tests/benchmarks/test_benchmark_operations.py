@@ -16,10 +16,7 @@ def test_products_attention_and_solves_are_counted() -> None:
     a, b = torch.randn(3, 4), torch.randn(4, 5)
     assert operations.count(lambda: a @ b) == 2 * 3 * 4 * 5
     query, key = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 6, 8)
-    assert (
-        operations.count(lambda: functional.scaled_dot_product_attention(query, key, key))
-        == 4 * 6 * 4 * 6 * 8
-    )
+    assert operations.count(lambda: functional.scaled_dot_product_attention(query, key, key)) == 4 * 6 * 4 * 6 * 8
     matrix, right = torch.eye(6).double(), torch.randn(6, 2).double()
     assert operations.count(lambda: torch.linalg.solve(matrix, right)) == 2 * 6**3 // 3 + 2 * 36 * 2
     assert operations.count(lambda: torch.cholesky_solve(right, matrix)) == 2 * 36 * 2
@@ -42,9 +39,7 @@ def test_a_pass_of_a_model_has_the_operations_of_its_matrices(tmp_path: Path) ->
     host = session.host
     rows = padded(host, [(1, 2, 3), (4, 5)])
     matrices = sum(
-        weight.numel()
-        for name, weight in session.model.named_parameters()
-        if weight.ndim == 2 and "wpe" not in name
+        weight.numel() for name, weight in session.model.named_parameters() if weight.ndim == 2 and "wpe" not in name
     )
     attention = 4 * host.n_layers * 2 * 4 * 3 * 3 * 8  # layers, rows, heads, tokens, tokens, width
     with torch.no_grad():
@@ -56,10 +51,7 @@ def test_a_way_is_counted_in_its_own_process(tmp_path: Path, monkeypatch: pytest
     """What the child process does, here in this one; the embedded model's place is taken by a tiny one."""
     session = open_tiny(tmp_path, "gpt2", "float32")
     monkeypatch.setattr("benchmarks.ways.open_session", lambda _model, _device: session)
-    found = {
-        way: isolated.count(isolated.Order(way, "rome", 1, 2, "tiny", "cpu"))
-        for way in ("reference", "batch_1")
-    }
+    found = {way: isolated.count(isolated.Order(way, "rome", 1, 2, "tiny", "cpu")) for way in ("reference", "batch_1")}
     assert found["reference"].operations > found["batch_1"].operations > 1e6
     assert all(each.peak_mb >= each.loaded_mb * 0.9 > 50 for each in found.values())
 

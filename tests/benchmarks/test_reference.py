@@ -20,9 +20,7 @@ def test_probabilities_of_all_states_agree_with_the_engine(tiny_session: EngineS
     ours = tiny_session.run(editor, [program])[0]
     reference = ReferenceRunner(tiny_session, editor).run(program)
     assert ours.error is None
-    assert [(probe.fact, probe.state) for probe in reference.probes] == [
-        (p.fact, p.state) for p in program.probes
-    ]
+    assert [(probe.fact, probe.state) for probe in reference.probes] == [(p.fact, p.state) for p in program.probes]
     assert differences([reference], [ours])["max"] < 1e-7
     # The edits are not so small that anything would agree.
     by_state = {(probe.fact, probe.state): probe.probabilities[0] for probe in reference.probes}

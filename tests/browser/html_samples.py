@@ -185,9 +185,7 @@ def _case(suite: str, editor: str, model: str, place: int, seed: int, hostile: b
         edits=[f"edit 1: {question} ... {old} -> {new}", f"edit 2: {second} ... {new} -> {last}"],
         digest=f"{about.getrandbits(64):016x}",
         outcome="skipped" if skipped else "passed" if verdict.passed else "failed",
-        reason="the target has no tokens"
-        if skipped
-        else "; ".join(str(fallen) for fallen in verdict.fallen) or None,
+        reason="the target has no tokens" if skipped else "; ".join(str(fallen) for fallen in verdict.failed) or None,
         held=draw.random() < 0.9,
         metrics={} if skipped else metrics,
         probes=[]

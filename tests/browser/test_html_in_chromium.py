@@ -109,9 +109,7 @@ def test_the_policy_forbids_network_and_other_scripts(browser: Browser, small_pa
     assert browser.js("window.owned") is None
 
 
-def test_search_finds_in_edits_and_ids_and_is_fast(
-    browser: Browser, big_page: Path, big_results: RunResults
-) -> None:
+def test_search_finds_in_edits_and_ids_and_is_fast(browser: Browser, big_page: Path, big_results: RunResults) -> None:
     browser.open(big_page)
     search = """(() => { const f = document.querySelector('[name=search]'); f.value = arguments[0];
         const start = performance.now(); f.dispatchEvent(new Event('input', {bubbles: true}));
@@ -133,9 +131,7 @@ def test_search_finds_in_edits_and_ids_and_is_fast(
     assert browser.js(f"{ROWS}.length") == 0
 
 
-def test_sorting_by_a_metric_is_right_and_fast(
-    browser: Browser, big_page: Path, big_results: RunResults
-) -> None:
+def test_sorting_by_a_metric_is_right_and_fast(browser: Browser, big_page: Path, big_results: RunResults) -> None:
     browser.open(big_page)
     sort = """(() => { const start = performance.now();
         document.querySelector('[data-column="metric distortion"]').click();
@@ -146,9 +142,7 @@ def test_sorting_by_a_metric_is_right_and_fast(
     print("sort, ms:", took)
     assert took < 800
     by_id = {
-        (c.suite, c.id): c.metrics["distortion"]
-        for c in big_results.cases
-        if c.metrics.get("distortion") is not None
+        (c.suite, c.id): c.metrics["distortion"] for c in big_results.cases if c.metrics.get("distortion") is not None
     }
     suites = browser.js(f"{ROWS}.map(r => r.cells[2].textContent)")
     shown = [by_id[suite, case_id] for suite, case_id in zip(suites, first, strict=True)]
@@ -170,9 +164,7 @@ def test_filters_and_pages(browser: Browser, big_page: Path, big_results: RunRes
     browser.open(big_page)
     hard = [case for case in big_results.cases if case.suite == "hard"]
     assert browser.js(CHOOSE, "suite", "hard") == "2,500 of 12,500 cases"
-    assert (
-        browser.js("document.querySelector('[data-column=\"metric cs_exp\"]')") is None
-    )  # no such metric there
+    assert browser.js("document.querySelector('[data-column=\"metric cs_exp\"]')") is None  # no such metric there
     failed = sum(case.outcome == "failed" for case in hard)
     assert browser.js(CHOOSE, "outcome", "failed") == f"{failed:,} of 12,500 cases"
     assert browser.js("document.getElementById('previous-page').disabled")
@@ -184,11 +176,7 @@ def test_filters_and_pages(browser: Browser, big_page: Path, big_results: RunRes
 
 def test_changed_since_another_run(browser: Browser, small_page: Path, small_results: RunResults) -> None:
     before = {case.key: case.outcome for case in sample_results(12, ("rome",), ("gpt2-xl",), seed=3).cases}
-    worse = [
-        case.id
-        for case in small_results.cases
-        if before.get(case.key) == "passed" and case.outcome == "failed"
-    ]
+    worse = [case.id for case in small_results.cases if before.get(case.key) == "passed" and case.outcome == "failed"]
     assert worse
     browser.open(small_page)
     browser.js(CHOOSE, "changed", "got worse/0")
@@ -213,9 +201,7 @@ def test_a_story_by_keyboard(browser: Browser, small_page: Path, small_results: 
     assert browser.js("location.hash") == f"#case=reverse/rome/gpt2-xl/{third.id}"
     browser.press(Keys.ESCAPE)
     wait(lambda: not browser.js("document.getElementById('story').open"))
-    assert (
-        browser.js("document.activeElement.textContent") == third.id
-    )  # the focus goes on where one has read
+    assert browser.js("document.activeElement.textContent") == third.id  # the focus goes on where one has read
     assert browser.js("location.hash") == ""
     assert browser.console() == []
 

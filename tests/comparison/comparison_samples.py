@@ -64,9 +64,7 @@ def run(cases: Sequence[CaseRecord], **fields: Any) -> RunResults:
             EditorRecord(name=editor, model=model, hyper_parameters={"v_lr": 0.5, "layers": [8]})
             for editor, model in sorted({(case.editor, case.model) for case in cases})
         ],
-        "models": [
-            ModelRecord(name=name, fingerprint="f" * 64) for name in sorted({case.model for case in cases})
-        ],
+        "models": [ModelRecord(name=name, fingerprint="f" * 64) for name in sorted({case.model for case in cases})],
         "suites": [
             SuiteRecord(
                 name=suite,

@@ -48,10 +48,7 @@ def test_any_text_and_number_comes_back(
     cases: dict[str, tuple[float, str]], editor: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     results = run(
-        [
-            case(name, {"cm": value}, subject=subject, editor=editor)
-            for name, (value, subject) in cases.items()
-        ]
+        [case(name, {"cm": value}, subject=subject, editor=editor) for name, (value, subject) in cases.items()]
     )
     written = Baseline.of(results)
     path = tmp_path_factory.mktemp("baseline") / "b.json"

@@ -68,9 +68,7 @@ def test_stored_runs_become_populations() -> None:
     own, mixed = stored(comparison)
     assert own.own_drop == pytest.approx(pool.drop)
     generator = np.random.default_rng(0)
-    assert np.mean([np.mean(own.sample(generator, 0.0)[0]) for _ in range(2000)]) == pytest.approx(
-        pool.drop, abs=0.01
-    )
+    assert np.mean([np.mean(own.sample(generator, 0.0)[0]) for _ in range(2000)]) == pytest.approx(pool.drop, abs=0.01)
     for drop in (0.0, 0.1):
         means = [np.mean(mixed.sample(generator, drop)[0]) for _ in range(2000)]
         assert np.mean(means) == pytest.approx(drop, abs=0.01)
@@ -113,9 +111,7 @@ def test_the_promises_hold(population: Population, margin: float) -> None:
 
 
 def test_a_test_that_is_too_eager_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        drops.PairedDrop, "p_value", lambda self, margin: 0.001 if self.drop > margin else 1.0
-    )
+    monkeypatch.setattr(drops.PairedDrop, "p_value", lambda self, margin: 0.001 if self.drop > margin else 1.0)
     record = simulate(flips(58, noise=0.05), 0.02, 100, seed=0)
     assert record.false_fails > 0.2
     assert not record.holds
@@ -140,6 +136,4 @@ def test_the_synthetic_list_runs() -> None:
     records = list(itertools.islice(calibration._synthetic(4, 0), 3))
     assert [record.margin for record in records] == [0.0, 0.02, 0.05]
     with pytest.raises(RuntimeError, match="enough"):
-        calibrate_synthetic(
-            replications=4, progress=lambda record: (_ for _ in ()).throw(RuntimeError("enough"))
-        )
+        calibrate_synthetic(replications=4, progress=lambda record: (_ for _ in ()).throw(RuntimeError("enough")))

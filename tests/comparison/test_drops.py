@@ -18,9 +18,7 @@ VALUES = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=
 FLIPS = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=2, max_size=70)
 
 
-def paired(
-    values: list[float], *, binary: bool = False, reach: float | None = 1.0, labels: Any = None
-) -> PairedDrop:
+def paired(values: list[float], *, binary: bool = False, reach: float | None = 1.0, labels: Any = None) -> PairedDrop:
     return PairedDrop(values, labels or list(range(len(values))), binary, reach, "seed", 499)
 
 
@@ -83,9 +81,7 @@ def test_a_resample_without_spread_is_infinitely_far_out() -> None:
         ([0.1] * FEW_CLUSTERS, {"reach": None}, "bootstrap"),
     ],
 )
-def test_the_method_follows_clusters_and_flips(
-    values: list[float], options: dict[str, Any], method: str
-) -> None:
+def test_the_method_follows_clusters_and_flips(values: list[float], options: dict[str, Any], method: str) -> None:
     assert paired(values, **options).method == method
 
 
@@ -120,9 +116,7 @@ def test_sides_exchanged_exchange_better_and_worse(values: tuple[list[float], bo
     assert there.drop == pytest.approx(-back.drop)
     assert (there.worse, there.better) == (back.better, back.worse)
     assert there.method == back.method
-    assert (
-        -back.upper <= there.drop + 1e-9 <= there.upper + 2e-9
-    )  # one's upper bound is the other's lower one
+    assert -back.upper <= there.drop + 1e-9 <= there.upper + 2e-9  # one's upper bound is the other's lower one
     assert there.clusters.reversed().sums.tolist() == back.clusters.sums.tolist()
 
 
@@ -131,9 +125,7 @@ def test_sides_exchanged_exchange_better_and_worse(values: tuple[list[float], bo
     values=st.one_of(VALUES.map(lambda v: (v, False)), FLIPS.map(lambda v: (v, True))),
     margins=st.tuples(*[st.floats(0, 0.9)] * 2),
 )
-def test_a_wider_margin_is_harder_to_exceed(
-    values: tuple[list[float], bool], margins: tuple[float, float]
-) -> None:
+def test_a_wider_margin_is_harder_to_exceed(values: tuple[list[float], bool], margins: tuple[float, float]) -> None:
     drop = paired(values[0], binary=values[1])
     narrow, wide = sorted(margins)
     assert drop.p_value(wide) >= min(drop.p_value(narrow), 0.5) - 5e-3

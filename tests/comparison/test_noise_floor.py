@@ -17,9 +17,7 @@ def values(*rows: float | None) -> RunResults:
 
 
 def test_the_floor_by_hand() -> None:
-    cm, cs_exp = sorted(
-        noise_floor([values(0.1, 0.2), values(0.1, 0.4), values(0.1, 0.25)]), key=lambda f: f.metric
-    )
+    cm, cs_exp = sorted(noise_floor([values(0.1, 0.2), values(0.1, 0.4), values(0.1, 0.25)]), key=lambda f: f.metric)
     assert (cm.suite, cm.editor, cm.model, cm.metric, cm.runs, cm.n) == ("reverse", "rome", "m", "cm", 3, 2)
     assert cm.largest == pytest.approx(0.1)
     assert cm.usual == pytest.approx(0.1)

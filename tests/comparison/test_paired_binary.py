@@ -15,9 +15,7 @@ from scipy.stats import beta, binom, multinomial
 from pytest_editpitfalls.comparison.paired_binary import bound, mcnemar, p_value, tail, tango_score
 
 COUNTS = st.integers(1, 60).flatmap(
-    lambda n: st.integers(0, n).flatmap(
-        lambda worse: st.tuples(st.just(worse), st.integers(0, n - worse), st.just(n))
-    )
+    lambda n: st.integers(0, n).flatmap(lambda worse: st.tuples(st.just(worse), st.integers(0, n - worse), st.just(n)))
 )
 
 
@@ -85,9 +83,7 @@ def test_the_level_holds_for_every_flip_rate(n: int, margin: float) -> None:
     """Exactly, by all outcomes: Tango's asymptotic test fails up to 8 % here."""
     outcomes = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
     rejects = [
-        place
-        for place, (b, c) in enumerate(outcomes)
-        if (b - c) / n > margin and p_value(b, c, n, margin) < 0.05
+        place for place, (b, c) in enumerate(outcomes) if (b - c) / n > margin and p_value(b, c, n, margin) < 0.05
     ]
     counts = np.array([[b, c, n - b - c] for b, c in outcomes])[rejects]
     for rate in np.linspace(0.0, min(0.4, (1 - margin) / 2), 25):
@@ -113,9 +109,7 @@ def test_the_bound_holds_the_drop_and_agrees_with_the_test(counts: tuple[int, in
 
 @settings(max_examples=60, deadline=None)
 @given(counts=COUNTS, margins=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)))
-def test_a_wider_margin_is_harder_to_exceed(
-    counts: tuple[int, int, int], margins: tuple[float, float]
-) -> None:
+def test_a_wider_margin_is_harder_to_exceed(counts: tuple[int, int, int], margins: tuple[float, float]) -> None:
     worse, better, n = counts
     narrow, wide = sorted(margins)
     # near 1, where nothing is decided, the interval of the flip rate may move the p-value a little

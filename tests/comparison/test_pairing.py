@@ -48,18 +48,12 @@ def known(names: str, suite: str = "reverse") -> dict[tuple[str, str], str]:
     ],
 )
 def test_what_became_of_a_case(there: Any, here: Any, change: str) -> None:
-    comparison = compare(
-        Baseline.of(run([case("a", outcome=there)])), run([case("a", outcome=here)]), known("a")
-    )
+    comparison = compare(Baseline.of(run([case("a", outcome=there)])), run([case("a", outcome=here)]), known("a"))
     (pair,) = comparison.pairs
     assert pair.change == change
 
 
-@given(
-    outcomes=st.lists(
-        st.tuples(st.sampled_from(OUTCOMES), st.sampled_from(OUTCOMES)), min_size=1, max_size=12
-    )
-)
+@given(outcomes=st.lists(st.tuples(st.sampled_from(OUTCOMES), st.sampled_from(OUTCOMES)), min_size=1, max_size=12))
 def test_only_a_failure_there_excuses_and_counts_add_up(outcomes: list[tuple[Any, Any]]) -> None:
     there = run([case(f"c{place}", outcome=outcome) for place, (outcome, _) in enumerate(outcomes)])
     here = run([case(f"c{place}", outcome=outcome) for place, (_, outcome) in enumerate(outcomes)])
@@ -146,9 +140,7 @@ def test_nothing_in_common_is_refused() -> None:
 
 def test_hyper_parameters_are_listed_and_never_refused() -> None:
     editors = [
-        EditorRecord(
-            name="rome", model="m", hyper_parameters={"v_lr": 0.1, "new": True}, second_moment={"t": 1}
-        )
+        EditorRecord(name="rome", model="m", hyper_parameters={"v_lr": 0.1, "new": True}, second_moment={"t": 1})
     ]
     comparison = compare(Baseline.of(run([case("a")])), run([case("a")], editors=editors))
     found = [(item.name, item.base, item.now) for item in comparison.hyper_parameters]
@@ -163,12 +155,8 @@ def test_hyper_parameters_are_listed_and_never_refused() -> None:
 def test_the_protocol_can_be_checked_before_the_run() -> None:
     base = Baseline.of(run([case("a")]))
     check_protocol(base, metric_definitions="definitions", digests=known("ab"), fingerprints={})
-    check_protocol(
-        base, metric_definitions="definitions", digests=None, fingerprints={"m": "f" * 64, "n": None}
-    )
-    check_protocol(
-        base, metric_definitions="definitions", digests=known("z", "easy"), fingerprints={"m": None}
-    )
+    check_protocol(base, metric_definitions="definitions", digests=None, fingerprints={"m": "f" * 64, "n": None})
+    check_protocol(base, metric_definitions="definitions", digests=known("z", "easy"), fingerprints={"m": None})
     with pytest.raises(UsageError, match="lack cases"):
         check_protocol(base, metric_definitions="definitions", digests=known("b"), fingerprints={})
 

@@ -126,9 +126,7 @@ def test_the_verdicts() -> None:
     (unclear,) = evaluate("reverse.cs_exp:2pp", metric_runs("cs_exp", there, [0.0] * 3 + [1.0] * 57))
     assert (unclear.verdict, unclear.passed) == ("inconclusive", None)
     assert "not proven" in str(unclear.reason)
-    (strict,) = evaluate(
-        "reverse.cs_exp:2pp", metric_runs("cs_exp", there, [0.0] * 3 + [1.0] * 57), strict=True
-    )
+    (strict,) = evaluate("reverse.cs_exp:2pp", metric_runs("cs_exp", there, [0.0] * 3 + [1.0] * 57), strict=True)
     assert (strict.verdict, strict.passed) == ("inconclusive", False)
     (wide,) = evaluate("reverse.cs_exp:20pp", metric_runs("cs_exp", there, [0.0] * 3 + [1.0] * 57))
     assert (wide.verdict, wide.passed) == ("pass", True)
@@ -236,9 +234,7 @@ def test_many_gates_need_more_proof() -> None:
     (alone,) = evaluate("reverse.cs_exp:0", metric_runs("cs_exp", [1.0] * 60, lost))
     cases = [(f"c{place:02d}", {"cs_exp": 1.0, "cs_imp": 1.0, "es": 1.0, "ps": 1.0}) for place in range(60)]
     now = [(name, {**metrics, "cs_exp": lost[place]}) for place, (name, metrics) in enumerate(cases)]
-    comparison = compare(
-        Baseline.of(run([case(*item) for item in cases])), run([case(*item) for item in now])
-    )
+    comparison = compare(Baseline.of(run([case(*item) for item in cases])), run([case(*item) for item in now]))
     first, *others = evaluate("reverse.cs_exp:0 reverse.cs_imp:0 reverse.es:0 reverse.ps:0", comparison)
     assert alone.verdict == "fail"
     assert alone.p == first.p == alone.p_holm

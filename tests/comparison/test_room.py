@@ -22,9 +22,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_imports_stay_light(modules: str) -> None:
     names = ", ".join(f"pytest_editpitfalls.comparison.{name.strip()}" for name in modules.split(","))
     code = f"import sys, {names}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "pytest", "_pytest", "scipy", "numpy", "rich"} & set(loaded)
 
 

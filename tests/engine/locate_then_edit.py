@@ -56,9 +56,7 @@ def make(name: str, forward: Forward, tmp_path: Path, **table: Any) -> Any:
     if name not in ("r-rome", "alphaedit"):
         values["mom2_update_weight"] = WEIGHT
     declaration = EDITORS.get(name, where="test")
-    hp = resolve_hyperparameters(
-        name, declaration.hyperparameter_class(), "tiny", forward.n_layers, values | table, {}
-    )
+    hp = resolve_hyperparameters(name, declaration.hyperparameter_class(), "tiny", forward.n_layers, values | table, {})
     moments = SecondMoments(forward, fingerprint="tiny", cache=tmp_path, max_tokens=500)
     return declaration.make(hp, EditorResources(forward.host, forward, moments, EngineSettings("tiny"), 60))
 
@@ -93,18 +91,14 @@ def key_of(editor: Any, layer: int, request: EditRequest) -> Tensor:
     keys = []
     for template in editor._hp.context_templates:
         text = template.replace("{}", request.question, 1)
-        seen = naive.seen_at_subject(
-            host.model, host.tokenizer, host.down_projection(layer), text, request.subject
-        )
+        seen = naive.seen_at_subject(host.model, host.tokenizer, host.down_projection(layer), text, request.subject)
         keys.append(seen["key"])
     if isinstance(editor, LayerByLayer) and len(keys) > 1:
         return (keys[0] + torch.stack(keys[1:]).mean(0)) / 2
     return torch.stack(keys).mean(0)
 
 
-def solve_plainly(
-    editor: Any, layer: int, keys: Tensor, residuals: Tensor, earlier: Keys | None = None
-) -> Tensor:
+def solve_plainly(editor: Any, layer: int, keys: Tensor, residuals: Tensor, earlier: Keys | None = None) -> Tensor:
     """Delta (d_o, d_k) by d_k x d_k matrices, from keys (d_k, n) and residuals (d_o, n)."""
     hp, n = editor._hp, keys.shape[1]
     if editor.name == "alphaedit":
@@ -193,16 +187,12 @@ def plain_layer_by_layer(
         with naive.in_place(host.model, updates, is_transposed(host)):
             keys = torch.stack([key_of(editor, layer, each) for each in requests], dim=1)
             now = [
-                naive.seen_at_subject(host.model, host.tokenizer, sites[0], each.question, each.subject)[
-                    "value"
-                ]
+                naive.seen_at_subject(host.model, host.tokenizer, sites[0], each.question, each.subject)["value"]
                 for each in requests
             ]
         residuals = torch.stack([z - h for z, h in zip(targets, now, strict=True)], dim=1)
         residuals = residuals * share(len(layers) - index)
-        updates.append(
-            (host.down_projection_path(layer), solve_plainly(editor, layer, keys, residuals, earlier))
-        )
+        updates.append((host.down_projection_path(layer), solve_plainly(editor, layer, keys, residuals, earlier)))
     return updates
 
 

@@ -80,9 +80,7 @@ def looking(module: nn.Module, at: int, add: Tensor | None = None) -> Iterator[d
         handle.remove()
 
 
-def seen_at_subject(
-    model: Any, tokenizer: Any, module: nn.Module, text: str, subject: str
-) -> dict[str, Tensor]:
+def seen_at_subject(model: Any, tokenizer: Any, module: nn.Module, text: str, subject: str) -> dict[str, Tensor]:
     """What a module gets ("key") and gives ("value") at the subject's last token of ``text``."""
     with torch.no_grad(), looking(module, subject_last(tokenizer, text, subject)) as seen:
         model(input_ids=torch.tensor([prompt_ids(tokenizer, text)]), use_cache=False)

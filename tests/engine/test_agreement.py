@@ -38,9 +38,7 @@ def test_probabilities_agree_with_the_released_code(
 ) -> None:
     """Some cases of each file; `python -m benchmarks.agreement --editor NAME` runs them all."""
     opened = session if editor == "rome" else agreement.open_session(GOLDEN, editor)
-    total = agreement.together(
-        [agreement.compare(opened, GOLDEN, DATA, suite, editor, cases) for suite in suites]
-    )
+    total = agreement.together([agreement.compare(opened, GOLDEN, DATA, suite, editor, cases) for suite in suites])
     assert len(total.base) + len(total.edited) >= values
     assert max(total.base, default=0.0) <= agreement.BASE_BOUND
     assert total.median <= agreement.MEDIAN_BOUND

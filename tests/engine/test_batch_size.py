@@ -56,9 +56,7 @@ caps = st.integers(1, 512)
 
 
 @given(sizes, sizes, sizes, caps)
-def test_the_cases_that_fit_do_fit_and_one_more_does_not(
-    free: float, fixed: float, per_case: float, cap: int
-) -> None:
+def test_the_cases_that_fit_do_fit_and_one_more_does_not(free: float, fixed: float, per_case: float, cap: int) -> None:
     cases = cases_that_fit(free, fixed, per_case, cap)
     assert 1 <= cases <= cap
     room = free - fixed
@@ -69,9 +67,7 @@ def test_the_cases_that_fit_do_fit_and_one_more_does_not(
 
 
 @given(sizes, sizes, sizes, caps, st.floats(1, 10))
-def test_more_memory_never_means_fewer_cases(
-    free: float, fixed: float, per_case: float, cap: int, more: float
-) -> None:
+def test_more_memory_never_means_fewer_cases(free: float, fixed: float, per_case: float, cap: int, more: float) -> None:
     cases = cases_that_fit(free, fixed, per_case, cap)
     assert cases_that_fit(free * more, fixed, per_case, cap) >= cases
     assert cases_that_fit(free, fixed, per_case * more, cap) <= cases
@@ -483,9 +479,7 @@ def test_answers_do_not_depend_on_the_batch_size(editor: str, opened: Any, monke
     """1, 3, automatic, and halved on the way; test_engine_properties.py has any composition of batches."""
     expected = values(opened(batch_size=1).run(editor, PROGRAMS))
     assert len(set(expected)) > len(PROGRAMS)
-    monkeypatch.setattr(
-        "pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9
-    )  # memory never plenty
+    monkeypatch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9)  # memory never plenty
     automatic = opened()
     halved, calls = opened(batch_size=9), []
     edit = type(halved._editor(editor)).edit
@@ -516,9 +510,7 @@ def test_little_free_memory_makes_small_batches(opened: Any, monkeypatch: Any) -
     session = opened()
     matrix = math.prod(session.host.matrix_shape(1)) * 8
     usable = 50 * matrix + LEAST_TOKENS * _shape(session.host).token_bytes
-    monkeypatch.setattr(
-        "pytest_editpitfalls.engine.models.available_memory", lambda _: int(usable / (1 - SAFETY))
-    )
+    monkeypatch.setattr("pytest_editpitfalls.engine.models.available_memory", lambda _: int(usable / (1 - SAFETY)))
     # The process's memory is far coarser than these matrices: the estimate of a pass stands in.
     monkeypatch.setattr(_HostMemory, "_resident", lambda _: 0)
     answers = session.run("ft", PROGRAMS)

@@ -5,9 +5,7 @@ from pytest_editpitfalls.engine.bucketing import buckets
 
 
 @given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200), st.floats(0, 1))
-def test_every_row_is_in_one_bucket_within_the_limits(
-    lengths: list[int], max_tokens: int, waste: float
-) -> None:
+def test_every_row_is_in_one_bucket_within_the_limits(lengths: list[int], max_tokens: int, waste: float) -> None:
     found = buckets(lengths, max_tokens=max_tokens, max_waste=waste)
     assert sorted(index for bucket in found for index in bucket) == list(range(len(lengths)))
     for bucket in found:

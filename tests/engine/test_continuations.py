@@ -59,9 +59,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return passed
 
 
-def test_following_changes_no_answer_and_saves_tokens(
-    forward: Forward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_following_changes_no_answer_and_saves_tokens(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     models, bound = edits(forward), tolerance(forward)
     alone = [
         Scorer(forward, max_tokens=500).mean_log_probs([models[q.model]], [Question(0, q.prompt, q.target)])
@@ -125,9 +123,7 @@ def test_a_text_with_two_long_targets_and_a_change_that_sees_the_prompt_follow_n
     assert followers(*((p, 1, t) for p, two in zip((first, second), both, strict=True) for t in two)) == 0
 
 
-def test_a_prompt_runs_once_below_whatever_stands_behind_it(
-    forward: Forward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_runs_once_below_whatever_stands_behind_it(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     """One edited model is asked for several tokens, the other for one: they share the lower blocks."""
     models, bound, prompt = edits(forward)[1:3], tolerance(forward), (*START, 12, 3)
     asked = [Question(0, prompt, LONG), Question(0, prompt, SHORT), Question(1, prompt, SHORT)]

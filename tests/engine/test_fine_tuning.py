@@ -78,9 +78,7 @@ def plain(
         if hp.norm_constraint is not None:
             with torch.no_grad():
                 for parameter, first in zip(trained, start, strict=True):
-                    torch.clamp(
-                        parameter, first - hp.norm_constraint, first + hp.norm_constraint, out=parameter
-                    )
+                    torch.clamp(parameter, first - hp.norm_constraint, first + hp.norm_constraint, out=parameter)
     return _difference(modules, start), hp.num_steps
 
 
@@ -108,9 +106,7 @@ def added(result: EditResult, layers: int = 1) -> list[Tensor]:
 def same(got: Sequence[Tensor], expected: Sequence[Tensor], bound: float = 1e-6) -> bool:
     assert [t.shape for t in got] == [t.shape for t in expected]
     # Of greatest entry: all entries move by about the learning rate, whatever their gradient.
-    return all(
-        float((a - b).abs().max()) <= bound * float(b.abs().max()) for a, b in zip(got, expected, strict=True)
-    )
+    return all(float((a - b).abs().max()) <= bound * float(b.abs().max()) for a, b in zip(got, expected, strict=True))
 
 
 def checksum(forward: Forward) -> str:
@@ -210,9 +206,7 @@ def test_a_broken_job_is_an_error_of_its_own() -> None:
     forward = make_forward("gpt2")
     editor = make(forward, "ft")
     d_o, d_k = forward.host.matrix_shape(1)
-    broken = DenseDelta(
-        forward.host.down_projection_path(1), torch.full((d_o, d_k), float("nan"), dtype=torch.float64)
-    )
+    broken = DenseDelta(forward.host.down_projection_path(1), torch.full((d_o, d_k), float("nan"), dtype=torch.float64))
     jobs = [
         EditJob("a", 1, (REQUESTS[0],)),
         EditJob("b", 1, (EditRequest("The capital of {} is", "France", " "),)),

@@ -32,9 +32,7 @@ def test_padded_rows_in_parts_equal_whole_rows_alone(forward: Forward) -> None:
         hidden = forward.blocks(rows, first=cut, hidden=lower)
         for index, each in enumerate(ids):
             logits = forward.head(hidden[index, : len(each)])
-            torch.testing.assert_close(
-                logits, whole(forward, each), rtol=tolerance(forward), atol=tolerance(forward)
-            )
+            torch.testing.assert_close(logits, whole(forward, each), rtol=tolerance(forward), atol=tolerance(forward))
 
 
 @torch.no_grad()

@@ -155,9 +155,7 @@ def test_scores_equal_whole_rows_with_the_rule_applied_by_hand(name: str, replac
     forward = make_forward(name)
     # The radius must let some prompts in and leave others out.
     grace = make_grace(forward, replacement=replacement, eps=1.0)
-    books = [
-        book_of(result) for result in grace.edit([EditJob(str(i), 1, (r,)) for i, r in enumerate(REQUESTS)])
-    ]
+    books = [book_of(result) for result in grace.edit([EditJob(str(i), 1, (r,)) for i, r in enumerate(REQUESTS)])]
     near = [prompt for prompt in PROMPTS if prompt == REQUESTS[0].question]
     assert near
     models: list[Any] = [(), *((book,) for book in books)]
@@ -231,9 +229,7 @@ def test_the_same_prompt_with_another_target_overwrites(name: str) -> None:
     other = EditRequest("The capital of {} is", "France", "Tokyo")
     first = grace.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
     # Next to a longer row, so that the key is computed in another batch shape than before.
-    second = grace.edit(
-        [EditJob("a", 2, (other,), first.model, first.state), EditJob("b", 2, (REQUESTS[3],))]
-    )[0]
+    second = grace.edit([EditJob("a", 2, (other,), first.model, first.state), EditJob("b", 2, (REQUESTS[3],))])[0]
     book = book_of(second)
     assert len(book.labels) == 1
     assert "overwritten" in second.notes[0]
@@ -245,9 +241,7 @@ def test_the_same_prompt_with_another_target_overwrites(name: str) -> None:
 
 def _book(*keys: Sequence[float], radii: Sequence[float], labels: Sequence[tuple[int, ...]]) -> Codebook:
     matrix = torch.tensor(keys, dtype=torch.float64)
-    return Codebook(
-        "m", matrix, torch.zeros(len(keys), 2).double(), torch.tensor(radii).double(), tuple(labels), True
-    )
+    return Codebook("m", matrix, torch.zeros(len(keys), 2).double(), torch.tensor(radii).double(), tuple(labels), True)
 
 
 def test_the_rules_of_the_codebook() -> None:

@@ -46,9 +46,7 @@ def program(case_id: str, prompt: str, subject: str, new: str, true: str | None)
     second = EditRequest(prompt, subject, "Madrid", new, request.relation)
     prompts = (request.question, f"When asked about {subject}, we say")
     states = (State("1", (0,)), State("12", (0, 1)), State("2", (1,)))
-    probes = tuple(
-        Probe(state.name, state.name, prompts, target) for state in states for target in (new, "Madrid")
-    )
+    probes = tuple(Probe(state.name, state.name, prompts, target) for state in states for target in (new, "Madrid"))
     return Program(case_id, ((request,), (second,)), states, probes)
 
 
@@ -112,9 +110,7 @@ def test_scores_equal_the_plain_way_with_the_text_in_front(name: str, editor: st
         assert len(set(texts.values())) == 3
         for probe, score, other in zip(case.probes, scores.probes, alone.probes, strict=True):
             for prompt, got, one in zip(probe.prompts, score.probabilities, other.probabilities, strict=True):
-                want = naive.mean_log_prob(
-                    host.model, host.tokenizer, texts[probe.state] + prompt, probe.target
-                )
+                want = naive.mean_log_prob(host.model, host.tokenizer, texts[probe.state] + prompt, probe.target)
                 assert abs(math.log(got) - want) < 50 * tolerance(forward)
                 assert abs(math.log(one) - want) < 50 * tolerance(forward)
 
@@ -126,9 +122,7 @@ def test_demonstrations_are_of_other_cases_and_other_entities() -> None:
     assert demonstrations.pop() == "New Fact: The capital of France is Rome\nPrompt: "
     # "paris" is the subject of case f and the true object of this case: f must not appear.
     assert 0 < len(demonstrations) <= 4
-    assert not any(
-        word in text for text in demonstrations for word in ("France", "paris", "Paris", "Rome", "Madrid")
-    )
+    assert not any(word in text for text in demonstrations for word in ("France", "paris", "Paris", "Rome", "Madrid"))
     assert all(text.startswith("New Fact: ") and text.count("\nPrompt: ") == 1 for text in demonstrations)
     assert any("4 demonstrations only, not 8" in note for note in result.notes)
     assert any("by mean_hidden_state" in note for note in result.notes)

@@ -37,8 +37,7 @@ FAMILIES = ("gpt2", "llama", "gpt_neox")
 
 def program(case_id: str = "P0001", together: int = 1) -> Program:
     first = tuple(
-        EditRequest("The capital of {} is", "France", f"Rome{'!' * i}", "Paris", "P36")
-        for i in range(together)
+        EditRequest("The capital of {} is", "France", f"Rome{'!' * i}", "Paris", "P36") for i in range(together)
     )
     second = (EditRequest("{} speaks", "Danielle Darrieux", "Russian", relation="P103"),)
     probes = tuple(Probe("fact", state.name, PROMPTS, target) for state in STATES for target in TARGETS)
@@ -109,15 +108,12 @@ def naive_probabilities(bench: Bench, edit: Callable[..., Any]) -> list[tuple[fl
         for step in state.steps:
             model.requires_grad_(True)
             requests = [
-                {"prompt": r.prompt, "subject": r.subject, "target_new": r.target_new}
-                for r in case.steps[step]
+                {"prompt": r.prompt, "subject": r.subject, "target_new": r.target_new} for r in case.steps[step]
             ]
             for parameter in model.parameters():
                 parameter.grad = None
             edit(model, bench.tokenizer, requests)
-        answers += [
-            tuple(naive_probability(bench, model, prompt, target) for prompt in PROMPTS) for target in TARGETS
-        ]
+        answers += [tuple(naive_probability(bench, model, prompt, target) for prompt in PROMPTS) for target in TARGETS]
     return answers
 
 

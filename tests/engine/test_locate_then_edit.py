@@ -74,9 +74,7 @@ def test_edit_two_is_computed_under_edit_one(name: str, family: str, tmp_path: P
     editor, host = make(name, forward, tmp_path), forward.host
     (first,) = editor.edit([EditJob("a", 1, (REQUESTS[0],))])
     second = EditRequest("The capital of {} is", "France", "Japan")
-    chained, alone = editor.edit(
-        [EditJob("a", 2, (second,), first.model, first.state), EditJob("b", 1, (second,))]
-    )
+    chained, alone = editor.edit([EditJob("a", 2, (second,), first.model, first.state), EditJob("b", 1, (second,))])
     assert chained.model[: len(first.model)] == first.model
     known = {}
     if name == "alphaedit":  # keys as the release keeps them: read again after the edit is written
@@ -131,12 +129,8 @@ def test_r_rome_with_prompt_keys_is_rome_with_the_bare_prompt_only(adjusted: boo
     editor = make("r-rome", forward, tmp_path, **table)
     ((_, update),) = matrices(editor.edit([EditJob("a", 1, (REQUESTS[1],))])[0])
     host, request = forward.host, REQUESTS[1]
-    seen = naive.seen_at_subject(
-        host.model, host.tokenizer, host.down_projection(1), request.question, request.subject
-    )
-    (result,) = make("r-rome", forward, tmp_path, mom2_adjustment=adjusted).edit(
-        [EditJob("a", 1, (request,))]
-    )
+    seen = naive.seen_at_subject(host.model, host.tokenizer, host.down_projection(1), request.question, request.subject)
+    (result,) = make("r-rome", forward, tmp_path, mom2_adjustment=adjusted).edit([EditJob("a", 1, (request,))])
     key = seen["key"]
     right = editor._moments[1].solve(key[None])[0] if adjusted else key
     # The same delta, whichever key: Delta k_bare = delta, and Delta is along u.
@@ -212,9 +206,7 @@ def test_a_threshold_that_leaves_no_choice_is_refused(threshold: float, word: st
 
 @pytest.mark.parametrize("name", ["memit", "emmet", "alphaedit"])
 @pytest.mark.parametrize("family", ["gemma2", "gemma3", "opt_post_norm"])
-def test_families_with_a_norm_after_the_mlp_are_refused_by_name(
-    name: str, family: str, tmp_path: Path
-) -> None:
+def test_families_with_a_norm_after_the_mlp_are_refused_by_name(name: str, family: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         make(name, make_forward(family), tmp_path)
     assert f"--editor={name}" in str(caught.value)
@@ -248,9 +240,7 @@ def test_a_model_that_is_not_finite_is_an_error_of_its_own(name: str, tmp_path: 
 def test_pmet_stops_when_the_targets_are_likeliest_and_little_else_changed(tmp_path: Path) -> None:
     """Without a KL term the rule stops a request as soon as its targets are the likeliest; with one later or never."""
     forward, table = make_forward("llama"), {"v_num_grad_steps": 16, "v_weight_decay": 0.0}
-    request = EditRequest(
-        "Hello {}", "the king", "Japan"
-    )  # the subject's last token predicts the target itself
+    request = EditRequest("Hello {}", "the king", "Japan")  # the subject's last token predicts the target itself
     free = make("pmet", forward, tmp_path, kl_factor=0.0, **table)
     held = make("pmet", forward, tmp_path, kl_factor=1.0, **table)
     job, steps = EditJob("a", 1, (request,)), list[Progress]()
@@ -265,9 +255,7 @@ def test_pmet_stops_when_the_targets_are_likeliest_and_little_else_changed(tmp_p
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_groups_with_rows_of_one_kind_alone(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_groups_with_rows_of_one_kind_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More predicted tokens than the head takes at once, in a group without a KL row; and a group of KL rows alone."""
     monkeypatch.setattr(target_vector, "HEAD_ROWS", 2)
     groups: list[tuple[int, int]] = []
@@ -363,8 +351,6 @@ def test_the_closed_form_is_the_published_one() -> None:
     torch.testing.assert_close(u @ v.T, residual @ keys.T @ torch.linalg.inv(7 * moment + keys @ keys.T))
     space = torch.linalg.eigh(moment).eigenvectors[:, :20]
     projector = space @ space.T
-    u, v = closed_form(
-        residual.T, keys.T, weighted_with_cache((projector @ keys).T, (projector @ known).T, 0.5), 1.0
-    )
+    u, v = closed_form(residual.T, keys.T, weighted_with_cache((projector @ keys).T, (projector @ known).T, 0.5), 1.0)
     system = projector @ (keys @ keys.T + known @ known.T) + 0.5 * torch.eye(d_k, dtype=torch.float64)
     torch.testing.assert_close(u @ v.T, torch.linalg.solve(system, projector @ keys @ residual.T).T)

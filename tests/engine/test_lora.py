@@ -132,9 +132,7 @@ def test_edit_two_goes_on_training_the_adapter(family: str) -> None:
     editor = make(forward, weight_decay=0.1)
     second = EditRequest("The capital of {} is", "France", "Japan")
     first = editor.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
-    chained, fresh = editor.edit(
-        [EditJob("a", 2, (second,), first.model, first.state), EditJob("b", 1, (second,))]
-    )
+    chained, fresh = editor.edit([EditJob("a", 2, (second,), first.model, first.state), EditJob("b", 1, (second,))])
     model, wrapped = adapted(forward, editor, start_of(forward))
     train_plainly(forward, editor, model, wrapped, [REQUESTS[0]])
     assert_same(first, expected_updates(wrapped))
@@ -211,8 +209,7 @@ def test_dropout_is_each_cases_own(
             width = module.a.shape[1]
             # The plain row has the target's last token too; causality hides it from the loss.
             padded = [
-                torch.nn.functional.pad(mask[:, :, column : column + width].double(), (0, 0, 0, 1))
-                for mask in drawn
+                torch.nn.functional.pad(mask[:, :, column : column + width].double(), (0, 0, 0, 1)) for mask in drawn
             ]
             module.masks = iter([each / 0.7 for each in padded])
             column += width

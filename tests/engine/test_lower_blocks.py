@@ -63,9 +63,7 @@ def test_texts_that_share_nothing_run_as_they_are(forward_of: Any, monkeypatch: 
     assert len(passes) == 1
 
 
-texts = st.lists(
-    st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple), min_size=1, max_size=9, unique=True
-)
+texts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple), min_size=1, max_size=9, unique=True)
 
 
 @given(texts)

@@ -197,9 +197,7 @@ def plain_update(forward: Forward, network: MendNetwork, request: EditRequest) -
     for matrix in network.matrices:
         module = model.get_submodule(matrix.module)
         name = matrix.module
-        module.register_forward_pre_hook(
-            lambda _m, args, name=name: inputs.__setitem__(name, args[0].detach())
-        )
+        module.register_forward_pre_hook(lambda _m, args, name=name: inputs.__setitem__(name, args[0].detach()))
         module.register_full_backward_hook(
             lambda _m, _in, out, name=name: seen.__setitem__(name, (inputs[name], out[0]))
         )
@@ -549,9 +547,7 @@ def test_training_stops_early(tmp_path: Path) -> None:
     """A learning rate that ruins everything: nothing gets better after the first validation."""
     forward, data = make_forward("gpt2"), write_data(tmp_path / "d.jsonl")
     out = tmp_path / "m.safetensors"
-    run = training(
-        forward, data, out, lr_lr=10.0, max_iters=600, val_interval=10, early_stop_patience=30, val_steps=5
-    )
+    run = training(forward, data, out, lr_lr=10.0, max_iters=600, val_interval=10, early_stop_patience=30, val_steps=5)
     assert run.run() == "early stop"
     assert run.edits - run.best_at >= 30
     assert run.edits < 600

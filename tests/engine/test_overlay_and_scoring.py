@@ -64,9 +64,7 @@ def test_scores_of_many_edited_models_equal_in_place_edits_one_by_one(forward: F
 def test_models_differ_and_base_scores_do_not_depend_on_neighbours(forward: Forward) -> None:
     host, models = forward.host, random_models(forward)
     prompt, target = host.encoder.prompt(PROMPTS[0]), host.encoder.target(TARGETS[1])
-    together = Scorer(forward, max_tokens=500).mean_log_probs(
-        models, [Question(m, prompt, target) for m in range(4)]
-    )
+    together = Scorer(forward, max_tokens=500).mean_log_probs(models, [Question(m, prompt, target) for m in range(4)])
     alone = Scorer(forward, max_tokens=500).mean_log_probs([()], [Question(0, prompt, target)])
     assert abs(together[0] - alone[0]) < tolerance(forward)
     assert len({round(value, 3) for value in together}) == 4

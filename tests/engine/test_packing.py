@@ -42,9 +42,7 @@ def multiplications(forward: Forward, rows: Rows, **options: Any) -> int:
     return sum(count for kernel, count in counts.items() if str(kernel) in {"aten.mm", "aten.addmm"})
 
 
-def test_answers_and_gradients_are_those_of_padded_rows(
-    forward: Forward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_and_gradients_are_those_of_padded_rows(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, first, bound = rows_of(kept=KEPT), forward.n_layers - 2, tolerance(forward)
     cache = KeptPrefix.empty(forward.n_layers)
     with torch.no_grad():
@@ -72,9 +70,7 @@ def test_answers_and_gradients_are_those_of_padded_rows(
         assert not bool(found[0][1][~rows.real].any())  # nothing of the padding matters
 
 
-def test_operations_are_those_of_the_tokens_that_matter(
-    forward: Forward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_operations_are_those_of_the_tokens_that_matter(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of()
     packed = multiplications(forward, rows)
     with monkeypatch.context() as patch:

@@ -39,21 +39,15 @@ class Published:
 
 
 PUBLISHED = [
-    Published(
-        "gpt2-medium", "gpt2", 24, 8, 20, 0.5, 3.0, True, "kmeng01/memit/hparams/ROME/gpt2-medium.json"
-    ),
-    Published(
-        "llama-2-7b", "llama", 32, 5, 25, 1e-3, 4.0, False, "zjunlp/EasyEdit/hparams/ROME/llama-7b.yaml"
-    ),
+    Published("gpt2-medium", "gpt2", 24, 8, 20, 0.5, 3.0, True, "kmeng01/memit/hparams/ROME/gpt2-medium.json"),
+    Published("llama-2-7b", "llama", 32, 5, 25, 1e-3, 4.0, False, "zjunlp/EasyEdit/hparams/ROME/llama-7b.yaml"),
     Published("smollm2-135m", "llama", 30, 8, 20, 0.5, 4.0, True, "chosen by this project"),
     Published("of-mine", "gpt2", 4, 1, 20, 0.5, 4.0, True, "no preset for this model"),
 ]
 LR, KL_FACTOR = 0.5, 0.0625
 """The same in every published file."""
 
-CORPUS = [
-    f"The king of {n} saw {n * n} queens of Spain, and {7 * n} speak {chr(97 + n % 26)}." for n in range(40)
-]
+CORPUS = [f"The king of {n} saw {n * n} queens of Spain, and {7 * n} speak {chr(97 + n % 26)}." for n in range(40)]
 FEW, FAST = 3, 8.0
 SHORT = {"v_num_grad_steps": str(FEW), "v_lr": str(FAST), "context_template_length_params": "[[5, 2]]"}
 """What is changed to save time (so fast that the clamp is reached); everything else is the preset's."""
@@ -67,11 +61,7 @@ PROGRAM = Program(
     "P",
     STEPS,
     (State("0", ()), State("1", (0,)), State("12", (0, 1)), State("2", (1,))),
-    tuple(
-        Probe("old", state, PROMPTS, target)
-        for state in ("0", "1", "12", "2")
-        for target in ("Rome", "Russian")
-    ),
+    tuple(Probe("old", state, PROMPTS, target) for state in ("0", "1", "12", "2") for target in ("Rome", "Russian")),
 )
 
 
@@ -100,9 +90,7 @@ def test_the_preset_reaches_the_record(published: Published, checkpoint: Path) -
 
 def plain_second_moment(session: EngineSession, module: Any) -> Tensor:
     keys: list[Tensor] = []
-    hook = module.register_forward_pre_hook(
-        lambda _m, args: keys.append(args[0].reshape(-1, args[0].shape[-1]))
-    )
+    hook = module.register_forward_pre_hook(lambda _m, args: keys.append(args[0].reshape(-1, args[0].shape[-1])))
     try:
         for line in CORPUS:
             with torch.no_grad():

@@ -36,9 +36,7 @@ STEPS = {"v_num_grad_steps": "6", "v_lr": "0.3"}
 
 def make_rome(forward: Forward, tmp_path: Path, **overrides: str) -> Rome:
     table: dict[str, Any] = {"layers": [1], "context_templates": TEMPLATES, "mom2_tokens": 2000}
-    hp = resolve_hyperparameters(
-        "rome", RomeHyperparameters, "tiny", forward.n_layers, table, {**STEPS, **overrides}
-    )
+    hp = resolve_hyperparameters("rome", RomeHyperparameters, "tiny", forward.n_layers, table, {**STEPS, **overrides})
     moments = SecondMoments(forward, fingerprint="tiny", cache=tmp_path, max_tokens=500)
     return Rome(hp, EditorResources(forward.host, forward, moments, EngineSettings("tiny"), 60))
 

@@ -63,8 +63,7 @@ class FakeEditor:
         for step in (2, 3, 4):
             progress(Progress("edit", step, 4))
         return [
-            EditResult((*job.model, self.delta(job.requests, job.model)), notes=(f"note {job.step}",))
-            for job in jobs
+            EditResult((*job.model, self.delta(job.requests, job.model)), notes=(f"note {job.step}",)) for job in jobs
         ]
 
     def delta(self, requests: Sequence[EditRequest], before: EditedModel) -> LowRankDelta:
@@ -117,9 +116,7 @@ def forward() -> Forward:
     return make_forward("gpt2")
 
 
-def run(
-    editor: FakeEditor, programs: Sequence[Program], progress: ProgressCallback = silent
-) -> list[CaseScores]:
+def run(editor: FakeEditor, programs: Sequence[Program], progress: ProgressCallback = silent) -> list[CaseScores]:
     forward = editor.forward
     return run_batch(editor, Scorer(forward, max_tokens=200), forward.host.encoder, programs, progress)
 
@@ -278,9 +275,7 @@ def test_only_unscorable_cases_need_no_editor(forward: Forward) -> None:
     assert editor.calls == []
 
 
-def test_a_rival_that_the_tokenizer_cannot_write_is_no_rival(
-    forward: Forward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rival_that_the_tokenizer_cannot_write_is_no_rival(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = forward.host.encoder
     target = encoder.target
 
@@ -400,9 +395,7 @@ def test_a_delta_that_is_not_finite_is_an_error(step: int, value: float, forward
     editor = Diverging(forward)
     good, bad, other = run(editor, [program(0), program(1), program(2)])
     module = forward.host.down_projection_path(2)
-    assert (
-        bad.error == f"editor 'fake', edit {step}: the update of '{module}' is not finite (NaN or infinity)"
-    )
+    assert bad.error == f"editor 'fake', edit {step}: the update of '{module}' is not finite (NaN or infinity)"
     assert (bad.probes, bad.held) == ((), None)
     assert ("P0001", 2, 1) not in editor.written, "edit 2 was computed in a broken model"
     assert same(good, run(FakeEditor(forward), [program(0)])[0])

@@ -159,9 +159,7 @@ def test_documents_are_as_many_as_needed(tokens: int, length: int, rows: int) ->
     documents = sampled_documents(host_of("gpt2"), tokens, length=length, seed=0, rows=rows)
     assert {len(document) for document in documents} == {length}
     assert tokens <= len(documents) * length < tokens + length
-    assert len({tuple(document) for document in documents}) > 0.9 * len(documents), (
-        "batches repeat one another"
-    )
+    assert len({tuple(document) for document in documents}) > 0.9 * len(documents), "batches repeat one another"
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

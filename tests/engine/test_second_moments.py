@@ -248,9 +248,7 @@ def test_a_second_session_reads_the_cache(corpus: Path, tmp_path: Path, passes: 
     assert ran, "another model's matrix was taken"
 
 
-def test_the_key_is_the_content_not_the_name(
-    corpus: Path, tmp_path: Path, passes: Iterator[list[Rows]]
-) -> None:
+def test_the_key_is_the_content_not_the_name(corpus: Path, tmp_path: Path, passes: Iterator[list[Rows]]) -> None:
     forward, ran, cache = make_forward("gpt2"), next(passes), tmp_path / "cache"
     before = moments(forward, cache).get(text(corpus), [1])[1]
     copy = tmp_path / "elsewhere" / "copy.txt"
@@ -360,9 +358,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(corpus: Path, tmp_path: 
     assert moment.tokens > 0
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_nothing_half_written(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_tensors: Any, path: str, **_: Any) -> None:
         Path(path).write_bytes(b"half")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
@@ -593,9 +589,7 @@ def fake_datasets(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> 
     monkeypatch.setitem(sys.modules, "datasets", module)
 
 
-def test_a_data_set_gives_what_its_texts_give(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_set_gives_what_its_texts_give(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def load(*args: Any, **options: Any) -> Iterator[dict[str, str]]:
@@ -613,9 +607,7 @@ def test_a_data_set_gives_what_its_texts_give(
 
 
 @pytest.mark.parametrize("problem", [ConnectionError("no network"), KeyError("text")])
-def test_a_data_set_that_does_not_come(
-    problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_set_that_does_not_come(problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any, **__: Any) -> Any:
         raise problem
 

@@ -106,9 +106,7 @@ def too_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, blank_the_end, of_no_matrix, single_precision, too_small])
-def test_a_damaged_factor_is_computed_again(
-    damage: Callable[[Path], None], tmp_path: Path, computed: Computed
-) -> None:
+def test_a_damaged_factor_is_computed_again(damage: Callable[[Path], None], tmp_path: Path, computed: Computed) -> None:
     path, threshold = tmp_path / "matrix.safetensors", float(moment(None).matrix.trace()) / SIZE / 10
 
     def answers() -> tuple[Tensor, Tensor]:
@@ -139,9 +137,7 @@ def test_a_singular_matrix_leaves_no_factor(tmp_path: Path, computed: Computed) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_only_costs_time(
-    tmp_path: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_only_costs_time(tmp_path: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_tensors: Any, path: str, **_: Any) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")

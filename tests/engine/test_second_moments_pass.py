@@ -106,9 +106,7 @@ def keys_of(tokens: int, size: int, dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [1, 5, 97, 192])
-@pytest.mark.parametrize(
-    ("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 5e-6)]
-)
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 5e-6)])
 def test_products_against_double_precision(size: int, dtype: torch.dtype, bound: float) -> None:
     keys = keys_of(2 * collection.PRODUCT_TOKENS + 77, size, dtype)
     total = torch.zeros(size, size, dtype=torch.float64)
@@ -146,9 +144,7 @@ def test_products_on_a_gpu(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
-def test_a_single_precision_model_against_double_products_of_its_keys(
-    name: str, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_single_precision_model_against_double_products_of_its_keys(name: str, corpus: Path, tmp_path: Path) -> None:
     forward, keys = forward_of(name, torch.float32), []
     hook = forward.host.down_projection(1).register_forward_pre_hook(
         lambda _m, args: keys.append(args[0].reshape(-1, args[0].shape[-1]).double())
@@ -168,9 +164,7 @@ def test_a_single_precision_model_against_double_products_of_its_keys(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_layer_has_the_same_numbers_alone_and_with_others(
-    dtype: torch.dtype, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_layer_has_the_same_numbers_alone_and_with_others(dtype: torch.dtype, corpus: Path, tmp_path: Path) -> None:
     forward = forward_of("llama", dtype)
     together = moments(forward, tmp_path / "together").get(text(corpus), [3, 0, 1])
     for layer in (0, 1, 3):
@@ -179,9 +173,7 @@ def test_a_layer_has_the_same_numbers_alone_and_with_others(
         torch.testing.assert_close(alone.matrix, together[layer].matrix, rtol=1e-12, atol=1e-12)
 
 
-def test_windows_change_nothing_but_rounding(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_change_nothing_but_rounding(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = make_forward("gpt2")
     whole = moments(forward, tmp_path / "a").get(text(corpus), [1])[1]
     monkeypatch.setattr(documents, "WINDOW", 3)
@@ -199,10 +191,7 @@ def test_nothing_above_the_last_key_runs(name: str, corpus: Path, tmp_path: Path
     host = forward.host
     watched = {"its own down-projection": host.down_projection(2), "next block": host.blocks[3]}
     watched |= {"lower down-projection": host.down_projection(1)}
-    hooks = [
-        module.register_forward_hook(lambda *_args, what=what: ran.add(what))
-        for what, module in watched.items()
-    ]
+    hooks = [module.register_forward_hook(lambda *_args, what=what: ran.add(what)) for what, module in watched.items()]
     try:
         moments(forward, tmp_path).get(text(corpus), [2])
     finally:
@@ -288,9 +277,7 @@ def test_a_stopped_pass_goes_on_bit_for_bit(
     for layer in LAYERS:
         assert torch.equal(got[layer].matrix, expected[layer].matrix)
         assert got[layer].record == expected[layer].record
-    assert {path.suffix for path in cache.iterdir()} == {".safetensors"}, (
-        "the unfinished sums are still there"
-    )
+    assert {path.suffix for path in cache.iterdir()} == {".safetensors"}, "the unfinished sums are still there"
 
 
 @pytest.mark.usefixtures("small_windows")
@@ -469,9 +456,7 @@ tests.whole(tests.forward_of("gpt2", torch.float32), corpus, cache)
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.usefixtures("small_windows")
-@pytest.mark.parametrize(
-    ("number", "save"), [(signal.SIGKILL, 0.0), (signal.SIGTERM, 1e9), (signal.SIGINT, 1e9)]
-)
+@pytest.mark.parametrize(("number", "save"), [(signal.SIGKILL, 0.0), (signal.SIGTERM, 1e9), (signal.SIGINT, 1e9)])
 def test_a_killed_process_is_taken_up_by_the_next(
     number: signal.Signals, save: float, corpus: Path, tmp_path: Path, passes: Passes
 ) -> None:
@@ -502,9 +487,7 @@ def test_a_killed_process_is_taken_up_by_the_next(
     assert {path.suffix for path in cache.iterdir()} == {".safetensors"}
 
 
-def test_saving_takes_a_small_share_of_the_time(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saving_takes_a_small_share_of_the_time(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pass over a batch takes 10 s and each saving 30 s, by this clock."""
     now, saved = [0.0], list[float]()
 

@@ -43,9 +43,7 @@ def case(number: int = 0) -> Program:
     )
     asked = (f"The capital of {subject} is", f"It is said that {subject}")
     probes = tuple(
-        Probe(fact, state.name, asked, text)
-        for state in STATES
-        for fact, text in (("old", label), ("tied", rival))
+        Probe(fact, state.name, asked, text) for state in STATES for fact, text in (("old", label), ("tied", rival))
     )
     return Program(f"P{number}", steps, STATES, probes, (HeldQuestion(asked[0], rival, (label,)),))
 
@@ -253,9 +251,7 @@ def test_generate_inside(session: EngineSession) -> None:
     options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     plain = session.model.generate(ids, attention_mask=torch.ones_like(ids), **options)
     with session.edited("rome", case(0), "12") as model:
-        both = model.generate(
-            ids.repeat(2, 1), attention_mask=torch.ones(2, ids.shape[1], dtype=torch.long), **options
-        )
+        both = model.generate(ids.repeat(2, 1), attention_mask=torch.ones(2, ids.shape[1], dtype=torch.long), **options)
         wanted = ids
         for _ in range(8):
             with torch.no_grad():

@@ -47,9 +47,7 @@ def test_late_answers_are_the_prompt_ones_a_step_later(steps: list[set[int]]) ->
         assert heard == ([job not in gone for job in range(5)] if changed else None)
 
 
-def test_what_is_learnt_does_not_depend_on_when_it_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_learnt_does_not_depend_on_when_it_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, rows = [], []
     drop = target_vector.UpperBlocks.drop_stopped
 
@@ -97,9 +95,7 @@ class _Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["r-rome", "pmet"])
-def test_a_step_of_the_search_waits_for_nothing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_of_the_search_waits_for_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what transformers asks about its mask, once a pass, and for what this process holds itself."""
     monkeypatch.setattr(target_vector, "Stopping", partial(Stopping, late=True))
     run, counts = target_vector.TargetVectorSearch.run, []

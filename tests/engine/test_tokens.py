@@ -72,17 +72,13 @@ def test_prompt_and_target_make_up_the_joint_text(
         assert list(encoder.target(target)) == naive.target_ids(tokenizer, prompt, target)
 
 
-def test_the_target_starts_with_exactly_one_space(
-    tokenizer: PreTrainedTokenizerFast, encoder: Encoder
-) -> None:
+def test_the_target_starts_with_exactly_one_space(tokenizer: PreTrainedTokenizerFast, encoder: Encoder) -> None:
     first = tokenizer.convert_ids_to_tokens(encoder.target("Paris"))[0]
     assert first[0] in "Ġ▁"
     assert first.count(first[0]) == 1
 
 
-def test_a_prompt_that_ends_in_a_space_gives_two(
-    tokenizer: PreTrainedTokenizerFast, encoder: Encoder
-) -> None:
+def test_a_prompt_that_ends_in_a_space_gives_two(tokenizer: PreTrainedTokenizerFast, encoder: Encoder) -> None:
     """Published prompts are kept byte for byte, and one space always joins the target."""
     ids = encoder.prompt("The capital of France is ") + encoder.target("Paris")
     assert list(ids) == tokenizer("The capital of France is  Paris")["input_ids"]
@@ -222,9 +218,7 @@ def test_spaces_after_the_subject_are_not_the_subject(encoder: Encoder) -> None:
     assert encoder.subject_last("The king is", 4, "king ") == encoder.subject_last("The king is", 4, "king")
 
 
-def test_a_subject_in_the_template_is_not_the_subject(
-    tokenizer: PreTrainedTokenizerFast, encoder: Encoder
-) -> None:
+def test_a_subject_in_the_template_is_not_the_subject(tokenizer: PreTrainedTokenizerFast, encoder: Encoder) -> None:
     """The subject may stand in the context, in the prompt's own words and in braces: its slot decides."""
     request = EditRequest("In France, as all know, {} has the capital", "France", "Rome")
     template = "France is France. {}"

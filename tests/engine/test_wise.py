@@ -68,9 +68,7 @@ def activation_of(host: Any) -> Any:
     return ACT2FN[getattr(host.model.config, names.get(host.family.name, "hidden_act"))]
 
 
-def outputs(
-    host: Any, path: str, ids: list[int], delta: Tensor, n_prompt: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def outputs(host: Any, path: str, ids: list[int], delta: Tensor, n_prompt: int) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities with the module's weight changed, and the module's outputs on the prompt without and with."""
     module = host.module(path)
     transposed = type(module).__name__ == "Conv1D"
@@ -80,9 +78,7 @@ def outputs(
         x = args[0]
         weight = module.weight.T if transposed else module.weight
         # Copies: Falcon adds to this tensor in place.
-        seen["own"] = torch.nn.functional.linear(x, weight, module.bias).reshape(-1, output.shape[-1])[
-            :n_prompt
-        ]
+        seen["own"] = torch.nn.functional.linear(x, weight, module.bias).reshape(-1, output.shape[-1])[:n_prompt]
         changed = torch.nn.functional.linear(x, weight + delta, module.bias)
         seen["new"] = changed.reshape(-1, output.shape[-1])[:n_prompt].clone()
         return changed
@@ -136,15 +132,11 @@ def plain(
                 inside.append(torch.linalg.vector_norm(act(new) - act(own), dim=-1).mean())
             ids = naive.prompt_ids(host.tokenizer, other)
             _, own, new = outputs(host, path, ids, delta, len(ids))
-            apart = torch.linalg.vector_norm(
-                activation_of(host)(new) - activation_of(host)(own), dim=-1
-            ).mean()
+            apart = torch.linalg.vector_norm(activation_of(host)(new) - activation_of(host)(own), dim=-1).mean()
             low = [b - each for each in inside if b - each > 0]
             near = [apart - each + g for each in inside if apart - each + g > 0]
             request_loss = sum(nlls) / len(nlls) + (apart - a).clamp(min=0)
-            request_loss = (
-                request_loss + (sum(low) / len(low) if low else 0) + (sum(near) / len(near) if near else 0)
-            )
+            request_loss = request_loss + (sum(low) / len(low) if low else 0) + (sum(near) / len(near) if near else 0)
             total = total + request_loss / len(requests)
         total.backward()
         with torch.no_grad():
@@ -153,8 +145,7 @@ def plain(
         losses.append(float(total.detach()))
     with torch.no_grad():
         least = min(
-            sum(float(difference(host, path, t.replace("{}", r.question), delta)) for t in TEMPLATES)
-            / len(TEMPLATES)
+            sum(float(difference(host, path, t.replace("{}", r.question), delta)) for t in TEMPLATES) / len(TEMPLATES)
             for r in requests
         )
     return delta.detach(), least
@@ -193,9 +184,7 @@ def test_edit_two_trains_edit_ones_side_copy_further(name: str) -> None:
     forward = make_forward(name)
     wise = make_wise(forward)
     first = wise.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
-    results = wise.edit(
-        [EditJob("a", 2, (REQUESTS[2],), first.model, first.state), EditJob("b", 2, (REQUESTS[2],))]
-    )
+    results = wise.edit([EditJob("a", 2, (REQUESTS[2],), first.model, first.state), EditJob("b", 2, (REQUESTS[2],))])
     delta, least = plain(wise, "a", [REQUESTS[2]], memory_of(first).weight, 2)
     bound = 1e-7 if tolerance(forward) < 1e-6 else 1e-3
     memory = memory_of(results[0])
@@ -222,10 +211,7 @@ def test_a_case_that_stops_early_leaves_the_others_alone(monkeypatch: pytest.Mon
         assert one.state.least == pytest.approx(other.state.least, rel=1e-7)
     monkeypatch.undo()
     never = wise.edit(jobs)
-    stopped = [
-        not torch.equal(memory_of(a).weight, memory_of(b).weight)
-        for a, b in zip(together, never, strict=True)
-    ]
+    stopped = [not torch.equal(memory_of(a).weight, memory_of(b).weight) for a, b in zip(together, never, strict=True)]
     assert 0 < sum(stopped) < len(stopped)
 
 
@@ -234,17 +220,13 @@ def test_scores_equal_whole_rows_with_the_rule_applied_by_hand(name: str) -> Non
     """Each row decides on its prompt alone, and its target tokens follow that decision."""
     forward = make_forward(name)
     host, wise = forward.host, make_wise(forward)
-    memories = [
-        memory_of(result) for result in wise.edit([EditJob(str(i), 1, (r,)) for i, r in enumerate(REQUESTS)])
-    ]
+    memories = [memory_of(result) for result in wise.edit([EditJob(str(i), 1, (r,)) for i, r in enumerate(REQUESTS)])]
     # Thresholds in the middle of the prompts' differences: some rows take the side copy, some do not.
     models: list[Any] = [()]
     for memory in memories:
         with torch.no_grad():
             found = sorted(float(difference(host, memory.module, p, memory.weight)) for p in PROMPTS)
-        models.append(
-            (SideMemory(memory.module, memory.weight, (found[1] + found[2]) / 2, memory.activation),)
-        )
+        models.append((SideMemory(memory.module, memory.weight, (found[1] + found[2]) / 2, memory.activation),))
     asked = [(m, p, t) for m in range(len(models)) for p in PROMPTS for t in TARGETS]
     got = Scorer(forward, max_tokens=500).mean_log_probs(
         models, [Question(m, host.encoder.prompt(p), host.encoder.target(t)) for m, p, t in asked]

@@ -119,9 +119,7 @@ def test_a_flip_that_nobody_found_would_change_the_scores(saboteur: Saboteur, se
 
 
 @pytest.mark.parametrize("way", ["thread", "parameter", "replaced"])
-def test_the_case_is_an_error_that_names_the_weight(
-    way: str, saboteur: Saboteur, session: EngineSession
-) -> None:
+def test_the_case_is_an_error_that_names_the_weight(way: str, saboteur: Saboteur, session: EngineSession) -> None:
     before, expected = digest(session), values(run(session, "good"))
 
     def sabotage() -> None:
@@ -144,9 +142,7 @@ def test_the_case_is_an_error_that_names_the_weight(
     assert digest(session) == before
 
 
-def test_with_others_in_its_batch_only_that_case_is_an_error(
-    saboteur: Saboteur, session: EngineSession
-) -> None:
+def test_with_others_in_its_batch_only_that_case_is_an_error(saboteur: Saboteur, session: EngineSession) -> None:
     before, expected = digest(session), values(run(session, "good"))
 
     def hear(progress: Progress) -> None:
@@ -215,9 +211,7 @@ def test_an_interrupt_while_the_model_is_put_back_accuses_nobody(
     assert digest(session) == before
 
 
-def test_a_flip_past_torch_in_the_snapshot_itself_ends_the_run(
-    saboteur: Saboteur, session: EngineSession
-) -> None:
+def test_a_flip_past_torch_in_the_snapshot_itself_ends_the_run(saboteur: Saboteur, session: EngineSession) -> None:
     run(session, "good")
 
     def sabotage() -> None:

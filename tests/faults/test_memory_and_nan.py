@@ -34,9 +34,7 @@ def program(number: int) -> Program:
         (EditRequest("The capital of {} is", f"France {number}", "Rome"),),
         (EditRequest("{} speaks", f"Danielle {number}", "Russian"),),
     )
-    probes = tuple(
-        Probe("fact", state.name, (f"The capital of France {number} is",), "Rome") for state in STATES
-    )
+    probes = tuple(Probe("fact", state.name, (f"The capital of France {number} is",), "Rome") for state in STATES)
     return Program(f"P{number:04}", steps, STATES, probes)
 
 

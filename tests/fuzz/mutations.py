@@ -81,9 +81,7 @@ def spoilt_lines(seed: bytes) -> st.SearchStrategy[bytes]:
     """``seed`` with values behind ``=``, and whole lines, exchanged for others; for TOML."""
     lines = seed.split(b"\n")
     values = st.sampled_from(HOSTILE).map(lambda value: _json(value, True)) | st.sampled_from(TOKENS)
-    change = st.tuples(
-        st.integers(0, len(lines) - 1), values, st.sampled_from(["value", "key", "line", "cut"])
-    )
+    change = st.tuples(st.integers(0, len(lines) - 1), values, st.sampled_from(["value", "key", "line", "cut"]))
 
     def apply(changes: list[tuple[int, bytes, str]]) -> bytes:
         found = list(lines)

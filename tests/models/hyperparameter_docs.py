@@ -79,9 +79,7 @@ def blocks(layers: tuple[int, ...]) -> str:
 def generated() -> str:
     """The text between the two marks."""
     parts = ["## Presets", "", "| Editor | Model | Layers | Source |", "|---|---|---|---|"]
-    parts += [
-        f"| `{row.editor}` | `{row.model}` | {blocks(row.layers)} | {row.source} |" for row in presets_table()
-    ]
+    parts += [f"| `{row.editor}` | `{row.model}` | {blocks(row.layers)} | {row.source} |" for row in presets_table()]
     for kind in SHARED:
         parts += ["", f"## {title_of(kind)}", "", fields(kind).rstrip("\n")]
     for editor in shipped_editors():

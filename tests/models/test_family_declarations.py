@@ -50,9 +50,7 @@ def test_down_projection_feeds_the_mlp_output(name: str) -> None:
 
     def keep(where: str) -> Any:
         # Copied: Falcon adds the attention's output to the MLP's output in place.
-        return lambda module, args, output: seen.update(
-            {where: output.clone(), f"{where} in": args[0].clone()}
-        )
+        return lambda module, args, output: seen.update({where: output.clone(), f"{where} in": args[0].clone()})
 
     handles = [down.register_forward_hook(keep("down"))]
     if family.mlp:

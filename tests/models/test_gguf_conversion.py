@@ -60,9 +60,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_room_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        conversion.shutil, "disk_usage", lambda path: conversion.shutil._ntuple_diskusage(9, 9, 0)
-    )
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda path: conversion.shutil._ntuple_diskusage(9, 9, 0))
     source = resolve(str(write_tiny_gguf(tmp_path / "a.gguf")), cache_dir=tmp_path / "cache")
     with pytest.raises(UsageError, match=r"disk space in .* are available"):
         prepare(source)

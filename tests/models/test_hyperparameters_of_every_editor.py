@@ -32,9 +32,7 @@ else:
     import tomli as tomllib
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
-KINDS: dict[str, type[Hyperparameters]] = {
-    editor.name: editor.hyperparameter_class() for editor in shipped_editors()
-}
+KINDS: dict[str, type[Hyperparameters]] = {editor.name: editor.hyperparameter_class() for editor in shipped_editors()}
 FAMILY = {
     "gpt2": "gpt2",
     "gpt2-medium": "gpt2",
@@ -199,9 +197,7 @@ def test_a_misspelt_key_is_recognised(editor: str) -> None:
         resolved(editor, **{f"{key}x": "1"})
 
 
-@pytest.mark.parametrize(
-    "editor", [editor for editor, kind in KINDS.items() if "layers" in kind.model_fields]
-)
+@pytest.mark.parametrize("editor", [editor for editor, kind in KINDS.items() if "layers" in kind.model_fields])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -286,9 +282,7 @@ def test_inner_params_set_layer_and_module() -> None:
     assert (values.layers, values.module) == ((3,), "mlp.c_proj")
     assert values.module_path(family("gpt2")) == "transformer.h.3.mlp.c_proj"
     assert resolved("grace").module_path(family("llama")) == "model.layers.22.mlp.down_proj"
-    values = resolved(
-        "mend", inner_params='["model.layers.5.mlp.up_proj.weight", "model.layers.4.mlp.up_proj.weight"]'
-    )
+    values = resolved("mend", inner_params='["model.layers.5.mlp.up_proj.weight", "model.layers.4.mlp.up_proj.weight"]')
     assert values.layers == (4, 5)
     assert "only the blocks are used" in module_name_notes(values, family("llama"))[0]
     with pytest.raises(UsageError, match=r"the blocks of family 'gpt2' are 'transformer.h'"):
@@ -310,9 +304,7 @@ def test_pmet_s_module_names() -> None:
     values = resolved("pmet", rewrite_module_tmps='["model.layers.{}.mlp.down_proj"]', **names)
     assert module_name_notes(values, family("llama"))[0].startswith("rewrite_module_tmp")
     with pytest.raises(UsageError, match=r"rewrite_module_tmps is 'model.layers"):
-        module_name_notes(
-            resolved("pmet", rewrite_module_tmps='["model.layers.{}.self_attn.o_proj"]'), family("llama")
-        )
+        module_name_notes(resolved("pmet", rewrite_module_tmps='["model.layers.{}.self_attn.o_proj"]'), family("llama"))
 
 
 def test_the_trained_network_is_found_beside_the_configuration(tmp_path: Path) -> None:
@@ -392,8 +384,5 @@ def test_nothing_here_imports_torch() -> None:
 
 def test_classes_share_what_the_solver_reads() -> None:
     """PMET, EMMET and AlphaEdit have MEMIT's fields; GRACE and WISE one module."""
-    assert all(
-        issubclass(KINDS[name], LayerByLayerHyperparameters)
-        for name in ("memit", "emmet", "pmet", "alphaedit")
-    )
+    assert all(issubclass(KINDS[name], LayerByLayerHyperparameters) for name in ("memit", "emmet", "pmet", "alphaedit"))
     assert KINDS["grace"] is GraceHyperparameters

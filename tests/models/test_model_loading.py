@@ -75,9 +75,7 @@ def test_default_dtypes() -> None:
     assert resolve_dtype(None, torch.device("cuda"), None) == torch.float32
 
 
-def test_tf32_is_float32_on_a_gpu_that_has_such_products(
-    source: ModelSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tf32_is_float32_on_a_gpu_that_has_such_products(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, capability = torch.device("cuda"), [(9, 0), (8, 0), (7, 5)]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability.pop(0))
     assert resolve_dtype("tf32", gpu, torch.bfloat16) == torch.float32
@@ -145,9 +143,7 @@ def _drop_weight(path: Path) -> None:
 
 def _config(**values: Any) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        (path / "config.json").write_text(
-            json.dumps({**json.loads((path / "config.json").read_text()), **values})
-        )
+        (path / "config.json").write_text(json.dumps({**json.loads((path / "config.json").read_text()), **values}))
 
     return write
 
@@ -210,9 +206,7 @@ def test_an_index_that_leads_elsewhere_is_refused(source: ModelSource, name: str
         load(source, device="cpu")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", '{"weight_map": 1}', '{"weight_map": ' + "[" * 100_000, "\0", "\ufeff"]
-)
+@pytest.mark.parametrize("text", ["", "[]", '{"weight_map": 1}', '{"weight_map": ' + "[" * 100_000, "\0", "\ufeff"])
 def test_a_damaged_index_is_refused(source: ModelSource, text: str) -> None:
     assert source.path is not None
     (source.path / "model.safetensors").unlink()

@@ -179,9 +179,7 @@ def test_module_names_of_published_files() -> None:
         "ln_f_module": "transformer.ln_f",
         "lm_head_module": "transformer.wte",
     }
-    notes = module_name_notes(
-        resolve_hyperparameters("rome", RomeHyperparameters, "gpt2-xl", 48, names), family
-    )
+    notes = module_name_notes(resolve_hyperparameters("rome", RomeHyperparameters, "gpt2-xl", 48, names), family)
     assert [note.split()[0] for note in notes] == ["attn_module_tmp", "ln_f_module", "lm_head_module"]
     names["rewrite_module_tmp"] = "transformer.h.{}.mlp.c_fc"
     with pytest.raises(UsageError, match="but family 'gpt2' has 'transformer"):

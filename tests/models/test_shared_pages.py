@@ -66,9 +66,7 @@ def test_two_processes_share_the_weights(tmp_path: Path) -> None:
     weights = (model / "model.safetensors").stat().st_size
     assert weights > 60e6
     command = [sys.executable, str(WORKER), str(tiny), str(model), str(tmp_path / "cache")]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         for _ in range(2):  # the second time, both have read everything
             figures = []
@@ -86,9 +84,7 @@ def test_two_processes_share_the_weights(tmp_path: Path) -> None:
         assert each["Anonymous"] == 0, "pages of the file were written and thereby copied"
         assert each["Rss"] > 0.9 * weights, "the weights are somewhere else"
         assert each["Pss"] < 0.6 * weights, "the two do not share the file's pages"
-        assert PROCESS_BYTES / 2 < each["after"] < 1.25 * PROCESS_BYTES, (
-            "the estimate's figure is out of date"
-        )
+        assert PROCESS_BYTES / 2 < each["after"] < 1.25 * PROCESS_BYTES, "the estimate's figure is out of date"
 
 
 @only_linux

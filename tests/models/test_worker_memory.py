@@ -88,13 +88,8 @@ def test_what_is_said() -> None:
     gb = 10**9
     estimate = WorkersEstimate(2, 540_000_000, 11 * gb // 10, 21 * gb)
     assert str(estimate) == "2 workers share 0.54 GB of weights, each takes 1.1 GB more: 2.7 GB of 21.0 GB"
-    assert str(WorkersEstimate(1, gb, gb, 21 * gb)).startswith(
-        "1 worker maps 1.00 GB of weights, takes 1.0 GB"
-    )
-    assert (
-        str(WorkersEstimate(3, 0, gb, 21 * gb, "why"))
-        == "3 workers take 1.0 GB each: 3.0 GB of 21.0 GB (why)"
-    )
+    assert str(WorkersEstimate(1, gb, gb, 21 * gb)).startswith("1 worker maps 1.00 GB of weights, takes 1.0 GB")
+    assert str(WorkersEstimate(3, 0, gb, 21 * gb, "why")) == "3 workers take 1.0 GB each: 3.0 GB of 21.0 GB (why)"
     assert str(WorkersEstimate(1, 0, gb, 21 * gb)) == "1 worker takes 1.0 GB: 1.0 GB of 21.0 GB"
     with pytest.raises(UsageError, match=r"^-n 64: .* 64 workers share .*\n  fix: -n 18 fits$"):
         WorkersEstimate(64, 540_000_000, 11 * gb // 10, 21 * gb).check()

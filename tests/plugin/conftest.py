@@ -38,9 +38,7 @@ class Project:
         """Run pytest in this process (with ``-n`` its workers are processes of their own)."""
         options = ["--editor=rome", *args] if editor else list(args)
         if editor and not {"--pitfalls-replay", STORED} & set(args):
-            options.append(
-                "--pitfalls-fresh"
-            )  # each run of a test computes, whatever an earlier one has stored
+            options.append("--pitfalls-fresh")  # each run of a test computes, whatever an earlier one has stored
         options = [option for option in options if option != STORED]
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *QUICK, *options)
 

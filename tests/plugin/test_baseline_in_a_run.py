@@ -44,12 +44,8 @@ def test_a_known_pitfall_is_excused_a_new_failure_is_not(project, whole, cases):
     project.last.assert_outcomes(passed=4, xfailed=1, failed=1)
     assert [key["id"] for key in worse["comparison"]["new_failures"]] == [cases[3]]
     assert [key["id"] for key in worse["comparison"]["fixed"]] == [cases[1]]
-    project.last.stdout.no_fnmatch_line(
-        "*in the tables:*"
-    )  # one case worse, one better: the mean is the same
-    project.last.stdout.fnmatch_lines(
-        [f"*worse now: reverse {cases[3]}*", f"*better now: reverse {cases[1]}*"]
-    )
+    project.last.stdout.no_fnmatch_line("*in the tables:*")  # one case worse, one better: the mean is the same
+    project.last.stdout.fnmatch_lines([f"*worse now: reverse {cases[3]}*", f"*better now: reverse {cases[1]}*"])
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
@@ -87,9 +83,7 @@ def test_an_inconclusive_gate_fails_under_strict_only(project, whole, cases):
 
 def test_deselected_cases_are_counted_and_gates_wait(project, whole, cases):
     save(project, whole, lose=cases[:2])
-    document = project.results(
-        whole, "--pitfalls-baseline=main", "--pitfalls-fail-on=*.cs_exp:2pp", "-k", cases[0]
-    )
+    document = project.results(whole, "--pitfalls-baseline=main", "--pitfalls-fail-on=*.cs_exp:2pp", "-k", cases[0])
     assert document["comparison"]["deselected"] == 5
     assert document["relative_gates"][0]["verdict"] == "not_evaluated"
     assert document["relative_gates"][0]["passed"] is None
@@ -112,9 +106,7 @@ def test_update_accepts_what_became_worse(project, whole, cases):
     project.engine(lose=cases[:3])
     assert project.run(whole, "--pitfalls-baseline=main").ret == pytest.ExitCode.TESTS_FAILED
     before = file.read_text()
-    assert (
-        project.run(whole, "--pitfalls-baseline=main", "--pitfalls-update-baseline").ret == pytest.ExitCode.OK
-    )
+    assert project.run(whole, "--pitfalls-baseline=main", "--pitfalls-update-baseline").ret == pytest.ExitCode.OK
     assert file.read_text() != before
     assert project.run(whole, "--pitfalls-baseline=main").ret == pytest.ExitCode.OK
 
@@ -171,9 +163,7 @@ def test_options_without_a_baseline(project, whole, options):
     assert not project.calls("open")
 
 
-@pytest.mark.parametrize(
-    "gate", ["reverse.nonsense:2pp", "nowhere.cs_exp:2pp", "reverse.cs_exp", "reverse.cs_exp:x"]
-)
+@pytest.mark.parametrize("gate", ["reverse.nonsense:2pp", "nowhere.cs_exp:2pp", "reverse.cs_exp", "reverse.cs_exp:x"])
 def test_a_wrong_relative_gate(project, whole, gate):
     save(project, whole)
     opened = len(project.calls("open"))

@@ -17,9 +17,7 @@ R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 
 
 def reverse_ids(limit: int = 3) -> list[str]:
-    return [
-        f"pitfalls/reverse.py::test_reverse[rome-smollm2-135m-{name}]" for name in case_ids("reverse", limit)
-    ]
+    return [f"pitfalls/reverse.py::test_reverse[rome-smollm2-135m-{name}]" for name in case_ids("reverse", limit)]
 
 
 def test_an_item_per_case(project):
@@ -41,22 +39,16 @@ def test_without_a_path_the_shipped_suites_run_instead_of_testpaths(project):
 def test_suites_of_ini(project):
     project.pytester.makeini("[pytest]\npitfalls_suites = easy coverage\npitfalls_limit = 2\n")
     ids = project.ids()
-    assert [name.partition("::")[0] for name in ids] == ["pitfalls/easy.py"] * 2 + [
-        "pitfalls/coverage.py"
-    ] * 2
+    assert [name.partition("::")[0] for name in ids] == ["pitfalls/easy.py"] * 2 + ["pitfalls/coverage.py"] * 2
 
 
 def test_groups(project):
-    suites = {
-        name.partition("::")[0] for name in project.ids("--pitfalls-suite=conflict", "--pitfalls-limit=1")
-    }
+    suites = {name.partition("::")[0] for name in project.ids("--pitfalls-suite=conflict", "--pitfalls-limit=1")}
     assert suites == {"pitfalls/reverse.py", "pitfalls/composite.py", "pitfalls/coverage.py"}
 
 
 def test_user_settings_do_not_matter(project, monkeypatch):
-    project.pytester.makeini(
-        "[pytest]\npython_functions = check_*\npython_files = spec_*.py\naddopts = --ignore=.\n"
-    )
+    project.pytester.makeini("[pytest]\npython_functions = check_*\npython_files = spec_*.py\naddopts = --ignore=.\n")
     (project.path / "test_reverse.py").write_text("def test_reverse(): pass\n")
     (project.path / "reverse.py").write_text("raise SystemExit('not this one')\n")
     below = project.path / "deep" / "below"
@@ -139,9 +131,7 @@ def test_stop_at_the_first_failure_and_last_failed(project):
 
 
 def test_cross_product_keeps_a_model_together(project):
-    ids = project.ids(
-        "--model=gpt2", "--model=org/My_Model", "--pitfalls-limit=1", "--pitfalls-suite=conflict"
-    )
+    ids = project.ids("--model=gpt2", "--model=org/My_Model", "--pitfalls-limit=1", "--pitfalls-suite=conflict")
     models = [name.partition("rome-")[2].rpartition("-P")[0] for name in ids]
     assert models == sorted(models, key=["gpt2", "My_Model"].index)
     assert len(ids) == 6
@@ -223,6 +213,4 @@ def test_ids_from_an_installed_copy_inside_the_rootdir(project, monkeypatch):
         check=False,
         timeout=120,
     )
-    assert [line for line in done.stdout.splitlines() if "::" in line] == reverse_ids(), (
-        done.stdout + done.stderr
-    )
+    assert [line for line in done.stdout.splitlines() if "::" in line] == reverse_ids(), done.stdout + done.stderr

@@ -95,9 +95,7 @@ def test_no_parser_is_built_for_a_run_without_an_editor(project, monkeypatch):
 
     looked: list[str] = []
     real = command_line.is_free
-    monkeypatch.setattr(
-        command_line, "is_free", lambda parser, flag: looked.append(flag) or real(parser, flag)
-    )
+    monkeypatch.setattr(command_line, "is_free", lambda parser, flag: looked.append(flag) or real(parser, flag))
     (project.path / "test_mine.py").write_text("def test_mine(): pass\n")
     project.run(editor=False).assert_outcomes(passed=1)
     assert looked == []
@@ -108,9 +106,7 @@ def test_no_parser_is_built_for_a_run_without_an_editor(project, monkeypatch):
 @pytest.mark.parametrize("option", ["--pitfalls-editor=rome", "--editor=rome"])
 def test_a_short_form_of_somebody_else_is_found_with_either_form_of_the_editor(project, option):
     conftest = project.path / "conftest.py"
-    conftest.write_text(
-        conftest.read_text() + "def pytest_addoption(parser):\n    parser.addoption('--model')\n"
-    )
+    conftest.write_text(conftest.read_text() + "def pytest_addoption(parser):\n    parser.addoption('--model')\n")
     result = project.run(option, "--pitfalls-limit=1", "--pitfalls-suite=reverse", editor=False)
     result.stdout.fnmatch_lines(["*--model*belongs*"])
 

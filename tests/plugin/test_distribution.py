@@ -121,9 +121,7 @@ def test_a_shuffled_run(project):
     batches = [ids for _, ids in ran(project)]
     assert sorted(case for ids in batches for case in ids) == sorted(case_ids("reverse", 12) * 2)
     order = case_ids("reverse", 12)
-    assert all(
-        sorted(ids, key=order.index) == ids for ids in batches
-    )  # in the suite's order, as without the plugin
+    assert all(sorted(ids, key=order.index) == ids for ids in batches)  # in the suite's order, as without the plugin
 
 
 def test_the_memory_is_told(project, monkeypatch):

@@ -88,11 +88,7 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("GITHUB_", "PYTEST_", "GIT_")) and name not in {"CI", "BUILD_NUMBER"}
     }
-    who = {
-        f"GIT_{role}_{what}": "example@localhost"
-        for role in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
+    who = {f"GIT_{role}_{what}": "example@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     programs = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return {
         **kept,
@@ -121,9 +117,7 @@ def run(command: str, folder: Path, text: str | None = None) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
-@pytest.mark.skipif(
-    not (shutil.which("git") and shutil.which("bash")), reason="the walk-through uses git and bash"
-)
+@pytest.mark.skipif(not (shutil.which("git") and shutil.which("bash")), reason="the walk-through uses git and bash")
 @pytest.mark.usefixtures("embedded_model")
 def test_the_walk_through(tmp_path: Path) -> None:
     folder = tmp_path / EXAMPLE.name

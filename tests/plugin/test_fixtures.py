@@ -52,9 +52,7 @@ def test_a_case_without_a_suite(project):
     own(project, "def test_own(pitfall_outcome): pass\n")
     result = project.run("test_own.py")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["test_own.py::test_own: the test asks for a case but names no suite", "  fix: put @*"]
-    )
+    result.stdout.fnmatch_lines(["test_own.py::test_own: the test asks for a case but names no suite", "  fix: put @*"])
 
 
 def test_a_case_of_two_tests_is_edited_once(project):

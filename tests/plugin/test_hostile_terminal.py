@@ -23,10 +23,7 @@ def write_published(folder: Path, name: str = "reverse_edit.json", prompts: str 
 
     def edit(relation: str, *labels: str) -> dict[str, Any]:
         names = ("subject", "object", "new_object")
-        parts = {
-            part: {"id": label, "label": f"{label}{HOSTILE}"}
-            for part, label in zip(names, labels, strict=True)
-        }
+        parts = {part: {"id": label, "label": f"{label}{HOSTILE}"} for part, label in zip(names, labels, strict=True)}
         return {"relation": {"id": f"{relation}{HOSTILE}", "prompt": "{} is"}, **parts}
 
     rows = []

@@ -69,9 +69,7 @@ def test_the_edited_model_is_the_label_s(project):
         "import pytest\n@pytest.mark.pitfalls('easy')\ndef test_own(pitfall_case, edited_model):\n"
         "    with edited_model() as model:\n        assert model.steps == [1, len(pitfall_case.row.true_objects)]\n"
     )
-    project.run("test_own.py", "--editor=memit+mle", "--pitfalls-limit=1", editor=False).assert_outcomes(
-        passed=1
-    )
+    project.run("test_own.py", "--editor=memit+mle", "--pitfalls-limit=1", editor=False).assert_outcomes(passed=1)
 
 
 def test_published_figures_stand_beside_it(project, shared_data):

@@ -155,8 +155,7 @@ def test_command_line_wins_over_ini(project):
 
 def test_options_of_addopts(project):
     project.pytester.makeini(
-        f"[pytest]\naddopts = --editor=rome {project.whole('reverse', 1)}\n"
-        "pitfalls_gates = reverse.cs_exp >= 0.5\n"
+        f"[pytest]\naddopts = --editor=rome {project.whole('reverse', 1)}\npitfalls_gates = reverse.cs_exp >= 0.5\n"
     )
     result = project.run(editor=False)
     result.assert_outcomes(passed=1)
@@ -171,9 +170,7 @@ def test_a_conftest_that_owns_model(project, workers):
     )
     result = project.run("--model=his", "test_mine.py", *R1, *workers)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(
-        ["pitfalls: --model belongs to another plugin or conftest here; use --pitfalls-model"]
-    )
+    result.stdout.fnmatch_lines(["pitfalls: --model belongs to another plugin or conftest here; use --pitfalls-model"])
     assert project.calls("open")[0]["open"] == "smollm2-135m"
     plain = project.run("--model=his", "test_mine.py", *workers, editor=False)
     plain.assert_outcomes(passed=1)

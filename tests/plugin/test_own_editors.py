@@ -71,13 +71,9 @@ def test_the_page_shows_the_package_that_is_tested():
 
 def test_the_page_s_package_edits_and_gates(tiny, installed, tmp_path):
     (tmp_path / "pyproject.toml").write_text((SAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
-    settings = [
-        f"--pitfalls-set={editor}.{key}" for editor in ("nudge", "rank-one") for key in ("layer=1", "steps=2")
-    ]
+    settings = [f"--pitfalls-set={editor}.{key}" for editor in ("nudge", "rank-one") for key in ("layer=1", "steps=2")]
     arguments = ("-p", "no:cacheprovider", "--editor=nudge", "--editor=rank-one", f"--model={tiny}")
-    done = run(
-        tmp_path, *arguments, "--pitfalls-limit=2", "--pitfalls-json=out.json", *settings, path=installed
-    )
+    done = run(tmp_path, *arguments, "--pitfalls-limit=2", "--pitfalls-json=out.json", *settings, path=installed)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     document = json.loads((tmp_path / "out.json").read_text())
     assert {case["editor"] for case in document["cases"]} == {"nudge", "rank-one"}
@@ -133,16 +129,11 @@ def test_hook_and_path_work_in_workers(tiny, tmp_path):
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
-    assert (
-        "coverage case P36-0001: editor 'harsh', edit 1: ValueError: not this one (line 8, in harsh)"
-        in output
-    )
+    assert "coverage case P36-0001: editor 'harsh', edit 1: ValueError: not this one (line 8, in harsh)" in output
     assert "--editor=own_module:harsh" in output  # the command that runs the case again
     cases = json.loads((tmp_path / "out.json").read_text())["cases"]
     assert [(case["editor"], case["id"], case["outcome"] == "error") for case in cases] == [
-        (editor, case, case == "P36-0001")
-        for editor in ("harsh", "hooked")
-        for case in ("P36-0001", "P131-0001")
+        (editor, case, case == "P36-0001") for editor in ("harsh", "hooked") for case in ("P36-0001", "P131-0001")
     ]
     assert cases[1]["probes"] == cases[3]["probes"] != []
 

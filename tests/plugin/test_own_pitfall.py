@@ -23,9 +23,7 @@ def installed(tmp_path_factory):
     """The sample package, installed into an empty directory."""
     target = tmp_path_factory.mktemp("site")
     options = ("--quiet", "--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(SAMPLE)], check=True
-    )
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(SAMPLE)], check=True)
     return target
 
 

@@ -75,9 +75,7 @@ def test_shards_are_a_disjoint_cover(selected, of, random):
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-@pytest.mark.parametrize(
-    "text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", "", "9999999999/9999999999"]
-)
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", "", "9999999999/9999999999"])
 def test_what_is_no_shard(text):
     with pytest.raises(UsageError, match="no shard"):
         Shard.parse(text, where="--pitfalls-shard")

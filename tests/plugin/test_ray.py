@@ -54,10 +54,7 @@ def ran(project) -> list[tuple[int, list[str]]]:
 
 
 def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, dict[str, float]]]:
-    return [
-        (case["suite"], case["id"], case["outcome"], case["metrics"], case["reason"])
-        for case in document["cases"]
-    ]
+    return [(case["suite"], case["id"], case["outcome"], case["metrics"], case["reason"]) for case in document["cases"]]
 
 
 def test_the_same_results_and_store_as_without_it(project):
@@ -66,9 +63,7 @@ def test_the_same_results_and_store_as_without_it(project):
     document = project.results(*options, RAY)
     status = project.last.ret
     batches = ran(project)
-    assert sorted(case for _, ids in batches for case in ids) == sorted(
-        case_ids("reverse", 12) + case_ids("easy", 12)
-    )
+    assert sorted(case for _, ids in batches for case in ids) == sorted(case_ids("reverse", 12) + case_ids("easy", 12))
     assert len({pid for pid, _ in batches}) == 2
     assert os.getpid() not in {call["pid"] for call in project.calls("open")}  # no model in this process
     assert max(len(ids) for _, ids in batches) <= 4
@@ -99,9 +94,7 @@ def test_an_actor_killed_in_mid_run_costs_nothing_but_the_batch(project, place):
     project.engine(kills_once=[cases[place]], size=64)
     document = project.results(*R12, RAY)
     assert project.last.ret == pytest.ExitCode.OK
-    assert [(case["id"], case["outcome"]) for case in document["cases"]] == [
-        (case, "passed") for case in cases
-    ]
+    assert [(case["id"], case["outcome"]) for case in document["cases"]] == [(case, "passed") for case in cases]
     computed = [case for _, ids in ran(project) for case in ids]
     again = [case for case in cases if computed.count(case) > 1]
     assert cases[place] in again
@@ -137,9 +130,7 @@ def test_several_models_and_a_shuffled_order(project):
         "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--editor=rome", *options
     )
     result.assert_outcomes(passed=48)
-    computed = sorted(
-        (call["run"], call["model"], case) for call in project.calls("run") for case in call["ids"]
-    )
+    computed = sorted((call["run"], call["model"], case) for call in project.calls("run") for case in call["ids"])
     assert len(computed) == len(set(computed)) == 48
     opened = [(call["pid"], call["open"]) for call in project.calls("open")]
     # Each of the four groups is described once and run in three batches, by an actor that holds its model if one is
@@ -235,9 +226,7 @@ def test_without_ray(project, monkeypatch):
     from pytest_editpitfalls.options import reading
 
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        reading.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name)
-    )
+    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     result = project.run(*R12, RAY)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*Ray is not installed*", '*pip install "pytest-editpitfalls[[]ray]"*'])
@@ -277,9 +266,7 @@ def test_a_cluster_that_is_not_there(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     monkeypatch.setenv("RAY_ADDRESS", "nowhere:6379")
-    with pytest.raises(
-        UsageError, match=r"RAY_ADDRESS=nowhere:6379: ConnectionError: nobody at nowhere:6379"
-    ):
+    with pytest.raises(UsageError, match=r"RAY_ADDRESS=nowhere:6379: ConnectionError: nobody at nowhere:6379"):
         Cluster.connect(RunConfig(), with_progress=False)
 
 
@@ -312,9 +299,7 @@ def test_real_actors_with_an_editor_of_the_conftest_one_of_them_killed(tmp_path)
         )
     )
     (tmp_path / "helpers_of_mine.py").write_text("STEP = 0.5\n")
-    (tmp_path / "corpus.txt").write_text(
-        "The capital city of Japan is Tokyo.\nThe capital of Peru is Lima.\n" * 8
-    )
+    (tmp_path / "corpus.txt").write_text("The capital city of Japan is Tokyo.\nThe capital of Peru is Lima.\n" * 8)
     (tmp_path / "rome.toml").write_text(
         "[rome]\nlayers = [1]\nv_num_grad_steps = 3\nmom2_corpus = 'corpus.txt'\nmom2_ridge = 0.1\n"
         "context_templates = ['{}', 'So {}']\n"

@@ -43,9 +43,7 @@ def run(folder, *arguments, **environment):
 @pytest.fixture
 def quick(tmp_path):
     """Hyper-parameters that cost little."""
-    (tmp_path / "corpus.txt").write_text(
-        "The capital city of Japan is Tokyo.\nThe capital of Peru is Lima.\n" * 8
-    )
+    (tmp_path / "corpus.txt").write_text("The capital city of Japan is Tokyo.\nThe capital of Peru is Lima.\n" * 8)
     (tmp_path / "rome.toml").write_text(
         "[rome]\nlayers = [1]\nv_num_grad_steps = 3\nmom2_corpus = 'corpus.txt'\nmom2_ridge = 0.1\n"
         "context_templates = ['{}', 'So {}']\n"
@@ -142,9 +140,7 @@ def test_end_to_end(tiny, tmp_path, quick):
     assert len(document["cases"]) == 2
     assert {case["outcome"] for case in document["cases"]} <= {"passed", "failed"}
     assert {case["model"] for case in document["cases"]} == {"tiny-llama"}
-    assert all(
-        0 <= p <= 1 for case in document["cases"] for probe in case["probes"] for p in probe["probabilities"]
-    )
+    assert all(0 <= p <= 1 for case in document["cases"] for probe in case["probes"] for p in probe["probabilities"])
     editor = document["run"]["editors"][0]
     assert editor["hyper_parameters"]["v_num_grad_steps"] == 3
     assert editor["hyper_parameters"]["context_templates"] == ["{}", "So {}"]

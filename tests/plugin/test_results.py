@@ -71,14 +71,10 @@ def test_the_document_has_the_batch_size_that_was_found_last(project):
 
 
 def test_cross_product(project):
-    document = project.results(
-        "--pitfalls-suite=conflict", "--pitfalls-limit=2", "--model=gpt2", "--model=gpt2-medium"
-    )
+    document = project.results("--pitfalls-suite=conflict", "--pitfalls-limit=2", "--model=gpt2", "--model=gpt2-medium")
     keys = [(a["suite"], a["editor"], a["model"]) for a in document["aggregates"]]
     assert keys == [
-        (suite, "rome", model)
-        for suite in ("reverse", "composite", "coverage")
-        for model in ("gpt2", "gpt2-medium")
+        (suite, "rome", model) for suite in ("reverse", "composite", "coverage") for model in ("gpt2", "gpt2-medium")
     ]
     assert [call["open"] for call in project.calls("open")] == ["gpt2", "gpt2-medium"]
 
@@ -240,6 +236,4 @@ def test_errors_and_own_asserts_tell_the_rerun_command(project):
     result.assert_outcomes(passed=4, failed=1, errors=1)
     for name in ("pitfalls/reverse.py::test_reverse", "test_own.py::test_own"):
         place = cases[0] if "reverse" in name else cases[2]
-        result.stdout.fnmatch_lines(
-            ["*- rerun -*", f"pytest '{name}[[]rome-smollm2-135m-{place}[]]' --editor=rome"]
-        )
+        result.stdout.fnmatch_lines(["*- rerun -*", f"pytest '{name}[[]rome-smollm2-135m-{place}[]]' --editor=rome"])

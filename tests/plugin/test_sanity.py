@@ -6,9 +6,7 @@ import pytest
 from plugin_helpers import case_ids
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
-LINE = (
-    "rome on smollm2-135m edits 33.3 % of its facts in reverse (floor 70 %): its conflict figures say little"
-)
+LINE = "rome on smollm2-135m edits 33.3 % of its facts in reverse (floor 70 %): its conflict figures say little"
 
 
 @pytest.fixture
@@ -53,9 +51,7 @@ def test_a_case_that_took_is_not_blamed(project):
 def test_gates_decide_as_before_and_bear_the_mark(project, untaken):
     document = project.results(project.whole("reverse", 3), "--pitfalls-gate=reverse.cs_exp >= 0.6")
     assert project.last.ret == pytest.ExitCode.OK
-    project.last.stdout.fnmatch_lines(
-        ["gate reverse.cs_exp >= 0.6 (*): passed, *! unreliable: too few edits take"]
-    )
+    project.last.stdout.fnmatch_lines(["gate reverse.cs_exp >= 0.6 (*): passed, *! unreliable: too few edits take"])
     assert document["gates"][0]["passed"] is True
     assert document["gates"][0]["reliable"] is False
 

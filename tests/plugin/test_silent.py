@@ -58,14 +58,10 @@ def test_no_output_and_no_heavy_import(project):
 def test_a_node_id_without_an_editor(project):
     result = project.run("pitfalls/reverse.py::test_reverse", editor=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: pitfalls/reverse.py::test_reverse: there is no such file", "*--editor=rome*"]
-    )
+    result.stderr.fnmatch_lines(["ERROR: pitfalls/reverse.py::test_reverse: there is no such file", "*--editor=rome*"])
 
 
 def test_the_marker_is_registered(project):
-    (project.path / "test_own.py").write_text(
-        "import pytest\n@pytest.mark.pitfalls('x')\ndef test_own(): pass\n"
-    )
+    (project.path / "test_own.py").write_text("import pytest\n@pytest.mark.pitfalls('x')\ndef test_own(): pass\n")
     project.run("--strict-markers", editor=False).assert_outcomes(skipped=1)
     project.run("--markers", editor=False).stdout.fnmatch_lines(["@pytest.mark.pitfalls(suite): *"])

@@ -140,9 +140,7 @@ def test_shards_then_one_replay_gates_the_whole(project):
     whole = project.whole("reverse", 6)
     gate = "--pitfalls-gate=reverse.cs_exp >= 0.9"
     for number in (1, 2, 3, 4):
-        result = project.run(
-            whole, gate, f"--pitfalls-shard={number}/4", f"--pitfalls-store=part{number}", STORED
-        )
+        result = project.run(whole, gate, f"--pitfalls-shard={number}/4", f"--pitfalls-store=part{number}", STORED)
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines([f"*NOT EVALUATED, shard {number}/4*"])
     assert sorted(computed(project)) == sorted(cases)
@@ -202,9 +200,7 @@ def test_a_store_that_cannot_be_written_is_read(project):
         subprocess.run(["umount", str(disk)], check=True)
     assert project.last.ret == pytest.ExitCode.OK
     assert sum(case["cached"] for case in document["cases"]) == 3
-    project.last.stdout.fnmatch_lines(
-        ["*WARNING: the store is incomplete: *Read-only file system*3 not kept*"]
-    )
+    project.last.stdout.fnmatch_lines(["*WARNING: the store is incomplete: *Read-only file system*3 not kept*"])
 
 
 def test_a_stored_file_that_is_damaged_is_computed_again(project):

@@ -59,10 +59,7 @@ def test_every_width(project, monkeypatch, width):
     project.engine(lose=case_ids("composite", 3)[:1])
     result = project.run("--pitfalls-suite=all", "--pitfalls-limit=3")
     lines = summary(result)
-    assert (
-        max(len(line) for line in lines[: lines.index(next(x for x in lines if x.startswith("time")))])
-        <= width
-    )
+    assert max(len(line) for line in lines[: lines.index(next(x for x in lines if x.startswith("time")))]) <= width
     text = "\n".join(lines)
     for title in ("CS exp", "TFD", "FR", "66.7", "composite"):
         assert title in text
@@ -153,9 +150,7 @@ def test_the_line_tells_rate_and_time_left(pytestconfig):
     batch = tuple(PlannedCase(BatchGroup("reverse", "rome", "m"), index) for index in range(4))
     line._ran, line._spent = 8, 16.0
     line.start(batch, 8, 40)
-    assert line.line(Progress("edit", 3, 20), 4.0) == (
-        "8/40 cases | batch of 4: edit 3/20 | 0.50 cases/s, 1:00 left"
-    )
+    assert line.line(Progress("edit", 3, 20), 4.0) == ("8/40 cases | batch of 4: edit 3/20 | 0.50 cases/s, 1:00 left")
 
 
 def test_the_first_batch_tells_a_rate_too(pytestconfig):

@@ -28,7 +28,7 @@ def test_a_failing_case_explains_itself(project, cases):
     result.stdout.fnmatch_lines(
         [
             f"_* test_reverse[[]rome-smollm2-135m-{cases[0]}] _*",
-            "cs_exp >= 1: fell, cs_exp = 0, missed by 1",
+            "cs_exp >= 1: failed, cs_exp = 0, missed by 1",
             f"reverse case {cases[0]} (*), rome on smollm2-135m",
             "  edit 1: The * ... * -> *",
             "  edit 2: * ... * -> *",
@@ -38,7 +38,7 @@ def test_a_failing_case_explains_itself(project, cases):
             "note: tiny divisor at edit 2: 1e-9",
             "rerun:",
             f"  pytest 'pitfalls/reverse.py::test_reverse[[]rome-smollm2-135m-{cases[0]}]' --editor=rome",
-            f"FAILED {name} - PitfallFailed: cs_exp >= 1: fell*",
+            f"FAILED {name} - PitfallFailed: cs_exp >= 1: failed*",
         ]
     )
     for trace in ("*Traceback*", "*outcome.py*", "*pitfall_outcome.check*"):
@@ -53,7 +53,7 @@ def test_the_short_summary_has_one_line_a_case_under_ci(project, cases, monkeypa
     lines = result.outlines
     start = next(place for place, line in enumerate(lines) if "short test summary" in line)
     assert len(lines[start + 1 :]) == 2, lines[start:]
-    assert lines[start + 1].endswith(" - PitfallFailed: cs_exp >= 1: fell, cs_exp = 0, missed by 1")
+    assert lines[start + 1].endswith(" - PitfallFailed: cs_exp >= 1: failed, cs_exp = 0, missed by 1")
 
 
 def test_the_rerun_command_works(project, cases, monkeypatch):
@@ -195,9 +195,7 @@ def test_whole_run_problems_are_said_once(project):
     project.engine(refuse="there is no such model")
     result = project.run(*R3)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: --pitfalls-model: there is no such model", "  fix: take another one"]
-    )
+    result.stderr.fnmatch_lines(["ERROR: --pitfalls-model: there is no such model", "  fix: take another one"])
     assert str(result.stdout).count("no such model") == 0
     assert len(project.calls("open")) == 1
 
@@ -209,9 +207,7 @@ def test_a_test_of_the_users_judges_by_itself(project, cases):
     )
     result = project.run("test_own.py", "--pitfalls-limit=1")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["cm >= 0.99: fell, cm = 0.875, missed by 0.115", "  pytest 'test_own.py::test_own*"]
-    )
+    result.stdout.fnmatch_lines(["cm >= 0.99: failed, cm = 0.875, missed by 0.115", "  pytest 'test_own.py::test_own*"])
 
 
 def test_teardown_errors_count(project):

@@ -27,9 +27,7 @@ def test_a_worker_killed_in_mid_batch_costs_nothing_but_the_batch(project, place
     project.engine(kills_once=[cases[place]], size=64)
     document = project.results(*R12, "-n2", STORED)
     assert project.last.ret == pytest.ExitCode.OK
-    assert [(case["id"], case["outcome"]) for case in document["cases"]] == [
-        (case, "passed") for case in cases
-    ]
+    assert [(case["id"], case["outcome"]) for case in document["cases"]] == [(case, "passed") for case in cases]
     again = [case for case in cases if computed(project).count(case) > 1]
     assert cases[place] in again
     assert len(again) <= 4  # the batch in flight
@@ -136,9 +134,7 @@ def test_a_batch_that_does_not_listen_to_the_signal_ends_its_process(tmp_path: P
         "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
         "    threading.Event().wait()\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=30
-    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 75
     assert "stuck.py" in done.stderr  # where it was
 

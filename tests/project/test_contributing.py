@@ -58,8 +58,7 @@ def test_ci_runs_what_the_lint_session_runs() -> None:
     lint = re.search(r"def lint\(.*?\n(.*?)\n\n", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.S)
     assert lint
     commands = [
-        " ".join(re.findall(r'"([^"]+)"', words))
-        for words in re.findall(r"\(((?:\"[^\"]+\",? ?)+)\)", lint[1])
+        " ".join(re.findall(r'"([^"]+)"', words)) for words in re.findall(r"\(((?:\"[^\"]+\",? ?)+)\)", lint[1])
     ]
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert commands

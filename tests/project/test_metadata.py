@@ -27,9 +27,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 def pins(name: str) -> list[Requirement]:
     """The requirements in a file of constraints, each of one exact version."""
-    lines = (
-        re.sub(r"(^|\s)#.*", "", line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
-    )
+    lines = (re.sub(r"(^|\s)#.*", "", line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
     found = [Requirement(line) for line in lines if line.strip()]
     assert all(str(pin.specifier).startswith("==") and not pin.extras for pin in found)
     return found

@@ -168,9 +168,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineSession]
         EDITORS.add(name, function, origin="a test")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITPITFALLS_CACHE", str(root / "cache"))
-        yield EngineSession.open(
-            EngineSettings(str(checkpoint), device="cpu", dtype="float64", overrides=QUICK)
-        )
+        yield EngineSession.open(EngineSettings(str(checkpoint), device="cpu", dtype="float64", overrides=QUICK))
     EDITORS.forget_added()
 
 
@@ -310,8 +308,6 @@ def test_the_properties_are_about_something(session: EngineSession) -> None:
         assert answers[SKIPPED].skipped
         for answer in good:
             values = {(probe.fact, probe.state): probe.probabilities[0] for probe in answer.probes}
-            assert all(
-                values[fact, "0"] != pytest.approx(values[fact, "1"], rel=1e-6) for fact in ("old", "new")
-            )
+            assert all(values[fact, "0"] != pytest.approx(values[fact, "1"], rel=1e-6) for fact in ("old", "new"))
     assert alone(session, "rome", BROKEN).error
     assert {editor for editor in IN_PLACE if alone(session, editor, 0).error is None} == set(FAIR)

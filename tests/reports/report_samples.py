@@ -156,12 +156,10 @@ def case(
             ],
             "digest": f"{suite}{place:08d}"[-16:].rjust(16, "0"),
             "outcome": label or ("passed" if verdict.passed else "failed"),
-            "reason": None if verdict.passed else "; ".join(map(str, verdict.fallen)) + hostile,
+            "reason": None if verdict.passed else "; ".join(map(str, verdict.failed)) + hostile,
             "held": place % 4 != 0,
             "metrics": metrics,
-            "probes": [
-                ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities)) for s in scores
-            ],
+            "probes": [ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities)) for s in scores],
             "thresholds": [threshold_record(result) for result in verdict.results],
             "seconds": 0.5,
             "notes": [],

@@ -55,9 +55,7 @@ def test_compare_shows_changes_and_flipped_cases(command: Command) -> None:
     status, out, _ = command("compare", "a.json", "b.json")
     assert status == 0
     assert "reverse, rome on gpt2-xl (%)" in out
-    worse = [
-        each for each in command.first.cases if each.suite == "reverse" and each.metrics["cs_exp"] == 1.0
-    ]
+    worse = [each for each in command.first.cases if each.suite == "reverse" and each.metrics["cs_exp"] == 1.0]
     line = next(line for line in out.splitlines() if line.strip().startswith("CS exp"))
     assert f"{len(worse)} worse, 0 better of 12" in line
     assert f"{-100 * len(worse) / 12:+.1f} [" in line
@@ -147,9 +145,7 @@ def test_a_baseline_by_file_and_by_name(command: Command) -> None:
     assert status == 1
     assert out.count(" worse, ") >= by_file.count(" worse, ")
     assert command("compare", "pitfalls-baselines/main.json", "b.json")[0] == 0
-    status, out, _ = command(
-        "compare", "b.json", "main"
-    )  # a baseline as the newer run: metrics without probabilities
+    status, out, _ = command("compare", "b.json", "main")  # a baseline as the newer run: metrics without probabilities
     assert status == 0
     assert "fixed" in out
 
@@ -220,9 +216,7 @@ def test_report_on_the_terminal(command: Command) -> None:
 
 
 def test_report_in_files(command: Command) -> None:
-    status, out, _ = command(
-        "report", "a.json", "--html", "a.html", "--markdown", "a.md", "--json", "again.json"
-    )
+    status, out, _ = command("report", "a.json", "--html", "a.html", "--markdown", "a.md", "--json", "again.json")
     assert status == 0
     assert out.split() == ["wrote", "again.json", "wrote", "a.html", "wrote", "a.md"]
     assert Path("a.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
@@ -246,9 +240,7 @@ def test_every_form_of_report_has_an_option_here_and_in_pytest(
 
 def test_plot_table_and_export(command: Command) -> None:
     pytest.importorskip("matplotlib")
-    status, out, _ = command(
-        "plot", "a.json", "b.json", "--out", "plots", "--plot", "rules", "--format", "svg"
-    )
+    status, out, _ = command("plot", "a.json", "b.json", "--out", "plots", "--plot", "rules", "--format", "svg")
     assert (status, out) == (0, "wrote plots/rules.svg\n")
     status, out, _ = command("table", "--latex", "a.json")
     assert status == 0

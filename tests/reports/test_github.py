@@ -42,14 +42,10 @@ def test_a_summary_that_cannot_be_written_is_a_remark(tmp_path: Path) -> None:
 
 
 def test_annotations_are_for_failed_gates() -> None:
-    run = results(
-        6, suites=["reverse"], editors=["rome"], gates=["reverse.cs_exp >= 0.99", "reverse.es >= 0"]
-    )
+    run = results(6, suites=["reverse"], editors=["rome"], gates=["reverse.cs_exp >= 0.99", "reverse.es >= 0"])
     assert gate_annotations(run, {}) == []
     (line,) = gate_annotations(run, ACTIONS)
-    assert line.startswith(
-        "::error title=Gate failed%3A reverse.cs_exp >= 0.99::rome on gpt2-xl: cs_exp = 0."
-    )
+    assert line.startswith("::error title=Gate failed%3A reverse.cs_exp >= 0.99::rome on gpt2-xl: cs_exp = 0.")
     run.relative_gates = [
         RelativeGateRecord(gate="*.cs_exp:0", suite="reverse", editor="rome", model="m", metric="cs_exp",
                            verdict=verdict, passed=passed, reason="it dropped")
@@ -62,9 +58,7 @@ def test_annotations_are_for_failed_gates() -> None:
 
 def test_there_are_at_most_ten_annotations() -> None:
     editors = [f"e{place}" for place in range(14)]
-    lines = gate_annotations(
-        results(3, suites=["reverse"], editors=editors, gates=["reverse.cm >= 0.99"]), ACTIONS
-    )
+    lines = gate_annotations(results(3, suites=["reverse"], editors=editors, gates=["reverse.cm >= 0.99"]), ACTIONS)
     assert len(lines) == 10
     assert lines[-1].endswith("::5 more gates failed: see the summary")
 

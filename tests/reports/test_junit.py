@@ -35,16 +35,13 @@ def pytest_sessionfinish(session):
 @pytest.mark.parametrize("workers", [[], ["-n2"]])
 def test_pytest_writes_the_properties(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makeconftest(CONFTEST.format(samples=str(Path(__file__).parent)))
-    pytester.makepyfile(
-        "import pytest\n@pytest.mark.parametrize('place', [0, 1])\ndef test_it(place): pass\n"
-    )
+    pytester.makepyfile("import pytest\n@pytest.mark.parametrize('place', [0, 1])\ndef test_it(place): pass\n")
     done = pytester.runpytest_subprocess("--junitxml=out.xml", *workers)
     assert done.ret == 0
     tree = ET.parse(pytester.path / "out.xml")
     expected = results(2, suites=["reverse"], editors=["rome"], hostile=HOSTILE, gates=["reverse.cm >= 0.99"])
     of_cases = [
-        {each.attrib["name"]: each.attrib["value"] for each in case.iter("property")}
-        for case in tree.iter("testcase")
+        {each.attrib["name"]: each.attrib["value"] for each in case.iter("property")} for case in tree.iter("testcase")
     ]
     assert len(of_cases) == 2
     assert {each["pitfalls.case"] for each in of_cases} == {case.id for case in expected.cases}
@@ -56,9 +53,7 @@ def test_pytest_writes_the_properties(pytester: pytest.Pytester, workers: list[s
     suite = next(tree.iter("testsuite"))
     of_run = {each.attrib["name"]: each.attrib["value"] for each in suite.findall("properties/property")}
     assert of_run["pitfalls.gate.reverse.cm >= 0.99.rome.gpt2-xl"] == "failed"
-    assert (
-        float(of_run["pitfalls.mean.reverse.rome.gpt2-xl.es"]) == expected.aggregates[0].metrics["es"].value
-    )
+    assert float(of_run["pitfalls.mean.reverse.rome.gpt2-xl.es"]) == expected.aggregates[0].metrics["es"].value
 
 
 def test_without_a_junit_file_nothing_happens(pytester: pytest.Pytester) -> None:

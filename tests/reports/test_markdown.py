@@ -43,19 +43,13 @@ def test_the_verdict_comes_first() -> None:
     first = render_markdown(results(4, gates=["reverse.cm >= 0.99"])).splitlines()[0]
     assert first.startswith("❌ **Pitfalls of knowledge edits: failed** - 2 of 2 gates failed, ")
     gated = results(4, suites=["coverage"], gates=["coverage.cs_exp >= 0"], label="xfailed")
-    assert (
-        render_markdown(gated)
-        .splitlines()[0]
-        .startswith("✅ **Pitfalls of knowledge edits: passed** - 0 of 2")
-    )
+    assert render_markdown(gated).splitlines()[0].startswith("✅ **Pitfalls of knowledge edits: passed** - 0 of 2")
     open_ = results(4, suites=["coverage", "reverse"], label="passed")
     open_.gates = results(4, suites=["reverse"], gates=["reverse.cs_exp >= 0"]).gates
     for gate in open_.gates:
         gate.passed, gate.reason = None, "nobody asked"
     text = render_markdown(open_)
-    assert text.startswith(
-        "⚠️ **Pitfalls of knowledge edits: not decided** - 0 of 2 gates failed, 2 not decided"
-    )
+    assert text.startswith("⚠️ **Pitfalls of knowledge edits: not decided** - 0 of 2 gates failed, 2 not decided")
     assert "nobody asked" in text
     open_.run.exit_status = 2
     assert render_markdown(open_).startswith("❌")
@@ -101,9 +95,7 @@ def test_hostile_labels_are_text() -> None:
     assert gate.count("|") == 8
 
 
-@pytest.mark.parametrize(
-    "text", ["- x", "+ x", "1. x", "12) x", "# x", "> x", "| x", "www.example.org", "[a]: b"]
-)
+@pytest.mark.parametrize("text", ["- x", "+ x", "1. x", "12) x", "# x", "> x", "| x", "www.example.org", "[a]: b"])
 def test_data_at_the_beginning_of_a_line_are_no_block(text: str) -> None:
     tokens = PARSER.parse(inert(text))
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
@@ -114,9 +106,7 @@ def test_data_at_the_beginning_of_a_line_are_no_block(text: str) -> None:
 @pytest.mark.parametrize("char", ["é", "@", "\U0001f600"])
 def test_a_large_report_is_bounded(char: str) -> None:
     editors = [f"{place}{char * 200}" for place in range(12)]
-    run = results(
-        20, suites=["reverse", "easy"], editors=editors, gates=["reverse.cm >= 0.99"] * 6, hostile=char * 300
-    )
+    run = results(20, suites=["reverse", "easy"], editors=editors, gates=["reverse.cm >= 0.99"] * 6, hostile=char * 300)
     text = render_markdown(run)
     assert len(text.encode()) <= LONGEST
     assert text.startswith("❌")

@@ -15,9 +15,7 @@ SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 NAMES = ["metrics", "shifts", "distortion", "rules"]
 
 
-def test_without_matplotlib_the_message_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from pytest_editpitfalls.reports.plots.of_runs import write_plots
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -81,16 +79,12 @@ def test_the_figures_show_the_values(plots) -> None:  # type: ignore[no-untyped-
     (bars,) = figure.axes[0].containers
     assert list(bars[0].get_xdata()) == [2, 3, 4, 5]  # true objects: the other ones and o1
     assert figure.axes[0].get_ylabel() == "D, %"
-    of_two = [
-        case.metrics["distortion"] or 0.0 for case in runs[0].results.cases if case.source_index % 4 == 0
-    ]
+    of_two = [case.metrics["distortion"] or 0.0 for case in runs[0].results.cases if case.source_index % 4 == 0]
     assert bars[0].get_ydata()[0] == pytest.approx(100 * sum(of_two) / len(of_two))
 
 
 def test_hostile_labels_and_many_editors(plots, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    run = results(
-        3, suites=["reverse"], editors=[HOSTILE, "_hidden", "$", *map(str, range(4))], hostile=HOSTILE
-    )
+    run = results(3, suites=["reverse"], editors=[HOSTILE, "_hidden", "$", *map(str, range(4))], hostile=HOSTILE)
     files = plots([NamedRun("a", run), NamedRun("_b", run)], tmp_path, "svg")
     assert [path.stem for path in files] == ["metrics", "shifts", "rules"]
 
@@ -103,9 +97,7 @@ def test_hostile_labels_and_many_editors(plots, tmp_path: Path) -> None:  # type
         ("file/out", None, (), "cannot write"),
     ],
 )
-def test_bad_input(
-    plots, tmp_path: Path, out: str, kind: str | None, only: tuple[str, ...], words: str
-) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input(plots, tmp_path: Path, out: str, kind: str | None, only: tuple[str, ...], words: str) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=words):
         plots([NamedRun("a", results(2))], tmp_path / out, kind, only)

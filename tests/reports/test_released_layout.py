@@ -41,9 +41,7 @@ def divergence(p: list[float], q: list[float]) -> float:
     """JS of the released summary: the batch mean of a vector divides by its length."""
     p, q = ([value / sum(each) for value in each] for each in (p, q))
     middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
-    sides = [
-        sum(a * math.log(a / m) for a, m in zip(each, middle, strict=True)) / len(each) for each in (p, q)
-    ]
+    sides = [sum(a * math.log(a / m) for a, m in zip(each, middle, strict=True)) / len(each) for each in (p, q)]
     return sum(sides) / 2
 
 
@@ -143,9 +141,7 @@ def test_editors_with_other_cases_are_refused_before_anything_is_written(tmp_pat
 
 
 def test_several_models_get_a_directory_each(tmp_path: Path) -> None:
-    export_released(
-        results(2, suites=["reverse"], editors=["rome"], models=["m/1", "../m2"]), tmp_path / "out"
-    )
+    export_released(results(2, suites=["reverse"], editors=["rome"], models=["m/1", "../m2"]), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert len(names) == 2
     assert all((tmp_path / "out" / name / "explicit").is_dir() for name in names)

@@ -45,9 +45,7 @@ def terminal(run: RunResults, width: int = 400) -> str:
     return console.file.getvalue()
 
 
-def test_the_plain_title_is_the_papers_definition_and_the_released_form_stands_beside_published_figures() -> (
-    None
-):
+def test_the_plain_title_is_the_papers_definition_and_the_released_form_stands_beside_published_figures() -> None:
     own, published = results(4, suites=["composite", "easy"], editors=["rome"]), published_run()
     for run, beside in ((own, False), (published, True)):
         conflict, distortion = RunView(run).tables
@@ -174,9 +172,7 @@ def installed(request: pytest.FixtureRequest) -> Iterator[bool]:
     PITFALLS.forget_added()
 
 
-def test_every_report_knows_a_kind_that_somebody_brings_or_has_brought(
-    installed: bool, tmp_path: Path
-) -> None:
+def test_every_report_knows_a_kind_that_somebody_brings_or_has_brought(installed: bool, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from pytest_editpitfalls.reports.plots.of_runs import write_plots
     from pytest_editpitfalls.reports.released_layout import export_released

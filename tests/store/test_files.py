@@ -28,9 +28,7 @@ HERE = Path(__file__).parent
 
 def start(code: str, *args: object) -> subprocess.Popen[str]:
     """Run ``code`` in a process of its own, with the samples at hand."""
-    prelude = (
-        "import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\nfrom store_samples import *\n"
-    )
+    prelude = "import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\nfrom store_samples import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(code), str(HERE), *map(str, args)],
         stdout=subprocess.PIPE,
@@ -211,9 +209,7 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=False)
     report = check(store)
     assert (report.headers, report.broken, report.temporary) == (3, [], [])
-    wanted = {
-        record(first + number, header(seed=number % 3)).key for first in (0, 20, 40) for number in range(60)
-    }
+    wanted = {record(first + number, header(seed=number % 3)).key for first in (0, 20, 40) for number in range(60)}
     assert set(store.record_keys()) == wanted
     assert report.records == len(wanted)
 
@@ -294,9 +290,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     made = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
-        )
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False)
         if sys.platform == "linux"
         else None
     )

@@ -29,9 +29,7 @@ def no_editors_left() -> Iterator[None]:
 
 
 def made(label: str = "rome", told: dict[str, Any] | None = None, **changes: Any) -> RunHeader:
-    return run_header(
-        label, settings(**changes), told or description(), model_label="tiny", run_id="this run"
-    )
+    return run_header(label, settings(**changes), told or description(), model_label="tiny", run_id="this run")
 
 
 CHANGES: dict[str, Any] = {
@@ -191,9 +189,7 @@ def test_somebodys_editor(tmp_path: Path) -> None:
     told = description()
     told["editor"] = {"name": "own", "hyperparameters": {"rate": 0.5}, "network": "b" * 64}
     assert made("own", told=told).key != base.key
-    prepared = told | {
-        "editor": told["editor"] | {"second_moment": {"tokens": 3}, "context_templates": ["{}"]}
-    }
+    prepared = told | {"editor": told["editor"] | {"second_moment": {"tokens": 3}, "context_templates": ["{}"]}}
     assert made("own", told=prepared).key == made("own", told=told).key
     net = tmp_path / "net.pt"
     net.write_bytes(b"first")

@@ -37,9 +37,7 @@ def aged(path: Path, days: float) -> None:
 
 def files(store: Store) -> dict[str, bytes]:
     return {
-        path.relative_to(store.path).as_posix(): path.read_bytes()
-        for path in store.path.rglob("*")
-        if path.is_file()
+        path.relative_to(store.path).as_posix(): path.read_bytes() for path in store.path.rglob("*") if path.is_file()
     }
 
 
@@ -125,14 +123,11 @@ def test_prune_what_is_broken_and_unfinished(tmp_path: Path) -> None:
     assert said == "2 broken file(s), 1 unfinished file(s) would be removed, 7 bytes\n"
     assert len(files(store)) == len(before) + 3
     assert (
-        "2 broken file(s), 1 unfinished file(s) removed"
-        in command("prune", "--broken", "--store", store.path).stdout
+        "2 broken file(s), 1 unfinished file(s) removed" in command("prune", "--broken", "--store", store.path).stdout
     )
     left = files(store)
     assert left.pop("headers/.b.2.tmp") == b"half"  # somebody may be writing it
-    assert left.keys() == before.keys() - {
-        store.record_path(record(1).key).relative_to(store.path).as_posix()
-    }
+    assert left.keys() == before.keys() - {store.record_path(record(1).key).relative_to(store.path).as_posix()}
     assert command("check", "--store", store.path).exit_code == 0
 
 
@@ -177,9 +172,7 @@ def test_prune_by_age(tmp_path: Path) -> None:
     done = prune(store, older_than_days=30, dry_run=True)
     assert (done.headers, done.records) == (1, 4)
     assert len(store.record_keys()) == 6
-    assert (
-        "1 run(s), 4 record(s) removed" in command("prune", "--older-than=30", "--store", store.path).stdout
-    )
+    assert "1 run(s), 4 record(s) removed" in command("prune", "--older-than=30", "--store", store.path).stdout
     assert store.header_keys() == [other.key]
     assert set(store.record_keys()) == {record(number, other).key for number in (1, 2)}
 

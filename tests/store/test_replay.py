@@ -104,9 +104,7 @@ def test_several_runs_are_told_apart_by_what_is_typed(tmp_path: Path) -> None:
     assert chosen(store, config_tables={"rome": {"layers": [9]}}).key == runs["layer"].key
     tables = {"rome": {"layers": [9], "v_lr": 7}}
     assert chosen(store, config_tables=tables, overrides={"rome": {"v_lr": "0.5"}}).key == runs["layer"].key
-    assert (
-        chosen(store, seed=0, dtype="float32", overrides={"rome": {"v_lr": "0.5", "layers": "8"}}) == HEADER
-    )
+    assert chosen(store, seed=0, dtype="float32", overrides={"rome": {"v_lr": "0.5", "layers": "8"}}) == HEADER
     assert "4 stored runs" in refused(store, overrides={"rome": {"v_lr": "0.5"}})
     assert "no stored run of rome on tiny fits what was typed" in refused(store, seed=9)
     assert "no stored run of rome on tiny fits what was typed" in refused(

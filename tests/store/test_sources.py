@@ -149,9 +149,7 @@ def test_the_same_package_elsewhere_has_the_same_digest(home: Path, monkeypatch:
 
 def test_a_namespace_package(home: Path) -> None:
     written(home, {"space/lab/mine.py": PLAIN, "space/other.py": "x"})
-    assert changes(
-        functools.partial(package_source_digest, "space.lab.mine"), home / "space/lab/mine.py", "y"
-    )
+    assert changes(functools.partial(package_source_digest, "space.lab.mine"), home / "space/lab/mine.py", "y")
 
 
 def test_a_single_file(home: Path) -> None:

@@ -32,9 +32,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> EngineSession:
         patch.setenv("EDITPITFALLS_CACHE", str(home / "cache"))
         model = save_tiny(home / "tiny", "gpt2")
         overrides = {"rome": QUICK, "memit": QUICK}
-        return EngineSession.open(
-            EngineSettings(str(model), device="cpu", dtype="float32", overrides=overrides)
-        )
+        return EngineSession.open(EngineSettings(str(model), device="cpu", dtype="float32", overrides=overrides))
 
 
 @pytest.mark.parametrize("name", [each.name for each in shipped_editors() if each.name != "mend"])

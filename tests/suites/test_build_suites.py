@@ -132,9 +132,7 @@ def test_no_target_left_says_what_to_add(builder: ModuleType) -> None:
 
 
 def test_a_case_without_rivals_is_left_out(builder: ModuleType) -> None:
-    alone = builder.Facts(
-        [builder.Fact("P30", "country", "Peru", ("South America",), targets=("Asia", "Africa"))]
-    )
+    alone = builder.Facts([builder.Fact("P30", "country", "Peru", ("South America",), targets=("Asia", "Africa"))])
     rule = {"id": "P30", "first": "P30", "kind": "country", "cases": 1}
     scorer = TableScorer({("P30", "Peru", "South America")})
     assert builder.build("coverage", [rule], alone, scorer, 0) == []

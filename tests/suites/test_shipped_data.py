@@ -163,9 +163,7 @@ def test_every_base_fact_has_rivals(suite: str) -> None:
 
 def test_easy_and_hard_share_no_edited_object() -> None:
     edited = {
-        suite: {
-            tuple(case["edits"][0][key] for key in ("relation", "subject", "object")) for case in CASES[suite]
-        }
+        suite: {tuple(case["edits"][0][key] for key in ("relation", "subject", "object")) for case in CASES[suite]}
         for suite in ROUND
     }
     assert not edited["easy"] & edited["hard"]

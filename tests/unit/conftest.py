@@ -108,9 +108,7 @@ class SmallSuite:
 
     def write(self) -> Path:
         header = self.directory / "small.toml"
-        header.write_text(
-            "".join(f"{key} = {toml_value(value)}\n" for key, value in self.header.items()), "utf-8"
-        )
+        header.write_text("".join(f"{key} = {toml_value(value)}\n" for key, value in self.header.items()), "utf-8")
         tables = (
             f"[{name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in table.items())
             for name, table in self.relations.items()

@@ -82,9 +82,7 @@ def test_a_group_is_not_one_suite() -> None:
         load_suite("distortion")
 
 
-def test_suites_of_one_name_and_directory_are_refused(
-    small_suite: Callable[[str], Any], tmp_path: Path
-) -> None:
+def test_suites_of_one_name_and_directory_are_refused(small_suite: Callable[[str], Any], tmp_path: Path) -> None:
     header = small_suite("reverse").write()
     for name in ("second.toml", "third.toml"):
         (tmp_path / name).write_bytes(header.read_bytes())

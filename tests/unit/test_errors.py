@@ -7,10 +7,7 @@ from pytest_editpitfalls.escaping import visible
 
 
 def test_a_message_names_what_where_and_fix() -> None:
-    assert (
-        str(UsageError("it is wrong", where="a.toml:3", fix="mend it"))
-        == "a.toml:3: it is wrong\n  fix: mend it"
-    )
+    assert str(UsageError("it is wrong", where="a.toml:3", fix="mend it")) == "a.toml:3: it is wrong\n  fix: mend it"
     assert str(UsageError("it is wrong")) == "it is wrong"
 
 

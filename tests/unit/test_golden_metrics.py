@@ -15,9 +15,7 @@ from pytest_editpitfalls.pitfalls import compile_case, compute_metrics
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites.suite import load_suite
 
-CONFLICT_STAGES = {
-    stage: place for stage, place in STAGES.items() if stage != "CS_pre"
-}  # CM_post under another name
+CONFLICT_STAGES = {stage: place for stage, place in STAGES.items() if stage != "CS_pre"}  # CM_post under another name
 GIVEN = [
     (editor, suite)
     for editor in ("ROME", "FT", "MEMIT-2000", "MEMIT-15000")
@@ -102,9 +100,7 @@ def test_metrics_follow_the_released_summary(golden: Path, editor: str, suite: s
             assert ours["fr"] == (fmean(lost) > 0.5)
             wins = [mean(after["target_new"]) > mean(after["target_true"]) for after in (after1, after2)]
             assert ours["succ"] == fmean(wins)
-            assert ours["distortion"] == pytest.approx(
-                (ours["distortion_released"] or 0) * (1 + len(after2["others"]))
-            )
+            assert ours["distortion"] == pytest.approx((ours["distortion_released"] or 0) * (1 + len(after2["others"])))
             continue
         old1, old12 = mean(record["CM_pre"]), mean(record["CM_post"])
         assert record["CS_pre"] == record["CM_post"], "both are the old fact after both edits"

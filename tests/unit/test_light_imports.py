@@ -25,7 +25,5 @@ HEAVY = {"torch", "transformers", "pytest", "_pytest", "scipy", "numpy", "rich"}
 def test_imports_stay_light(modules: str, also: set[str]) -> None:
     names = ", ".join(f"pytest_editpitfalls.{name.strip()}" for name in modules.split(","))
     code = f"import sys, {names}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not (HEAVY | also) & set(loaded)

@@ -167,10 +167,7 @@ def test_what_is_no_probability_is_unknown(value: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_answers_every_metric_of_its_kind(small_suite: Callable[[str], Any], kind: Any) -> None:
     case = load_suite(small_suite(kind).write()).cases[0]
-    answers = [
-        ProbeScore(probe.fact, probe.state, (0.3,) * len(probe.prompts))
-        for probe in compile_case(case).probes
-    ]
+    answers = [ProbeScore(probe.fact, probe.state, (0.3,) * len(probe.prompts)) for probe in compile_case(case).probes]
     metrics = compute_metrics(kind, answers)
     assert list(metrics) == [metric.name for metric in metrics_for(kind)]
     assert None not in metrics.values()
@@ -195,9 +192,7 @@ FACTS = (
         st.lists(probability, max_size=3),
     ),
 )
-def test_every_value_is_in_its_range_or_unknown(
-    kind: Any, values: dict[tuple[str, str], list[float]]
-) -> None:
+def test_every_value_is_in_its_range_or_unknown(kind: Any, values: dict[tuple[str, str], list[float]]) -> None:
     metrics = compute_metrics(kind, [ProbeScore(*key, tuple(value)) for key, value in values.items()])
     for name, value in metrics.items():
         metric = metric_of(kind, name)

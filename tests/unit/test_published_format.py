@@ -157,10 +157,7 @@ def conflict_rows() -> list[dict[str, Any]]:
     first = {"relation": RELATION, "subject": france, "object": paris, "new_object": rome}
     second = {"relation": RELATION, "subject": france, "object": rome, "new_object": oslo}
     triple = {"relation": RELATION, "subject": france, "object": paris}
-    return [
-        {"triples": [triple], "prerequisites": [], "type": "coverage", "edits": [first, second]}
-        for _ in range(2)
-    ]
+    return [{"triples": [triple], "prerequisites": [], "type": "coverage", "edits": [first, second]} for _ in range(2)]
 
 
 def round_rows() -> list[dict[str, Any]]:

@@ -49,8 +49,7 @@ def test_what_is_printed_parses_back(operator: str, bound: float, value: float) 
     result = hold(threshold, value)
     assert (result.passed is False) == (result.missed_by is not None)
     assert (
-        result.passed
-        is {">=": value >= bound, "<=": value <= bound, ">": value > bound, "<": value < bound}[operator]
+        result.passed is {">=": value >= bound, "<=": value <= bound, ">": value > bound, "<": value < bound}[operator]
     )
 
 
@@ -114,23 +113,19 @@ def test_judge_names_what_fell_and_by_how_much() -> None:
     thresholds = parse_thresholds(["cs_exp >= 1", "cm >= 0.5"], kind="reverse")
     verdict = judge({"cs_exp": 1.0, "cm": 0.2}, thresholds)
     assert verdict.passed is False
-    (fell,) = verdict.fallen
+    (fell,) = verdict.failed
     assert fell.missed_by == pytest.approx(0.3)
-    assert str(fell) == "cm >= 0.5: fell, cm = 0.2, missed by 0.3"
+    assert str(fell) == "cm >= 0.5: failed, cm = 0.2, missed by 0.3"
     assert judge({"cs_exp": 1.0, "cm": 0.5}, thresholds).passed is True
 
 
-@pytest.mark.parametrize(
-    "metrics", [{"cs_exp": 1.0, "cm": None}, {"cs_exp": 1.0}, {"cs_exp": 1.0, "cm": float("nan")}]
-)
+@pytest.mark.parametrize("metrics", [{"cs_exp": 1.0, "cm": None}, {"cs_exp": 1.0}, {"cs_exp": 1.0, "cm": float("nan")}])
 def test_an_unknown_metric_is_never_a_pass(metrics: dict[str, float | None]) -> None:
     thresholds = parse_thresholds(["cs_exp >= 1", "cm >= 0.5"], kind="reverse")
     verdict = judge(metrics, thresholds)
     assert verdict.passed is None
     assert [str(result) for result in verdict.not_evaluated] == ["cm >= 0.5: not evaluated, cm is unknown"]
-    assert judge({**metrics, "cs_exp": 0.0}, thresholds).passed is False, (
-        "what fell outweighs what is unknown"
-    )
+    assert judge({**metrics, "cs_exp": 0.0}, thresholds).passed is False, "what fell outweighs what is unknown"
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in PITFALLS])

@@ -29,14 +29,10 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
         for suite in shipped_suites():
             packed = archive.read(f"pytest_editpitfalls/_suites/{suite}.jsonl")
             assert packed == (ROOT / "suites" / f"{suite}.jsonl").read_bytes()
-    expected = {
-        f"_suites/{suite}{suffix}" for suite in shipped_suites() for suffix in (".jsonl", ".py", ".toml")
-    }
+    expected = {f"_suites/{suite}{suffix}" for suite in shipped_suites() for suffix in (".jsonl", ".py", ".toml")}
     expected |= {"_suites/relations.toml", "py.typed", "plugin.py"}
     assert {f"pytest_editpitfalls/{name}" for name in expected} <= names
-    with_presets = {
-        editor for editor in shipped_names() if any(row.editor == editor for row in presets_table())
-    }
+    with_presets = {editor for editor in shipped_names() if any(row.editor == editor for row in presets_table())}
     assert with_presets >= {"rome", "ft-l"}
     for editor in with_presets:
         assert f"{package_of(editor).replace('.', '/')}/presets.toml" in names

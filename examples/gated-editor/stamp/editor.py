@@ -69,9 +69,7 @@ class Stamp:
     def read(self, models, owner, prompts, positions):
         """(rows, d_k) what the matrix gets at those positions, and (rows,) the length of what it gives."""
         found = []
-        hook = self.host.module(self.module).register_forward_hook(
-            lambda _, args, out: found.extend([*args, out])
-        )
+        hook = self.host.module(self.module).register_forward_hook(lambda _, args, out: found.extend([*args, out]))
         try:
             with Overlay(self.host, models).rows(owner):
                 self.states(prompts)

@@ -24,9 +24,7 @@ def case_digest(case: Case) -> str:
 
     Key, store and results ask for it one after the other: the latest ones are remembered.
     """
-    return digest_of(
-        {each.name: getattr(case, each.name) for each in fields(case) if each.name not in _PLACE}
-    )
+    return digest_of({each.name: getattr(case, each.name) for each in fields(case) if each.name not in _PLACE})
 
 
 @lru_cache(maxsize=1024)

@@ -64,18 +64,14 @@ def models(as_json: AsJson = False) -> None:
 @app.command("train-mend")
 def train_mend(
     model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file.")],
-    data: Annotated[
-        Path, typer.Option(help="Edits to train on: a .jsonl file, a suite or a directory of suites.")
-    ],
+    data: Annotated[Path, typer.Option(help="Edits to train on: a .jsonl file, a suite or a directory of suites.")],
     out: Annotated[Path, typer.Option(help="Where the trained network goes (safetensors).")],
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the training.")
     ] = None,
     exclude: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Suite whose subjects are not trained on, besides those that ship; may be repeated."
-        ),
+        typer.Option(help="Suite whose subjects are not trained on, besides those that ship; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside OUT.")] = False,
@@ -104,9 +100,7 @@ def _given(entries: Sequence[str]) -> dict[str, str]:
     for entry in entries:
         key, equals, value = entry.partition("=")
         if not (equals and key.strip()):
-            raise UsageError(
-                f"'{entry}' is not KEY=VALUE", where="--set", fix="write for instance --set rank=64"
-            )
+            raise UsageError(f"'{entry}' is not KEY=VALUE", where="--set", fix="write for instance --set rank=64")
         values[key.strip()] = value.strip()
     return values
 

@@ -57,9 +57,7 @@ def calibrate(
     progress = None if as_json else _show_record
     if runs:
         if len(runs) != 2:
-            raise UsageError(
-                f"{len(runs)} run(s) are given", where="editpitfalls calibrate", fix="give two, or none"
-            )
+            raise UsageError(f"{len(runs)} run(s) are given", where="editpitfalls calibrate", fix="give two, or none")
         first, second = open_runs(runs, store, suite or ())
         records = calibrate_stored(
             paired(first, second),
@@ -70,9 +68,7 @@ def calibrate(
         )
     else:
         if clusters:
-            raise UsageError(
-                "--clusters needs two runs", where="editpitfalls calibrate", fix="give them, or drop it"
-            )
+            raise UsageError("--clusters needs two runs", where="editpitfalls calibrate", fix="give them, or drop it")
         records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
     if plot is not None:
         from pytest_editpitfalls.reports.plots.calibration import write_calibration_plot
@@ -81,9 +77,7 @@ def calibrate(
     broken = sum(not record.holds for record in records)
     if as_json:
         typer.echo(
-            json.dumps(
-                [record.model_dump(mode="json") | {"holds": record.holds} for record in records], indent=2
-            )
+            json.dumps([record.model_dump(mode="json") | {"holds": record.holds} for record in records], indent=2)
         )
     else:
         typer.echo(f"{len(records) - broken} of {len(records)} hold")

@@ -60,8 +60,7 @@ class Compared:
         """Whether no gate failed, and none could not be evaluated: that is never a pass."""
         absolute = all(gate.passed is True for gate in self.results.gates)
         return absolute and all(
-            gate.passed is not False and gate.verdict != "not_evaluated"
-            for gate in self.results.relative_gates
+            gate.passed is not False and gate.verdict != "not_evaluated" for gate in self.results.relative_gates
         )
 
 
@@ -93,9 +92,7 @@ def compare(
         raise typer.Exit(FAILED)
 
 
-def compare_runs(
-    first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *, strict: bool = False
-) -> Compared:
+def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *, strict: bool = False) -> Compared:
     """Return a run beside the first one.
 
     Two runs of one editor each, under different names, are compared editor against editor.
@@ -175,11 +172,7 @@ def _part_of(results: RunResults) -> Callable[[AggregateRecord], str | None]:
 
     def part(found: AggregateRecord) -> str | None:
         ran, total = counts[found.suite, found.editor, found.model], totals[found.suite]
-        return (
-            None
-            if ran >= total
-            else f"{ran} of {total} cases of '{found.suite}' ran: a gate judges all of them"
-        )
+        return None if ran >= total else f"{ran} of {total} cases of '{found.suite}' ran: a gate judges all of them"
 
     return part
 

@@ -85,9 +85,7 @@ def editors_markdown() -> str:
     """The shipped editors as the table of docs/editors.md."""
     rows = [facts(EDITORS.get(name)) for name in EDITORS if EDITORS.origin(name) == SHIPS]
     lines = [_line(EDITOR_COLUMNS.values()), _line("---" for _ in EDITOR_COLUMNS)]
-    lines += [
-        _line([f"`{row['name']}`", *(row[key] for key in EDITOR_COLUMNS if key != "name")]) for row in rows
-    ]
+    lines += [_line([f"`{row['name']}`", *(row[key] for key in EDITOR_COLUMNS if key != "name")]) for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -103,8 +101,7 @@ def model_rows() -> list[dict[str, Any]]:
                 "id": _EMBEDDED_SOURCE if name == EMBEDDED else KNOWN_MODELS.get(name, f".../{name}"),
                 "layers": preset_depth(name) if own else None,
                 "presets": [
-                    {"editor": preset.editor, "layers": list(preset.layers), "source": preset.source}
-                    for preset in own
+                    {"editor": preset.editor, "layers": list(preset.layers), "source": preset.source} for preset in own
                 ],
             }
         )
@@ -116,9 +113,7 @@ def models_table() -> Table:
     table = Table("--model", "Hugging Face id", "layers", "published hyper-parameters for", show_lines=True)
     table.columns[0].no_wrap = True
     for row in model_rows():
-        presets = [
-            f"{preset['editor']}{_layers(preset['layers'])}: {preset['source']}" for preset in row["presets"]
-        ]
+        presets = [f"{preset['editor']}{_layers(preset['layers'])}: {preset['source']}" for preset in row["presets"]]
         depth = "" if row["layers"] is None else str(row["layers"])
         table.add_row(row["name"], row["id"], depth, escape("\n".join(presets) or "scaled defaults"))
     table.caption = "every other causal language model of a known family: scaled defaults (docs/models.md)"

@@ -165,9 +165,7 @@ def _say(console: Console, text: str) -> None:
 def _check_out(out: Path, resume: bool) -> None:
     """Before anything takes long: can the result be written, and is nothing overwritten by mistake?"""
     if out.is_dir():
-        raise UsageError(
-            "this is a directory", where=f"--out {out}", fix="name a file, such as mend.safetensors"
-        )
+        raise UsageError("this is a directory", where=f"--out {out}", fix="name a file, such as mend.safetensors")
     checkpoint = checkpoint_path(out)
     if not resume and checkpoint.exists():
         raise UsageError(

@@ -41,9 +41,7 @@ _TAIL = 15
 def noise(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[RUN...]", help=f"Runs that are there already. {RUN_HELP}", show_default=False
-        ),
+        typer.Argument(metavar="[RUN...]", help=f"Runs that are there already. {RUN_HELP}", show_default=False),
     ] = None,
     editor: Annotated[str | None, typer.Option(metavar="EDITOR", help="Run this editor.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Edit this model.")] = None,
@@ -90,8 +88,7 @@ def _report(runs: Sequence[NamedRun], as_json: bool) -> None:
 
     floors = noise_floor([run.results for run in runs])
     causes = {
-        run.name: {_place(floor): floor for floor in noise_floor([runs[0].results, run.results])}
-        for run in runs[1:]
+        run.name: {_place(floor): floor for floor in noise_floor([runs[0].results, run.results])} for run in runs[1:]
     }
     if as_json:
         rows: list[dict[str, Any]] = [
@@ -133,11 +130,7 @@ def _tables(
                 Text(visible(f"{suite}.{floor.metric}:{floor.margin}")),
             )
         yield table
-    yield Text(
-        visible(
-            f"Each column: against the run '{first}'. largest: of any two runs. gate: the margin above it."
-        )
-    )
+    yield Text(visible(f"Each column: against the run '{first}'. largest: of any two runs. gate: the margin above it."))
 
 
 def _run_all(
@@ -167,9 +160,7 @@ def _run_all(
             path = out / f"noise-{place + 1}.json"
             started = time.perf_counter()
             # a store of its own each: what another run has computed must not come back as this one's
-            _pytest(
-                [*common, *own, f"--pitfalls-store={folder / f'store-{place}'}", f"--pitfalls-json={path}"]
-            )
+            _pytest([*common, *own, f"--pitfalls-store={folder / f'store-{place}'}", f"--pitfalls-json={path}"])
             results = read_results(path)
             typer.echo(f"  {len(results.cases)} cases in {time.perf_counter() - started:.1f} s", err=True)
             found.append(NamedRun(title, results))
@@ -178,9 +169,7 @@ def _run_all(
 
 def _pytest(options: Sequence[str]) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode not in _ENDED_WELL:
         tail = done.stdout.strip().splitlines()[-_TAIL:]
         raise _RunFailed(
@@ -201,7 +190,5 @@ def _checked(text: str) -> str:
     if name not in VARIED:
         raise UsageError(f"'{name}' cannot be varied", where="--vary", fix=did_you_mean(name, VARIED))
     if not (equals and value):
-        raise UsageError(
-            f"'{text}' is not NAME=VALUE", where="--vary", fix="write for instance --vary seed=1"
-        )
+        raise UsageError(f"'{text}' is not NAME=VALUE", where="--vary", fix="write for instance --vary seed=1")
     return text

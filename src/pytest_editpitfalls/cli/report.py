@@ -64,9 +64,7 @@ def plot(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--plot", metavar="NAME", help="Name of one plot, such as metrics or rules; may be repeated."
-        ),
+        typer.Option("--plot", metavar="NAME", help="Name of one plot, such as metrics or rules; may be repeated."),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
@@ -104,9 +102,7 @@ def table(
 
 def export(
     run: RunArgument,
-    released: Annotated[
-        Path, typer.Option(metavar="DIR", help="Write the files of the released benchmark below DIR.")
-    ],
+    released: Annotated[Path, typer.Option(metavar="DIR", help="Write the files of the released benchmark below DIR.")],
     editor: Annotated[
         list[str] | None, typer.Option(metavar="EDITOR", help="These editors alone; may be repeated.")
     ] = None,

@@ -38,9 +38,7 @@ _KEY = re.compile(r"[0-9a-f]{4,64}")
 _HEAD = 4096
 
 
-def open_runs(
-    texts: Sequence[str], store: Path = DEFAULT_STORE, suites: Sequence[str] = ()
-) -> tuple[NamedRun, ...]:
+def open_runs(texts: Sequence[str], store: Path = DEFAULT_STORE, suites: Sequence[str] = ()) -> tuple[NamedRun, ...]:
     """Return the runs under names of their own; raises as `open_run`."""
     return with_unique_names(open_run(text, store, suites) for text in texts)
 
@@ -59,9 +57,7 @@ def open_run(text: str, store: Path = DEFAULT_STORE, suites: Sequence[str] = ())
     if _is_file(path):
         return NamedRun(path.stem, _read(path))
     if "/" in text or "\\" in text or path.suffix:
-        raise UsageError(
-            f"there is no file '{text}'", where="RUN", fix="name a file that --pitfalls-json has written"
-        )
+        raise UsageError(f"there is no file '{text}'", where="RUN", fix="name a file that --pitfalls-json has written")
     named = _baseline_path(text)
     if named is not None:
         return NamedRun(text, _read(named))

@@ -55,13 +55,9 @@ def check_files(store: StorePath = DEFAULT) -> None:
         typer.echo(f"its run header is missing, so that no replay finds it: {visible(path)}")
     for path in report.temporary:
         typer.echo(f"being written, or left by a killed run: {visible(path)}")
-    typer.echo(
-        f"{report.headers} run(s) and {report.records} record(s) are sound, {_files(len(report.broken))} broken"
-    )
+    typer.echo(f"{report.headers} run(s) and {report.records} record(s) are sound, {_files(len(report.broken))} broken")
     if report.broken:
-        typer.echo(
-            "broken files count as missing: run again to compute them, or editpitfalls store prune --broken"
-        )
+        typer.echo("broken files count as missing: run again to compute them, or editpitfalls store prune --broken")
         raise typer.Exit(BROKEN)
 
 
@@ -76,14 +72,10 @@ def prune_runs(
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(
-            "--run", metavar="KEY", help="Remove this run, by the first digits of its key; may be repeated."
-        ),
+        typer.Option("--run", metavar="KEY", help="Remove this run, by the first digits of its key; may be repeated."),
     ] = None,
     broken: Annotated[bool, typer.Option("--broken", help="Remove files that cannot be read.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
 ) -> None:
     """Remove stored results, and what killed runs have left."""
     opened = Store.open(store, create=False)
@@ -123,9 +115,7 @@ def merge_stores(
 
 
 def _table(rows: list[HeaderRow]) -> Table:
-    table = Table(
-        "run", "editor", "model", "seed", "dtype", "differs in", "cases", "size", "written", show_lines=True
-    )
+    table = Table("run", "editor", "model", "seed", "dtype", "differs in", "cases", "size", "written", show_lines=True)
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True
@@ -154,9 +144,7 @@ def _facts(row: HeaderRow) -> list[str]:
 
 def _cases(row: HeaderRow) -> str:
     lines = [f"{visible(suite)} {count}" for suite, count in sorted(row.cases.items())]
-    lines += [
-        f"{count} {what}" for what, count in (("errors", row.errors), ("skipped", row.skipped)) if count
-    ]
+    lines += [f"{count} {what}" for what, count in (("errors", row.errors), ("skipped", row.skipped)) if count]
     return "\n".join(lines) or "none"
 
 

@@ -162,9 +162,7 @@ def _subjects(suites: Iterable[Iterable[Case]]) -> set[str]:
     return found
 
 
-def _split(
-    facts: Sequence[TrainingFact], seed: int
-) -> tuple[tuple[TrainingFact, ...], tuple[TrainingFact, ...]]:
+def _split(facts: Sequence[TrainingFact], seed: int) -> tuple[tuple[TrainingFact, ...], tuple[TrainingFact, ...]]:
     """Facts for training and validation, without a common subject; the order of ``facts`` is kept."""
     subjects = sorted({folded(fact.request.subject) for fact in facts})
     random.Random(seed).shuffle(subjects)

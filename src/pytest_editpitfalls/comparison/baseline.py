@@ -180,7 +180,7 @@ class Baseline(FrozenRecord):
             raise usage_error(error, str(path), cls) from None
 
     def text(self) -> str:
-        """Return the file's text: a header, then one case a line, sorted; numbers as short as they come back equal."""
+        """Return the file's text: a header, then one case per line, sorted; numbers as short as they come back equal."""
         # How many cases were edited together is the machine's affair: in a diff it would be noise.
         head = self.model_dump(mode="json", exclude={"groups": True, "editors": {"__all__": {"batch"}}})
         lines = [f" {_json(name)}: {_json(value)}," for name, value in head.items() if not _long(value)]
@@ -215,9 +215,7 @@ class Baseline(FrozenRecord):
     def by_key(self) -> dict[CaseKey, BaselineCase]:
         """Every case by (suite, editor, model, id)."""
         return {
-            (group.suite, group.editor, group.model, case.id): case
-            for group in self.groups
-            for case in group.cases
+            (group.suite, group.editor, group.model, case.id): case for group in self.groups for case in group.cases
         }
 
     def failed(self, key: CaseKey) -> bool:
@@ -240,9 +238,7 @@ def resolve(name_or_file: str, root: Path, *, where: str = "--pitfalls-baseline"
     """
     if _NAME.fullmatch(name_or_file):
         return root / FOLDER / f"{name_or_file}.json"
-    if "\0" not in name_or_file and (
-        "/" in name_or_file or "\\" in name_or_file or Path(name_or_file).suffix
-    ):
+    if "\0" not in name_or_file and ("/" in name_or_file or "\\" in name_or_file or Path(name_or_file).suffix):
         return root / Path(name_or_file).expanduser()
     raise UsageError(
         f"'{name_or_file}' is no name of a baseline",
@@ -271,9 +267,7 @@ def incomplete(results: RunResults) -> list[str]:
         if count < total:
             reasons.append(f"it has {count} of {total} cases of {name} with {editor} on {model}")
     reasons += [
-        f"no case of {suite.name} ran"
-        for suite in run.suites
-        if not any(name == suite.name for name, *_ in counts)
+        f"no case of {suite.name} ran" for suite in run.suites if not any(name == suite.name for name, *_ in counts)
     ]
     if errors := sum(case.outcome == "error" for case in results.cases):
         reasons.append(f"{errors} case{'' if errors == 1 else 's'} ended in an error")

@@ -37,17 +37,11 @@ class CalibrationRecord(Record):
     gates: int = Field(default=1, description="gates that are decided together, after Holm")
     margin: float
     replications: int
-    false_fails: float = Field(
-        description="share of replications in which a gate fails although no drop exceeds it"
-    )
-    false_fails_error: float = Field(
-        description="standard error of that share, by the number of replications"
-    )
+    false_fails: float = Field(description="share of replications in which a gate fails although no drop exceeds it")
+    false_fails_error: float = Field(description="standard error of that share, by the number of replications")
     size: Number = Field(default=None, description="mean of the smallest drops that the gates say they find")
     without_size: Number = Field(default=None, description="share of replications in which they say: none")
-    found: Number = Field(
-        default=None, description="share of gates that fail at a true drop of just that size"
-    )
+    found: Number = Field(default=None, description="share of gates that fail at a true drop of just that size")
     found_error: Number = Field(default=None, description="standard error of that share")
     methods: dict[str, int] = Field(default_factory=dict, description="method -> replications")
 
@@ -150,9 +144,7 @@ def _from_stored(
                 yield simulate(population, margin, replications, seed)
         family = [population for population in stored(comparison, count) if population.own_drop is not None]
 
-        def draw(
-            generator: Generator, members: Sequence[Population] = family
-        ) -> list[tuple[Population, Sample]]:
+        def draw(generator: Generator, members: Sequence[Population] = family) -> list[tuple[Population, Sample]]:
             # one seed for all: the metrics of a suite see the same clusters, as in a run
             common = int(generator.integers(2**63))
             return [(member, member.sample(_generator(common, "family"), 0.0)) for member in members]
@@ -180,9 +172,7 @@ def simulate(population: Population, margin: float, replications: int, seed: int
         size = _paired(population, population.sample(generator, 0.0), generator).detectable(margin)
         if size is not None:
             sizes.append(size)
-            finds += (
-                _paired(population, population.sample(generator, size), generator).p_value(margin) < LEVEL
-            )
+            finds += _paired(population, population.sample(generator, size), generator).p_value(margin) < LEVEL
     found = finds / len(sizes) if sizes else None
     return CalibrationRecord(
         population=population.name,

@@ -110,9 +110,7 @@ def studentised(clusters: Clusters, generator: Generator, resamples: int = RESAM
     return np.sort(np.concatenate(parts))
 
 
-def bounded_draws(
-    clusters: Clusters, least: float, generator: Generator, resamples: int = RESAMPLES
-) -> NDArray[Any]:
+def bounded_draws(clusters: Clusters, least: float, generator: Generator, resamples: int = RESAMPLES) -> NDArray[Any]:
     """Return draws of a cautious lower limit of the mean difference, sorted, shape (resamples,).
 
     Clusters get random weights, as in a Bayesian bootstrap, and one more cluster joins them whose cases have the
@@ -132,8 +130,6 @@ def bounded_draws(
         rows = min(step, resamples - start)
         shape = (rows, len(shapes))
         # the same distribution; exponentials are drawn several times as fast
-        weights = (
-            generator.standard_exponential(shape) if all_once else generator.standard_gamma(shapes, shape)
-        )
+        weights = generator.standard_exponential(shape) if all_once else generator.standard_gamma(shapes, shape)
         parts.append((weights @ sums) / (weights @ sizes))
     return np.sort(np.concatenate(parts))

@@ -170,9 +170,7 @@ class _Bounds:
     draws: NDArray[Any]
 
     @classmethod
-    def cautious(
-        cls, clusters: Clusters, t: NDArray[Any] | None, generator: Generator, resamples: int
-    ) -> _Bounds:
+    def cautious(cls, clusters: Clusters, t: NDArray[Any] | None, generator: Generator, resamples: int) -> _Bounds:
         """Return the bounds for many clusters; the invented one gained as much as the largest change.
 
         Args:

@@ -60,9 +60,7 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
         raise UsageError("one run alone shows no noise", fix="give at least two runs of the same cases")
     if len({run.run.metric_definitions for run in runs}) > 1:
         raise UsageError("the runs define their metrics otherwise", fix="make all runs with one version")
-    by_key = [
-        {case.key: case for case in run.cases if case.is_scored and case.outcome != "error"} for run in runs
-    ]
+    by_key = [{case.key: case for case in run.cases if case.is_scored and case.outcome != "error"} for run in runs]
     shared = [key for key in by_key[0] if all(key in cases for cases in by_key)]
     if not shared:
         raise UsageError("the runs have no scored case in common", fix="run the same cases each time")
@@ -85,9 +83,7 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     return floors
 
 
-def _floor(
-    group: tuple[str, str, str], metric: str, rows: Sequence[Sequence[float | None]]
-) -> NoiseFloor | None:
+def _floor(group: tuple[str, str, str], metric: str, rows: Sequence[Sequence[float | None]]) -> NoiseFloor | None:
     known = [known for row in rows if len(known := [value for value in row if value is not None]) == len(row)]
     if not known:
         return None

@@ -73,11 +73,7 @@ def tail(observed: float, trials: int, drop: float, rates: NDArray[Any]) -> NDAr
     rate = rates[:, None]
     rest = trials - better
     weight = np.exp(
-        gammaln(trials + 1)
-        - gammaln(better + 1)
-        - gammaln(rest + 1)
-        + xlogy(better, rate)
-        + xlog1py(rest, -rate)
+        gammaln(trials + 1) - gammaln(better + 1) - gammaln(rest + 1) + xlogy(better, rate) + xlog1py(rest, -rate)
     )
     share = np.clip((rate + drop) / np.maximum(1 - rate, 1e-300), 0.0, 1.0)
     inside = (least >= 1) & (least <= rest)

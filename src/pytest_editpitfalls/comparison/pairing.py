@@ -165,10 +165,7 @@ def check_protocol(
         return
     suites = {suite for suite, _ in digests}
     there = {
-        (group.suite, case.id): case.digest
-        for group in base.groups
-        if group.suite in suites
-        for case in group.cases
+        (group.suite, case.id): case.digest for group in base.groups if group.suite in suites for case in group.cases
     }
     other = [key for key, digest in there.items() if key in digests and digests[key] != digest]
     if other:
@@ -205,9 +202,7 @@ def compare(
     digests = known
     if digests is None:
         groups, partial = {key[:3] for key in here}, _partial_suites(now)
-        absent = [
-            key for key in base.by_key if key not in here and key[:3] in groups and key[0] not in partial
-        ]
+        absent = [key for key in base.by_key if key not in here and key[:3] in groups and key[0] not in partial]
         if absent:
             raise _other("the run lacks cases that the baseline has:", map(" ".join, sorted(absent)))
         digests = {(key[0], key[3]): case.digest for key, case in base.by_key.items()}

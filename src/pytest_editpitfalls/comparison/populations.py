@@ -59,9 +59,7 @@ def flips(clusters: int, size: int = 1, *, noise: float, correlation: float = 0.
         differences = np.where(place < noise + drop, 1.0, np.where(place > 1 - noise, -1.0, 0.0))
         return differences.ravel().tolist(), _labels(clusters, size)
 
-    return Population(
-        f"0/1, {100 * noise:g} % flip each way{_shape(size, correlation)}", True, 1.0, clusters, sample
-    )
+    return Population(f"0/1, {100 * noise:g} % flip each way{_shape(size, correlation)}", True, 1.0, clusters, sample)
 
 
 def uneven(clusters: int, *, noise: float, correlation: float, is_binary: bool = True) -> Population:

@@ -56,9 +56,7 @@ def binary(
         return found
     # the bootstrap weighs clusters by their cases: its error is that of cases that go wrong together
     distance = SLACK * float(norm.isf(level) + norm.ppf(POWER))
-    other = _smallest(
-        lambda drop: drop - margin >= distance * math.sqrt((2 * noise + drop) / effective), low, most
-    )
+    other = _smallest(lambda drop: drop - margin >= distance * math.sqrt((2 * noise + drop) / effective), low, most)
     return None if other is None else max(found, other)
 
 

@@ -79,9 +79,7 @@ def parse_relative_gate(text: str, suites: Mapping[str, Kind], *, where: str | N
             fix="write percentage points (2pp), per cent of the baseline's value (5%) or 0; not negative",
         )
     if metric not in METRICS:
-        raise UsageError(
-            f"unknown metric '{metric}' in '{text}'", where=where, fix=did_you_mean(metric, METRICS)
-        )
+        raise UsageError(f"unknown metric '{metric}' in '{text}'", where=where, fix=did_you_mean(metric, METRICS))
     spec = METRICS.get(metric)
     if suite != EVERY:
         if suite not in suites:
@@ -96,9 +94,7 @@ def parse_relative_gate(text: str, suites: Mapping[str, Kind], *, where: str | N
                 fix=f"it has: {names}",
             )
     elif not any(metric_of(kind, metric) is not None for kind in suites.values()):
-        raise UsageError(
-            f"no suite has the metric '{metric}' (in '{text}')", where=where, fix="name another metric"
-        )
+        raise UsageError(f"no suite has the metric '{metric}' (in '{text}')", where=where, fix="name another metric")
     amount = float(found["amount"])
     unit: Unit = "" if amount == 0.0 else "%" if found["unit"] == "%" else "pp"
     gate = RelativeGate(suite, metric, amount, unit)
@@ -154,14 +150,10 @@ def evaluate_relative_gates(
         named = [group for group in groups if gate.judges(group[0], kinds[group[0]])]
         if not named:
             what = (
-                "no suite that has it ran"
-                if gate.suite == EVERY
-                else f"suite '{gate.suite}' has no cases in this run"
+                "no suite that has it ran" if gate.suite == EVERY else f"suite '{gate.suite}' has no cases in this run"
             )
             judged.append((_blank(gate, (gate.suite, None, None), part or what), None))
-        judged += [
-            _pair_up(gate, group, groups[group], kinds[group[0]], comparison, seed, part) for group in named
-        ]
+        judged += [_pair_up(gate, group, groups[group], kinds[group[0]], comparison, seed, part) for group in named]
     tests = [(record, paired) for record, paired in judged if paired is not None]
     raw = [paired.p_value(_margin(record)) for record, paired in tests]
     for (record, paired), p, adjusted in zip(tests, raw, holm(raw), strict=True):
@@ -172,9 +164,7 @@ def evaluate_relative_gates(
     return [record for record, _ in judged]
 
 
-def _blank(
-    gate: RelativeGate, group: tuple[str, str | None, str | None], reason: str | None
-) -> RelativeGateRecord:
+def _blank(gate: RelativeGate, group: tuple[str, str | None, str | None], reason: str | None) -> RelativeGateRecord:
     suite, editor, model = group
     return RelativeGateRecord(
         gate=str(gate),
@@ -222,9 +212,7 @@ def _pair_up(
     if paired.is_binary:
         record.mcnemar_p = mcnemar(paired.worse, paired.better)
     if gate.unit == "%" and record.base == 0.0:
-        record.reason = (
-            record.reason or f"{gate.amount:g} % of zero: {gate.metric} is 0 in the baseline; use pp"
-        )
+        record.reason = record.reason or f"{gate.amount:g} % of zero: {gate.metric} is 0 in the baseline; use pp"
     record.margin = gate.amount / 100 * (abs(record.base) if gate.unit == "%" else 1.0)
     return record, paired if record.reason is None else None
 
@@ -274,9 +262,7 @@ def _decide(
         record.verdict = "pass"
     elif adjusted < LEVEL:
         record.verdict = "fail"
-        record.reason = (
-            f"{record.metric} got worse by {paired.drop:.4g}, more than the margin of {margin:.4g}"
-        )
+        record.reason = f"{record.metric} got worse by {paired.drop:.4g}, more than the margin of {margin:.4g}"
     elif margin == 0.0 or upper <= margin:
         record.verdict = "pass"
     else:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def buckets(
-    lengths: Sequence[int], *, max_tokens: int, max_waste: float = 0.2, slack: int = 0
-) -> list[list[int]]:
+def buckets(lengths: Sequence[int], *, max_tokens: int, max_waste: float = 0.2, slack: int = 0) -> list[list[int]]:
     """Cut row indices into batches; every index appears exactly once.
 
     Longest rows come first, so that memory runs out early and not late. A batch is closed when its padded size would

@@ -61,9 +61,7 @@ def text_lines(source: MomentSource, skip: int = 0) -> Iterator[str]:
             lines = (line.removesuffix("\n") for line in file if line.strip())
             yield from islice(lines, skip, source.samples)
     except UnicodeDecodeError as error:
-        raise UsageError(
-            "the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8"
-        ) from error
+        raise UsageError("the corpus is not UTF-8 text", where=source.reference, fix="save it as UTF-8") from error
 
 
 def count_lines(source: MomentSource) -> int:
@@ -133,9 +131,7 @@ def published_moment(source: MomentSource, layer: int, size: int) -> tuple[NDArr
             for name in ("mom2.mom2", "mom2.count"):
                 packed = file.zip.getinfo(f"{name}.npy").file_size
                 if packed > 16 * size**2 + 4096:  # before it is unpacked: a small file can hold a huge array
-                    raise ValueError(
-                        f"'{name}' has {packed} bytes, layer {layer} needs a ({size}, {size}) matrix"
-                    )
+                    raise ValueError(f"'{name}' has {packed} bytes, layer {layer} needs a ({size}, {size}) matrix")
             total, count = np.asarray(file["mom2.mom2"], dtype=np.float64), int(file["mom2.count"])
     except Exception as error:  # zip and array readers trust the file: a damaged one can raise any exception
         raise UsageError(

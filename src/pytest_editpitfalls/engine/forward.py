@@ -77,14 +77,10 @@ def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tens
 
     Columns outside the tensor repeat its edge; the caller treats them as padding.
     """
-    index = (start[:, None] + torch.arange(width, device=start.device)).clamp(
-        0, max(tensor.shape[dim] - 1, 0)
-    )
+    index = (start[:, None] + torch.arange(width, device=start.device)).clamp(0, max(tensor.shape[dim] - 1, 0))
     shape = [1] * tensor.ndim
     shape[0], shape[dim] = index.shape
-    return tensor.gather(
-        dim, index.reshape(shape).expand(*tensor.shape[:dim], width, *tensor.shape[dim + 1 :])
-    )
+    return tensor.gather(dim, index.reshape(shape).expand(*tensor.shape[:dim], width, *tensor.shape[dim + 1 :]))
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
@@ -121,9 +117,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         grow: keep the keys and values of the next call too (see `grown`).
     """
 
-    def __init__(
-        self, kept: Sequence[tuple[Tensor, Tensor] | None], length: int, *, grow: bool = False
-    ) -> None:
+    def __init__(self, kept: Sequence[tuple[Tensor, Tensor] | None], length: int, *, grow: bool = False) -> None:
         super().__init__(layers=[_KeptLayer(length, each, grow) for each in kept])
         self.length = length
 
@@ -144,9 +138,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         for each in zip(*(part._kept() for part in parts), strict=True):
             held = [(kept, part.length) for kept, part in zip(each, parts, strict=True) if kept is not None]
             layers.append(
-                (join((kept[0], n) for kept, n in held), join((kept[1], n) for kept, n in held))
-                if held
-                else None
+                (join((kept[0], n) for kept, n in held), join((kept[1], n) for kept, n in held)) if held else None
             )
         return cls(layers, width)
 
@@ -183,9 +175,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
 
     def _map(self, change: Callable[[Tensor], Tensor], length: int, first: int) -> KeptPrefix:
         kept = [each if index >= first else None for index, each in enumerate(self._kept())]
-        return KeptPrefix(
-            [None if each is None else (change(each[0]), change(each[1])) for each in kept], length
-        )
+        return KeptPrefix([None if each is None else (change(each[0]), change(each[1])) for each in kept], length)
 
     def _kept(self) -> list[tuple[Tensor, Tensor] | None]:
         return [layer.kept for layer in self.layers]
@@ -264,9 +254,7 @@ class Forward:
         last = self.n_layers if last is None else last
         taken: list[Tensor] = []
         if first >= last or (first > 0) != (hidden is not None):
-            raise ValueError(
-                f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states"
-            )
+            raise ValueError(f"blocks {first} to {last} need {'stored' if first else 'no stored'} hidden states")
         running = range(first, last)
         with ExitStack() as stack:
             # Before the hook below, so that it sees hooks of others only.
@@ -339,9 +327,7 @@ class Forward:
         one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
         try:
             with torch.no_grad(), self._packing.learning():
-                self.host.model.base_model(
-                    input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False
-                )
+                self.host.model.base_model(input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()

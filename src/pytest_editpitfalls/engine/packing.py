@@ -73,11 +73,7 @@ class TokenPacking:
         with ExitStack() as stack:
             for layer in layers if tokens is not None or asked is not None else ():
                 block = self._host.blocks[layer]
-                found = [
-                    (place, _as_loaded(block, place))
-                    for place in self._places[layer]
-                    if place.loaded is not None
-                ]
+                found = [(place, _as_loaded(block, place)) for place in self._places[layer] if place.loaded is not None]
                 ends = asked is not None and layer == layers[-1]
                 if ends and (_is_watched(block) or any(module is None for _, module in found)):
                     ends = False  # a hook on the last block may need the tokens that are not asked for

@@ -119,9 +119,7 @@ def run_batch(
     return answers
 
 
-def edited_model_of(
-    editor: Editor, program: Program, state: str, suite: SuitePrograms | None = None
-) -> EditedModel:
+def edited_model_of(editor: Editor, program: Program, state: str, suite: SuitePrograms | None = None) -> EditedModel:
     """The edited model of one state of one program; nothing that another state needs is computed.
 
     Raises:
@@ -170,9 +168,7 @@ def edit_programs(
         def report(inner: Progress, offset: int = offset, total: int = total) -> None:
             # One scale for all levels, so that the progress line never runs backwards.
             scaled = inner.stage == "edit"
-            progress(
-                Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner
-            )
+            progress(Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner)
 
         def edit(part: list[EditJob], report: ProgressCallback = report) -> list[EditResult]:
             results = editor.edit(part, report)
@@ -236,9 +232,7 @@ def _check_scorable(run: _Run, encoder: Encoder) -> None:
         run.skipped = str(error)
 
 
-def _score(
-    scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback, alone: bool
-) -> None:
+def _score(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback, alone: bool) -> None:
     def remark(note: str) -> None:
         for run in runs:
             run.note(f"scoring was {note}")

@@ -55,9 +55,7 @@ def sample(
     step = ids
     for _ in range(length - ids.shape[1]):
         mask = torch.ones_like(ids)
-        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(
-            step
-        )
+        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
         output = host.model(
             input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
@@ -65,9 +63,7 @@ def sample(
         logits = output.logits[:, -1].float()
         logits[:, forbidden] = -torch.inf
         if top_k is not None:
-            logits = logits.masked_fill(
-                logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf
-            )
+            logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
         # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
         cumulated = logits.softmax(dim=1).cumsum(dim=1)
         # Checked here, where one number per row is enough: what is drawn from NaN would be the last word there is.

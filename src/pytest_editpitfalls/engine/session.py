@@ -82,9 +82,7 @@ class EngineSession:
         self._edited: str | None = None  # the case whose edited model is open
 
     @classmethod
-    def open(
-        cls, settings: EngineSettings, announce: Callable[[str], None] = lambda _: None
-    ) -> EngineSession:
+    def open(cls, settings: EngineSettings, announce: Callable[[str], None] = lambda _: None) -> EngineSession:
         """Load the model of ``settings``, after saying how much memory it takes.
 
         Raises:
@@ -161,9 +159,7 @@ class EngineSession:
         return size.run(programs, work, watch)
 
     @contextmanager
-    def edited(
-        self, editor: str, program: Program, state: str, suite: SuitePrograms | None = None
-    ) -> Iterator[Any]:
+    def edited(self, editor: str, program: Program, state: str, suite: SuitePrograms | None = None) -> Iterator[Any]:
         """The Hugging Face model, answering as the edited one of ``state`` while the context is open.
 
         Works with any call, ``generate`` included; the weights stay the base model's. One at a time: there is one
@@ -280,9 +276,7 @@ class EngineSession:
     def _free_memory(self) -> int:
         """Bytes of the device that this process may count on, its share of them where others are there, too."""
         free = models.available_memory(self.host.device)
-        if (
-            self.host.device.type == "cuda"
-        ):  # what torch holds for further tensors is not free for other processes
+        if self.host.device.type == "cuda":  # what torch holds for further tensors is not free for other processes
             kept = torch.cuda.memory_reserved(self.host.device)
             kept -= torch.cuda.memory_allocated(self.host.device)
             return free // self.settings.processes + kept

@@ -38,12 +38,7 @@ class Encoder:
         """
         ids = list(self._tokenizer(text)["input_ids"])
         eos = self._tokenizer.eos_token_id
-        if (
-            len(ids) > 1
-            and eos is not None
-            and ids[-1] == eos
-            and not text.endswith(self._tokenizer.eos_token)
-        ):
+        if len(ids) > 1 and eos is not None and ids[-1] == eos and not text.endswith(self._tokenizer.eos_token):
             ids.pop()
         if not ids:
             raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
@@ -87,9 +82,7 @@ class Encoder:
         end = start + len(subject.rstrip())
         found = [index for index, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
         if not found:
-            raise CaseError(
-                f"no token of {text!r} belongs to the subject {subject!r}", fix="check the subject's label"
-            )
+            raise CaseError(f"no token of {text!r} belongs to the subject {subject!r}", fix="check the subject's label")
         return ids, found[-1]
 
     def decode(self, ids: list[int]) -> str:

@@ -259,9 +259,7 @@ class UpperBlocks:
             if self._first == forward.n_layers:
                 return hidden
             stored = hidden if self._first else None
-            return forward.blocks(
-                group.rows, first=self._first, hidden=stored, cache=group.kept, asked=group.asked
-            )
+            return forward.blocks(group.rows, first=self._first, hidden=stored, cache=group.kept, asked=group.asked)
 
     @torch.no_grad()
     def _prepare(

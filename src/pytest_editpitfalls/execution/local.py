@@ -88,9 +88,7 @@ class LocalExecutor:
         session, limit = self.session(job.model), self._run.timeout
         try:
             with time_limit(limit, str(job), self._listener.announce):
-                scores = session.run(
-                    job.editor, job.programs, progress=self._listener.progress, suite=job.suite
-                )
+                scores = session.run(job.editor, job.programs, progress=self._listener.progress, suite=job.suite)
         except BatchTimeout:
             if len(job.batch) > 1:
                 self._listener.announce(f"{job} took longer than {limit:g} s: its cases run one by one")

@@ -52,9 +52,7 @@ class ModelLender:
         states = [known.name for known in program.states]
         state = state or max(program.states, key=lambda known: len(known.steps)).name
         if state not in states:
-            raise UsageError(
-                f"case {case.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}"
-            )
+            raise UsageError(f"case {case.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}")
         session = self._executor.session(case.model)
         with session.edited(case.engine_editor, program, state, self._suites.of(case.suite)) as model:
             yield model

@@ -39,9 +39,7 @@ class PendingBatches:
         self._batch_of: dict[PlannedCase, PendingBatch] = {}
         self._finished: set[PlannedCase] = set()
 
-    def plan(
-        self, items: Sequence[SelectedCase | None], size: int = planning.UNLIMITED
-    ) -> list[tuple[int, ...]]:
+    def plan(self, items: Sequence[SelectedCase | None], size: int = planning.UNLIMITED) -> list[tuple[int, ...]]:
         """Take the items of the run, None for those without a case; batches are cut from these and nothing else.
 
         Returns:

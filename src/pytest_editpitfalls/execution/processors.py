@@ -45,11 +45,7 @@ def _listed(given: str) -> tuple[str, ...]:
 
 
 def _gpu_count() -> int:
-    if (
-        sys.platform == "linux"
-        and not any(Path("/dev").glob("nvidia[0-9]*"))
-        and not Path("/dev/kfd").exists()
-    ):
+    if sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/kfd").exists():
         return 0  # the usual case on a laptop, found out without two seconds of import
     from pytest_editpitfalls.engine.models.placement import gpu_count
 

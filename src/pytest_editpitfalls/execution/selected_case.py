@@ -69,7 +69,5 @@ class CompiledSuites:
     def of(self, suite: Suite) -> SuitePrograms:
         """Return the programs of all cases of ``suite``, the same object every time."""
         if suite.name not in self._programs:
-            self._programs[suite.name] = SuitePrograms(
-                suite.name, lambda: [compile_case(case) for case in suite.cases]
-            )
+            self._programs[suite.name] = SuitePrograms(suite.name, lambda: [compile_case(case) for case in suite.cases])
         return self._programs[suite.name]

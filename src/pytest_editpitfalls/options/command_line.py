@@ -94,9 +94,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("engine", metavar="local|ray|ray:N")
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
-    parser.addini(
-        "pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[]
-    )
+    parser.addini("pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[])
     parser.addini("pitfalls_gates", "gates, one per line: reverse.cs_exp >= 0.6", type="linelist", default=[])
     parser.addini(
         "pitfalls_thresholds",
@@ -111,9 +109,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         default=[],
     )
     parser.addini("pitfalls_strict", HELP["strict"], type="bool", default=False)
-    parser.addini(
-        "pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[]
-    )
+    parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (
         "config",
         "device",
@@ -144,9 +140,7 @@ def refuse_empty(config: pytest.Config) -> None:
             )
 
 
-def add_short_forms(
-    parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False
-) -> tuple[str, ...]:
+def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False) -> tuple[str, ...]:
     """Register ``--editor`` and ``--model`` where they are used (or help is asked) and no other plugin owns them.
 
     Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not

@@ -42,9 +42,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
         suites_asked=bool(suites),
         limit=_positive(config, "limit"),
-        overrides=parse_overrides(
-            [*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]
-        ),
+        overrides=parse_overrides([*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]),
         config_path=config_path,
         config_tables=read_config_file(config_path, config_source) if config_path else {},
         device=_device(_text(config, "device") or "auto"),
@@ -57,9 +55,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         save=_file_or_name(config.getoption("pitfalls_save"), here, "--pitfalls-save"),
         baseline=_baseline(config, here, root),
         update_baseline=bool(config.getoption("pitfalls_update_baseline")),
-        relative_gates=_unique(
-            [*config.getini("pitfalls_fail_on"), *(config.getoption("pitfalls_fail_on") or ())]
-        ),
+        relative_gates=_unique([*config.getini("pitfalls_fail_on"), *(config.getoption("pitfalls_fail_on") or ())]),
         relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
         strict=bool(config.getoption("pitfalls_strict") or config.getini("pitfalls_strict")),
         report_paths={
@@ -103,9 +99,7 @@ def _integer(config: pytest.Config, name: str) -> int | None:
         return int(text)
     except ValueError:
         flag = f"--pitfalls-{name.replace('_', '-')}"
-        raise UsageError(
-            f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8"
-        ) from None
+        raise UsageError(f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8") from None
 
 
 def _positive(config: pytest.Config, name: str) -> int | None:
@@ -145,9 +139,9 @@ def _success_floor(config: pytest.Config) -> float:
 
 
 def _baseline(config: pytest.Config, here: Path, root: Path) -> str | None:
-    baseline = _file_or_name(
-        config.getoption("pitfalls_baseline"), here, "--pitfalls-baseline"
-    ) or _file_or_name(config.getini("pitfalls_baseline"), root, "the ini key pitfalls_baseline")
+    baseline = _file_or_name(config.getoption("pitfalls_baseline"), here, "--pitfalls-baseline") or _file_or_name(
+        config.getini("pitfalls_baseline"), root, "the ini key pitfalls_baseline"
+    )
     for option in ("update_baseline", "fail_on", "strict"):
         if baseline is None and config.getoption(f"pitfalls_{option}"):
             raise UsageError(
@@ -197,9 +191,7 @@ def _timeout(config: pytest.Config) -> float | None:
     except ValueError:
         seconds = float("nan")
     if not 0.0 < seconds < float("inf"):  # refuses nan as well
-        raise UsageError(
-            f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600"
-        )
+        raise UsageError(f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600")
     return seconds
 
 
@@ -258,9 +250,7 @@ def _ini_model(name: str, root: Path) -> str:
 
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise UsageError(
-            f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N"
-        )
+        raise UsageError(f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N")
     return text
 
 

@@ -55,17 +55,13 @@ class ConflictRow(Row):
 def must_equal(field: str, value: str, other_field: str, other: str) -> None:
     """Refuse a row in which two fields of the edit chain should agree and do not; raises `RowError`."""
     if value != other:
-        raise RowError(
-            field, f"'{value}' does not continue the chain: {other_field} is '{other}'", f"write '{other}'"
-        )
+        raise RowError(field, f"'{value}' does not continue the chain: {other_field} is '{other}'", f"write '{other}'")
 
 
 def must_differ(field: str, value: str, other_field: str, other: str) -> None:
     """Refuse a row whose two edits do not contradict each other; raises `RowError`."""
     if value == other:
-        raise RowError(
-            field, f"'{value}' makes no conflict: {other_field} is the same", "choose another object"
-        )
+        raise RowError(field, f"'{value}' makes no conflict: {other_field} is the same", "choose another object")
 
 
 def conflict_probes(case: Case, implied: Fact | None) -> tuple[Probe, ...]:
@@ -169,11 +165,7 @@ def released_layout(modes: Mapping[str, str], own: Mapping[str, tuple[str, str]]
     shared = {"CS_pre": ("old", "12"), "CM_pre": ("old", "1"), "CM_post": ("old", "12"), **own}
     return ReleasedLayout(
         groups=tuple(
-            (
-                ReleasedFile(
-                    f"{mode}/conflict_results/{{editor}}_{{suite}}.json", {**shared, "CS_post": (fact, "12")}
-                ),
-            )
+            (ReleasedFile(f"{mode}/conflict_results/{{editor}}_{{suite}}.json", {**shared, "CS_post": (fact, "12")}),)
             for mode, fact in modes.items()
         ),
         divided_by=("CM_pre", "fact_0"),

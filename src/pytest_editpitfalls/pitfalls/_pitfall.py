@@ -183,9 +183,7 @@ class Pitfall(ABC, Generic[R]):
     def compile(self, case: Case, multi_label: bool = False) -> Program:
         """Return the program of a case, with Multi-Label Edit where that is asked for and changes something."""
         program = self.program(case, self._row(case))
-        return (
-            self.with_multi_label(self._row(case), program) if multi_label and self.multi_label else program
-        )
+        return self.with_multi_label(self._row(case), program) if multi_label and self.multi_label else program
 
     def edits_in_words(self, case: Case, multi_label: bool = False) -> list[str]:
         """Return one line per step: the question, the old object and the new one. Whoever shows them escapes them."""

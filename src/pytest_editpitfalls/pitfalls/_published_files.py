@@ -16,8 +16,7 @@ from pytest_editpitfalls.cases.case import Edit, Fact, Row
 from pytest_editpitfalls.files import MAX_CASES, MAX_LABEL, MAX_PROMPT
 
 CITATION = (
-    "Li et al., Unveiling the Pitfalls of Knowledge Editing for Large Language Models, "
-    "ICLR 2024 (arXiv:2310.02129)"
+    "Li et al., Unveiling the Pitfalls of Knowledge Editing for Large Language Models, ICLR 2024 (arXiv:2310.02129)"
 )
 
 CITED_AS = "Li et al., ICLR 2024"
@@ -69,9 +68,7 @@ def rows_of(row: Any) -> TypeAdapter[list[Any]]:
     Typed dicts, not models: a file holds some 40,000 entities, and a model for each takes three times as long. It fails
     fast: a file of another kind would otherwise have a finding, with a copy of its value, for each of its items.
     """
-    return TypeAdapter(
-        Annotated[list[row], Field(max_length=MAX_CASES), FailFast()], config=ConfigDict(strict=True)
-    )
+    return TypeAdapter(Annotated[list[row], Field(max_length=MAX_CASES), FailFast()], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +101,4 @@ def fact_of(triple: Triple) -> Fact:
 
 def edit_of(edit: PublishedEdit) -> Edit:
     """Return a published edit as an edit."""
-    return Edit(
-        edit["relation"]["id"], edit["subject"]["label"], edit["object"]["label"], edit["new_object"]["label"]
-    )
+    return Edit(edit["relation"]["id"], edit["subject"]["label"], edit["object"]["label"], edit["new_object"]["label"])

@@ -41,9 +41,7 @@ class _Kinds:
                 found += [
                     value()
                     for value in vars(loaded).values()
-                    if isinstance(value, type)
-                    and issubclass(value, Pitfall)
-                    and value.__module__ == loaded.__name__
+                    if isinstance(value, type) and issubclass(value, Pitfall) and value.__module__ == loaded.__name__
                 ]
         return {pitfall.name: pitfall for pitfall in sorted(found, key=lambda each: each.order)}
 

@@ -43,9 +43,7 @@ class Reverse(Pitfall[ReverseRow]):
     """Implied by e2: (s2, r1, o2)."""
 
     name = "reverse"
-    question = (
-        "Of two facts that are each other's inverse, does the newer one win, also where it only follows?"
-    )
+    question = "Of two facts that are each other's inverse, does the newer one win, also where it only follows?"
     topic = conflict.CONFLICT
     row = ReverseRow
     facts: ClassVar = MappingProxyType({**conflict.FACTS, "new_imp": conflict.IMPLIED})
@@ -68,9 +66,7 @@ class Reverse(Pitfall[ReverseRow]):
             ("gpt-j", "memit"): (55.16, 0.00, -1.18),
         },
         place=2,
-        remarks={
-            ("reverse", "gpt2-xl", "mend", "cs_exp"): "not a multiple of 1/2500: a misprint or dropped cases"
-        },
+        remarks={("reverse", "gpt2-xl", "mend", "cs_exp"): "not a multiple of 1/2500: a misprint or dropped cases"},
     )
     released_layout = conflict.released_layout({"explicit": "new_exp", "implicit": "new_imp"})
     plots_by_group = ("cs_exp", "cs_imp")

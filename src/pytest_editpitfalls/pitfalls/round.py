@@ -87,9 +87,7 @@ def _published_row(case_id: str, group: str, row: PublishedRound) -> Row:
     if row["edit"]["object"] not in row["true_objects"]:
         raise RowError("true_objects", "the edit's object is not among them", "add it")
     labels = tuple(true["label"] for true in row["true_objects"])
-    return RoundRow.model_construct(
-        id=case_id, rule=group, edits=(edit_of(row["edit"]),), true_objects=labels
-    )
+    return RoundRow.model_construct(id=case_id, rule=group, edits=(edit_of(row["edit"]),), true_objects=labels)
 
 
 def object_probabilities(p: FactProbabilities, state: str) -> list[float] | None:

@@ -42,8 +42,7 @@ def probability_table(outcome: Outcome) -> list[str]:
     lines = [" " * first + "".join(f"{heading:>{wide}}" for heading in headings.values()) + "  fact"]
     for fact in facts:
         cells = "".join(
-            f"{means[fact, state]:>{wide}.3g}" if (fact, state) in means else f"{'-':>{wide}}"
-            for state in headings
+            f"{means[fact, state]:>{wide}.3g}" if (fact, state) in means else f"{'-':>{wide}}" for state in headings
         )
         lines.append(f"{fact:<{first}}{cells}  {words.get(fact, '')}")
     return lines
@@ -68,7 +67,7 @@ def untaken(outcome: Outcome) -> list[str]:
 def explain(outcome: Outcome, verdict: Verdict) -> str:
     """Return the whole explanation; its first line says which thresholds failed and by how much."""
     case = outcome.case
-    lines = ["; ".join(str(result) for result in (*verdict.fallen, *verdict.not_evaluated))]
+    lines = ["; ".join(str(result) for result in (*verdict.failed, *verdict.not_evaluated))]
     lines.append(
         f"{visible(case.suite)} case {visible(case.id)} ({visible(case.group)}), "
         f"{visible(outcome.editor)} on {visible(outcome.model)}"

@@ -72,9 +72,7 @@ def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.enviro
     lines = [_command(title, text) for title, text in shown]
     if len(shown) < len(found):
         lines.append(
-            _command(
-                "Pitfalls of knowledge edits", f"{len(found) - len(shown)} more gates failed: see the summary"
-            )
+            _command("Pitfalls of knowledge edits", f"{len(found) - len(shown)} more gates failed: see the summary")
         )
     return lines
 

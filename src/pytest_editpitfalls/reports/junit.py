@@ -32,9 +32,7 @@ def case_properties(record: CaseRecord) -> list[tuple[str, str]]:
         "outcome": record.outcome,
         "held": {True: "true", False: "false", None: ""}[record.held],
     }
-    metrics = {
-        f"metric.{name}": repr(float(value)) for name, value in record.metrics.items() if value is not None
-    }
+    metrics = {f"metric.{name}": repr(float(value)) for name, value in record.metrics.items() if value is not None}
     return [(PREFIX + visible(name), value) for name, value in {**facts, **metrics}.items() if value]
 
 
@@ -58,12 +56,9 @@ def run_properties(results: RunResults) -> list[tuple[str, str]]:
     named: list[tuple[str, AnyGate]] = [(gate.gate, gate) for gate in results.gates]
     named += [(f"{gate.gate}.{gate.suite}", gate) for gate in results.relative_gates]
     properties += [
-        (f"gate.{name}{f'.{gate.editor}.{gate.model}' if gate.editor else ''}", state_of(gate))
-        for name, gate in named
+        (f"gate.{name}{f'.{gate.editor}.{gate.model}' if gate.editor else ''}", state_of(gate)) for name, gate in named
     ]
-    return [
-        (PREFIX + visible(name), value) for name, value in properties if value
-    ]  # pytest escapes values alone
+    return [(PREFIX + visible(name), value) for name, value in properties if value]  # pytest escapes values alone
 
 
 def add_run_properties(config: pytest.Config, results: RunResults) -> None:

@@ -88,9 +88,7 @@ class _Tables:
         line.counts[suite] = aggregate.n
         line.reliable = line.reliable and aggregate.reliable is not False
         metrics = _columns(pitfall, view.format_of(aggregate.suite)) or list(aggregate.metrics)
-        shared = self.topics.setdefault(view.topics[aggregate.suite], {}).setdefault(
-            suite, _Suite(pitfall, [])
-        )
+        shared = self.topics.setdefault(view.topics[aggregate.suite], {}).setdefault(suite, _Suite(pitfall, []))
         shared.metrics = merged([shared.metrics, metrics])
         for metric in metrics:
             cell = aggregate.metrics.get(metric)

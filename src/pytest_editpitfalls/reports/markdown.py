@@ -276,9 +276,7 @@ def _facts(view: RunView) -> Iterator[list[str]]:
     run = view.results.run
     facts: dict[str, str] = {
         "editors": ", ".join(dict.fromkeys(editor.name for editor in run.editors)),
-        "models": ", ".join(
-            f"{model.name} ({(model.fingerprint or 'no fingerprint')[:12]})" for model in run.models
-        ),
+        "models": ", ".join(f"{model.name} ({(model.fingerprint or 'no fingerprint')[:12]})" for model in run.models),
         "device": " ".join(part for part in (run.device, run.dtype) if part),
         "seed": str(run.seed),
         "cases": f"{len(view.results.cases)}, {view.cached} of them from the store",

@@ -87,9 +87,7 @@ class ProgressLine:
         part = f"{visible(progress.stage)} {progress.done}/{progress.total}"
         text = f"{self._done}/{self._total} cases | batch of {self._batch_size}: {part}"
         ran, spent = float(self._ran), self._spent
-        if (
-            not ran and progress.stage == CASE_STAGE and progress.total
-        ):  # the first batch: what it has done so far
+        if not ran and progress.stage == CASE_STAGE and progress.total:  # the first batch: what it has done so far
             elapsed -= self._before_stage
             ran, spent = self._batch_size * progress.done / progress.total, elapsed
         if ran and spent > 0:

@@ -70,9 +70,7 @@ def export_released(results: RunResults, directory: Path) -> Exported:
     for (model, suite, editor), cases in groups.items():
         pitfall, plain = view.pitfalls.get(suite), editor_name(editor)
         if pitfall is None or pitfall.released_layout is None:
-            exported.remarks.append(
-                visible(f"{suite}: the script does not know this kind of pitfall; left out")
-            )
+            exported.remarks.append(visible(f"{suite}: the script does not know this kind of pitfall; left out"))
             continue
         if not pitfall.multi_label and is_multi_label(editor) and (model, suite, plain) in groups:
             exported.remarks.append(visible(f"{suite}: {editor} does there what {plain} does; left out"))
@@ -100,9 +98,7 @@ def export_released(results: RunResults, directory: Path) -> Exported:
     exported.files = [_write(directory / path, rows) for path, rows in contents.items()]
     if others := sorted({_file_name(editor) for _, _, editor in groups} - set(SCRIPTS_EDITORS)):
         exported.remarks.append(
-            visible(
-                f"the script reads {', '.join(SCRIPTS_EDITORS)} alone: add {', '.join(others)} to its methods"
-            )
+            visible(f"the script reads {', '.join(SCRIPTS_EDITORS)} alone: add {', '.join(others)} to its methods")
         )
     if any(is_multi_label(editor) and editor_name(editor) != "memit" for _, _, editor in groups):
         exported.remarks.append("of files with _multi the script reads those of MEMIT alone")
@@ -156,9 +152,7 @@ def _filled(fields: Fields, answers: Answers, divided_by: Sequence[str]) -> dict
         else:
             row[name] = _answer(answers, *asked)
             if name in divided_by and not any([row[name]["rewrite"], *row[name]["generation"]]):
-                raise _Unusable(
-                    f"the probability of '{asked[0]}' is 0 before the edits: the script divides by it"
-                )
+                raise _Unusable(f"the probability of '{asked[0]}' is 0 before the edits: the script divides by it")
     return row
 
 

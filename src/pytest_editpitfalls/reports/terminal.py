@@ -200,9 +200,7 @@ def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arr
     if len(pairs) == 1:  # said once, to leave room for the figures
         editor, model = next(iter(pairs))
         title = visible(f"{title}, {editor} on {model}")
-    grid = RichTable(
-        title=Text(title, "bold"), title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD
-    )
+    grid = RichTable(title=Text(title, "bold"), title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD)
     columns = ["suite"] if len(pairs) == 1 else ["suite", "editor", "model"]
     for heading in columns:
         grid.add_column(heading, no_wrap=True)

@@ -66,9 +66,7 @@ class SuiteRecord(Record):
     """A suite of the run."""
 
     name: str
-    kind: str = Field(
-        description="the kind of pitfall: reverse, composite, coverage, round, or somebody's own"
-    )
+    kind: str = Field(description="the kind of pitfall: reverse, composite, coverage, round, or somebody's own")
     format: str = Field(description="the format that it was read from: own, published, or another one")
     source: str = Field(description="the suite's file")
     digest: str = Field(description="SHA-256 over its files")
@@ -130,7 +128,7 @@ class ThresholdRecord(Record):
     value: Number = None
     bound: float
     passed: bool | None = Field(description="null: not evaluated, the metric is unknown")
-    missed_by: Number = Field(default=None, description="how far beyond the bound, when it fell")
+    missed_by: Number = Field(default=None, description="how far beyond the bound, where it failed")
 
 
 class CaseRecord(Record):
@@ -143,7 +141,7 @@ class CaseRecord(Record):
     model: str
     rule: str = Field(default="", description="the group of its suite that it belongs to")
     subject: str = Field(default="", description="subject of edit 1: the cluster in statistics over cases")
-    edits: list[str] = Field(default_factory=list, description="the edits in words, one a line")
+    edits: list[str] = Field(default_factory=list, description="the edits in words, one per line")
     digest: str = Field(default="", description="of what the case asks: edits, prompts, facts")
     outcome: Outcome
     reason: str | None = Field(default=None, description="why it failed, was skipped or is an error")
@@ -205,9 +203,7 @@ class GateRecord(Record):
     bound: float
     passed: bool | None = Field(description="null: not evaluated, see reason; never a pass")
     reason: str | None = None
-    reliable: bool | None = Field(
-        default=None, description="as in its aggregate; it does not change `passed`"
-    )
+    reliable: bool | None = Field(default=None, description="as in its aggregate; it does not change `passed`")
 
 
 class RelativeGateRecord(Record):
@@ -242,9 +238,7 @@ class RelativeGateRecord(Record):
     detectable: Number = Field(
         default=None, description="smallest true drop that is found with 80 % power; null: none is"
     )
-    reliable: bool | None = Field(
-        default=None, description="as in its aggregate; it does not change the verdict"
-    )
+    reliable: bool | None = Field(default=None, description="as in its aggregate; it does not change the verdict")
 
 
 class CaseKeyRecord(Record):
@@ -290,14 +284,10 @@ class ComparisonRecord(Record):
     gained: int = Field(ge=0, description="passed here, skipped or an error there")
     new: int = Field(ge=0, description="cases that the baseline does not have")
     deselected: int = Field(ge=0, description="cases of the baseline that were not selected here")
-    new_failures: list[CaseKeyRecord] = Field(
-        default_factory=list, description="fails here, did not fail there"
-    )
+    new_failures: list[CaseKeyRecord] = Field(default_factory=list, description="fails here, did not fail there")
     fixed: list[CaseKeyRecord] = Field(default_factory=list, description="failed there, passed here")
     hyper_parameters: list[HyperParameterDifference] = Field(default_factory=list)
-    changes: list[MetricChange] = Field(
-        default_factory=list, description="means there and here, of paired cases"
-    )
+    changes: list[MetricChange] = Field(default_factory=list, description="means there and here, of paired cases")
 
 
 class RunResults(Record):

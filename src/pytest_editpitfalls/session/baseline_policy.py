@@ -126,9 +126,7 @@ class BaselinePolicy:
             Baseline.of(results).write(path, where=where)
         return list(wanted.values())
 
-    def _check(
-        self, digests: Mapping[tuple[str, str], str] | None, fingerprints: Mapping[str, str | None]
-    ) -> None:
+    def _check(self, digests: Mapping[tuple[str, str], str] | None, fingerprints: Mapping[str, str | None]) -> None:
         if self.baseline is None or self._run.update_baseline:
             return
         check_protocol(

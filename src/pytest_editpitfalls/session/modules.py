@@ -76,9 +76,7 @@ def collect_suites(session: pytest.Session, selection: Selection) -> list[pytest
         if targets := selection.targets.get(suite.name):
             named = [(getattr(item, "originalname", item.name), item) for item in collected]
             check_targets(targets, ((function, item.name) for function, item in named))
-            collected = [
-                item for function, item in named if any(t.covers(function, item.name) for t in targets)
-            ]
+            collected = [item for function, item in named if any(t.covers(function, item.name) for t in targets)]
         items += collected
     return items
 

@@ -80,9 +80,9 @@ class Outcome:
         verdict = self.judge(*thresholds) if thresholds else self.verdict
         if verdict.passed:
             return
-        if not verdict.fallen:
+        if not verdict.failed:
             pytest.skip("; ".join(str(result) for result in verdict.not_evaluated))
-        fallen = "; ".join(str(result) for result in verdict.fallen)
+        fallen = "; ".join(str(result) for result in verdict.failed)
         if self.excuse is not None:
             pytest.xfail(f"{self.excuse}: {fallen}")  # with --runxfail this returns
         raise PitfallFailed(self.explain(verdict))

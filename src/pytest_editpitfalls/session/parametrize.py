@@ -45,13 +45,9 @@ class Parametrizer:
             raise pytest.Collector.CollectError(str(error)) from None
         cases = self._cases(suite)
         groups = [
-            BatchGroup(suite.name, editor, label)
-            for label in self.run.labels.values()
-            for editor in self.run.editors
+            BatchGroup(suite.name, editor, label) for label in self.run.labels.values() for editor in self.run.editors
         ]
-        selected = [
-            SelectedCase(suite, case, PlannedCase(group, index)) for group in groups for index, case in cases
-        ]
+        selected = [SelectedCase(suite, case, PlannedCase(group, index)) for group in groups for index, case in cases]
         metafunc.parametrize(CASE_FIXTURE, selected, ids=[case.id for case in selected], indirect=True)
 
     def _cases(self, suite: Suite) -> list[tuple[int, Case]]:
@@ -64,9 +60,7 @@ class Parametrizer:
     def _suite(self, metafunc: pytest.Metafunc, marker: pytest.Mark) -> Suite:
         where = f"{metafunc.definition.nodeid}, @pytest.mark.{MARKER}"
         if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | Path):
-            raise UsageError(
-                "the marker takes one suite", where=where, fix='write @pytest.mark.pitfalls("reverse")'
-            )
+            raise UsageError("the marker takes one suite", where=where, fix='write @pytest.mark.pitfalls("reverse")')
         if CASE_FIXTURE not in metafunc.fixturenames:
             raise UsageError(
                 "the test has the marker but asks for no case",

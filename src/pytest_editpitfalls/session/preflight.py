@@ -20,9 +20,7 @@ def check_names(run: RunConfig) -> None:
         for editor in names:
             check_settings(editor, known, where=source)
     if run.dtype is not None and run.dtype not in DTYPES:
-        raise UsageError(
-            f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES)
-        )
+        raise UsageError(f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES))
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
     for model in run.models:

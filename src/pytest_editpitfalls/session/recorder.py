@@ -84,17 +84,13 @@ class Recorder:
                 aggregates,
                 part_of=lambda found: self.part_of(found.suite, found.editor, found.model),
             )
-            self._results = RunResults(
-                run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates
-            )
+            self._results = RunResults(run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates)
         return self._results
 
     def part_of(self, suite: str, editor: str, model: str) -> str | None:
         """Why the run has a part of these cases only (a shard, a limit, ``-k``, ``-x``); None where it has all."""
         if self.session.run.shard is not None:
-            return (
-                f"shard {self.session.run.shard} has a part of the cases; replay the merged store to gate all"
-            )
+            return f"shard {self.session.run.shard} has a part of the cases; replay the merged store to gate all"
         ran = sum(key[:3] == (suite, editor, model) for key in self.reports)
         total = next(facts["total"] for facts in self._suites() if facts["name"] == suite)
         return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
@@ -143,9 +139,7 @@ class Recorder:
                 "shard": None if run.shard is None else str(run.shard),
                 "replay": run.replay,
                 "success_floor": run.success_floor,
-                "editors": [
-                    editor_record(editor, model, facts) for (editor, model), facts in self.engines.items()
-                ],
+                "editors": [editor_record(editor, model, facts) for (editor, model), facts in self.engines.items()],
                 "models": [model_record(label, facts) for label, facts in self._models().items()],
                 "suites": self._suites(),
                 "versions": {**own_versions(), **first.get("versions", {})},

@@ -100,6 +100,4 @@ def _shipped_module(argument: str, here: Path) -> Target | None:
         return None
     if path.resolve().parent != suites_directory():
         return None
-    return Target(
-        path.stem, names[0] if names else None, rest.removesuffix("]") if bracket else None, argument
-    )
+    return Target(path.stem, names[0] if names else None, rest.removesuffix("]") if bracket else None, argument)

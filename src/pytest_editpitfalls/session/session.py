@@ -72,9 +72,7 @@ class PitfallsSession:
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
         self.parametrizer = Parametrizer(run, self.suites)
         self.baseline = BaselinePolicy(run, config.rootpath)
-        self.verdicts = VerdictPolicy(
-            run, self.suites, self.baseline, knows_all_suites=not self.selection.paths
-        )
+        self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         programs, cache = CompiledSuites(), ResultCache(run, run_id)
         self.executor = make_executor(run, listener, sharing)
         self.runner = CaseRunner(run, self.executor, cache, programs, listener, isolated_units)

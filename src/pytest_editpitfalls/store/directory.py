@@ -143,9 +143,7 @@ class Store:
     def temporary_files(self) -> list[Path]:
         """What killed runs have left, and what others are writing at this moment."""
         folders = [self.path, self.path / _HEADERS, *self._folders()]
-        return sorted(
-            folder / name for folder in folders for name in _names_in(folder) if _TEMPORARY.fullmatch(name)
-        )
+        return sorted(folder / name for folder in folders for name in _names_in(folder) if _TEMPORARY.fullmatch(name))
 
     # -- writing
 
@@ -332,9 +330,7 @@ def read_regular(path: Path) -> bytes:
 
     Raises `OSError` where there is none, it is too large, a link or anything that is not a file (a pipe would wait).
     """
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     try:
         status = os.fstat(handle)

@@ -154,9 +154,7 @@ def run_header(
         fingerprint=model["fingerprint"],
         seed=description["seed"],
         dtype=model["dtype"],
-        versions={
-            package: _release(description["versions"][package]) for package in ("torch", "transformers")
-        },
+        versions={package: _release(description["versions"][package]) for package in ("torch", "transformers")},
         engine_source=engine_source_digest(),
         takes_suite=declaration.suite or not ships,  # what somebody's editor reads is not known
         once=run_id if source is None or _unread(keyed) else None,
@@ -174,9 +172,7 @@ def keyed_hyperparameters(values: Hyperparameters) -> dict[str, JsonValue]:
     """
     kept: dict[str, JsonValue] = {}
     dumped = values.model_dump(mode="python", by_alias=True)
-    paths = {
-        kind.alias or name for name, kind in type(values).model_fields.items() if name in values.path_fields
-    }
+    paths = {kind.alias or name for name, kind in type(values).model_fields.items() if name in values.path_fields}
     for key, value in dumped.items():
         if key != "source":
             kept[key] = _by_content(value, key in paths)

@@ -154,9 +154,7 @@ def prune(
             written.
     """
     if older_than_days is not None and not older_than_days >= 0:
-        raise UsageError(
-            f"{older_than_days} is no number of days", where="--older-than", fix="write for instance 30"
-        )
+        raise UsageError(f"{older_than_days} is no number of days", where="--older-than", fix="write for instance 30")
     done = Pruned()
     removed: list[tuple[Path, str]] = []
     found = list(_headers(store))
@@ -184,9 +182,7 @@ def prune(
         elif not left[key] and (key in doomed or (had[key] and limit is not None)):
             removed.append((path, "headers"))
     removed += [
-        (path, "temporary")
-        for path in store.temporary_files()
-        if _size_and_time(path)[1] < time.time() - ABANDONED
+        (path, "temporary") for path in store.temporary_files() if _size_and_time(path)[1] < time.time() - ABANDONED
     ]
     for path, what in removed:
         size = _size_and_time(path)[0]
@@ -206,9 +202,7 @@ def merge(store: Store, other: Store) -> Merged:
         UsageError: both are the same directory, or ``store`` cannot be written.
     """
     if store.path.resolve() == other.path.resolve():
-        raise UsageError(
-            "a store cannot be merged with itself", where=str(other.path), fix="name another one"
-        )
+        raise UsageError("a store cannot be merged with itself", where=str(other.path), fix="name another one")
     done = Merged()
     for key, header, path in _headers(other):
         if header is None:

@@ -29,7 +29,7 @@ _RUNS = 20
 
 
 class ReplayChoiceError(UsageError):
-    """None or several of the stored runs fit; the message lists them, one a line."""
+    """None or several of the stored runs fit; the message lists them, one per line."""
 
     _keeps_lines = True
 
@@ -84,11 +84,7 @@ def choose(
         narrowed = [header for header in fitting if header.key in named] or fitting
         if len(narrowed) != 1:
             pair = f"{editor} on {visible(label)}"
-            raise (
-                _none(store, pair, headers, of_model, typed)
-                if not narrowed
-                else _several(store, pair, narrowed)
-            )
+            raise (_none(store, pair, headers, of_model, typed) if not narrowed else _several(store, pair, narrowed))
         chosen[editor, label] = _as_named(narrowed[0], source, label)
     return chosen
 
@@ -115,9 +111,7 @@ def key_with_prefix(keys: Iterable[str], prefix: str, *, where: str) -> str:
         return found[0]
     shown = ", ".join(key[:SHORT] for key in (found or known)[:_RUNS]) or "the store holds none"
     raise UsageError(
-        f"{len(found)} stored runs begin with '{prefix}'"
-        if found
-        else f"no stored run begins with '{prefix}'",
+        f"{len(found)} stored runs begin with '{prefix}'" if found else f"no stored run begins with '{prefix}'",
         where=where,
         fix=f"{'type more digits' if found else 'type the first digits of a run'}: {shown}",
     )
@@ -146,8 +140,7 @@ def _typed(
 
 def _has(header: RunHeader, typed: Mapping[str, Any]) -> bool:
     return all(
-        key in header.hyperparameters and _same(value, header.hyperparameters[key])
-        for key, value in typed.items()
+        key in header.hyperparameters and _same(value, header.hyperparameters[key]) for key, value in typed.items()
     )
 
 
@@ -221,10 +214,7 @@ def _none(
 
 def _several(store: Store, pair: str, headers: Sequence[RunHeader]) -> UsageError:
     table = differences(headers)
-    facts = [
-        ", ".join(f"{name} {values[place]}" for name, values in table.items())
-        for place in range(len(headers))
-    ]
+    facts = [", ".join(f"{name} {values[place]}" for name, values in table.items()) for place in range(len(headers))]
     return ReplayChoiceError(
         f"{len(headers)} stored runs of {pair} fit; they differ in:\n" + _lines(store, headers, facts),
         where=OPTION,
@@ -234,14 +224,9 @@ def _several(store: Store, pair: str, headers: Sequence[RunHeader]) -> UsageErro
 
 
 def _lines(store: Store, headers: Sequence[RunHeader], facts: Sequence[str]) -> str:
-    """The newest runs, one a line: key, time of the last record, facts."""
-    ordered = sorted(
-        zip(headers, facts, strict=True), key=lambda pair: store.last_written(pair[0].key), reverse=True
-    )
-    lines = [
-        f"  {header.key[:SHORT]}  {written(store, header)}  {visible(fact)}"
-        for header, fact in ordered[:_RUNS]
-    ]
+    """The newest runs, one per line: key, time of the last record, facts."""
+    ordered = sorted(zip(headers, facts, strict=True), key=lambda pair: store.last_written(pair[0].key), reverse=True)
+    lines = [f"  {header.key[:SHORT]}  {written(store, header)}  {visible(fact)}" for header, fact in ordered[:_RUNS]]
     more = len(ordered) - len(lines)
     return "\n".join([*lines, *([f"  and {more} more"] if more else [])])
 

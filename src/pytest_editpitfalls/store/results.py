@@ -52,9 +52,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
     records: dict[tuple[str, str, str], StoredCase] = {}
     for record in _of(store, header):
         place = (record.model, record.suite, record.case_id)
-        if (
-            place not in records or record.case_digest in known
-        ):  # an edited case leaves its former self behind
+        if place not in records or record.case_digest in known:  # an edited case leaves its former self behind
             records[place] = record
     if not records:
         raise UsageError(
@@ -151,15 +149,13 @@ def _outcome(record: StoredCase, verdict: Verdict | None) -> Outcome:
 def _reason(verdict: Verdict | None) -> str | None:
     if verdict is None or verdict.passed:
         return None
-    return "; ".join(str(result) for result in verdict.fallen or verdict.not_evaluated)
+    return "; ".join(str(result) for result in verdict.failed or verdict.not_evaluated)
 
 
 def _suite_record(name: str, kind: Kind, suite: Suite | None, cases: list[CaseRecord]) -> SuiteRecord:
     selected = len({case.id for case in cases if case.suite == name})
     if suite is None:
-        return SuiteRecord(
-            name=name, kind=kind, format="own", source="", digest="", total=selected, selected=selected
-        )
+        return SuiteRecord(name=name, kind=kind, format="own", source="", digest="", total=selected, selected=selected)
     return SuiteRecord.model_validate(
         {
             "name": name,

@@ -163,9 +163,7 @@ class StoredCase(_Stored):
         """What the engine answered."""
         return CaseScores(
             case_id=self.case_id,
-            probes=tuple(
-                ProbeScore(probe.fact, probe.state, tuple(probe.probabilities)) for probe in self.probes
-            ),
+            probes=tuple(ProbeScore(probe.fact, probe.state, tuple(probe.probabilities)) for probe in self.probes),
             held=self.held,
             seconds=self.seconds,
             notes=tuple(self.notes),

@@ -20,11 +20,7 @@ def shipped_suites() -> dict[str, Kind]:
 
     The kinds are read from the headers alone, so that gates and thresholds can be checked without reading cases.
     """
-    kinds = {
-        path.stem: str(read_toml(path)[0]["kind"])
-        for path in suites_directory().glob("*.toml")
-        if is_suite(path)
-    }
+    kinds = {path.stem: str(read_toml(path)[0]["kind"]) for path in suites_directory().glob("*.toml") if is_suite(path)}
     return dict(sorted(kinds.items(), key=lambda pair: (pitfall_of(pair[1]).order, pair[0])))
 
 
@@ -115,9 +111,7 @@ def _suite_file(spec: str, base: Path) -> Path:
             where="--pitfalls-suite",
             fix=f"name {' or '.join(reader.what for reader in readers())}",
         )
-    raise UsageError(
-        f"unknown suite '{spec}'", where="--pitfalls-suite", fix=did_you_mean(spec, suite_names())
-    )
+    raise UsageError(f"unknown suite '{spec}'", where="--pitfalls-suite", fix=did_you_mean(spec, suite_names()))
 
 
 def is_suite(path: Path) -> bool:

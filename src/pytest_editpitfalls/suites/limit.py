@@ -20,9 +20,7 @@ def limit_cases(cases: Sequence[Case], n: int) -> tuple[Case, ...]:
         UsageError: ``n`` is below 1.
     """
     if n < 1:
-        raise UsageError(
-            f"a limit of {n} leaves no case", where="--pitfalls-limit", fix="give a number of 1 or more"
-        )
+        raise UsageError(f"a limit of {n} leaves no case", where="--pitfalls-limit", fix="give a number of 1 or more")
     if n >= len(cases):
         return tuple(cases)
     sizes = Counter(case.group for case in cases)

@@ -19,9 +19,7 @@ def is_reliable(edit_success: float | None, floor: float) -> bool | None:
     return None if edit_success is None else edit_success >= floor
 
 
-def unreliable_reason(
-    editor: str, model: str, suites: Mapping[str, float], floor: float, *, figures: str
-) -> str:
+def unreliable_reason(editor: str, model: str, suites: Mapping[str, float], floor: float, *, figures: str) -> str:
     """Return why figures are unreliable, in one sentence.
 
     Args:

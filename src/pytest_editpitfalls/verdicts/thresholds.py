@@ -66,9 +66,9 @@ class ThresholdResult:
         if self.value is None:
             return f"{self.threshold}: not evaluated, {self.threshold.metric} is unknown"
         if self.passed:
-            return f"{self.threshold}: kept, {self.threshold.metric} = {self.value:.4g}"
+            return f"{self.threshold}: passed, {self.threshold.metric} = {self.value:.4g}"
         missed = 0.0 if self.missed_by is None else self.missed_by
-        return f"{self.threshold}: fell, {self.threshold.metric} = {self.value:.4g}, missed by {missed:.4g}"
+        return f"{self.threshold}: failed, {self.threshold.metric} = {self.value:.4g}, missed by {missed:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,15 @@ class Verdict:
 
     Attributes:
         results: one per threshold, in their order.
-        passed: False when one fell; None when none fell but one was not evaluated; else True.
+        passed: False when one failed; None when none failed but one was not evaluated; otherwise True.
     """
 
     results: tuple[ThresholdResult, ...]
     passed: bool | None
 
     @property
-    def fallen(self) -> tuple[ThresholdResult, ...]:
-        """The thresholds that fell."""
+    def failed(self) -> tuple[ThresholdResult, ...]:
+        """The thresholds that failed."""
         return tuple(result for result in self.results if result.passed is False)
 
     @property
@@ -129,9 +129,7 @@ def parse_gate(text: str, suites: Mapping[str, Kind], *, where: str | None = Non
     name, symbol, bound = _parts(text, where, "reverse.cs_exp >= 0.6")
     suite, dot, metric = name.rpartition(".")
     if not dot or not suite:
-        raise UsageError(
-            f"'{text}' names no suite", where=where, fix=f"write SUITE.METRIC, such as 'reverse.{name}'"
-        )
+        raise UsageError(f"'{text}' names no suite", where=where, fix=f"write SUITE.METRIC, such as 'reverse.{name}'")
     if suite not in suites:
         raise UsageError(f"unknown suite '{suite}' in '{text}'", where=where, fix=did_you_mean(suite, suites))
     return Gate(suite, _threshold(text, metric, symbol, bound, suites[suite], where))
@@ -170,15 +168,11 @@ def _parts(text: str, where: str | None, example: str) -> tuple[str, str, float]
     except ValueError:
         bound = math.nan
     if not math.isfinite(bound):
-        raise UsageError(
-            f"'{match['bound']}' in '{text}' is no number", where=where, fix="write a fraction: 0.6"
-        )
+        raise UsageError(f"'{match['bound']}' in '{text}' is no number", where=where, fix="write a fraction: 0.6")
     return match["name"], symbol, bound
 
 
-def _threshold(
-    text: str, name: str, symbol: str, bound: float, kind: Kind | None, where: str | None
-) -> Threshold:
+def _threshold(text: str, name: str, symbol: str, bound: float, kind: Kind | None, where: str | None) -> Threshold:
     if name not in METRICS:
         known = METRICS if kind is None else [metric.name for metric in metrics_for(kind)]
         raise UsageError(f"unknown metric '{name}' in '{text}'", where=where, fix=did_you_mean(name, known))
@@ -186,9 +180,7 @@ def _threshold(
     if metric is None:
         assert kind is not None
         names = ", ".join(other.name for other in metrics_for(kind))
-        raise UsageError(
-            f"a {kind} suite has no metric '{name}' (in '{text}')", where=where, fix=f"it has: {names}"
-        )
+        raise UsageError(f"a {kind} suite has no metric '{name}' (in '{text}')", where=where, fix=f"it has: {names}")
     if bound > metric.high or (metric.low is not None and bound < metric.low):
         low = "-inf" if metric.low is None else f"{metric.low:g}"
         raise UsageError(

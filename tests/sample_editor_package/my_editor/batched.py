@@ -35,9 +35,7 @@ class RankOne:
         targets = [encoder.target(request.target_new) for _, request in rows]
         keys = self.keys([job.model for job in jobs], owner, prompts)
         d_o, _ = self.host.matrix_shape(self.hp.layer)
-        u = torch.zeros(
-            len(rows), d_o, dtype=self.host.edit_dtype, device=self.host.device, requires_grad=True
-        )
+        u = torch.zeros(len(rows), d_o, dtype=self.host.edit_dtype, device=self.host.device, requires_grad=True)
         optimizer = torch.optim.Adam([u], lr=self.hp.lr)
         with torch.enable_grad():
             for _ in range(self.hp.steps):

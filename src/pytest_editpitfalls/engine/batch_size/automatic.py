@@ -127,9 +127,7 @@ class BatchSize:
         """
         return min(self._limits.most_cases, CPU_CASES) if self._is_open else self.choice.cases
 
-    def run(
-        self, programs: Sequence[Program], work: Work, progress: ProgressCallback = silent
-    ) -> list[CaseScores]:
+    def run(self, programs: Sequence[Program], work: Work, progress: ProgressCallback = silent) -> list[CaseScores]:
         """The answers of ``work``, in the programs' order, which is run part by part."""
         lengths = [characters(program) for program in programs]
         left = sorted(range(len(programs)), key=lambda index: -lengths[index])
@@ -165,9 +163,7 @@ class BatchSize:
             return self.choice.cases
         return min(self.choice.cases, self._limits.choice(self._model.of_length(length)).cases)
 
-    def _measured(
-        self, chosen: Sequence[Program], work: Work, progress: ProgressCallback
-    ) -> list[CaseScores]:
+    def _measured(self, chosen: Sequence[Program], work: Work, progress: ProgressCallback) -> list[CaseScores]:
         """The answers of the first part; what it took makes the choice for the others."""
         meter = MemoryMeter(self._base_model, self._limits.device)
 

@@ -56,9 +56,7 @@ class CheckedEditor:
         results: Any = self._editor.edit(jobs, progress)
         if not isinstance(results, list | tuple) or len(results) != len(jobs):
             count = f"{len(results)} results" if isinstance(results, list | tuple) else type(results).__name__
-            raise CaseError(
-                f"its edit() gave {count} for {len(jobs)} job(s)", fix="return one EditResult per job"
-            )
+            raise CaseError(f"its edit() gave {count} for {len(jobs)} job(s)", fix="return one EditResult per job")
         return [
             result if (found := mistake_in(result, self._host)) is None else _broken(job, found)
             for job, result in zip(jobs, results, strict=True)
@@ -102,9 +100,7 @@ def _mistake(change: Any, host: ModelAdapter) -> str | None:
         return not_finite((change,))
     if isinstance(change, PromptPrefix | Replacement):
         return not_finite((change,))
-    return (
-        f"a {type(change).__name__} is no change: give LowRankDelta, DenseDelta or a class with their methods"
-    )
+    return f"a {type(change).__name__} is no change: give LowRankDelta, DenseDelta or a class with their methods"
 
 
 def _wrong_delta(change: LowRankDelta | DenseDelta, module: Any, host: ModelAdapter) -> str | None:

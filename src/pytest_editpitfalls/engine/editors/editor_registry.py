@@ -164,9 +164,7 @@ def imported(path: str, *, where: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(value, part):
             names = [name for name in vars(value) if not name.startswith("_") and callable(vars(value)[name])]
-            raise UsageError(
-                f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names)
-            )
+            raise UsageError(f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names))
         value = getattr(value, part)
     return value
 

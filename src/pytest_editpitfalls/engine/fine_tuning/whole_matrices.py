@@ -62,9 +62,7 @@ class FineTuning:
         results = [EditResult(error=broken.get(index)) for index in range(len(jobs))]
         if not good:
             return results
-        deltas = _DenseDeltas(
-            host, [jobs[i].model for i in good], hp.layers, hp.norm_constraint, hp.weight_decay
-        )
+        deltas = _DenseDeltas(host, [jobs[i].model for i in good], hp.layers, hp.norm_constraint, hp.weight_decay)
         failed = train(
             self._resources.forward,
             deltas,
@@ -107,9 +105,7 @@ class _DenseDeltas:
         self._limit, self._decay = norm_constraint, weight_decay
         self._layers = layers
         self._deltas = [[self._zero(layer) for layer in layers] for _ in models]
-        self._overlay = Overlay(
-            host, [(*model, *new) for model, new in zip(models, self._deltas, strict=True)]
-        )
+        self._overlay = Overlay(host, [(*model, *new) for model, new in zip(models, self._deltas, strict=True)])
 
     def parameters(self) -> list[Tensor]:
         return [leaf for job in range(len(self._deltas)) for leaf in self._leaves(job)]
@@ -137,9 +133,7 @@ class _DenseDeltas:
     def trained(self, job: int) -> tuple[DenseDelta, ...]:
         """The deltas of one job, no longer trainable."""
         return tuple(
-            DenseDelta(
-                delta.module, delta.weight.detach(), None if delta.bias is None else delta.bias.detach()
-            )
+            DenseDelta(delta.module, delta.weight.detach(), None if delta.bias is None else delta.bias.detach())
             for delta in self._deltas[job]
         )
 
@@ -153,9 +147,7 @@ class _DenseDeltas:
         return DenseDelta(host.down_projection_path(layer), weight, bias)
 
     def _leaves(self, job: int) -> list[Tensor]:
-        return [
-            leaf for delta in self._deltas[job] for leaf in (delta.weight, delta.bias) if leaf is not None
-        ]
+        return [leaf for delta in self._deltas[job] for leaf in (delta.weight, delta.bias) if leaf is not None]
 
     @torch.no_grad()
     def _decay_start(self, job: int) -> None:
@@ -163,9 +155,7 @@ class _DenseDeltas:
         for delta in self._deltas[job]:
             module: Any = self._host.module(delta.module)
             weight = module.weight.T if is_transposed(module) else module.weight
-            before = [
-                old for old in self._models[job] if isinstance(old, DenseDelta) and old.module == delta.module
-            ]
+            before = [old for old in self._models[job] if isinstance(old, DenseDelta) and old.module == delta.module]
             _add(delta.weight, [weight, *(old.weight for old in before)], self._decay)
             if delta.bias is not None:
                 _add(delta.bias, [module.bias, *(old.bias for old in before)], self._decay)

@@ -76,9 +76,7 @@ class InnerParams(Hyperparameters):
         named = sorted({InnerParam.parse(text).layer for text in value})
         layers = info.data.get("layers")
         if value and layers is not None and named != list(layers):
-            raise ValueError(
-                f"it names the blocks {named}, but layers is {list(layers)}; give one of the two"
-            )
+            raise ValueError(f"it names the blocks {named}, but layers is {list(layers)}; give one of the two")
         return value
 
     @classmethod

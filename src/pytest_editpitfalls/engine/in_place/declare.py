@@ -109,9 +109,7 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         keeps=getattr(kind, "keeps", "nothing"),
         targets=getattr(kind, "targets", "together"),
         second_moment=bool(getattr(kind, "second_moment", False)),
-        suite=bool(
-            getattr(kind, "suite", True)
-        ),  # every job has it; only the class can say that it does not use it
+        suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
         factory=_checked(name, kind),
     )
@@ -129,9 +127,7 @@ def _checked(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
 def _in_place(name: str, function: Callable[..., Any], where: str) -> EditorDeclaration:
     options: InPlaceOptions = getattr(function, _MARK, InPlaceOptions())
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-        raise UsageError(
-            "the editor is a coroutine or a generator", where=where, fix="write a plain function"
-        )
+        raise UsageError("the editor is a coroutine or a generator", where=where, fix="write a plain function")
     hyperparameters = options.hyperparameters or from_signature(function, where=where)
 
     def make(values: Any, resources: Any) -> Any:
@@ -207,9 +203,7 @@ def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperpar
         if each.kind is inspect.Parameter.VAR_KEYWORD:
             extra = True
         elif each.kind is inspect.Parameter.POSITIONAL_ONLY and each.default is inspect.Parameter.empty:
-            raise UsageError(
-                f"'{each.name}' can only be given by position", where=where, fix=f"take {_SIGNATURE}"
-            )
+            raise UsageError(f"'{each.name}' can only be given by position", where=where, fix=f"take {_SIGNATURE}")
         elif each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             fields |= _field(each, where)
     config = ConfigDict(extra="allow" if extra else "forbid")

@@ -100,9 +100,7 @@ class InPlaceEditor:
         except CaseError as error:
             return EditResult(error=f"{where}: {error}", notes=_at(where, notes))
         if (name := difference.not_finite()) is not None:
-            return EditResult(
-                error=f"{where}: '{name}' is not finite (NaN or infinity)", notes=_at(where, notes)
-            )
+            return EditResult(error=f"{where}: '{name}' is not finite (NaN or infinity)", notes=_at(where, notes))
         model = (difference,) if difference.values or difference.attachments else ()
         return EditResult(model, notes=_at(where, notes))
 
@@ -118,9 +116,7 @@ class InPlaceEditor:
                 returned = self._call(job)
                 edited = self._edited(returned)
                 self._tokenizer.check(notes)
-                difference, changed = loan.read(
-                    edited, keeps_attachments=self._options.keeps == "attachments"
-                )
+                difference, changed = loan.read(edited, keeps_attachments=self._options.keeps == "attachments")
             finally:
                 notes += loan.notes
         if not changed and returned is None:

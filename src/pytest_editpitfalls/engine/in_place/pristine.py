@@ -34,9 +34,7 @@ class Pristine:
         self.snapshot: dict[str, Tensor] = {}
         self._out = False  # whether it is lent
         for name, tensor in self.structure.tensors.items():
-            self.snapshot[name] = copy_on_write(
-                tensor.data
-            )  # in a storage of its own, which nothing else refers to
+            self.snapshot[name] = copy_on_write(tensor.data)  # in a storage of its own, which nothing else refers to
             tensor.data = copy_on_write(self.snapshot[name])
         self._checksums = dict(zip(self.snapshot, checksums(list(self.snapshot.values())), strict=True))
 
@@ -180,9 +178,7 @@ class Loan:
             self.notes.append("left the model in training mode: evaluation mode is restored")
         frozen = [n for n, p in model.named_parameters() if p.is_floating_point() and not p.requires_grad]
         if frozen:
-            self.notes.append(
-                f"left requires_grad off for {first_of(frozen)}: restored (every edit starts with it on)"
-            )
+            self.notes.append(f"left requires_grad off for {first_of(frozen)}: restored (every edit starts with it on)")
 
 
 def _refuse(attachments: list[Attachment]) -> None:

@@ -32,9 +32,7 @@ class Structure:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.places = [(module, path) for path, module in model.named_modules()]
-        self._tables = [
-            {name: dict(vars(module).get(name, {})) for name in TABLES} for module, _ in self.places
-        ]
+        self._tables = [{name: dict(vars(module).get(name, {})) for name in TABLES} for module, _ in self.places]
         self._plain = [_plain(module) for module, _ in self.places]
         self._classes = [type(module) for module, _ in self.places]
         self._global = {name: dict(getattr(nn.modules.module, name, {})) for name in _GLOBAL}
@@ -79,9 +77,7 @@ class Structure:
                 old, new = values.get(key, ABSENT), now.get(key, ABSENT)
                 if _is_same(old, new):
                     continue
-                if any(
-                    callable(each) or isinstance(each, Tensor) for each in (old, new) if each is not ABSENT
-                ):
+                if any(callable(each) or isinstance(each, Tensor) for each in (old, new) if each is not ABSENT):
                     found.append(Attachment(path, module, "", key, old, new))
                 else:
                     plain.append(f"{path}.{key}" if path else str(key))
@@ -132,9 +128,7 @@ class Structure:
                 raise CaseError(f"returned a model without the module '{path}'", fix=_SAME)
             for name, word in HOOKS.items():
                 if len(vars(theirs[path]).get(name, {})) != len(tables[name]):
-                    raise CaseError(
-                        f"returned a model with other {word}s on '{path or 'the model'}'", fix=_SAME
-                    )
+                    raise CaseError(f"returned a model with other {word}s on '{path or 'the model'}'", fix=_SAME)
         if more := [path for path in theirs if path not in {known for _, known in self.places}]:
             raise CaseError(f"returned a model with another module '{more[0]}'", fix=_SAME)
         tensors: dict[str, Tensor] = {}

@@ -141,9 +141,7 @@ class LocateThenEdit(ABC, Generic[H]):
     def _delta(self, layer: int, u: Tensor, v: Tensor) -> LowRankDelta:
         """U (d_o, rank) and V (d_k, rank) as an update of the down-projection, in the precision of editing."""
         dtype = self._host.edit_dtype
-        return LowRankDelta(
-            self._host.down_projection_path(layer), u.to(dtype).contiguous(), v.to(dtype).contiguous()
-        )
+        return LowRankDelta(self._host.down_projection_path(layer), u.to(dtype).contiguous(), v.to(dtype).contiguous())
 
     def _turns(self, jobs: Sequence[EditJob]) -> Iterator[list[tuple[int, tuple[EditRequest, ...]]]]:
         """(job, requests) of everything that is computed at the same time, round by round."""
@@ -151,9 +149,7 @@ class LocateThenEdit(ABC, Generic[H]):
             yield [(index, job.requests) for index, job in enumerate(jobs) if job.requests]
             return
         for turn in range(max((len(job.requests) for job in jobs), default=0)):
-            yield [
-                (i, job.requests[turn : turn + 1]) for i, job in enumerate(jobs) if turn < len(job.requests)
-            ]
+            yield [(i, job.requests[turn : turn + 1]) for i, job in enumerate(jobs) if turn < len(job.requests)]
 
     def _turn(
         self,
@@ -205,9 +201,7 @@ def _record(moments: Sequence[SecondMoment]) -> dict[str, Any] | None:
     shared = ("source", "tokens", "ridge")
     return {
         **{key: moments[0].record[key] for key in shared},
-        "layers": [
-            {key: value for key, value in each.record.items() if key not in shared} for each in moments
-        ],
+        "layers": [{key: value for key, value in each.record.items() if key not in shared} for each in moments],
     }
 
 

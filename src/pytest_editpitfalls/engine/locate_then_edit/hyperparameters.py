@@ -100,9 +100,7 @@ class LocateThenEditHyperparameters(ReleasedModuleNames):
             if template.count("{}") != 1:
                 raise ValueError(f"the template {template!r} needs exactly one {{}}, where the prompt goes")
         if value is not None and "{}" not in value:
-            raise ValueError(
-                'the bare prompt "{}" has to be one of them: v_0 and the bare key are read there'
-            )
+            raise ValueError('the bare prompt "{}" has to be one of them: v_0 and the bare key are read there')
         return value
 
 

@@ -57,9 +57,7 @@ class LayerByLayer(LocateThenEdit[M]):
             residual = (target - now).double() * self._share(len(self._layers) - index)
             used[layer] = batch.of_job(keys)
             parts = zip(batch.of_job(residual), used[layer], self._weighted(batch, layer, keys), strict=True)
-            written.append(
-                [self._delta(layer, *closed_form(*each, self._gamma(len(each[1])))) for each in parts]
-            )
+            written.append([self._delta(layer, *closed_form(*each, self._gamma(len(each[1])))) for each in parts])
         return [
             Written(
                 tuple(deltas[place] for deltas in written),

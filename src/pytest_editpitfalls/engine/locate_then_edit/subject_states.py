@@ -117,14 +117,10 @@ class SubjectReader:
         rows = [row for row in rows if row.target]
         # Requests of one Multi-Label Edit share all their rows.
         unique: dict[tuple[int, tuple[int, ...]], int] = {}
-        number = [
-            unique.setdefault((model_of[row.job], row.prefix + row.suffix[:1]), len(unique)) for row in rows
-        ]
+        number = [unique.setdefault((model_of[row.job], row.prefix + row.suffix[:1]), len(unique)) for row in rows]
         self._unique = len(unique)
         self._number = torch.tensor(number, device=self._device)
-        self._means = TemplateMeans(
-            rows, len(model_of), grouped=grouped, device=self._device, dtype=self._dtype
-        )
+        self._means = TemplateMeans(rows, len(model_of), grouped=grouped, device=self._device, dtype=self._dtype)
         self._bare_number = self._number[self._means.bare]
         self._is_bare = torch.zeros(self._unique, dtype=torch.bool, device=self._device)
         self._is_bare[self._bare_number] = True
@@ -132,9 +128,7 @@ class SubjectReader:
         places = list(unique)
         self._buckets = [
             self._bucket(bucket, places)
-            for bucket in buckets(
-                [len(tokens) for _, tokens in places], max_tokens=max_tokens, slack=LAUNCH_TOKENS
-            )
+            for bucket in buckets([len(tokens) for _, tokens in places], max_tokens=max_tokens, slack=LAUNCH_TOKENS)
         ]
 
     @torch.no_grad()
@@ -145,9 +139,7 @@ class SubjectReader:
         for bucket in self._buckets:
             with overlay.rows(bucket.model, bucket.last + 1):
                 if layer > first:
-                    bucket.hidden = self._forward.blocks(
-                        bucket.rows, first=first, last=layer, hidden=bucket.hidden
-                    )
+                    bucket.hidden = self._forward.blocks(bucket.rows, first=first, last=layer, hidden=bucket.hidden)
                 with capturing(host.down_projection(layer), bucket.last, 1, self._dtype) as captured:
                     self._forward.blocks(bucket.rows, first=layer, last=layer + 1, hidden=bucket.hidden)
             if found is None:

@@ -119,9 +119,7 @@ class TargetVectorSearch:
         self._value = torch.zeros(len(model_of), len(modules), d_o, device=self._device, dtype=self._dtype)
         bare = torch.tensor([row.bare for row in rows], device=self._device)
         self._captured = tuple(
-            Captured(
-                each.inputs.new_empty(len(rows), each.inputs.shape[2]), each.outputs.new_empty(len(rows), d_o)
-            )
+            Captured(each.inputs.new_empty(len(rows), each.inputs.shape[2]), each.outputs.new_empty(len(rows), d_o))
             for each in self._upper.groups[0].captured
         )
         for group in self._upper.groups:

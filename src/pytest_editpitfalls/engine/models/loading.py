@@ -155,9 +155,7 @@ def _options(source: ModelSource) -> dict[str, Any]:
     return options
 
 
-def _estimate(
-    source: ModelSource, config: PretrainedConfig, family: Family, dtype: Any, device: Any
-) -> MemoryEstimate:
+def _estimate(source: ModelSource, config: PretrainedConfig, family: Family, dtype: Any, device: Any) -> MemoryEstimate:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -250,10 +248,7 @@ def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageE
 
 
 def _elsewhere(source: ModelSource) -> str:
-    return (
-        f"run 'hf download {source.hub_id} --local-dir DIR' where there is a network, "
-        "and give DIR as the model here"
-    )
+    return f"run 'hf download {source.hub_id} --local-dir DIR' where there is a network, and give DIR as the model here"
 
 
 def _cause_names(error: BaseException | None) -> set[str]:

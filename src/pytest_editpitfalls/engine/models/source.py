@@ -54,9 +54,7 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
     if text.lower() == EMBEDDED or (_is_plain(text) and short_name_of(text) == EMBEDDED):
         return ModelSource(name, EMBEDDED, "embedded", cache)
     if _is_plain(text) and (short := short_name_of(text)) is not None:
-        return ModelSource(
-            name, short, "hub", cache, hub_id=KNOWN_MODELS[short], allow_remote_code=allow_remote_code
-        )
+        return ModelSource(name, short, "hub", cache, hub_id=KNOWN_MODELS[short], allow_remote_code=allow_remote_code)
     try:
         path = Path(text).expanduser()
         exists = bool(text) and path.exists()

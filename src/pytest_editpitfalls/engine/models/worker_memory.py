@@ -94,12 +94,8 @@ class WorkersEstimate:
         if not self.shared_bytes:
             return f"{who} {takes} {each}{'' if one else ' each'}: {total}{why}"
         if one:
-            return (
-                f"1 worker maps {self.shared_bytes / 1e9:.2f} GB of weights, takes {each} more: {total}{why}"
-            )
-        return (
-            f"{who} share {self.shared_bytes / 1e9:.2f} GB of weights, each takes {each} more: {total}{why}"
-        )
+            return f"1 worker maps {self.shared_bytes / 1e9:.2f} GB of weights, takes {each} more: {total}{why}"
+        return f"{who} share {self.shared_bytes / 1e9:.2f} GB of weights, each takes {each} more: {total}{why}"
 
 
 def workers_estimate(

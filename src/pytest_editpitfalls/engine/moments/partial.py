@@ -48,9 +48,7 @@ class KeySums:
     @classmethod
     def zero(cls, sizes: Mapping[int, int], device: torch.device) -> KeySums:
         """Nothing summed yet; ``sizes`` is d_k by layer."""
-        return cls(
-            {layer: torch.zeros(n, n, dtype=torch.float64, device=device) for layer, n in sizes.items()}
-        )
+        return cls({layer: torch.zeros(n, n, dtype=torch.float64, device=device) for layer, n in sizes.items()})
 
     def next_window(self, count: int) -> None:
         """The window is done; ``count`` documents were in it."""

@@ -102,8 +102,7 @@ class SecondMoment:
         regular_pivots = pivots > size**2 * torch.finfo(torch.float64).eps * regular.diagonal()
         if int(info) != 0 or not bool(regular_pivots.all()):
             raise UsageError(
-                f"the second moment of {self.record['module']} is singular: {self.tokens} tokens for {size} "
-                "dimensions",
+                f"the second moment of {self.record['module']} is singular: {self.tokens} tokens for {size} dimensions",
                 where=f"mom2 source {self.record['source']['kind']} {self.record['source']['reference']}".rstrip(),
                 fix="use more text, or add a ridge: --pitfalls-set EDITOR.mom2_ridge=0.01",
             )

@@ -83,9 +83,7 @@ class SecondMoments:
                 self._fill(source, content, missing, progress)
         return {layer: self._loaded[source, layer] for layer in layers}
 
-    def _fill(
-        self, source: MomentSource, content: str, layers: list[int], progress: ProgressCallback
-    ) -> None:
+    def _fill(self, source: MomentSource, content: str, layers: list[int], progress: ProgressCallback) -> None:
         found = {layer: self._read(source, content, layer) for layer in layers}
         self._loaded |= {(source, layer): moment for layer, moment in found.items() if moment is not None}
         missing = sorted({layer for layer, moment in found.items() if moment is None})
@@ -139,9 +137,7 @@ class SecondMoments:
         finally:
             lock.release()
 
-    def _finish(
-        self, source: MomentSource, content: str, layer: int, matrix: Tensor, tokens: int
-    ) -> SecondMoment:
+    def _finish(self, source: MomentSource, content: str, layer: int, matrix: Tensor, tokens: int) -> SecondMoment:
         share = source.ridge
         if share is None:
             # Shrinks where documents are few: a tenth of the noise-to-signal ratio d_k / tokens.
@@ -158,9 +154,7 @@ class SecondMoments:
             "trace": float(matrix.trace()),
             "frobenius_norm": float(matrix.norm()),
         }
-        return SecondMoment(
-            matrix, tokens, share * mean_eigenvalue, record, self._matrix_path(content, layer)
-        )
+        return SecondMoment(matrix, tokens, share * mean_eigenvalue, record, self._matrix_path(content, layer))
 
     def _published(self, source: MomentSource, layer: int) -> tuple[dict[int, Tensor], int]:
         host = self._forward.host
@@ -180,9 +174,7 @@ class SecondMoments:
             return Texts(lambda skip: text_lines(source, skip), count_lines(source), tokenise, limit)
         return Texts(lambda skip: dataset_texts(source, skip), dataset_size(source), tokenise, limit)
 
-    def _sampled(
-        self, source: MomentSource, content: str, length: int, progress: ProgressCallback
-    ) -> list[list[int]]:
+    def _sampled(self, source: MomentSource, content: str, length: int, progress: ProgressCallback) -> list[list[int]]:
         """Token ids of the model's own text; kept, because drawing it takes most of the time and serves every layer."""
         host = self._forward.host
         wanted = source.tokens or TOKENS_PER_DIMENSION * max(

@@ -67,9 +67,7 @@ class StackedDense:
             result = output.reshape(count, -1, output.shape[-1]).to(dtype)
             taken = (wide if as_they_stand else wide.index_select(0, order)).to(dtype)
             parts = taken.split(list(counts.values()))
-            updates = torch.cat(
-                [_update(part, self.models[model]) for model, part in zip(counts, parts, strict=True)]
-            )
+            updates = torch.cat([_update(part, self.models[model]) for model, part in zip(counts, parts, strict=True)])
             result = result + updates if as_they_stand else result.index_add(0, order, updates)
             return result.reshape(output.shape).to(output.dtype)
 

@@ -119,9 +119,7 @@ class ModelDifference:
         for name, value in self.values.items():
             if not bool(value.isfinite().all()):
                 return name
-        return (
-            None if all(bool(t.isfinite().all()) for t in self._tensors()) else "a tensor of what it attached"
-        )
+        return None if all(bool(t.isfinite().all()) for t in self._tensors()) else "a tensor of what it attached"
 
     def nbytes(self) -> int:
         return sum(int(tensor.nbytes) for tensor in self._tensors())

@@ -35,11 +35,7 @@ class Overlay:
             if any(isinstance(change, (Change, Replacement)) for change in model)
         }
         self._token_wise = [
-            all(
-                getattr(change, "token_wise", False)
-                for change in model
-                if isinstance(change, (Change, Replacement))
-            )
+            all(getattr(change, "token_wise", False) for change in model if isinstance(change, (Change, Replacement)))
             for model in models
         ]
         self._replaced = {
@@ -51,9 +47,7 @@ class Overlay:
     def lowest_layer(self, default: int) -> int:
         """Index of the lowest block that any change touches, or ``default``: blocks below are the base model's."""
         prefix = f"{self._host.family.blocks}."
-        layers = [
-            int(name[len(prefix) :].split(".", 1)[0]) for name, _ in self._stacks if name.startswith(prefix)
-        ]
+        layers = [int(name[len(prefix) :].split(".", 1)[0]) for name, _ in self._stacks if name.startswith(prefix)]
         layers += [
             change.lowest_layer(self._host.family.blocks, self._host.n_layers)
             for found in self._replaced.values()
@@ -107,9 +101,7 @@ class Overlay:
         rows = RowContext(one)
 
         def look(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            asked = next(
-                (kwargs[key] for key in ("input_ids", "inputs_embeds") if kwargs.get(key) is not None), None
-            )
+            asked = next((kwargs[key] for key in ("input_ids", "inputs_embeds") if kwargs.get(key) is not None), None)
             if (asked := args[0] if args else asked) is not None:
                 rows.models = one.expand(len(asked))  # some models flatten (rows, tokens) before their MLP
             cache = kwargs.get("past_key_values")

@@ -64,9 +64,7 @@ class Continuations:
         kept: tokens whose keys and values a pass may keep.
     """
 
-    def __init__(
-        self, forward: Forward, overlay: Overlay, shared: int, *, max_tokens: int, kept: int
-    ) -> None:
+    def __init__(self, forward: Forward, overlay: Overlay, shared: int, *, max_tokens: int, kept: int) -> None:
         self._forward, self._overlay, self._shared = forward, overlay, shared
         self._max_tokens, self._kept = max_tokens, kept
         self._waiting: list[_Waiting] = []
@@ -98,9 +96,7 @@ class Continuations:
         below = KeptPrefix.joined(parts) if parts else None
         del waiting
         most = max(1, self._kept // above.length)
-        for cut in buckets(
-            [len(row.tokens) for row in rows], max_tokens=self._max_tokens, slack=LAUNCH_TOKENS
-        ):
+        for cut in buckets([len(row.tokens) for row in rows], max_tokens=self._max_tokens, slack=LAUNCH_TOKENS):
             for at in range(0, len(cut), most):
                 self._pass(rows, cut[at : at + most], served, above, below)
 

@@ -82,9 +82,7 @@ def by_common_start(texts: Mapping[Text, Sequence[int]], overlay: Overlay) -> li
     groups: dict[tuple[int, ...], list[Text]] = {}
     plain: list[Text] = []
     for text, models in texts.items():
-        (plain if any(map(overlay.changes, models)) else groups.setdefault(tuple(sorted(models)), [])).append(
-            text
-        )
+        (plain if any(map(overlay.changes, models)) else groups.setdefault(tuple(sorted(models)), [])).append(text)
     found = []
     for group in groups.values():
         prompts = [text.prompt for text in group]

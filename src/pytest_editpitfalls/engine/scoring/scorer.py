@@ -93,9 +93,7 @@ class Scorer:
         answers: Answers = {}
         for question in questions:
             answers.setdefault((question.prompt, question.model), {})[question.target] = 0.0
-        texts = texts_of(
-            {asked: found for asked, found in answers.items() if not overlay.whole_rows(asked[1])}
-        )
+        texts = texts_of({asked: found for asked, found in answers.items() if not overlay.whole_rows(asked[1])})
         for model in dict.fromkeys(model for _, model in answers):
             if overlay.whole_rows(model):
                 self._whole_rows(overlay, model, answers)
@@ -173,17 +171,10 @@ class Scorer:
     ) -> None:
         """Prompt and target in one ordinary call of the Hugging Face model, padded on the right; one model alone."""
         device = self._forward.host.device
-        wanted = [
-            (prompt, target)
-            for (prompt, known), found in answers.items()
-            if known == model
-            for target in found
-        ]
+        wanted = [(prompt, target) for (prompt, known), found in answers.items() if known == model for target in found]
         served = torch.tensor([model], device=device)
         # Logits of every token are made: fewer rows than where only the target's are.
-        for part in self._cut(
-            [len(prompt) + len(target) for prompt, target in wanted], self._max_tokens // 2
-        ):
+        for part in self._cut([len(prompt) + len(target) for prompt, target in wanted], self._max_tokens // 2):
             pairs = [wanted[index] for index in part]
             rows = [(*prompt, *target) for prompt, target in pairs]
             ids = Rows.pad(rows, device).ids
@@ -269,8 +260,7 @@ def _behind_the_prompts(
             elif len(target) > 1:
                 rest.append((row, Continuation(text.prompt, target[:-1], readings_behind(target, found, 0))))
         rest += [
-            (row, _continued(each, answers[each.text.prompt, model]))
-            for each in batch.followers.get((text, model), ())
+            (row, _continued(each, answers[each.text.prompt, model])) for each in batch.followers.get((text, model), ())
         ]
     return ends, rest
 

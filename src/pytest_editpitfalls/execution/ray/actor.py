@@ -104,9 +104,7 @@ class BatchActor:
         """Open the model and look at the editor."""
         return self._reply(editor, model)
 
-    def run(
-        self, editor: str, model: str, batch: Batch, programs: tuple[Program, ...], suite: SuitePrograms
-    ) -> Reply:
+    def run(self, editor: str, model: str, batch: Batch, programs: tuple[Program, ...], suite: SuitePrograms) -> Reply:
         """Run one batch; see `LocalExecutor.run_job`."""
         job = Job(editor, model, batch, programs, suite)
         self._progress.start(batch, 0, len(batch))

@@ -34,11 +34,7 @@ def editors_of(run: RunConfig) -> list[CarriedEditor]:
     """Return the editors of the run that do not come with this package."""
     names = dict.fromkeys(editor_name(label) for label in run.editors)
     values = {name: EDITORS.own_object(name) for name in names}
-    return [
-        CarriedEditor(name, value, EDITORS.origin(name))
-        for name, value in values.items()
-        if value is not None
-    ]
+    return [CarriedEditor(name, value, EDITORS.origin(name)) for name, value in values.items() if value is not None]
 
 
 def conftests_with_editors() -> dict[str, str]:

@@ -84,9 +84,7 @@ class Cluster:
         self._started = 0
         self.layout = plan_layout(ray.cluster_resources(), run.device, run.actors)
         self._class = ray.remote(BatchActor)
-        self._collector = (
-            ray.remote(ProgressCollector).options(num_cpus=0).remote() if with_progress else None
-        )
+        self._collector = ray.remote(ProgressCollector).options(num_cpus=0).remote() if with_progress else None
         editors = editors_of(run)
         paths = tuple(str(Path(path).absolute()) for path in sys.path)
         self._origin = RunOrigin(os.getcwd(), paths, conftests_with_editors() if editors else {})

@@ -168,9 +168,7 @@ class RayExecutor:
         while not self._queue and self._jobs is not None:
             try:
                 job = next(self._jobs, None)
-            except (
-                PitfallsError
-            ):  # a model that cannot be opened: raised again when one of its cases is wanted
+            except PitfallsError:  # a model that cannot be opened: raised again when one of its cases is wanted
                 job = None
             if job is None:
                 self._jobs = None

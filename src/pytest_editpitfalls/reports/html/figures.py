@@ -85,11 +85,7 @@ def suite_parts(view: RunView) -> list[SuitePart]:
     aggregates: dict[str, list[AggregateRecord]] = {suite: [] for suite in view.pitfalls}
     for aggregate in view.results.aggregates:
         aggregates[aggregate.suite].append(aggregate)
-    return [
-        _suite(place, name, view, members)
-        for place, (name, members) in enumerate(aggregates.items())
-        if members
-    ]
+    return [_suite(place, name, view, members) for place, (name, members) in enumerate(aggregates.items()) if members]
 
 
 def outcome_counts(cases: Iterable[CaseRecord]) -> dict[str, int]:
@@ -145,9 +141,7 @@ def matrix(suites: Sequence[SuitePart]) -> list[tuple[str, list[Outcomes | None]
 def _outcomes(aggregate: AggregateRecord, cases: Sequence[CaseRecord]) -> Outcomes:
     counts = outcome_counts(cases)
     reason = visible(aggregate.reliable_reason or "")
-    return Outcomes(
-        visible(aggregate.suite), counts.get("passed", 0), len(cases), outcome_bar(counts), reason
-    )
+    return Outcomes(visible(aggregate.suite), counts.get("passed", 0), len(cases), outcome_bar(counts), reason)
 
 
 def outcome_bar(counts: Mapping[str, int]) -> Markup:

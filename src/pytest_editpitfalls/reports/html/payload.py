@@ -68,9 +68,7 @@ def summaries(case: CaseRecord) -> list[tuple[float | None, float | None, float 
     found = []
     for probe in case.probes:
         known = [value for value in probe.probabilities if value is not None]
-        found.append(
-            (means.get((probe.fact, probe.state)), min(known, default=None), max(known, default=None))
-        )
+        found.append((means.get((probe.fact, probe.state)), min(known, default=None), max(known, default=None)))
     return found
 
 
@@ -92,9 +90,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     columns = _Columns()
     for case in view.results.cases:
         columns.add(case)
-    states = ordered_states(
-        [*STATE_WORDS, *(state for facts in columns.fact_sets.values for _, state in facts)]
-    )
+    states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets.values for _, state in facts)])
     shown = {name for table in view.tables for name in table.columns}
     return {
         "format": 2,
@@ -207,10 +203,7 @@ def _verdicts(case: CaseRecord) -> str | list[list[float | int | None]]:
     )
     if follows:
         return "".join("-" if t.passed is None else str(int(t.passed)) for t in case.thresholds)
-    return [
-        [-1 if t.passed is None else int(t.passed), short(t.value), short(t.missed_by)]
-        for t in case.thresholds
-    ]
+    return [[-1 if t.passed is None else int(t.passed), short(t.value), short(t.missed_by)] for t in case.thresholds]
 
 
 def _repeats_thresholds(case: CaseRecord) -> bool:

@@ -98,9 +98,7 @@ def case_link(suite: str, editor: str, model: str, case_id: str) -> str:
     from urllib.parse import quote
 
     # what JavaScript's encodeURIComponent leaves as it is
-    return "#case=" + "/".join(
-        quote(visible(part), safe="!'()*~") for part in (suite, editor, model, case_id)
-    )
+    return "#case=" + "/".join(quote(visible(part), safe="!'()*~") for part in (suite, editor, model, case_id))
 
 
 def beside(view: RunView, others: Sequence[tuple[str, RunResults]]) -> list[OtherRun]:

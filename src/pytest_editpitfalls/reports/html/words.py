@@ -55,9 +55,7 @@ def words_of(name: str, pitfalls: Iterable[AnyPitfall | None]) -> MetricWords:
         name,
         first.title,
         " ".join(f"{kind}: {each.question}" if several else each.question for each, kind in found.items()),
-        "; ".join(
-            f"{kind}: {each.definition}" if several else each.definition for each, kind in found.items()
-        ),
+        "; ".join(f"{kind}: {each.definition}" if several else each.definition for each, kind in found.items()),
         "higher is better" if first.higher_is_better else "lower is better",
         "↑" if first.higher_is_better else "↓",
         "; ".join(dict.fromkeys(each.source for each in found)),

@@ -47,9 +47,7 @@ def _figure(records: Sequence[CalibrationRecord]) -> Figure | None:
         if shares:
             _points(left, shares, colour, title)
     found = [
-        (record.clusters, record.found, record.found_error or 0.0)
-        for record in records
-        if record.found is not None
+        (record.clusters, record.found, record.found_error or 0.0) for record in records if record.found is not None
     ]
     if found:
         _points(right, found, "tab:blue", "one gate")

@@ -33,14 +33,8 @@ def dots(
     at = [x + shift for x, _ in cells]
     means = [100 * (cell.value or 0.0) for _, cell in cells]
     around = [
-        [
-            mean - (mean if cell.low is None else 100 * cell.low)
-            for mean, (_, cell) in zip(means, cells, strict=True)
-        ],
-        [
-            (mean if cell.high is None else 100 * cell.high) - mean
-            for mean, (_, cell) in zip(means, cells, strict=True)
-        ],
+        [mean - (mean if cell.low is None else 100 * cell.low) for mean, (_, cell) in zip(means, cells, strict=True)],
+        [(mean if cell.high is None else 100 * cell.high) - mean for mean, (_, cell) in zip(means, cells, strict=True)],
     ]
     around = [[max(0.0, length) for length in side] for side in around]  # rounding
     style = {

@@ -160,8 +160,7 @@ def shifts(runs: Runs) -> Figure | None:
             if drawn := [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]:
                 boxes(axes, place, len(runs.series), drawn)
         names = [
-            f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}"
-            for fact, state in order
+            f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}" for fact, state in order
         ]
         axes.set_xticks(range(len(order)), names, fontsize=7)
         axes.set_ylim(-0.02, 1.02)
@@ -211,11 +210,7 @@ def rules(runs: Runs) -> Figure | None:
     def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[float]]]) -> None:
         metric, order = runs.metric(*key), sorted(found)
         for place, label in enumerate(runs.series):
-            cells = [
-                (y, summarise(metric, found[rule][label]))
-                for y, rule in enumerate(order)
-                if label in found[rule]
-            ]
+            cells = [(y, summarise(metric, found[rule][label])) for y, rule in enumerate(order) if label in found[rule]]
             dots(axes, place, len(runs.series), cells, upright=False)
         axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
         axes.invert_yaxis()

@@ -44,9 +44,7 @@ class RunView:
         kinds = self.kinds = {suite.name: suite.kind for suite in results.run.suites}
         known = {kind: pitfall_of_record(kind) for kind in kinds.values()}
         kinds |= {each.suite: each.suite for each in results.aggregates if each.suite not in kinds}
-        self.pitfalls: dict[str, AnyPitfall | None] = {
-            suite: known.get(kind) for suite, kind in kinds.items()
-        }
+        self.pitfalls: dict[str, AnyPitfall | None] = {suite: known.get(kind) for suite, kind in kinds.items()}
         self.topics = {
             suite: Topic(kind, visible(kind)) if (pitfall := known.get(kind)) is None else pitfall.topic
             for suite, kind in kinds.items()
@@ -131,14 +129,10 @@ class RunView:
         missed.sort(key=missed_by, reverse=True)
         return [self.story(case) for case in missed[:limit]]
 
-    def flipped(
-        self, keys: Sequence[CaseKeyRecord], limit: int, *, is_failing: bool
-    ) -> tuple[list[Story], int]:
+    def flipped(self, keys: Sequence[CaseKeyRecord], limit: int, *, is_failing: bool) -> tuple[list[Story], int]:
         """Return the stories of the first cases, and how many there are more."""
         by_key = {case.key: case for case in self.results.cases}
-        known = [
-            by_key[key] for each in keys if (key := (each.suite, each.editor, each.model, each.id)) in by_key
-        ]
+        known = [by_key[key] for each in keys if (key := (each.suite, each.editor, each.model, each.id)) in by_key]
         return [self.story(case, is_failing=is_failing) for case in known[:limit]], max(0, len(known) - limit)
 
     @property

@@ -82,8 +82,7 @@ def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
 def published_row(suite: str, figures: PublishedRow) -> Row:
     """Return the line of published figures, to stand below a line of ``suite``."""
     cells = {
-        name: MetricAggregate(value=value, low=None, high=None, n=figures.n)
-        for name, value in figures.metrics.items()
+        name: MetricAggregate(value=value, low=None, high=None, n=figures.n) for name, value in figures.metrics.items()
     }
     return Row(suite, figures.editor, figures.model, figures.n, "", cells, published=True)
 
@@ -107,9 +106,7 @@ def tables_of(
     return [_table(topic, found[topic], pitfalls, floor) for topic in present]
 
 
-def _table(
-    topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None], floor: float
-) -> Table:
+def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None], floor: float) -> Table:
     present = {row.suite: pitfalls[row.suite] for row in rows}
     kinds = [pitfall for pitfall in PITFALLS if pitfall in present.values()]
     names = merged([kind.columns for kind in kinds]) or merged([list(row.cells) for row in rows])

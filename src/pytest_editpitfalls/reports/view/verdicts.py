@@ -46,11 +46,7 @@ def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
     value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
-    between = (
-        f" [{gate.low:.4g}, {gate.high:.4g}]"
-        if known and gate.low is not None and gate.high is not None
-        else ""
-    )
+    between = f" [{gate.low:.4g}, {gate.high:.4g}]" if known and gate.low is not None and gate.high is not None else ""
     mark = f" {MARK} unreliable: too few edits take" if gate.reliable is False else ""
     return visible(f"gate {gate.gate}{_where(gate)}: {gate_word(gate)}{value}{between}{mark}")
 
@@ -115,8 +111,7 @@ def changed_arrows(compared: ComparisonRecord | None, ascii_only: bool = False) 
     return {
         (each.suite, each.editor, each.model, each.metric): ARROWS[ascii_only][better]
         for each in (compared.changes if compared else ())
-        if abs(each.now - each.base) >= SEEN
-        and (better := is_better(each.metric, each.now - each.base)) is not None
+        if abs(each.now - each.base) >= SEEN and (better := is_better(each.metric, each.now - each.base)) is not None
     }
 
 

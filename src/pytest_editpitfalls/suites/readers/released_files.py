@@ -107,9 +107,7 @@ def _recognise(path: Path, data: bytes) -> str:
         try:
             rows: Any = from_json(head.decode("utf-8", "ignore"), allow_partial=len(data) > len(head))
         except ValueError as error:
-            raise UsageError(
-                f"not valid JSON: {error}", where=str(path), fix="fetch the file again"
-            ) from None
+            raise UsageError(f"not valid JSON: {error}", where=str(path), fix="fetch the file again") from None
         if rows == [] and len(data) == len(head):
             raise UsageError("the suite has no cases", where=str(path), fix="name a file that holds cases")
         first = rows[0] if isinstance(rows, list) and rows else None
@@ -128,9 +126,7 @@ def _recognise(path: Path, data: bytes) -> str:
 class _Builder:
     """Turns validated rows into cases; relations are shared between them."""
 
-    def __init__(
-        self, path: Path, suite: str, kind: str, form: PublishedFile, prompts: dict[str, list[str]]
-    ) -> None:
+    def __init__(self, path: Path, suite: str, kind: str, form: PublishedFile, prompts: dict[str, list[str]]) -> None:
         self.path = path
         self.source = str(path)
         self.suite = suite
@@ -172,9 +168,7 @@ class _Builder:
         for fact in facts:
             relation = self._relation(index, fact["relation"])
             if relations.setdefault(relation.id, relation) is not relation:
-                raise self._wrong(
-                    index, "relation.prompt", f"{relation.id} has two prompts", "use one per relation"
-                )
+                raise self._wrong(index, "relation.prompt", f"{relation.id} has two prompts", "use one per relation")
         return tuple(relations.values())
 
     def _relation(self, index: int, published: PublishedRelation) -> Relation:

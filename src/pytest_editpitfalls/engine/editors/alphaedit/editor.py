@@ -49,6 +49,4 @@ class AlphaEdit(LayerByLayer[AlphaEditHyperparameters]):
     def _state(self, before: Any, keys: dict[int, Tensor]) -> Any:
         # The release reads the keys again after the edit. They are the same: a key depends on the layers below its
         # own only, and those were already written when it was read.
-        return {
-            layer: new if before is None else torch.cat([before[layer], new]) for layer, new in keys.items()
-        }
+        return {layer: new if before is None else torch.cat([before[layer], new]) for layer, new in keys.items()}

@@ -108,9 +108,7 @@ class Codebook:
         radii[nearest] = distance / 2 - SPLIT_MARGIN
         return self._appended(key, label, distance / 2, value, radii), len(self.labels), None
 
-    def _appended(
-        self, key: Tensor, label: tuple[int, ...], radius: float, value: Tensor, radii: Tensor
-    ) -> Codebook:
+    def _appended(self, key: Tensor, label: tuple[int, ...], radius: float, value: Tensor, radii: Tensor) -> Codebook:
         return replace(
             self,
             keys=torch.cat([self.keys, key[None]]),

@@ -100,9 +100,7 @@ def demonstrations(ranked: Sequence[Source], k: int) -> list[Demonstration]:
         for kind in behind:
             answer = _asked(kind, source, ranked, place)
             if answer is not None:
-                made.append(
-                    Demonstration(kind, f"New Fact: {fact_text(source.request)}\nPrompt: {answer}\n\n")
-                )
+                made.append(Demonstration(kind, f"New Fact: {fact_text(source.request)}\nPrompt: {answer}\n\n"))
                 given[kind] += 1
                 break
     return made

@@ -110,9 +110,7 @@ class Ike:
                 found[index] = part
         return found
 
-    def _result(
-        self, job: EditJob, facts: Facts, queries: Tensor | None, progress: ProgressCallback
-    ) -> EditResult:
+    def _result(self, job: EditJob, facts: Facts, queries: Tensor | None, progress: ProgressCallback) -> EditResult:
         program = program_of(job)
         end = facts_text(facts)
         self._window.check(end, program)
@@ -149,9 +147,7 @@ class Ike:
             count -= 1
         return chosen[:count]
 
-    def _notes(
-        self, job: EditJob, chosen: list[Demonstration], fitting: list[Demonstration]
-    ) -> tuple[str, ...]:
+    def _notes(self, job: EditJob, chosen: list[Demonstration], fitting: list[Demonstration]) -> tuple[str, ...]:
         kinds = Counter(each.kind for each in fitting)
         shares = ", ".join(f"{kinds[kind]} {kind}" for kind in SHARES)
         notes = [f"edit {job.step}: {len(fitting)} demonstrations ({shares}) by {NAME}"]

@@ -193,11 +193,7 @@ class _StackedAdapters:
         old = [job.state if isinstance(job.state, Adapter) else None for job in jobs]
         # The adapter goes on from where it stands, so what it already changes must not be there twice.
         self.rest = [
-            tuple(
-                change
-                for change in job.model
-                if state is None or not any(change is delta for delta in state.deltas)
-            )
+            tuple(change for change in job.model if state is None or not any(change is delta for delta in state.deltas))
             for job, state in zip(jobs, old, strict=True)
         ]
         self._overlay = Overlay(host, self.rest)
@@ -208,10 +204,7 @@ class _StackedAdapters:
             for job, state in zip(jobs, old, strict=True)
         ]
         self._a, self._b = (
-            [
-                torch.stack(each).to(host.device, host.edit_dtype).requires_grad_()
-                for each in zip(*side, strict=True)
-            ]
+            [torch.stack(each).to(host.device, host.edit_dtype).requires_grad_() for each in zip(*side, strict=True)]
             for side in zip(*starts, strict=True)
         )
         self._noise = {
@@ -254,8 +247,7 @@ class _StackedAdapters:
         a = tuple(each[job].detach().clone() for each in self._a)
         b = tuple(each[job].detach().clone() for each in self._b)
         deltas = tuple(
-            LowRankDelta(name, self._scale * up, down.T)
-            for name, down, up in zip(self._modules, a, b, strict=True)
+            LowRankDelta(name, self._scale * up, down.T) for name, down, up in zip(self._modules, a, b, strict=True)
         )
         return Adapter(a, b, deltas)
 

@@ -62,6 +62,4 @@ class LoraHyperparameters(Hyperparameters):
     def scaled(cls, n_layers: int) -> dict[str, Any]:
         """Rank, alpha, dropout and learning rate of every published file, GPT-J's number of steps."""
         del n_layers
-        return {
-            "source": "no preset for this model: the published values, on attention output and down-projection"
-        }
+        return {"source": "no preset for this model: the published values, on attention output and down-projection"}

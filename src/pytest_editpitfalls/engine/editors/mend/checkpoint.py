@@ -71,9 +71,7 @@ class Checkpoint:
         try:
             found = cls._read(path)
         except (OSError, SafetensorError, *MALFORMED) as error:
-            raise UsageError(
-                f"the checkpoint cannot be read: {error!r}", where=str(path), fix=start_anew
-            ) from None
+            raise UsageError(f"the checkpoint cannot be read: {error!r}", where=str(path), fix=start_anew) from None
         for key, value in identity.items():
             if found.identity.get(key) != value:
                 raise UsageError(

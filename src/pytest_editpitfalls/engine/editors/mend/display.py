@@ -35,10 +35,7 @@ class Validation:
         return self.success > other.success if key == "edit/acc_val" else self.total < other.total
 
     def __str__(self) -> str:
-        return (
-            f"loss {self.total:.4f} (edit {self.edit:.3f}, KL {self.locality:.4f}), "
-            f"edit success {self.success:.1%}"
-        )
+        return f"loss {self.total:.4f} (edit {self.edit:.3f}, KL {self.locality:.4f}), edit success {self.success:.1%}"
 
 
 class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
@@ -74,9 +71,7 @@ class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
         """After a step: edits so far, this step's mean loss and share of successful edits."""
         self._loss = _smooth(self._loss, loss)
         self._success = _smooth(self._success, success)
-        self._bar.update(
-            self._task, completed=edits, loss=f"{self._loss:.4f}", success=f"{self._success:.0%}"
-        )
+        self._bar.update(self._task, completed=edits, loss=f"{self._loss:.4f}", success=f"{self._success:.0%}")
 
     def validated(self, edits: int, found: Validation, best: bool) -> None:
         """After a validation."""

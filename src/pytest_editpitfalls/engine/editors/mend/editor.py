@@ -134,9 +134,7 @@ class Mend:
         """For each row, each matrix's factors (d_o, tokens) and (d_k, tokens)."""
         device = self._resources.host.device
         batch = TargetBatch.of([row.tokens for row in rows], device)
-        weight = torch.tensor(
-            [row.weight for row in rows], device=device, dtype=self._resources.host.edit_dtype
-        )
+        weight = torch.tensor([row.weight for row in rows], device=device, dtype=self._resources.host.edit_dtype)
         with overlay.rows(torch.tensor([row.job for row in rows], device=device), batch.real.sum(dim=1)):
             gradients = token_gradients(self._resources.forward, batch, self._matrices, weight)
         with torch.no_grad():

@@ -59,9 +59,7 @@ def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, 
             module = host.module(name)
             weight: Tensor = module.weight  # type: ignore[assignment]
             rows, columns = weight.shape
-            found.append(
-                Matrix(name, columns, rows) if is_transposed(module) else Matrix(name, rows, columns)
-            )
+            found.append(Matrix(name, columns, rows) if is_transposed(module) else Matrix(name, rows, columns))
     return tuple(found)
 
 

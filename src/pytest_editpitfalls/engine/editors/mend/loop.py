@@ -201,9 +201,7 @@ class TrainingRun:
 
     def _batches(self, examples: Sequence[Example]) -> list[list[Example]]:
         """Examples that go through the model together: two rows of each at a time."""
-        longest = [
-            max(len(row.ids) for row in (each.edit, each.rephrase, each.locality)) for each in examples
-        ]
+        longest = [max(len(row.ids) for row in (each.edit, each.rephrase, each.locality)) for each in examples]
         parts = buckets(longest, max_tokens=max(self._max_tokens // 2, 1), max_waste=1)
         return [[examples[index] for index in part] for part in parts]
 
@@ -248,15 +246,11 @@ class TrainingRun:
         locality = torch.cat([losses.locality.detach() for losses in found])
         success = torch.cat([losses.success for losses in found]).double()
         total = self._options.cedit * edit + self._options.cloc * locality
-        return Validation(
-            float(total.mean()), float(edit.mean()), float(locality.mean()), float(success.mean())
-        )
+        return Validation(float(total.mean()), float(edit.mean()), float(locality.mean()), float(success.mean()))
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a checkpoint to go on; the length of the training may change."""
-        options = self._options.model_dump(
-            mode="json", exclude={"max_iters", "early_stop_patience", "source"}
-        )
+        options = self._options.model_dump(mode="json", exclude={"max_iters", "early_stop_patience", "source"})
         return {"model": self._fingerprint, "data": self._data.record()["sources"], **options}
 
     def _header(self) -> WeightsHeader:
@@ -270,9 +264,6 @@ class TrainingRun:
             rank=self._options.rank,
             data=self._data.record(),
             options=self._options.model_dump(mode="json"),
-            versions={
-                name: version(name)
-                for name in ("pytest-editpitfalls", "torch", "transformers", "safetensors")
-            },
+            versions={name: version(name) for name in ("pytest-editpitfalls", "torch", "transformers", "safetensors")},
             progress={"edits": self.edits, "steps": self.steps, "validation": asdict(self.best)},
         )

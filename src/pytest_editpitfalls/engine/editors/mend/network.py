@@ -69,9 +69,7 @@ class LowRankLayer(nn.Module):
         dtype: of the parameters.
     """
 
-    def __init__(
-        self, width: int, rank: int, members: int, generator: torch.Generator, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, width: int, rank: int, members: int, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
         rank = min(rank, width)
         self.u = nn.Parameter(torch.zeros(width, rank, dtype=dtype))

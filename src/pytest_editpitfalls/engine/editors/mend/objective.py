@@ -65,9 +65,7 @@ class LowerBlocks:
         max_bytes: beyond it, outputs are computed again each time.
     """
 
-    def __init__(
-        self, forward: Forward, first: int, *, max_tokens: int, max_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, forward: Forward, first: int, *, max_tokens: int, max_bytes: int = CACHE_BYTES) -> None:
         self._forward, self._first, self._max_tokens = forward, first, max_tokens
         self._room = max_bytes
         self._kept: dict[tuple[int, ...], Tensor] = {}
@@ -115,9 +113,7 @@ class Objective:
         hidden = self._lower.of([row.ids for row in rows])
         return token_gradients(self._forward, batch, self._matrices, weight, first=self._first, hidden=hidden)
 
-    def losses(
-        self, network: MendNetwork, examples: Sequence[Example], gradients: Sequence[TokenGradients]
-    ) -> Losses:
+    def losses(self, network: MendNetwork, examples: Sequence[Example], gradients: Sequence[TokenGradients]) -> Losses:
         """Losses of the edited models, with a graph to the network's parameters where gradients are enabled."""
         device, n = self._forward.host.device, len(examples)
         # Row i and row n + i are asked of example i's edited model.

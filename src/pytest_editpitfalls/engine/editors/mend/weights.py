@@ -83,9 +83,7 @@ class WeightsHeader:
             fingerprint=metadata["fingerprint"],
             dtype=metadata["dtype"],
             layers=tuple(int(layer) for layer in json.loads(metadata["layers"])),
-            matrices=tuple(
-                Matrix(str(name), int(d_o), int(d_k)) for name, d_o, d_k in json.loads(metadata["modules"])
-            ),
+            matrices=tuple(Matrix(str(name), int(d_o), int(d_k)) for name, d_o, d_k in json.loads(metadata["modules"])),
             rank=int(metadata["rank"]),
             data=dict(json.loads(metadata["data"])),
             options=dict(json.loads(metadata["options"])),

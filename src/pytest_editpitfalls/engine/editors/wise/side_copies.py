@@ -56,8 +56,7 @@ class SideCopies:
         self._requests = torch.bincount(self._case_of, minlength=len(start))
         # Leaves of their own: the gradient of one tensor's slice would be as large as the whole tensor.
         self._deltas = [
-            (torch.zeros_like(weight) if each is None else each.clone()).requires_grad_(True)
-            for each in start
+            (torch.zeros_like(weight) if each is None else each.clone()).requires_grad_(True) for each in start
         ]
         self._least = torch.full((len(start),), torch.inf, device=weight.device, dtype=weight.dtype)
 

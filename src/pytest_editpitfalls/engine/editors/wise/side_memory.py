@@ -67,9 +67,7 @@ class StackedMemories:
                 before = own[chosen].to(dtype)
                 after = before + wide[chosen].to(dtype) @ memory.weight.T
                 if known is None:
-                    difference = activation_difference(
-                        ACT2FN[memory.activation], before, after, scope[chosen]
-                    )
+                    difference = activation_difference(ACT2FN[memory.activation], before, after, scope[chosen])
                     decided[chosen] = difference > memory.threshold
                 taken = decided[chosen]
                 result[chosen[taken]] = after[taken].to(result.dtype)
