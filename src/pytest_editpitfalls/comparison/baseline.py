@@ -180,7 +180,7 @@ class Baseline(FrozenRecord):
             raise usage_error(error, str(path), cls) from None
 
     def text(self) -> str:
-        """Return the file's text: a header, then one case per line, sorted; numbers as short as they come back equal."""
+        """Return the file's text: a header, then one sorted case per line; numbers as short as they come back equal."""
         # How many cases were edited together is the machine's affair: in a diff it would be noise.
         head = self.model_dump(mode="json", exclude={"groups": True, "editors": {"__all__": {"batch"}}})
         lines = [f" {_json(name)}: {_json(value)}," for name, value in head.items() if not _long(value)]
