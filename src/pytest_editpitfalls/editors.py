@@ -45,8 +45,8 @@ __all__ = [
 
 _NAMES_BY_MODULE = {
     ".program": ("EditRequest", "SuitePrograms"),
-    ".engine.editors.interface": ("EditJob", "Editor", "EditorResources", "EditResult"),
-    ".engine.editors.declaration": ("EditorDeclaration",),
+    ".engine.editing.interface": ("EditJob", "Editor", "EditorResources", "EditResult"),
+    ".engine.editing.declaration": ("EditorDeclaration",),
     ".engine.hyperparameters.fields": ("Hyperparameters",),
     ".engine.in_place.declare": ("in_place_editor",),
     ".engine.overlay": (
