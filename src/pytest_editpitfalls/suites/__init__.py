@@ -1,1 +1,5 @@
-"""Suites of cases: the case model, the readers of files, and the facts that a model has to hold."""
+"""Suites of cases: by name and path, the readers of files, and the facts that a model has to hold."""
+
+from .suite import Suite, load_suite, load_suites
+
+__all__ = ["Suite", "load_suite", "load_suites"]
