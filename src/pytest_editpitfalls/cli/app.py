@@ -78,8 +78,7 @@ def train_mend(
 ) -> None:
     """Train the network that the editor mend needs."""
     given = _given(option or ())
-    from pytest_editpitfalls.cli.mend_training import train, training_options
-    from pytest_editpitfalls.cli.training_data import load_training_data
+    from pytest_editpitfalls.cli.mend_training import load_training_data, train, training_options
 
     options = training_options(model, given)
     facts = load_training_data(data, exclude=exclude or (), max_facts=options.max_facts, seed=options.seed)
