@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pytest_editpitfalls.escaping import encodable, visible
 
+from .view.cases import notes_of
 from .view.run import RunView
 from .view.tables import Row, Table
 from .view.verdicts import ARROWS, Arrows, baseline_counts, changed_arrows, differing, gate_line, relative_gate_line
@@ -23,18 +24,15 @@ if TYPE_CHECKING:
 
     from pytest_editpitfalls.results.records import RunResults
 
-WORST = 5
-"""Worst cases that are shown."""
-
-FLIPPED = 5
-"""Cases that became worse, and cases that became better, that are shown."""
+WORST = FLIPPED = 5
+"""Worst cases that are shown; cases that became worse, and cases that became better."""
 
 _GATE_STYLE = {True: "green", False: "bold red", None: "bold yellow"}
 """`passed` of a gate -> how rich shows its line."""
 
 
 def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, summed: bool) -> None:
-    """Write the summary of a run; ``summed`` as in `body`.
+    """Write the summary of a run; ``summed`` as in `RunView`.
 
     Honours ``-q`` (short), ``--no-summary``, the terminal's width, ``NO_COLOR`` and ``--color``.
     """
@@ -118,13 +116,7 @@ def gate_lines(view: RunView) -> Iterator[Text]:
 
 
 def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
-    """Give the summary of any run, live or stored.
-
-    Args:
-        view: the run.
-        width: columns of the terminal.
-        ascii_only: whether its encoding has no box drawing.
-    """
+    """Give the summary of any run, live or stored, for a terminal with so many columns."""
     arrows = changed_arrows(view.results.comparison, ascii_only)
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
@@ -139,7 +131,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
             yield Text(f"  {headline}", "red")
             yield from (Text(f"    {line}") for line in details)
     yield from (Text(line, "yellow") for line in view.not_scored)
-    yield from (Text(f"note: {note}", "yellow") for note in view.notes)
+    yield from (Text(f"note: {note}", "yellow") for note in notes_of(view.results.cases))
     if view.cached:
         yield Text(f"{view.cached} of {len(view.results.cases)} cases came from the store", "dim")
     yield from (Text(line, "dim") for line in view.times)
