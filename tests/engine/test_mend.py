@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.cli.mend_training import train, training_options
-from pytest_editpitfalls.cli.training_data import load_training_data
+from pytest_editpitfalls.cli.mend_training import load_training_data, train, training_options
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
@@ -621,8 +620,8 @@ def test_train_from_end_to_end(tmp_path: Path) -> None:
     given = {"rank": "4", "lr": "1e-3", "max_iters": "20", "val_steps": "5", "layers": "[2, 3]"}
     console = Console(record=True, width=100)
     options, facts = training_options(model, given), load_training_data(data)
-    report = train(model, facts, out, options=options, device="cpu", console=console)
-    assert (report.edits, report.steps, report.stopped) == (20, 2, "max_iters")
+    run, stopped = train(model, facts, out, options=options, device="cpu", console=console)
+    assert (run.edits, run.steps, stopped) == (20, 2, "max_iters")
     text = console.export_text()
     assert "270 facts to train on, 30 to validate with" in text
     assert "edit success" in text

@@ -155,7 +155,7 @@ def mend_checkpoint(data: bytes, folder: Path) -> object:
 
 
 def mend_data(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.cli.training_data import _read
+    from pytest_editpitfalls.cli.mend_training import _read
 
     (folder / "facts.jsonl").write_bytes(data)
     return _read(folder / "facts.jsonl", {})

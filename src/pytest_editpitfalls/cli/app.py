@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from .compare import compare
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
 from .noise import noise
 from .report import export, plot, report, table
+from .show import print_json
 from .store import store_app
 
 USAGE_ERROR = 4
@@ -47,18 +47,18 @@ def editors(
     if markdown:
         typer.echo(editors_markdown(), nl=False)
     elif as_json:
-        _print_json(editor_rows())
+        print_json(editor_rows())
     else:
-        _console().print(editors_table())
+        Console().print(editors_table())
 
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the models with a short name, and the editors that have published hyper-parameters for them."""
     if as_json:
-        _print_json(model_rows())
+        print_json(model_rows())
     else:
-        _console().print(models_table())
+        Console().print(models_table())
 
 
 @app.command("train-mend")
@@ -78,12 +78,11 @@ def train_mend(
 ) -> None:
     """Train the network that the editor mend needs."""
     given = _given(option or ())
-    from pytest_editpitfalls.cli.mend_training import train, training_options
-    from pytest_editpitfalls.cli.training_data import load_training_data
+    from pytest_editpitfalls.cli.mend_training import load_training_data, train, training_options
 
     options = training_options(model, given)
     facts = load_training_data(data, exclude=exclude or (), max_facts=options.max_facts, seed=options.seed)
-    train(model, facts, out, options=options, device=device, resume=resume, console=_console())
+    train(model, facts, out, options=options, device=device, resume=resume, console=Console())
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -103,14 +102,6 @@ def _given(entries: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"'{entry}' is not KEY=VALUE", where="--set", fix="write for instance --set rank=64")
         values[key.strip()] = value.strip()
     return values
-
-
-def _console() -> Console:
-    return Console(soft_wrap=False)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ from pytest_editpitfalls.escaping import visible
 
 from .compare import paired
 from .runs import DEFAULT_STORE, StoreOption, SuiteOption, open_runs
+from .show import print_json
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.comparison.calibration import CalibrationRecord
@@ -76,9 +76,7 @@ def calibrate(
         write_calibration_plot(records, plot)
     broken = sum(not record.holds for record in records)
     if as_json:
-        typer.echo(
-            json.dumps([record.model_dump(mode="json") | {"holds": record.holds} for record in records], indent=2)
-        )
+        print_json([record.model_dump(mode="json") | {"holds": record.holds} for record in records])
     else:
         typer.echo(f"{len(records) - broken} of {len(records)} hold")
     if broken:

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.reports.terminal import baseline_lines, gate_lines
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.tables import Group
+from pytest_editpitfalls.reports.view.words import percent
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import metric_table, show
+from .show import metric_table, print_json, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-    from rich.text import Text
 
-    from pytest_editpitfalls.cases.case import Kind
     from pytest_editpitfalls.comparison.differences import Difference
     from pytest_editpitfalls.comparison.pairing import Comparison
-    from pytest_editpitfalls.comparison.relative_gates import RelativeGate
-    from pytest_editpitfalls.verdicts.thresholds import Gate
 
 FAILED = 1
 """Exit status where a gate failed or could not be evaluated."""
 
 WHERE = "--fail-on"
 
-Group = tuple[str, str, str]
-"""(suite, editor, model)."""
-
 
 @dataclass(frozen=True)
 class Compared:
-    """A run beside the first one.
+    """A run beside the first one, with its gates and comparison.
 
     Attributes:
-        name: what it is called.
-        results: its results, with gates and comparison.
-        differences: of every metric.
-        renamed: what its editor was called, where it was compared as if it were the first run's; else None.
+        renamed: what its editor was called, where it was compared as if it were the first run's; otherwise None.
     """
 
     name: str
@@ -85,7 +79,7 @@ def compare(
     first, *rest = open_runs([base, *others], store, suite or ())
     compared = [compare_runs(first, other, fail_on or (), strict=strict) for other in rest]
     if as_json:
-        typer.echo(json.dumps(_as_json(first, compared), indent=2))
+        print_json(_as_json(first, compared))
     else:
         show(_body(first, compared))
     if not all(each.passed for each in compared):
@@ -101,12 +95,15 @@ def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *,
         UsageError: a wrong gate, or runs that cannot be compared: other metric definitions, cases or weights.
     """
     from pytest_editpitfalls.comparison.differences import differences
-    from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates
+    from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates, is_relative, parse_relative_gate
     from pytest_editpitfalls.results.gates import evaluate_gates
+    from pytest_editpitfalls.verdicts.thresholds import parse_gate
 
     results, renamed = _as_editor_of(first.results, other.results)
     kinds = {suite.name: suite.kind for suite in results.run.suites}
-    absolute, relative = _parsed(gates, {**shipped_suites(), **kinds})
+    known = {**shipped_suites(), **kinds}
+    absolute = [parse_gate(text, known, where=WHERE) for text in gates if not is_relative(text)]
+    relative = [parse_relative_gate(text, known, where=WHERE) for text in gates if is_relative(text)]
     comparison = paired(first, NamedRun(other.name, results))
     part = None if results.run.shard is None else f"shard {results.run.shard} has a part of the cases"
     results = results.model_copy(
@@ -122,20 +119,15 @@ def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *,
 
 
 def paired(first: NamedRun, other: NamedRun) -> Comparison:
-    """Return the cases of both, paired.
-
-    Raises:
-        UsageError: runs that cannot be compared: other metric definitions, cases or weights.
-    """
+    """Return the cases of both, paired; raises as `compare_runs`."""
     from pytest_editpitfalls.comparison.baseline import Baseline
     from pytest_editpitfalls.comparison.pairing import compare as pair_up
 
     try:
         return pair_up(Baseline.of(first.results), other.results, name=first.name)
     except UsageError as error:
-        raise UsageError(
-            error.what, where=f"{other.name} beside {first.name}", fix="compare runs of the same protocol"
-        ) from None
+        where = f"{other.name} beside {first.name}"
+        raise UsageError(error.what, where=where, fix="compare runs of the same protocol") from None
 
 
 def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str | None]:
@@ -144,25 +136,13 @@ def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str
     if len(there) != 1 or len(here) != 1 or there == here:
         return other, None
     (name,), (own,) = there, here
-    return (
-        other.model_copy(
-            update={
-                "cases": [case.model_copy(update={"editor": name}) for case in other.cases],
-                "aggregates": [each.model_copy(update={"editor": name}) for each in other.aggregates],
-                # other editors have other hyper-parameters: no difference worth a line
-                "run": other.run.model_copy(update={"editors": []}),
-            }
-        ),
-        own,
-    )
-
-
-def _parsed(texts: Sequence[str], kinds: Mapping[str, Kind]) -> tuple[list[Gate], list[RelativeGate]]:
-    from pytest_editpitfalls.comparison.relative_gates import is_relative, parse_relative_gate
-    from pytest_editpitfalls.verdicts.thresholds import parse_gate
-
-    absolute = [parse_gate(text, kinds, where=WHERE) for text in texts if not is_relative(text)]
-    return absolute, [parse_relative_gate(text, kinds, where=WHERE) for text in texts if is_relative(text)]
+    renamed = {
+        "cases": [case.model_copy(update={"editor": name}) for case in other.cases],
+        "aggregates": [each.model_copy(update={"editor": name}) for each in other.aggregates],
+        # other editors have other hyper-parameters: no difference worth a line
+        "run": other.run.model_copy(update={"editors": []}),
+    }
+    return other.model_copy(update=renamed), own
 
 
 def _part_of(results: RunResults) -> Callable[[AggregateRecord], str | None]:
@@ -195,19 +175,14 @@ def _as_json(first: NamedRun, compared: Sequence[Compared]) -> dict[str, Any]:
 
 
 def _body(first: NamedRun, compared: Sequence[Compared]) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    from pytest_editpitfalls.reports.terminal import baseline_texts, gate_texts
-    from pytest_editpitfalls.reports.view.run import RunView
-
     yield from _tables(first, compared)
     for each in compared:
         yield Text(visible(f"{each.name}:"), "bold")
         if each.renamed is not None:
             yield Text(visible(f"  its editor {each.renamed} is compared with the editor of {first.name}"))
         view = RunView(each.results)
-        yield from baseline_texts(view)
-        yield from gate_texts(view)
+        yield from baseline_lines(view)
+        yield from gate_lines(view)
 
 
 def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
@@ -217,8 +192,6 @@ def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
         for difference in each.differences:
             key = (difference.suite, difference.editor, difference.model)
             groups.setdefault(key, [{} for _ in compared])[place][difference.metric] = difference
-    from pytest_editpitfalls.reports.view.run import RunView
-
     view = RunView(first.results)
     for group, found in groups.items():
         yield _table(group, view.columns_of(group[0]), found, first, compared)
@@ -231,10 +204,6 @@ def _table(
     first: NamedRun,
     compared: Sequence[Compared],
 ) -> Table:
-    from rich.text import Text
-
-    from pytest_editpitfalls.reports.view.words import percent
-
     suite, editor, model = group
     table = metric_table(f"{suite}, {editor} on {model} (%)")
     table.add_column(Text(visible(first.name)), justify="right", overflow="fold")
@@ -255,15 +224,10 @@ def _table(
 
 
 def _cells(difference: Difference) -> list[str | Text]:
-    from rich.text import Text
-
-    from pytest_editpitfalls.reports.view.words import percent
-
     low, high = (_signed(end) for end in (difference.low, difference.high))
     if not difference.lost and not difference.won:
         return [percent(difference.now), "", f"the same of {difference.n}"]
-    words = {True: " better", False: " worse", None: ""}[difference.better]
-    style = {True: "green", False: "red", None: ""}[difference.better]
+    words, style = {True: (" better", "green"), False: (" worse", "red"), None: ("", "")}[difference.better]
     return [
         percent(difference.now),
         Text(f"{_signed(difference.change)} [{low}, {high}]{words}", style),

@@ -49,20 +49,11 @@ def editor_rows() -> list[dict[str, Any]]:
 
 def facts(declaration: EditorDeclaration) -> dict[str, str]:
     """What a declaration says, in words."""
-    needs = [declaration.needs] if declaration.needs != "nothing" else []
+    found = {key: getattr(declaration, key) for key in EDITOR_COLUMNS}
     if declaration.second_moment:
-        needs.insert(0, "second moments of the keys")
-    return {
-        "name": declaration.name,
-        "title": declaration.title,
-        "form": declaration.form,
-        "writes": declaration.writes,
-        "keeps": declaration.keeps,
-        "targets": declaration.targets,
-        "after_norm": declaration.after_norm,
-        "needs": ", ".join(needs) or "nothing",
-        "source": declaration.source,
-    }
+        others = "" if declaration.needs == "nothing" else f", {declaration.needs}"
+        found["needs"] = f"second moments of the keys{others}"
+    return found
 
 
 def editors_table() -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -10,17 +9,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.writer import read_results
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import metric_table, show
+from .show import metric_table, print_json, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,14 +92,11 @@ def _report(runs: Sequence[NamedRun], as_json: bool) -> None:
         run.name: {_place(floor): floor for floor in noise_floor([runs[0].results, run.results])} for run in runs[1:]
     }
     if as_json:
-        rows: list[dict[str, Any]] = [
-            {
-                **asdict(floor),
-                "largest_by_run": {name: found[_place(floor)].largest for name, found in causes.items()},
-            }
+        rows = [
+            asdict(floor) | {"largest_by_run": {name: found[_place(floor)].largest for name, found in causes.items()}}
             for floor in floors
         ]
-        typer.echo(json.dumps({"runs": [run.name for run in runs], "floors": rows}, indent=2))
+        print_json({"runs": [run.name for run in runs], "floors": rows})
     else:
         show(_tables(floors, causes, runs[0].name))
 
@@ -110,9 +108,7 @@ def _place(floor: NoiseFloor) -> tuple[str, str, str, str]:
 def _tables(
     floors: Sequence[NoiseFloor], causes: dict[str, dict[tuple[str, str, str, str], NoiseFloor]], first: str
 ) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    groups: dict[tuple[str, str, str], list[NoiseFloor]] = {}
+    groups: dict[Group, list[NoiseFloor]] = {}
     for floor in floors:
         groups.setdefault((floor.suite, floor.editor, floor.model), []).append(floor)
     for (suite, editor, model), members in groups.items():
@@ -144,11 +140,9 @@ def _run_all(
 ) -> list[NamedRun]:
     """Run pytest once as asked and once for each variation, one after another, in processes of their own."""
     checked = [_checked(text) for text in variations]
-    common = [f"--pitfalls-editor={editor}"]
-    common += [f"--pitfalls-model={model}"] if model else []
+    common = [f"--pitfalls-editor={editor}", *([f"--pitfalls-model={model}"] if model else [])]
     common += [f"--pitfalls-suite={name}" for name in suites]
-    common += [f"--pitfalls-limit={limit}"] if limit is not None else []
-    common += options
+    common += [*([f"--pitfalls-limit={limit}"] if limit is not None else []), *options]
     with tempfile.TemporaryDirectory(prefix="editpitfalls-noise-") as name:
         folder = Path(name)
         out = folder if keep is None else keep

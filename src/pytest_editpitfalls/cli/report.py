@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.reports.formats import FORMATS
+from pytest_editpitfalls.reports.terminal import body, is_ascii
+from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.results.writer import write_text
 
 from .runs import DEFAULT_STORE, RunArgument, RunArguments, StoreOption, SuiteOption, open_run, open_runs
-from .show import console_width, is_ascii, show
+from .show import encoding, show
 
 
 def report(
@@ -28,10 +31,7 @@ def report(
             each.write(opened.results, path, f"--{each.name}")
             typer.echo(f"wrote {path}")
     if not any(paths.values()):
-        from pytest_editpitfalls.reports.terminal import body
-        from pytest_editpitfalls.reports.view.run import RunView
-
-        show(body(RunView(opened.results), width=console_width(), ascii_only=is_ascii()))
+        show(body(RunView(opened.results), width=Console().width, ascii_only=is_ascii(encoding())))
 
 
 def _with_an_option_per_format(command: Callable[..., None]) -> None:
@@ -133,11 +133,8 @@ def _part(results: RunResults, editors: list[str] | None, suites: list[str] | No
     ):
         for name in asked or ():
             if name not in known:
-                raise UsageError(
-                    f"the run has no '{name}'",
-                    where=option,
-                    fix=f"it has: {', '.join(sorted(known)) or 'no cases'}",
-                )
+                fix = f"it has: {', '.join(sorted(known)) or 'no cases'}"
+                raise UsageError(f"the run has no '{name}'", where=option, fix=fix)
     cases = [
         case
         for case in results.cases

@@ -12,11 +12,11 @@ import typer
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results.named import NamedRun, with_unique_names
+from pytest_editpitfalls.results.records import CaseRecord, ModelRecord, RunRecord, RunResults, SuiteRecord
 from pytest_editpitfalls.results.writer import read_results
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.comparison.baseline import Baseline
-    from pytest_editpitfalls.results.records import RunResults
 
 DEFAULT_STORE = Path(".pitfalls")
 
@@ -74,36 +74,21 @@ def open_run(text: str, store: Path = DEFAULT_STORE, suites: Sequence[str] = ())
 def results_of_baseline(baseline: Baseline) -> RunResults:
     """Return a baseline as results: its cases with outcomes and metrics, and aggregates over them."""
     from pytest_editpitfalls.results.aggregates import aggregate
-    from pytest_editpitfalls.results.records import (
-        CaseRecord,
-        ModelRecord,
-        RunRecord,
-        RunResults,
-        SuiteRecord,
-    )
 
     cases = [
         CaseRecord(
-            id=case.id,
+            **group.model_dump(include={"suite", "editor", "model"}),
+            **case.model_dump(include={"id", "subject", "digest", "outcome", "metrics"}),
             source_index=place,
-            suite=group.suite,
-            editor=group.editor,
-            model=group.model,
-            subject=case.subject,
-            digest=case.digest,
-            outcome=case.outcome,
-            metrics=dict(case.metrics),
         )
         for group in baseline.groups
         for place, case in enumerate(group.cases)
     ]
     suites = [
-        SuiteRecord.model_validate(
-            {
-                **suite.model_dump(include={"name", "kind", "format", "digest", "total"}),
-                "source": "",
-                "selected": len({case.id for case in cases if case.suite == suite.name}),
-            }
+        SuiteRecord(
+            **suite.model_dump(include={"name", "kind", "format", "digest", "total"}),
+            source="",
+            selected=len({case.id for case in cases if case.suite == suite.name}),
         )
         for suite in baseline.suites
     ]
@@ -182,9 +167,6 @@ def _stored(text: str, path: Path, suites: Sequence[str]) -> NamedRun:
     key = key_with_prefix(store.header_keys(), text, where="RUN")
     header = store.header(key)
     if header is None:
-        raise UsageError(
-            f"the header of the stored run {key[:SHORT]} cannot be read",
-            where=str(path),
-            fix="editpitfalls store check",
-        )
+        what = f"the header of the stored run {key[:SHORT]} cannot be read"
+        raise UsageError(what, where=str(path), fix="editpitfalls store check")
     return NamedRun(key[:SHORT], stored_results(store, header, load_suites([*shipped_suites(), *suites])))

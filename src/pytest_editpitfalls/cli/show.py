@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import json
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import typer
 from rich import box
@@ -13,16 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_editpitfalls.escaping import encodable, visible
+from pytest_editpitfalls.reports.terminal import drawn, is_ascii
 
 
-def console_width() -> int:
-    """Return the columns of the terminal; those of ``COLUMNS`` or 80 where there is none."""
-    return Console().width
-
-
-def is_ascii() -> bool:
-    """Whether the output has no box drawing and no arrows."""
-    return not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+def encoding() -> str | None:
+    """Return the encoding of the output, where it has one."""
+    return getattr(sys.stdout, "encoding", None)
 
 
 def metric_table(title: str) -> Table:
@@ -30,7 +27,7 @@ def metric_table(title: str) -> Table:
     table = Table(
         title=Text(visible(title), "bold", justify="left"),
         title_justify="left",
-        box=box.ASCII if is_ascii() else box.SIMPLE_HEAD,
+        box=box.ASCII if is_ascii(encoding()) else box.SIMPLE_HEAD,
     )
     table.add_column("metric")
     return table
@@ -39,19 +36,16 @@ def metric_table(title: str) -> Table:
 def show(renderables: Iterable[RenderableType]) -> None:
     """Print what rich draws; colours where the output is a terminal (and ``NO_COLOR`` is not set)."""
     terminal = Console()
-    console = Console(
-        file=io.StringIO(),
+    lines = drawn(
+        renderables,
         width=terminal.width,
         force_terminal=terminal.is_terminal,
         color_system="standard" if terminal.color_system else None,
         no_color=terminal.no_color,
-        legacy_windows=False,
-        emoji=False,
-        markup=False,
     )
-    for renderable in renderables:
-        console.print(renderable, highlight=False)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    lines = [line.rstrip() for line in file.getvalue().splitlines()]
-    typer.echo(encodable("\n".join(lines), getattr(sys.stdout, "encoding", None)))
+    typer.echo(encodable("\n".join(lines), encoding()))
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON types."""
+    typer.echo(json.dumps(value, indent=2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +13,16 @@ from rich.table import Table
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.reports.view.words import count
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.maintenance import HeaderRow, Pruned, check, listing, merge, prune
 from pytest_editpitfalls.store.replay import SHORT
 
+from .runs import DEFAULT_STORE
+from .show import print_json
+
 BROKEN = 1
 """Exit status of `check` where a file is broken."""
-
-DEFAULT = Path(".pitfalls")
 
 store_app = typer.Typer(
     help="Look after the store: what runs have computed.", no_args_is_help=True, add_completion=False
@@ -32,21 +33,21 @@ StorePath = Annotated[Path, typer.Option("--store", metavar="PATH", help="Direct
 
 @store_app.command("list")
 def list_runs(
-    store: StorePath = DEFAULT, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    store: StorePath = DEFAULT_STORE, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """List the stored runs, the newest first: editor, model, what differs, cases, errors, size."""
     opened = Store.open(store, create=False)
     rows = listing(opened)
     if as_json:
-        typer.echo(json.dumps([row.as_json() for row in rows], indent=2))
+        print_json([row.as_json() for row in rows])
         return
     Console().print(_table(rows))
     if opened.broken:
-        typer.echo(f"{_files(opened.broken)} cannot be read: editpitfalls store check", err=True)
+        typer.echo(f"{count(opened.broken, 'file')} cannot be read: editpitfalls store check", err=True)
 
 
 @store_app.command("check")
-def check_files(store: StorePath = DEFAULT) -> None:
+def check_files(store: StorePath = DEFAULT_STORE) -> None:
     """Read and verify every file; exit status 1 where one is broken."""
     report = check(Store.open(store, create=False))
     for path in report.broken:
@@ -55,7 +56,8 @@ def check_files(store: StorePath = DEFAULT) -> None:
         typer.echo(f"its run header is missing, so that no replay finds it: {visible(path)}")
     for path in report.temporary:
         typer.echo(f"being written, or left by a killed run: {visible(path)}")
-    typer.echo(f"{report.headers} run(s) and {report.records} record(s) are sound, {_files(len(report.broken))} broken")
+    broken = count(len(report.broken), "file")
+    typer.echo(f"{report.headers} run(s) and {report.records} record(s) are sound, {broken} broken")
     if report.broken:
         typer.echo("broken files count as missing: run again to compute them, or editpitfalls store prune --broken")
         raise typer.Exit(BROKEN)
@@ -63,7 +65,7 @@ def check_files(store: StorePath = DEFAULT) -> None:
 
 @store_app.command("prune")
 def prune_runs(
-    store: StorePath = DEFAULT,
+    store: StorePath = DEFAULT_STORE,
     keep_newest: Annotated[
         bool, typer.Option("--keep-newest", help="Of each editor and model, keep the run written last alone.")
     ] = False,
@@ -86,12 +88,7 @@ def prune_runs(
             fix="give --keep-newest, --older-than=DAYS, --run=KEY or --broken",
         )
     done = prune(
-        opened,
-        keep_newest=keep_newest,
-        older_than_days=older_than,
-        headers=run or (),
-        broken=broken,
-        dry_run=dry_run,
+        opened, keep_newest=keep_newest, older_than_days=older_than, headers=run or (), broken=broken, dry_run=dry_run
     )
     typer.echo(_removed(done, "would be removed" if dry_run else "removed"))
 
@@ -99,7 +96,7 @@ def prune_runs(
 @store_app.command("merge")
 def merge_stores(
     others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Stores to copy from.")],
-    store: StorePath = DEFAULT,
+    store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Copy what other stores have more, for instance those of the shards of a run; every file is verified."""
     sources = [Store.open(other, create=False) for other in others]
@@ -110,7 +107,7 @@ def merge_stores(
             typer.echo(f"broken, left out: {visible(path)}")
         typer.echo(
             f"{visible(source.path)}: {done.headers} run(s) and {done.records} record(s) copied, "
-            f"{done.present} there already, {_files(len(done.broken))} broken"
+            f"{done.present} there already, {count(len(done.broken), 'file')} broken"
         )
 
 
@@ -143,33 +140,22 @@ def _facts(row: HeaderRow) -> list[str]:
 
 
 def _cases(row: HeaderRow) -> str:
-    lines = [f"{visible(suite)} {count}" for suite, count in sorted(row.cases.items())]
-    lines += [f"{count} {what}" for what, count in (("errors", row.errors), ("skipped", row.skipped)) if count]
+    lines = [f"{visible(suite)} {number}" for suite, number in sorted(row.cases.items())]
+    lines += [f"{number} {what}" for what, number in (("errors", row.errors), ("skipped", row.skipped)) if number]
     return "\n".join(lines) or "none"
 
 
 def _removed(done: Pruned, verb: str) -> str:
-    parts = [
-        f"{count} {what}"
-        for count, what in (
-            (done.headers, "run(s)"),
-            (done.records, "record(s)"),
-            (done.broken, "broken file(s)"),
-            (done.temporary, "unfinished file(s)"),
-        )
-        if count
-    ]
+    kinds = {"run(s)": done.headers, "record(s)": done.records, "broken file(s)": done.broken}
+    kinds["unfinished file(s)"] = done.temporary
+    parts = [f"{number} {what}" for what, number in kinds.items() if number]
     return f"{', '.join(parts)} {verb}, {_size(done.bytes)}" if parts else f"nothing {verb}"
 
 
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    if count < 10_000:
-        return f"{count} bytes"
-    return f"{count / 1000:.0f} kB" if count < 10_000_000 else f"{count / 1_000_000:.0f} MB"
+def _size(number: int) -> str:
+    if number < 10_000:
+        return f"{number} bytes"
+    return f"{number / 1000:.0f} kB" if number < 10_000_000 else f"{number / 1_000_000:.0f} MB"
 
 
 def _when(seconds: float) -> str:

@@ -22,11 +22,7 @@ _LONGEST = 1000
 
 
 def add_step_summary(results: RunResults, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Append the Markdown report of a run with cases to the step's summary, where there is one.
-
-    Returns:
-        As `write_step_summary`.
-    """
+    """Append the Markdown report of a run with cases to the step's summary; returns as `write_step_summary`."""
     if not (environ.get("GITHUB_STEP_SUMMARY") and results.cases):
         return None
     from .markdown import render_markdown
@@ -68,13 +64,10 @@ def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.enviro
         return []
     found = [_absolute(gate) for gate in results.gates if gate.passed is False]
     found += [_relative(gate) for gate in results.relative_gates if gate.passed is False]
-    shown = found if len(found) <= MAX_ANNOTATIONS else found[: MAX_ANNOTATIONS - 1]
-    lines = [_command(title, text) for title, text in shown]
-    if len(shown) < len(found):
-        lines.append(
-            _command("Pitfalls of knowledge edits", f"{len(found) - len(shown)} more gates failed: see the summary")
-        )
-    return lines
+    if len(found) > MAX_ANNOTATIONS:
+        more = len(found) - MAX_ANNOTATIONS + 1
+        found[MAX_ANNOTATIONS - 1 :] = [("Pitfalls of knowledge edits", f"{more} more gates failed: see the summary")]
+    return [_command(title, text) for title, text in found]
 
 
 def _absolute(gate: GateRecord) -> tuple[str, str]:
@@ -84,10 +77,8 @@ def _absolute(gate: GateRecord) -> tuple[str, str]:
 
 
 def _relative(gate: RelativeGateRecord) -> tuple[str, str]:
-    return (
-        f"Gate failed: {gate.gate}",
-        f"{_pair(gate.editor, gate.model)}{gate.suite}: {gate.reason or gate.verdict}",
-    )
+    text = f"{_pair(gate.editor, gate.model)}{gate.suite}: {gate.reason or gate.verdict}"
+    return f"Gate failed: {gate.gate}", text
 
 
 def _pair(editor: str | None, model: str | None) -> str:
@@ -96,9 +87,8 @@ def _pair(editor: str | None, model: str | None) -> str:
 
 def _command(title: str, text: str) -> str:
     """Return a workflow command; see "workflow commands" in GitHub's documentation for what has to be spelled."""
-    data = _spelled(text)
     name = _spelled(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::error title={name}::{data}"
+    return f"::error title={name}::{_spelled(text)}"
 
 
 def _spelled(text: str) -> str:

@@ -54,19 +54,11 @@ def inert(text: object, at_most: int = LONGEST_LABEL) -> str:
 def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
     """Return the report: verdict, gates, metrics, worst cases, facts of the run.
 
-    Args:
-        results: the run.
-        at_most: bytes (UTF-8) that it may have; what does not fit is counted and left out.
+    What does not fit in ``at_most`` bytes (UTF-8) is counted and left out.
     """
     view = RunView(results)
-    sections = [
-        _gates(results.gates),
-        _relative_gates(results.relative_gates),
-        *_comparison(view),
-        *_metrics(view),
-        *_worst(view),
-        *_facts(view),
-    ]
+    sections = [_gates(results.gates), _relative_gates(results.relative_gates), *_comparison(view), *_metrics(view)]
+    sections += [*_worst(view), _facts(view)]
     return fitted(verdict(results), [section for section in sections if section], at_most)
 
 
@@ -94,20 +86,16 @@ def verdict(results: RunResults) -> str:
     """Return the first line: whether the run holds, and why not."""
     gates = [gate.passed for gate in results.gates] + [gate.passed for gate in results.relative_gates]
     outcomes = Counter(case.outcome for case in results.cases)
-    failed = gates.count(False)
-    open_ = gates.count(None)
+    failed, open_ = gates.count(False), gates.count(None)
     if failed or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
         word = "failed"
     else:
         word = "not decided" if open_ else "passed"
-    parts = []
-    if gates:
-        parts.append(f"{failed} of {count(len(gates), 'gate')} failed")
+    parts = [f"{failed} of {count(len(gates), 'gate')} failed"] if gates else []
     if open_:
         parts.append(f"{open_} not decided")
-    if results.comparison is not None:
-        parts.append(count(len(results.comparison.new_failures), "new failure"))
-        parts.append(f"{len(results.comparison.fixed)} fixed")
+    if (compared := results.comparison) is not None:
+        parts += [count(len(compared.new_failures), "new failure"), f"{len(compared.fixed)} fixed"]
     parts.append(f"{_pitfalls(outcomes)} of {count(len(results.cases), 'case')} missed a threshold")
     if outcomes["error"]:
         parts.append(count(outcomes["error"], "error"))
@@ -119,12 +107,9 @@ def _pitfalls(outcomes: Counter[Outcome]) -> int:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> list[str]:
-    """Return the lines of a table.
+    """Return the lines of a table of Markdown (`inert`); columns from ``numbers_from`` on are aligned to the right.
 
-    Args:
-        headings: Markdown.
-        rows: cells as Markdown (`inert`); those beyond the size of a section are counted and left out.
-        numbers_from: columns from this one on are aligned to the right.
+    Rows beyond the size of a section are counted and left out.
     """
     align = ["---" if place < numbers_from else "---:" for place in range(len(headings))]
     top, line, *body = [f"| {' | '.join(cells)} |" for cells in (headings, align, *rows)]
@@ -223,10 +208,8 @@ def _comparison(view: RunView) -> Iterator[list[str]]:
             [inert(each.editor), inert(each.model), inert(each.name), inert(each.base), inert(each.now)]
             for each in compared.hyper_parameters
         ]
-        yield details(
-            f"Hyper-parameters that differ: {len(compared.hyper_parameters)}",
-            table(["editor", "model", "name", "base", "now"], rows, numbers_from=5),
-        )
+        body = table(["editor", "model", "name", "base", "now"], rows, numbers_from=5)
+        yield details(f"Hyper-parameters that differ: {len(rows)}", body)
 
 
 def _stories(stories: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
@@ -272,7 +255,7 @@ def _worst(view: RunView) -> Iterator[list[str]]:
         yield details(f"The worst {len(worst)} of {pitfalls} cases that missed a threshold", _stories(worst))
 
 
-def _facts(view: RunView) -> Iterator[list[str]]:
+def _facts(view: RunView) -> list[str]:
     run = view.results.run
     facts: dict[str, str] = {
         "editors": ", ".join(dict.fromkeys(editor.name for editor in run.editors)),
@@ -285,7 +268,5 @@ def _facts(view: RunView) -> Iterator[list[str]]:
         "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         "command": " ".join(["pytest", *run.command]) if run.command else "",
     }
-    yield details(
-        "The run",
-        table(["", ""], ([name, inert(text, 600)] for name, text in facts.items() if text), numbers_from=2),
-    )
+    rows = ([name, inert(text, 600)] for name, text in facts.items() if text)
+    return details("The run", table(["", ""], rows, numbers_from=2))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from pytest_editpitfalls.escaping import visible
-
-from .terminal_line import TerminalLine
+from pytest_editpitfalls.escaping import encodable, visible
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_editpitfalls.engine.settings import Progress
 
 INTERVAL = 0.1
@@ -22,34 +21,76 @@ CASE_STAGE = "edit"
 """The engine's stage that takes the time of a batch; its progress is progress through the batch's cases."""
 
 
-class ProgressLine:
-    """The line of a run of one process; silent in xdist's workers and where there is no terminal.
+class TerminalLine:
+    """One line that is drawn again and again, on pytest's own reporter.
 
-    Args:
-        config: pytest's configuration.
+    Silent in xdist's workers, under ``-q`` and, but for remarks, where there is no terminal.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._line = TerminalLine(config)
-        self._batch_size = 0
-        self._done = 0
-        self._total = 0
-        self._ran = 0
-        self._spent = 0.0
-        self._started = 0.0
-        self._begun: float | None = None
-        self._stage = ""
-        self._before_stage = 0.0
-        self._drawn = 0.0
+        self._config = config
+        self._width = 0
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is a terminal for it."""
-        return self._line.is_shown
+        """Whether what is drawn can be seen."""
+        reporter = self._reporter()
+        return reporter is not None and reporter.isatty and self._config.get_verbosity() >= 0
 
     def announce(self, text: str) -> None:
-        """Print one remark on a line of its own (not with ``-q``)."""
-        self._line.say(text)
+        """Print a remark that stays, on a line of its own (not with ``-q``)."""
+        self.clear()
+        reporter = self._reporter()
+        if reporter is not None and self._config.get_verbosity() >= 0:
+            with self._shown():
+                reporter.ensure_newline()
+                line = visible(text, keep_newlines=True)
+                encoding = getattr(reporter._tw._file, "encoding", None)
+                reporter.write_line(encodable(f"pitfalls: {line}", encoding))
+
+    def draw(self, text: str) -> None:
+        """Draw the line anew."""
+        reporter = self._reporter()
+        if not self.is_shown:
+            return
+        with self._shown():
+            if not self._width:
+                reporter.ensure_newline()
+            text = text[: max(10, reporter._tw.fullwidth - 1)]
+            reporter.rewrite(text.ljust(self._width))
+            if not text:
+                reporter.rewrite("")
+            self._width = len(text)
+            reporter.flush()
+
+    def clear(self) -> None:
+        """Take the line from the screen."""
+        if self._width:
+            self.draw("")
+
+    def _reporter(self) -> Any:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Let output through pytest's capturing."""
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            yield
+        else:
+            with capture.global_and_fixture_disabled():
+                yield
+
+
+class ProgressLine(TerminalLine):
+    """The line of a run of one process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
+        self._batch_size = self._done = self._total = self._ran = 0
+        self._spent = self._started = self._before_stage = self._drawn = 0.0
+        self._begun: float | None = None
+        self._stage = ""
 
     def start(self, batch: Sized, done: int, total: int) -> None:
         """A batch begins."""
@@ -65,7 +106,7 @@ class ProgressLine:
     def workers(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Draw the line of several processes."""
         if states and self._begun is not None:
-            self._line.draw(workers_line(states, self._done, self._total, time.monotonic() - self._begun))
+            self.draw(workers_line(states, self._done, self._total, time.monotonic() - self._begun))
 
     def progress(self, progress: Progress) -> None:
         """Redraw the line, at most ten times a second."""
@@ -74,13 +115,13 @@ class ProgressLine:
             self._stage, self._before_stage = progress.stage, now - self._started
         if now - self._drawn >= INTERVAL:
             self._drawn = now
-            self._line.draw(self.line(progress, now - self._started))
+            self.draw(self.line(progress, now - self._started))
 
     def stop(self) -> None:
         """Clear the line."""
         self._spent += time.monotonic() - self._started
         self._ran += self._batch_size
-        self._line.clear()
+        self.clear()
 
     def line(self, progress: Progress, elapsed: float) -> str:
         """Return the line: cases done, what goes on, rate and time left."""
@@ -90,10 +131,7 @@ class ProgressLine:
         if not ran and progress.stage == CASE_STAGE and progress.total:  # the first batch: what it has done so far
             elapsed -= self._before_stage
             ran, spent = self._batch_size * progress.done / progress.total, elapsed
-        if ran and spent > 0:
-            rate = ran / spent
-            text += _pace(rate, (self._total - self._done) / rate - elapsed)
-        return text
+        return text + _pace(ran, spent, self._total - self._done, elapsed)
 
 
 def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float) -> str:
@@ -109,18 +147,15 @@ def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int,
         f"{visible(worker)}: {visible(str(each['stage']))} {each['done']}/{each['total']} of {each['cases']}"
         for worker, each in sorted(states.items())
     ]
-    text = " | ".join([f"{done}/{total} cases", *parts])
-    if done and elapsed > 0:
-        rate = done / elapsed
-        text += _pace(rate, (total - done) / rate)
-    return text
+    return " | ".join([f"{done}/{total} cases", *parts]) + _pace(done, elapsed, total - done)
 
 
-def _pace(rate: float, left: float) -> str:
-    return f" | {rate:.2f} cases/s, {_clock(max(0.0, left))} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+def _pace(ran: float, spent: float, left: int, elapsed: float = 0.0) -> str:
+    """Cases per second, and the time for what is left, of which some has elapsed; "" where nothing is known yet."""
+    if not ran or spent <= 0:
+        return ""
+    rate = ran / spent
+    minutes, seconds = divmod(round(max(0.0, left / rate - elapsed)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f" | {rate:.2f} cases/s, {clock} left"

@@ -38,9 +38,7 @@ class Exported:
     """What was written.
 
     Attributes:
-        files: the files, in order.
         left_out: file and why cases are left out of it -> how many.
-        remarks: what else there is to know.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -80,26 +78,22 @@ def export_released(results: RunResults, directory: Path) -> Exported:
             path = root / name
             if not rows:
                 continue
-            if "{editor}" not in file.path:
-                _same_cases(contents.get(path), shared.setdefault(path, editor), editor, rows, path)
-            elif path in contents:
-                raise UsageError(
-                    f"several suites or editors would be written to {path}",
-                    where=WHERE,
-                    fix="choose one suite of each kind with --only-suite, one editor with --editor",
-                )
-            contents.setdefault(path, rows)
+            known, first = contents.setdefault(path, rows), shared.setdefault(path, editor)
+            if known is rows:
+                continue
+            if "{editor}" in file.path:
+                fix = "choose one suite of each kind with --only-suite, one editor with --editor"
+                raise UsageError(f"several suites or editors would be written to {path}", where=WHERE, fix=fix)
+            if [row["case"] for row in rows] != [row["case"] for row in known]:
+                what = f"{first} and {editor} have different cases, and the script reads both beside {path}"
+                raise UsageError(what, where=WHERE, fix="export one editor at a time: --editor")
     if not contents:
-        raise UsageError(
-            "the run has no case that the released script could read",
-            where=WHERE,
-            fix="export a run with scored cases of the published kinds of suite",
-        )
+        fix = "export a run with scored cases of the published kinds of suite"
+        raise UsageError("the run has no case that the released script could read", where=WHERE, fix=fix)
     exported.files = [_write(directory / path, rows) for path, rows in contents.items()]
     if others := sorted({_file_name(editor) for _, _, editor in groups} - set(SCRIPTS_EDITORS)):
-        exported.remarks.append(
-            visible(f"the script reads {', '.join(SCRIPTS_EDITORS)} alone: add {', '.join(others)} to its methods")
-        )
+        known_to_it, to_add = ", ".join(SCRIPTS_EDITORS), ", ".join(others)
+        exported.remarks.append(visible(f"the script reads {known_to_it} alone: add {to_add} to its methods"))
     if any(is_multi_label(editor) and editor_name(editor) != "memit" for _, _, editor in groups):
         exported.remarks.append("of files with _multi the script reads those of MEMIT alone")
     return exported
@@ -146,7 +140,10 @@ def _filled(fields: Fields, answers: Answers, divided_by: Sequence[str]) -> dict
     row: dict[str, Any] = {}
     for name, asked in fields.items():
         if isinstance(asked, Numbered):
-            row[name] = _numbered(asked, answers)
+            count = len({fact for fact, _ in answers if fact.startswith(f"{asked.fact}:")})
+            if not count:
+                raise _Unusable(f"no '{asked.fact}' fact is known")
+            row[name] = [_answer(answers, f"{asked.fact}:{place}", asked.state) for place in range(count)]
         elif isinstance(asked, Mapping):
             row[name] = _filled(asked, answers, ())
         else:
@@ -156,29 +153,10 @@ def _filled(fields: Fields, answers: Answers, divided_by: Sequence[str]) -> dict
     return row
 
 
-def _numbered(asked: Numbered, answers: Answers) -> list[dict[str, Any]]:
-    count = len({fact for fact, _ in answers if fact.startswith(f"{asked.fact}:")})
-    if not count:
-        raise _Unusable(f"no '{asked.fact}' fact is known")
-    return [_answer(answers, f"{asked.fact}:{place}", asked.state) for place in range(count)]
-
-
 def _answer(answers: Answers, fact: str, state: str) -> dict[str, Any]:
     if (fact, state) not in answers:
         raise _Unusable(f"no probability of '{visible(fact)}' in state {visible(state)}")
     return answers[fact, state]
-
-
-def _same_cases(
-    known: list[dict[str, Any]] | None, first: str, editor: str, rows: list[dict[str, Any]], path: Path
-) -> None:
-    """Refuse an editor whose rows do not lie beside the rows of the base model."""
-    if known is not None and [row["case"] for row in rows] != [row["case"] for row in known]:
-        raise UsageError(
-            f"{first} and {editor} have different cases, and the script reads both beside {path}",
-            where=WHERE,
-            fix="export one editor at a time: --editor",
-        )
 
 
 def _file_name(editor: str) -> str:
@@ -189,11 +167,8 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot make '{path.parent}': {error.strerror}",
-            where=WHERE,
-            fix="name a directory that you may write to",
-        ) from None
-    lines = ",\n".join(json.dumps(row) for row in rows)
+        what = f"cannot make '{path.parent}': {error.strerror}"
+        raise UsageError(what, where=WHERE, fix="name a directory that you may write to") from None
+    lines = ",\n".join(map(json.dumps, rows))
     write_text(f"[\n{lines}\n]\n", path, where=WHERE)
     return path

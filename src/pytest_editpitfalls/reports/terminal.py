@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from pytest_editpitfalls.escaping import encodable, visible
 
+from .view.cases import notes_of
 from .view.run import RunView
 from .view.tables import Row, Table
-from .view.verdicts import (
-    ARROWS,
-    Arrows,
-    baseline_counts,
-    changed_arrows,
-    differing,
-    gate_line,
-    relative_gate_line,
-)
+from .view.verdicts import ARROWS, Arrows, baseline_counts, changed_arrows, differing, gate_line, relative_gate_line
 from .view.words import MARK, interval, percent
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    import pytest
 
     from pytest_editpitfalls.results.records import RunResults
 
-WORST = 5
-"""Worst cases that are shown."""
-
-FLIPPED = 5
-"""Cases that became worse, and cases that became better, that are shown."""
+WORST = FLIPPED = 5
+"""Worst cases that are shown; cases that became worse, and cases that became better."""
 
 _GATE_STYLE = {True: "green", False: "bold red", None: "bold yellow"}
 """`passed` of a gate -> how rich shows its line."""
 
 
 def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, summed: bool) -> None:
-    """Write the summary of a run; ``summed`` as in `body`.
+    """Write the summary of a run; ``summed`` as in `RunView`.
 
     Honours ``-q`` (short), ``--no-summary``, the terminal's width, ``NO_COLOR`` and ``--color``.
     """
@@ -56,13 +47,25 @@ def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, sum
         _write(reporter, short_summary(view), encoding)
         return
     reporter.section("editing pitfalls", sep="=")
-    console = _console(reporter, encoding)
-    ascii_only = not (encoding or "utf-8").lower().startswith("utf")
-    for renderable in body(view, width=console.width, ascii_only=ascii_only):
+    width, colour = max(20, reporter._tw.fullwidth), reporter._tw.hasmarkup
+    summary = body(view, width=width, ascii_only=is_ascii(encoding))
+    colours = "standard" if colour else None
+    lines = drawn(summary, width=width, force_terminal=colour, color_system=colours, no_color=not colour)
+    _write(reporter, lines, encoding)
+
+
+def is_ascii(encoding: str | None) -> bool:
+    """Return whether an output has no box drawing and no arrows."""
+    return not (encoding or "utf-8").lower().startswith("utf")
+
+
+def drawn(renderables: Iterable[RenderableType], **options: Any) -> list[str]:
+    """Return the lines that rich draws; ``options`` of its console say how wide and how colourful."""
+    file = io.StringIO()
+    console = Console(file=file, legacy_windows=False, emoji=False, markup=False, **options)
+    for renderable in renderables:
         console.print(renderable, highlight=False)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    _write(reporter, [line.rstrip() for line in file.getvalue().splitlines()], encoding)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
 def short_summary(view: RunView) -> list[str]:
@@ -80,11 +83,11 @@ def short_summary(view: RunView) -> list[str]:
     results = view.results
     lines += [*view.unreliable, *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
-    return [*lines, *(line for line, _ in baseline_lines(view)[:1])]
+    return [*lines, *(line.plain for line in baseline_lines(view)[:1])]
 
 
-def baseline_lines(view: RunView, ascii_only: bool = False) -> list[tuple[str, str]]:
-    """Return the lines of the comparison with a baseline, each with a rich style."""
+def baseline_lines(view: RunView, ascii_only: bool = False) -> list[Text]:
+    """Return the lines of the comparison with a baseline."""
     compared = view.results.comparison
     if compared is None:
         return []
@@ -101,78 +104,41 @@ def baseline_lines(view: RunView, ascii_only: bool = False) -> list[tuple[str, s
             lines += [(f"  {title}: {headline}", style), *((f"    {line}", style) for line in details)]
         if more:
             lines.append((f"  {title}: and {more} more", style))
-    return lines + [(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters]
+    lines += [(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters]
+    return [Text(line, style) for line, style in lines]
 
 
-def baseline_texts(view: RunView, ascii_only: bool = False) -> Iterator[Text]:
-    """Give the lines of the comparison with a baseline for rich."""
-    from rich.text import Text
-
-    yield from (Text(line, style) for line, style in baseline_lines(view, ascii_only))
-
-
-def gate_texts(view: RunView) -> Iterator[Text]:
-    """Give the verdicts of all gates for rich."""
-    from rich.text import Text
-
+def gate_lines(view: RunView) -> Iterator[Text]:
+    """Give the verdicts of all gates."""
     yield from (Text(gate_line(gate), _GATE_STYLE[gate.passed]) for gate in view.results.gates)
     for gate in view.results.relative_gates:
         yield Text(relative_gate_line(gate), _GATE_STYLE[gate.passed])
 
 
 def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
-    """Give the summary of any run, live or stored.
-
-    Args:
-        view: the run.
-        width: columns of the terminal.
-        ascii_only: whether its encoding has no box drawing.
-    """
-    from rich.text import Text
-
+    """Give the summary of any run, live or stored, for a terminal with so many columns."""
     arrows = changed_arrows(view.results.comparison, ascii_only)
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
         yield from (Text(line, "bold yellow") for line in table.unreliable)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
-    yield from gate_texts(view)
-    yield from baseline_texts(view, ascii_only)
+    yield from gate_lines(view)
+    yield from baseline_lines(view, ascii_only)
     if worst := view.worst(WORST):
         yield Text("Worst cases (mean probability, before -> after)", "bold")
         for headline, details in worst:
             yield Text(f"  {headline}", "red")
             yield from (Text(f"    {line}") for line in details)
     yield from (Text(line, "yellow") for line in view.not_scored)
-    yield from (Text(f"note: {note}", "yellow") for note in view.notes)
+    yield from (Text(f"note: {note}", "yellow") for note in notes_of(view.results.cases))
     if view.cached:
         yield Text(f"{view.cached} of {len(view.results.cases)} cases came from the store", "dim")
     yield from (Text(line, "dim") for line in view.times)
 
 
-def _console(reporter: pytest.TerminalReporter, encoding: str | None) -> Console:
-    """Return a console that draws into a string, as wide and as colourful as pytest's own."""
-    from rich.console import Console
-
-    colour = reporter._tw.hasmarkup
-    return Console(
-        file=io.StringIO(),
-        width=max(20, reporter._tw.fullwidth),
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        legacy_windows=False,
-        emoji=False,
-        markup=False,
-        soft_wrap=False,
-    )
-
-
 def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[RenderableType]:
     """Return the widest form that fits: intervals beside the values, below them, or one line per value."""
-    from rich.console import Console
-    from rich.text import Text
-
     measure = Console(file=io.StringIO(), width=10_000, legacy_windows=False)
     for between, digits in ((" ", 1), ("\n", 1), ("\n", 0)):
         grid = _grid(table, between, digits, ascii_only, arrows)
@@ -191,10 +157,6 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
 
 
 def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arrows) -> RichTable:
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     title = f"{table.topic.title} (%)"
     pairs = {(row.editor, row.model) for row in table.rows if not row.published}
     if len(pairs) == 1:  # said once, to leave room for the figures

@@ -12,8 +12,7 @@ import pytest
 
 from pytest_editpitfalls.execution.isolation import GIVEN_UP
 from pytest_editpitfalls.execution.xdist.controller import Controller
-from pytest_editpitfalls.reports.progress import workers_line
-from pytest_editpitfalls.reports.terminal_line import TerminalLine
+from pytest_editpitfalls.reports.progress import TerminalLine, workers_line
 
 from .item_report import ItemReport
 from .recorder import Recorder

@@ -13,7 +13,6 @@ from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.junit import add_run_properties
-from pytest_editpitfalls.reports.terminal import write_summary
 from pytest_editpitfalls.results.records import RunResults
 
 from .recorder import Recorder
@@ -67,6 +66,8 @@ class Finalizer:
         """Print the tables, what was saved and what could not be written."""
         recorder = self._recorder
         if recorder.reports:
+            from pytest_editpitfalls.reports.terminal import write_summary  # imports rich
+
             write_summary(reporter, recorder.results(), summed=self._session.is_distributed)
         for path in self.saved:
             shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -35,9 +35,7 @@ class Axis:
 def axis_of(metric: str, values: Sequence[float | None]) -> Axis:
     """Return the axis of a metric: its range; where that is open or the values fill little of it, what they need.
 
-    Args:
-        metric: the metric's name.
-        values: all that will be drawn on it: means, ends of intervals, published figures, bounds.
+    ``values`` are all that will be drawn on it: means, ends of intervals, published figures, bounds.
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     spec = metric_named(metric)
@@ -66,7 +64,6 @@ def forest(
     *,
     published: float | None = None,
     bound: float | None = None,
-    style: str = "",
 ) -> Markup:
     """Draw a value with its interval; a hollow diamond for a published figure, a dashed line for a bound."""
     parts = [_line(axis.place(tick), "tick zero" if tick == 0 else "tick") for tick in axis.ticks]
@@ -81,7 +78,7 @@ def forest(
     if value is not None:
         arrow = {-1: "M-5 9 3 4V14Z", 1: "M5 9-3 4V14Z"}.get(_beyond(axis, value))
         parts.append(_mark(axis, value, "value", arrow or "M-4.5 4.5H4.5V13.5H-4.5Z"))
-    return _svg("".join(parts), f"forest {style}".strip(), 18)
+    return _svg("".join(parts), "forest", 18)
 
 
 def histogram(axis: Axis, values: Sequence[float]) -> Markup:
@@ -91,11 +88,8 @@ def histogram(axis: Axis, values: Sequence[float]) -> Markup:
         share = (value - axis.low) / (axis.high - axis.low)
         counts[min(max(int(share * BINS), 0), BINS - 1)] += 1
     tallest = max(counts, default=0) or 1
-    path = "".join(
-        f"M{4 * place} 40V{40 - max(38 * count / tallest, 1.5):.1f}h3.4V40Z"
-        for place, count in enumerate(counts)
-        if count
-    )
+    bars = {place: 40 - max(38 * count / tallest, 1.5) for place, count in enumerate(counts) if count}
+    path = "".join(f"M{4 * place} 40V{top:.1f}h3.4V40Z" for place, top in bars.items())
     body = f'<path class="bars" d="{path}"/><path class="base" d="M0 40H{4 * BINS}"/>'
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {4 * BINS} 41" preserveAspectRatio="none" '
@@ -103,11 +97,11 @@ def histogram(axis: Axis, values: Sequence[float]) -> Markup:
     )
 
 
-def share_bar(parts: Sequence[tuple[str, int]]) -> Markup:
-    """Draw counts as parts of one bar: (class, count)."""
-    total = sum(count for _, count in parts) or 1
+def share_bar(parts: Mapping[str, int]) -> Markup:
+    """Draw counts as parts of one bar: class -> count."""
+    total = sum(parts.values()) or 1
     left, body = 0.0, []
-    for name, count in parts:
+    for name, count in parts.items():
         width = 100 * count / total
         if count:
             body.append(f'<rect class="{name}" x="{left:.3f}%" width="{width:.3f}%" y="0" height="10"/>')

@@ -139,14 +139,8 @@ def matrix(suites: Sequence[SuitePart]) -> list[tuple[str, list[Outcomes | None]
 
 
 def _outcomes(aggregate: AggregateRecord, cases: Sequence[CaseRecord]) -> Outcomes:
-    counts = outcome_counts(cases)
-    reason = visible(aggregate.reliable_reason or "")
-    return Outcomes(visible(aggregate.suite), counts.get("passed", 0), len(cases), outcome_bar(counts), reason)
-
-
-def outcome_bar(counts: Mapping[str, int]) -> Markup:
-    """Draw outcomes as parts of a bar."""
-    return share_bar(list(counts.items()))
+    counts, reason = outcome_counts(cases), visible(aggregate.reliable_reason or "")
+    return Outcomes(visible(aggregate.suite), counts.get("passed", 0), len(cases), share_bar(counts), reason)
 
 
 def _metric(
@@ -167,17 +161,9 @@ def _metric(
         values = _values(members[_group(aggregate)], name)
         # per-case values lie wider than means: their own axis
         spread = histogram(spread_axis(name, values), values) if len(set(values)) > 1 else None
-        figures.append(
-            Figure(
-                label_of(aggregate.editor, aggregate.model),
-                cell,
-                other,
-                forest(axis, cell.value, cell.low, cell.high, published=other),
-                spread,
-                aggregate.reliable,
-                len(values),
-            )
-        )
+        label = label_of(aggregate.editor, aggregate.model)
+        drawing = forest(axis, cell.value, cell.low, cell.high, published=other)
+        figures.append(Figure(label, cell, other, drawing, spread, aggregate.reliable, len(values)))
     best = best_of(name, [(figure.cell.value, figure.reliable) for figure in figures])
     return MetricFigures(words, axis, figures, best)
 
@@ -200,21 +186,10 @@ def _rules(group: Group, cases: Sequence[CaseRecord], names: Sequence[str]) -> l
         by_rule.setdefault(case.rule, []).append(case)
     rules = []
     for rule, members in by_rule.items():
-        counts = outcome_counts(members)
-        values: dict[str, float | None] = {}
-        for name in names:
-            known = _values(members, name)
-            values[name] = math.fsum(known) / len(known) if known else None
-        rules.append(
-            Rule(
-                visible(rule) or "(no rule)",
-                label_of(group[1], group[2]),
-                len(members),
-                counts,
-                outcome_bar(counts),
-                values,
-            )
-        )
+        counts, known = outcome_counts(members), {name: _values(members, name) for name in names}
+        means = {name: math.fsum(values) / len(values) if values else None for name, values in known.items()}
+        label = label_of(group[1], group[2])
+        rules.append(Rule(visible(rule) or "(no rule)", label, len(members), counts, share_bar(counts), means))
     return rules
 
 

@@ -19,10 +19,10 @@ from pytest_editpitfalls.reports.view.words import MARK
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.results.writer import write_text
 
-from .figures import matrix, outcome_bar, outcome_counts, suite_parts
+from .charts import share_bar
+from .figures import matrix, outcome_counts, suite_parts
 from .payload import case_payload, embedded
-from .provenance import run_blocks
-from .runs import beside, case_link, gate_rows
+from .runs import beside, case_link, gate_rows, run_blocks
 from .words import OUTCOMES, duration, interval, number, words_of
 
 DEFAULT_TITLE = "Pitfalls of knowledge edits"
@@ -41,7 +41,6 @@ def render_html(
 
     Args:
         results: the run. Its text is raw: whatever it holds is shown, never obeyed.
-        title: the page's title.
         others: runs to compare with: their figures, and the cases whose outcome flipped.
         other_labels: what they are called; those without a label are "run 2", "run 3", ...
     """
@@ -49,7 +48,8 @@ def render_html(
     compared = list(zip(labels, others, strict=False))
     view = RunView(results)
     suites = suite_parts(view)
-    style, script = _static("report.css"), _script()
+    style, script = _static("report.css"), "".join(map(_static, SCRIPTS))
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
     counts = outcome_counts(results.cases)
     return (
         _environment()
@@ -67,7 +67,7 @@ def render_html(
             total=len(results.cases),
             cached=view.cached,
             counts=counts,
-            outcome_bar=outcome_bar(counts),
+            outcome_bar=share_bar(counts),
             outcomes=OUTCOMES,
             suites=suites,
             matrix=matrix(suites),
@@ -75,7 +75,7 @@ def render_html(
             gates=gate_rows(results.gates),
             relative_gates=gate_rows(results.relative_gates),
             comparison=results.comparison,
-            others=beside(view, compared),
+            others=[beside(view, label, other) for label, other in compared],
             blocks=run_blocks(results),
             metrics=[words_of(name, view.pitfalls.values()) for name in view.metrics],
         )
@@ -102,28 +102,17 @@ def write_html(
 
 @cache
 def _environment() -> Environment:
+    loader = PackageLoader(__package__)
     environment = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "visible": visible, "duration": duration}
-    environment.globals |= {
-        "case_link": case_link,
-        "interval": interval,
-        "baseline_counts": baseline_counts,
-    }
+    environment.globals |= {"case_link": case_link, "interval": interval, "baseline_counts": baseline_counts}
     return environment
 
 
 def _static(name: str) -> str:
     return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    return '"use strict";\n(() => {\n' + "".join(_static(name) for name in SCRIPTS) + "})();\n"
 
 
 def _policy(style: str, script: str) -> str:

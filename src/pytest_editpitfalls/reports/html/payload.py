@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
@@ -30,20 +30,11 @@ _EDIT = re.compile(r"edit (\d+): (.*) \.\.\. (.*) -> (.*)", re.DOTALL)
 T = TypeVar("T", bound=Hashable)
 
 
-class Table(Generic[T]):
-    """A table of distinct values in order of first appearance."""
+class Table(dict[T, int]):
+    """Distinct values and their places; a new value gets the next place when it is asked for."""
 
-    def __init__(self) -> None:
-        self._places: dict[T, int] = {}
-
-    def place(self, value: T) -> int:
-        """Return the place of ``value``, which it gets when it is new."""
-        return self._places.setdefault(value, len(self._places))
-
-    @property
-    def values(self) -> list[T]:
-        """All values by place."""
-        return list(self._places)
+    def __missing__(self, value: T) -> int:
+        return self.setdefault(value, len(self))
 
 
 def encode_probability(value: float | None) -> str:
@@ -83,14 +74,12 @@ def short(value: float | None, digits: int = 4) -> float | int | None:
 def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -> dict[str, object]:
     """Return the page's data: what the script needs for the case table and the stories.
 
-    Args:
-        view: the run.
-        others: label and results of the runs that it is compared with; only their outcomes are needed.
+    ``others`` are label and results of the runs that it is compared with; only their outcomes are needed.
     """
     columns = _Columns()
     for case in view.results.cases:
         columns.add(case)
-    states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets.values for _, state in facts)])
+    states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets for _, state in facts)])
     shown = {name for table in view.tables for name in table.columns}
     return {
         "format": 2,
@@ -130,11 +119,13 @@ def embedded(data: object) -> str:
 
 
 class _Columns:
-    """The cases by column. Text is made visible on its way in: nothing after this escapes control characters."""
+    """The cases by column. Text is made visible on its way in: nothing after this escapes control characters.
+
+    String 0 is no text.
+    """
 
     def __init__(self) -> None:
-        self.strings: Table[str] = Table()
-        self.strings.place("")  # 0 is no text
+        self.strings: Table[str] = Table({"": 0})
         self.labels: dict[str, Table[str]] = {n: Table() for n in ("suite", "editor", "model", "rule")}
         self.edits: Table[tuple[object, ...]] = Table()
         self.metric_sets: Table[tuple[str, ...]] = Table()
@@ -148,9 +139,9 @@ class _Columns:
         fields: dict[str, object] = {
             "id": string(case.id),
             "index": case.source_index,
-            **{name: table.place(visible(getattr(case, name))) for name, table in self.labels.items()},
+            **{name: table[visible(getattr(case, name))] for name, table in self.labels.items()},
             "subject": string(case.subject),
-            "edits": self.edits.place(tuple(self._edit(line) for line in case.edits)),
+            "edits": self.edits[tuple(self._edit(line) for line in case.edits)],
             "digest": visible(case.digest),
             "outcome": list(OUTCOMES).index(case.outcome),
             "reason": 0 if _repeats_thresholds(case) else string(case.reason or ""),
@@ -158,13 +149,13 @@ class _Columns:
             "seconds": short(case.seconds, 3),
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,
-            "metricSet": self.metric_sets.place(tuple(visible(name) for name in case.metrics)),
+            "metricSet": self.metric_sets[tuple(visible(name) for name in case.metrics)],
             "metrics": [short(value) for value in case.metrics.values()],
-            "factSet": self.fact_sets.place(tuple((visible(p.fact), visible(p.state)) for p in case.probes)),
+            "factSet": self.fact_sets[tuple((visible(p.fact), visible(p.state)) for p in case.probes)],
             "probes": "".join(encode_probability(value) for values in summaries(case) for value in values),
-            "thresholdSet": self.threshold_sets.place(
+            "thresholdSet": self.threshold_sets[
                 tuple((visible(t.threshold), visible(t.metric), t.bound) for t in case.thresholds)
-            ),
+            ],
             "thresholds": _verdicts(case),
         }
         for name, value in fields.items():
@@ -173,17 +164,17 @@ class _Columns:
     def as_json(self) -> dict[str, object]:
         """Return the tables and the columns; the strings last, when all are known."""
         return {
-            **{f"{name}s": table.values for name, table in self.labels.items()},
-            "edits": self.edits.values,
-            "metricSets": self.metric_sets.values,
-            "factSets": self.fact_sets.values,
-            "thresholdSets": self.threshold_sets.values,
+            **{f"{name}s": list(table) for name, table in self.labels.items()},
+            "edits": list(self.edits),
+            "metricSets": list(self.metric_sets),
+            "factSets": list(self.fact_sets),
+            "thresholdSets": list(self.threshold_sets),
             "cases": self.columns,
-            "strings": self.strings.values,
+            "strings": list(self.strings),
         }
 
     def _string(self, text: str) -> int:
-        return self.strings.place(visible(text))
+        return self.strings[visible(text)]
 
     def _edit(self, line: str) -> int | tuple[int, ...]:
         """Return an edit in words by its parts, so that a question that is asked twice is stored once."""

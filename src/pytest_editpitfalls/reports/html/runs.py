@@ -1,9 +1,12 @@
-"""The run beside other runs, and its gates: rows for the page."""
+"""Rows for the page: gates, other runs beside this one, and the facts of the run, so that each figure can be traced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -15,7 +18,7 @@ from pytest_editpitfalls.reports.view.verdicts import SEEN, AnyGate, state_of
 from pytest_editpitfalls.results.records import CaseRecord, RelativeGateRecord, RunResults
 
 from .charts import axis_of, forest
-from .words import MetricWords, label_of, words_of
+from .words import MetricWords, duration, label_of, words_of
 
 Pair = tuple[CaseRecord, CaseRecord]
 """A case here and there."""
@@ -54,12 +57,8 @@ class OtherRun:
     """Another run beside this one.
 
     Attributes:
-        label: what it is called.
-        started: when it started.
-        both: cases that are in both runs.
-        only_here, only_there: cases that are in one of them.
+        both, only_here, only_there: numbers of cases.
         got_worse, got_better: flipped cases, here and there; those first that miss by most.
-        differences: the figures of both.
         remarks: what makes the comparison doubtful.
     """
 
@@ -95,18 +94,12 @@ def _drawing(gate: AnyGate) -> Markup:
 
 def case_link(suite: str, editor: str, model: str, case_id: str) -> str:
     """Return the fragment that opens a case's story, as the page's script writes it."""
-    from urllib.parse import quote
-
     # what JavaScript's encodeURIComponent leaves as it is
     return "#case=" + "/".join(quote(visible(part), safe="!'()*~") for part in (suite, editor, model, case_id))
 
 
-def beside(view: RunView, others: Sequence[tuple[str, RunResults]]) -> list[OtherRun]:
-    """Return every other run beside a run."""
-    return [_beside(view, label, other) for label, other in others]
-
-
-def _beside(view: RunView, label: str, other: RunResults) -> OtherRun:
+def beside(view: RunView, label: str, other: RunResults) -> OtherRun:
+    """Return another run beside a run."""
     results = view.results
     here = {case.key: case for case in results.cases}
     there = {case.key: case for case in other.cases}
@@ -146,8 +139,7 @@ def _differences(view: RunView, other: RunResults) -> list[Difference]:
             here, before = aggregate.metrics[name].value, partner.metrics[name].value
             change = None if here is None or before is None else here - before
             words = words_of(name, [view.pitfalls[aggregate.suite]])
-            label = label_of(aggregate.editor, aggregate.model)
-            word = _judge(name, change)
+            label, word = label_of(aggregate.editor, aggregate.model), _judge(name, change)
             rows.append(Difference(visible(aggregate.suite), words, label, here, before, change, word))
     return rows
 
@@ -177,12 +169,64 @@ def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> li
         theirs = parameters.get((editor.name, editor.model))
         if theirs is None:
             continue
-        names = sorted(
-            name
-            for name in {*editor.hyper_parameters, *theirs}
-            if editor.hyper_parameters.get(name) != theirs.get(name)
-        )
-        if names:
+        ours = editor.hyper_parameters
+        if names := sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)):
             shown = ", ".join(visible(name) for name in names)
             remarks.append(f"{label_of(editor.name, editor.model)} ran with other hyper-parameters: {shown}")
     return remarks
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A titled list of names and values."""
+
+    title: str
+    pairs: list[tuple[str, str]]
+    open: bool = False
+
+
+def run_blocks(results: RunResults) -> list[Block]:
+    """Return all run facts, so that every number can be traced."""
+    run = results.run
+    general: dict[str, object] = {
+        "started": run.started,
+        "wall time": duration(run.seconds),
+        "command": shlex.join(["pytest", *run.command]) if run.command else None,
+        "exit status": run.exit_status,
+        "seed": run.seed,
+        "device": run.device,
+        "dtype": run.dtype,
+        "batch size": "automatic" if run.batch_size is None else run.batch_size,
+        "limit": "none" if run.limit is None else f"{run.limit} cases per suite",
+        "shard": run.shard or "none",
+        "results from": "a store alone, no model was loaded" if run.replay else "this run and its store",
+        "cached cases": f"{sum(case.cached for case in results.cases)} of {len(results.cases)}",
+        "success floor": run.success_floor,
+        "metric definitions": run.metric_definitions or None,
+        "schema version": results.schema_version,
+    }
+    blocks = [
+        Block("Run", _pairs(general), open=True),
+        Block("Versions", _pairs(run.versions), open=True),
+        Block("Time by stage", [(visible(name), duration(value)) for name, value in run.timings.items()]),
+    ]
+    for editor in run.editors:
+        title = f"Editor {label_of(editor.name, editor.model)}"
+        blocks.append(Block(f"{title}: hyper-parameters", _pairs(editor.hyper_parameters)))
+        if editor.second_moment is not None:
+            blocks.append(Block(f"{title}: second moment", _pairs(editor.second_moment)))
+    for model in run.models:
+        facts: dict[str, object] = model.model_dump(exclude={"details"}) | model.details
+        blocks.append(Block(f"Model {visible(model.name)}", _pairs(facts)))
+    blocks += [Block(f"Suite {visible(suite.name)}", _pairs(suite.model_dump())) for suite in run.suites]
+    return [block for block in blocks if block.pairs]
+
+
+def _pairs(facts: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(visible(name), _text(value)) for name, value in facts.items()]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

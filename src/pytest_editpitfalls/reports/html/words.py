@@ -38,14 +38,11 @@ class MetricWords:
 def words_of(name: str, pitfalls: Iterable[AnyPitfall | None]) -> MetricWords:
     """Return what the page says of a metric; a name that nobody here knows stands for itself.
 
-    Args:
-        name: the metric.
-        pitfalls: the kinds that it is shown for. Where their definitions differ, each is named with its kind.
+    Where the definitions of the kinds that it is shown for differ, each is named with its kind.
     """
     found: dict[Metric, str] = {}
     for pitfall in pitfalls:
-        metric = None if pitfall is None else metric_named(name, pitfall)
-        if pitfall is not None and metric is not None:
+        if pitfall is not None and (metric := metric_named(name, pitfall)) is not None:
             found.setdefault(metric, pitfall.name)
     if not found:
         return MetricWords(visible(name), visible(name), "", UNKNOWN_METRIC, "", "", "")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.comparison.drops import LEVEL, POWER
 
-from .drawing import panels
-from .writing import write_figures
+from .drawing import panels, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,12 +23,7 @@ WHERE = "editpitfalls calibrate --plot"
 def write_calibration_plot(records: Sequence[CalibrationRecord], out: Path) -> list[Path]:
     """Draw the shares with two standard errors, by the number of clusters: gates alone, and families.
 
-    Args:
-        records: of a calibration.
-        out: a PNG, PDF or SVG file, or a directory for ``calibration.png``.
-
-    Raises:
-        UsageError: as `writing.write_figures`.
+    ``out`` is a PNG, PDF or SVG file, or a directory for ``calibration.png``; raises as `write_figures`.
     """
     return write_figures({"calibration": partial(_figure, records)}, out, where=WHERE)
 
@@ -39,12 +33,8 @@ def _figure(records: Sequence[CalibrationRecord]) -> Figure | None:
         return None
     figure, (left, right) = panels(2, columns=2, height=2.8)
     for several, colour, title in ((False, "tab:blue", "one gate"), (True, "tab:red", "several gates")):
-        shares = [
-            (record.clusters, record.false_fails, record.false_fails_error)
-            for record in records
-            if (record.gates > 1) is several
-        ]
-        if shares:
+        members = [record for record in records if (record.gates > 1) is several]
+        if shares := [(record.clusters, record.false_fails, record.false_fails_error) for record in members]:
             _points(left, shares, colour, title)
     found = [
         (record.clusters, record.found, record.found_error or 0.0) for record in records if record.found is not None

@@ -16,22 +16,15 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import PITFALLS, topics
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.reports.view.cases import (
-    fact_means,
-    fact_words,
-    follows_edits,
-    ordered_states,
-    state_words,
-)
+from pytest_editpitfalls.reports.view.cases import fact_means, fact_words, follows_edits, ordered_states, state_words
 from pytest_editpitfalls.reports.view.kinds import metric_named
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.aggregates import summarise
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
 
-from .drawing import boxes, dots, legend, panels
+from .drawing import boxes, dots, legend, panels, write_figures
 from .drawing import label as shown_label
-from .writing import write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +40,6 @@ class Runs:
     """The runs of a plot.
 
     Attributes:
-        views: the runs.
         series: editor on model -> scored cases; each has a colour.
         pitfalls: suite -> its kind; None where it is not installed.
     """
@@ -83,22 +75,16 @@ class Runs:
 
 
 def write_plots(
-    runs: Sequence[NamedRun],
-    out: Path,
-    file_format: str | None = None,
-    only: Sequence[str] = (),
+    runs: Sequence[NamedRun], out: Path, file_format: str | None = None, only: Sequence[str] = ()
 ) -> list[Path]:
-    """Draw the plots that the runs have figures for.
+    """Draw the plots that the runs have figures for; return the files.
 
     Args:
-        runs: the runs; an editor on a model is named after its run too where several have it.
+        runs: an editor on a model is named after its run too where several have it.
         out: a directory (made where it is not there) for one file per plot; or a file, by its suffix: a PDF gets one
             page per plot, the other formats hold one plot.
-        file_format: one of `writing.FORMATS`; default: the file's suffix, PNG in a directory.
+        file_format: one of `drawing.FORMATS`; default: the file's suffix, PNG in a directory.
         only: names of plots (`plots`); default: all.
-
-    Returns:
-        The files.
 
     Raises:
         UsageError: matplotlib is not installed, an unknown format or plot, nothing to draw, or it cannot be written.
@@ -218,16 +204,12 @@ def rules(runs: Runs) -> Figure | None:
             axes.set_xlim(-3, 103)
         axes.set_xlabel("%")
 
+    def title(key: tuple[str, str]) -> str:
+        return f"{key[0]}: {runs.metric(*key).title}"
+
     tallest = max(map(len, values.values()), default=0)
     height = max(2.2, 0.25 * tallest * max(1.0, len(runs.series) / 4) + 0.8)
-    return _figure(
-        runs,
-        values,
-        panel,
-        columns=2,
-        height=height,
-        title=lambda key: f"{key[0]}: {runs.metric(*key).title}",
-    )
+    return _figure(runs, values, panel, columns=2, height=height, title=title)
 
 
 def _figure(

@@ -21,11 +21,7 @@ NOTES = 5
 def fact_means(case: CaseRecord) -> FactProbabilities:
     """Return (fact, state) -> mean probability, by the rule of the metrics: unknown when one of its prompts is."""
     return fact_probabilities(
-        ProbeScore(
-            probe.fact,
-            probe.state,
-            tuple(math.nan if value is None else value for value in probe.probabilities),
-        )
+        ProbeScore(probe.fact, probe.state, tuple(math.nan if each is None else each for each in probe.probabilities))
         for probe in case.probes
     )
 

@@ -9,14 +9,9 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.results.records import (
-    AggregateRecord,
-    CaseKeyRecord,
-    CaseRecord,
-    RunResults,
-)
+from pytest_editpitfalls.results.records import AggregateRecord, CaseKeyRecord, CaseRecord, RunResults
 
-from .cases import Story, headline, in_words, missed_by, notes_of
+from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released
 from .tables import Group, Row, Table, published_row, row_of, tables_of
 from .words import first_result_line, time_line
@@ -29,8 +24,7 @@ class RunView:
     """What reports say of a run, live or stored; each part is made when it is asked for.
 
     Args:
-        results: the run.
-        summed: whether its times are summed over several processes.
+        summed: whether the run's times are summed over several processes.
 
     Attributes:
         kinds: suite -> name of its kind of pitfall.
@@ -134,11 +128,6 @@ class RunView:
         by_key = {case.key: case for case in self.results.cases}
         known = [by_key[key] for each in keys if (key := (each.suite, each.editor, each.model, each.id)) in by_key]
         return [self.story(case, is_failing=is_failing) for case in known[:limit]], max(0, len(known) - limit)
-
-    @property
-    def notes(self) -> list[str]:
-        """The editors' remarks."""
-        return notes_of(self.results.cases)
 
     @property
     def not_scored(self) -> list[str]:

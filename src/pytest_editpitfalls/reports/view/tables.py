@@ -23,7 +23,6 @@ class Row:
     """One line of a table: a suite with an editor on a model, or published figures beside it.
 
     Attributes:
-        suite, editor, model: what the line is about.
         n: cases that were scored.
         held: "38/40" where the base model was asked for its facts, otherwise "".
         cells: metric -> aggregate; a metric that is absent does not exist for the suite.
@@ -51,7 +50,6 @@ class Table:
     """The suites of one topic.
 
     Attributes:
-        topic: what they are about.
         rows: lines in the order of the run, published figures behind the lines that they belong to.
         columns: metric -> title, those that some line fills.
         unreliable: one line per editor and model whose mean edit success is under the floor.
@@ -81,10 +79,9 @@ def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
 
 def published_row(suite: str, figures: PublishedRow) -> Row:
     """Return the line of published figures, to stand below a line of ``suite``."""
-    cells = {
-        name: MetricAggregate(value=value, low=None, high=None, n=figures.n) for name, value in figures.metrics.items()
-    }
-    return Row(suite, figures.editor, figures.model, figures.n, "", cells, published=True)
+    n, values = figures.n, figures.metrics.items()
+    cells = {name: MetricAggregate(value=value, low=None, high=None, n=n) for name, value in values}
+    return Row(suite, figures.editor, figures.model, n, "", cells, published=True)
 
 
 def tables_of(
@@ -93,7 +90,6 @@ def tables_of(
     """Return the rows by topic, in the order of the kinds; those of a kind that is not installed come last.
 
     Args:
-        rows: all rows.
         topics: suite -> topic.
         pitfalls: suite -> kind; None where it is not installed: then all metrics are columns.
         floor: mean edit success under which a row is unreliable.

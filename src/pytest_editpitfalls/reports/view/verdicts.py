@@ -36,25 +36,19 @@ def state_of(gate: AnyGate) -> State:
     return _VERDICTS[gate.verdict if isinstance(gate, RelativeGateRecord) else gate.passed]
 
 
-def gate_word(gate: AnyGate) -> str:
-    """Return the same for a terminal: what is no pass is loud."""
-    word = state_of(gate)
-    return word if word == "passed" else word.upper()
-
-
 def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
     value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
     between = f" [{gate.low:.4g}, {gate.high:.4g}]" if known and gate.low is not None and gate.high is not None else ""
     mark = f" {MARK} unreliable: too few edits take" if gate.reliable is False else ""
-    return visible(f"gate {gate.gate}{_where(gate)}: {gate_word(gate)}{value}{between}{mark}")
+    return visible(f"gate {gate.gate}{_said(gate)}{value}{between}{mark}")
 
 
 def relative_gate_line(gate: RelativeGateRecord) -> str:
     """Return a relative gate's verdict in words, with the smallest drop that it would have found."""
     suite = f" {gate.suite}" if gate.gate.startswith("*") and gate.suite != "*" else ""
-    text = f"gate {gate.gate}{suite}{_where(gate)}: {gate_word(gate)}"
+    text = f"gate {gate.gate}{suite}{_said(gate)}"
     if gate.verdict == "inconclusive" and gate.passed is False:
         text += " (fails: --pitfalls-strict)"
     if gate.verdict == "not_evaluated":
@@ -72,8 +66,10 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
     return visible(f"{text}; finds {found} with 80 % power")
 
 
-def _where(gate: AnyGate) -> str:
-    return f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
+def _said(gate: AnyGate) -> str:
+    """Where a gate was held and what became of it; what is no pass is loud."""
+    word, where = state_of(gate), f" ({gate.editor} on {gate.model})" if gate.editor is not None else ""
+    return f"{where}: {word if word == 'passed' else word.upper()}"
 
 
 def _number(value: float | None) -> str:

@@ -30,12 +30,9 @@ def count(number: int, noun: str) -> str:
 
 
 def time_line(timings: Mapping[str, float | None], wall: float | None, summed: bool) -> str:
-    """Return where the time went, longest first; "" where nothing is known.
+    """Return where the time (stage -> seconds) went, longest first; "" where nothing is known.
 
-    Args:
-        timings: stage -> seconds.
-        wall: wall time of the run.
-        summed: whether the stages are summed over several processes, so that there is no rest to name.
+    Where the stages are summed over several processes, there is no rest of the wall time to name.
     """
     known = {stage: seconds for stage, seconds in timings.items() if seconds is not None}
     parts = [f"{stage} {seconds:.1f} s" for stage, seconds in sorted(known.items(), key=lambda p: -p[1])]
@@ -51,8 +48,7 @@ def time_line(timings: Mapping[str, float | None], wall: float | None, summed: b
 def first_result_line(stages: Mapping[str, float | None]) -> str:
     """Return how long the first result took and where that time went, in the order in which it was spent.
 
-    Args:
-        stages: stage -> seconds, and "total"; "" is returned where that is not known.
+    ``stages`` has stage -> seconds, and "total"; "" is returned where that is not known.
     """
     total = stages.get("total")
     if total is None:
