@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.errors import UsageError
 
-from .families.family import Family
+from .families import Family
 from .tokens import Encoder
 
 

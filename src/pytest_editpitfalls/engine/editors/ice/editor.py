@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.in_context.context_window import Window
-from pytest_editpitfalls.engine.in_context.facts import Facts, facts_text, prefix_result, program_of
+from pytest_editpitfalls.engine.in_context import Facts, Window, facts_text, prefix_result, program_of
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_editpitfalls.engine.in_context.facts import fact_text
+from pytest_editpitfalls.engine.in_context import fact_text
 from pytest_editpitfalls.program import EditRequest, Program
 
 Kind = Literal["copy", "update", "retain"]

@@ -23,14 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.in_context.context_window import Window
-from pytest_editpitfalls.engine.in_context.facts import (
-    Facts,
-    fact_text,
-    facts_text,
-    prefix_result,
-    program_of,
-)
+from pytest_editpitfalls.engine.in_context import Facts, Window, fact_text, facts_text, prefix_result, program_of
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.program import Program, SuitePrograms
