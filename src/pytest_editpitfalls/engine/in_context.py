@@ -15,7 +15,7 @@ from pytest_editpitfalls.program import EditRequest, Program
 
 from .editing.interface import EditJob, EditResult
 from .model_adapter import ModelAdapter
-from .overlay import PromptPrefix
+from .overlay import PromptPrefix, without
 
 Facts = tuple[EditRequest, ...]
 
@@ -47,8 +47,7 @@ def prefix_result(job: EditJob, facts: Facts, text: str, notes: tuple[str, ...] 
     if len(facts) > 1:
         order = "; ".join(fact_text(fact) for fact in facts)
         notes += (f"edit {job.step}: order of the facts in the prefix, newest last: {order}",)
-    others = tuple(change for change in job.model if not isinstance(change, PromptPrefix))
-    return EditResult((*others, PromptPrefix(text)), facts, notes)
+    return EditResult((*without(job.model, PromptPrefix), PromptPrefix(text)), facts, notes)
 
 
 class Window:

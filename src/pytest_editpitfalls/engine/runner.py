@@ -27,7 +27,7 @@ from pytest_editpitfalls.program import (
 from .editing.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer
-from .settings import Progress, ProgressCallback, silent
+from .settings import Progress, ProgressCallback, as_part, silent
 from .tokens import Encoder
 
 Item = TypeVar("Item")
@@ -163,14 +163,10 @@ def edit_programs(
             )
             for run, steps in wanted
         ]
-        offset, total = level - 1, depth
+        # One scale for all levels, so that the progress line never runs backwards.
+        scaled = as_part(progress, level - 1, 1, depth)
 
-        def report(inner: Progress, offset: int = offset, total: int = total) -> None:
-            # One scale for all levels, so that the progress line never runs backwards.
-            scaled = inner.stage == "edit"
-            progress(Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner)
-
-        def edit(part: list[EditJob], report: ProgressCallback = report) -> list[EditResult]:
+        def edit(part: list[EditJob], report: ProgressCallback = scaled) -> list[EditResult]:
             results = editor.edit(part, report)
             if len(results) != len(part):
                 raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")

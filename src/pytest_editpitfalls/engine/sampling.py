@@ -82,10 +82,10 @@ def sample(
 
 def context_templates(
     host: ModelAdapter,
-    length_params: list[tuple[int, int]],
+    length_params: Sequence[tuple[int, int]],
     *,
     seed: int,
-    begin: Sequence[tuple[int, ...]] | None = None,
+    begin: Sequence[tuple[int, ...]] = (),
 ) -> list[str]:
     """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (kmeng01/rome, rome/rome_main.py).
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
-from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, as_part, silent
 from pytest_editpitfalls.program import CaseScores, Program
 
 from .memory_meter import MemoryMeter
@@ -136,7 +136,8 @@ class BatchSize:
         while left:
             part = left[: self._size(lengths[left[0]])]
             chosen = [programs[index] for index in part]
-            report = _as_part(progress, len(answers), len(part), len(programs))
+            whole = len(part) == len(programs)
+            report = progress if whole else as_part(progress, len(answers), len(part), len(programs))
             try:
                 if self._is_open and len(part) < len(left):
                     found = self._measured(chosen, work, report)
@@ -205,20 +206,6 @@ def characters(program: Program) -> int:
     requests = [request for step in program.steps for request in step]
     written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
     return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)
-
-
-def _as_part(progress: ProgressCallback, before: int, count: int, of: int) -> ProgressCallback:
-    """Progress of ``count`` cases as that of all ``of``, when ``before`` are done; other stages as they are."""
-    if count == of:
-        return progress
-
-    def report(latest: Progress) -> None:
-        done, total = latest.done, latest.total
-        if latest.stage in {"edit", "score"}:
-            done, total = before * total + count * done, of * total
-        progress(Progress(latest.stage, done, total))
-
-    return report
 
 
 def _free_memory(device: torch.device) -> None:

@@ -12,13 +12,13 @@ a norm after the MLP a residual there is no residual of the matrix: they are ref
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters
 from pytest_editpitfalls.engine.overlay import LowRankDelta
-from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates
+from pytest_editpitfalls.engine.sampling import SEED_WORDS
 
 from .core import Batch, LocateThenEdit, Written
 from .solve import closed_form
@@ -31,13 +31,7 @@ M = TypeVar("M", bound=LayerByLayerHyperparameters)
 class LayerByLayer(LocateThenEdit[M]):
     """MEMIT's scheme; members say where residuals are measured, how they are shared and what A and gamma are."""
 
-    def _sample_templates(self) -> list[str]:
-        return context_templates(
-            self._host,
-            [(length, count) for length, count in self._hp.context_template_length_params],
-            seed=self._resources.settings.seed,
-            begin=[self._host.encoder.prompt(word) for word in SEED_WORDS],
-        )
+    seed_words: ClassVar[tuple[str, ...]] = SEED_WORDS
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         target = vectors.target()

@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.in_context import Facts, Window, fact_text, facts_text, prefix_result, program_of
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
@@ -42,24 +42,16 @@ class _Pool:
     vectors: Tensor | None
 
 
-class Ike:
-    """The editor. See the module's docstring.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
-    """
+class Ike(ShippedEditor[IkeHyperparameters]):
+    """The editor. See the module's docstring. A suite's vectors are computed with its first case."""
 
     name = "ike"
 
     def __init__(self, hyperparameters: IkeHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._window = Window(resources.host)
+        super().__init__(hyperparameters, resources)
+        self._window = Window(self._host)
         self._retriever = MeanHiddenState(resources.forward, max_tokens=resources.max_tokens)
         self._pools: dict[str, _Pool] = {}
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing before the suite is known; its vectors are computed with its first case."""
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Put demonstrations and each job's facts into its prefix."""
@@ -76,9 +68,7 @@ class Ike:
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters, format and how demonstrations are found."""
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
+        return super().describe() | {
             "format": "New Fact: {prompt} {target}\\n ... Prompt: ",
             "retriever": {
                 "name": NAME,
