@@ -330,9 +330,7 @@ def _isolated(
     if len(items) == 1:
         return [failed(items[0], message)]
     if out_of_memory:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
     broken: list[Item] = []
 
     def breaks(item: Item, error: str) -> Answer:
@@ -343,6 +341,13 @@ def _isolated(
     if not broken and not out_of_memory:
         remark(f"{ONE_BY_ONE}: {message}")
     return answers
+
+
+def free_memory() -> None:
+    """Give up what nothing refers to any more; much is in cycles, which only a search finds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,14 +11,13 @@ Where memory runs out all the same, the part is halved, and later ones are no la
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
+from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only, free_memory
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, as_part, silent
 from pytest_editpitfalls.program import CaseScores, Program
 
@@ -149,7 +148,7 @@ class BatchSize:
                 # Outside of the except clause, whose traceback would keep the batch's tensors alive.
                 self._is_open = False
                 self.choice = self.choice.halved(len(part), least_tokens=LEAST_TOKENS)
-                _free_memory(self._limits.device)
+                free_memory()
                 continue
             if len(part) == 1 and found[0].error is not None:
                 self.choice = self._fits  # a case that does not even fit alone says nothing about the others
@@ -206,9 +205,3 @@ def characters(program: Program) -> int:
     requests = [request for step in program.steps for request in step]
     written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
     return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)
-
-
-def _free_memory(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -108,17 +108,11 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
     if name not in DTYPES:
         raise UsageError(f"'{name}' is not a dtype", where="--pitfalls-dtype", fix=did_you_mean(name, DTYPES))
     if name == "tf32":
-        _check_tf32(device)
+        if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+            raise no_tf32(str(device))
         name = "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _check_tf32(device: torch.device) -> None:
-    import torch
-
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
-        raise no_tf32(str(device))
 
 
 def no_tf32(device: str) -> UsageError:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class _Enough(Exception):
 
 def collect(
     forward: Forward,
-    documents: Documents,
+    documents: Documents[Any],
     layers: Sequence[int],
     *,
     max_tokens: int,
