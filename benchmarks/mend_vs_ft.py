@@ -71,7 +71,6 @@ class Comparison:
     """The cases, the other prompts and the base model's answers.
 
     Args:
-        session: the loaded model.
         cases: whose edit 1 is written.
         others: prompts about other subjects.
         paraphrases: of each case, at most.

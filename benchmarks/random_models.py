@@ -51,9 +51,6 @@ class RandomModel:
 
     Attributes:
         shape: its sizes.
-        device: where it is.
-        model: the Hugging Face model.
-        tokenizer: its tokenizer.
         table: ROME's hyper-parameters where they differ from the preset's.
         directory: for files that go away with the model.
     """

@@ -19,7 +19,6 @@ class EditedMatrices:
     """The down-projections of some layers.
 
     Args:
-        host: the model.
         layers: the layers that an editor writes.
     """
 

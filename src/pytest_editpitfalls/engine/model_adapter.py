@@ -20,7 +20,6 @@ class ModelAdapter:
 
     Attributes:
         model: a Hugging Face causal language model in evaluation mode.
-        tokenizer: its tokenizer.
         family: where the architecture keeps its layers.
         encoder: text to token ids, targets and subject positions.
     """

@@ -306,8 +306,6 @@ def _isolated(
     """``work`` on all items together, and item by item when something breaks.
 
     Args:
-        work: what is to be done.
-        items: what it is done with.
         failed: makes the answer for an item that fails alone.
         remark: called when the items fail together and none of them fails alone.
         alone: whether all of them belong to one program.

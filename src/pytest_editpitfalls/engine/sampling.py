@@ -124,8 +124,6 @@ def sampled_documents(
     """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document.
 
     Args:
-        host: the model.
-        tokens: tokens wanted.
         length: tokens per document, its start included.
         seed: of the draws.
         rows: documents that are drawn together. What is drawn depends on it.

@@ -46,8 +46,6 @@ class Limits:
     """What bounds a batch.
 
     Attributes:
-        shape: of the model.
-        device: where it is.
         most_cases: more are no faster.
         most_tokens: more tokens in a pass are no faster.
         free: bytes of the device that this process may count on now.
@@ -87,7 +85,6 @@ class BatchSize:
     """How many cases of one editor are run together, and the loop that does so.
 
     Args:
-        limits: what bounds a batch.
         base_model: the model's blocks, without the head.
         fixed: cases of a batch where that is given, and why; None is automatic.
         announce: called with a message when memory, and nothing else, bounds a batch.

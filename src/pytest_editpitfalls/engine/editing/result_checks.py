@@ -27,9 +27,6 @@ class CheckedEditor:
     """A user's batched editor, whose results are checked.
 
     Args:
-        name: what the editor is called here.
-        editor: the editor itself.
-        host: the base model.
         values: its hyper-parameters, for the record where it has no ``describe``.
     """
 

@@ -57,7 +57,6 @@ class EditorRegistry(Registry[EditorDeclaration]):
 
         Args:
             name: what ``--editor`` calls it.
-            value: the object.
             origin: where it is from, for messages and lists.
 
         Raises:

@@ -26,7 +26,7 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, Overlay
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 
-from .training_loop import Batch, Schedule, rows_of_jobs, train
+from .training_loop import Batch, Schedule, train_jobs
 
 STOP_BELOW = 1e-2
 """Loss under which nothing is stepped any more (kmeng01/memit, baselines/ft/ft_main.py)."""
@@ -41,26 +41,17 @@ class FineTuning(ShippedEditor[FineTuningHyperparameters]):
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's deltas under its own model; a job whose loss is not finite is an error of its own."""
         hp, host = self._hp, self._host
-        rows, good, broken = rows_of_jobs(host.encoder, jobs, hp.objective)
-        results = [EditResult(error=broken.get(index)) for index in range(len(jobs))]
-        if not good:
-            return results
-        deltas = _DenseDeltas(host, [jobs[i].model for i in good], hp.layers, hp.norm_constraint, hp.weight_decay)
-        failed = train(
-            self._resources.forward,
-            deltas,
-            rows,
+        return train_jobs(
+            self._resources,
+            jobs,
+            hp.objective,
             Schedule(hp.num_steps, hp.lr, hp.weight_decay, STOP_BELOW),
-            max_tokens=self._resources.max_tokens,
-            progress=progress,
+            lambda good, _: _DenseDeltas(
+                host, [job.model for job in good], hp.layers, hp.norm_constraint, hp.weight_decay
+            ),
+            lambda deltas, place, job: EditResult((*job.model, *deltas.trained(place))),
+            progress,
         )
-        for place, index in enumerate(good):
-            job = jobs[index]
-            if place in failed:
-                results[index] = EditResult(error=f"edit {job.step}: {failed[place]}")
-            else:
-                results[index] = EditResult((*job.model, *deltas.trained(place)))
-        return results
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and what is trained."""

@@ -25,7 +25,6 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
 
     Args:
         model: the model as it was loaded.
-        tokenizer: its tokenizer.
         source: where both were loaded from, unchanged since; the result is then remembered in its cache under
             the files' paths, sizes and times, and the weights' dtype. Without it, every call reads all weights.
     """

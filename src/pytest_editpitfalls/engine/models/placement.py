@@ -27,7 +27,6 @@ class MemoryEstimate:
         dtype: name of their dtype.
         weights_bytes: bytes of the weights.
         moment_bytes: bytes of one second moment and its factor in float64 (2 * 8 * d_k^2).
-        device: where it goes.
         available_bytes: free memory there.
     """
 
@@ -94,7 +93,6 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
 
     Args:
         name: one of `DTYPES`; None means float32 on a CPU and the checkpoint's dtype elsewhere.
-        device: where the model goes.
         checkpoint: ``config.dtype`` of the model; None is read as float32.
 
     Raises:

@@ -52,8 +52,6 @@ def collect(
     and (by rounding) on ``max_tokens``, not on the other layers.
 
     Args:
-        forward: the model.
-        documents: the text.
         layers: whose down-projections' inputs are the keys.
         max_tokens: padded tokens per forward pass.
         file: where the sums are kept from time to time, and when the pass is stopped.

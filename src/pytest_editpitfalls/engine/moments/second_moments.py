@@ -48,7 +48,6 @@ class SecondMoments:
     """Computes, caches and hands out second moments of one model.
 
     Args:
-        forward: the model.
         fingerprint: of the model's weights and tokenizer; part of the cache's key.
         cache: directory for finished matrices, their factorisations, and what unfinished passes have summed.
         max_tokens: padded tokens per forward pass.

@@ -22,7 +22,6 @@ class Overlay:
     """Changes of several edited models, stacked so that every row of a batch gets its own.
 
     Args:
-        host: the base model.
         models: the edited models; an empty one is the base model itself.
     """
 

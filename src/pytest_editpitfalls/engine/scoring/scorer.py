@@ -43,7 +43,6 @@ class _TextBatch:
     """Texts of one bucket after the blocks that all edited models share.
 
     Attributes:
-        texts: the texts.
         rows: what of them is to be run.
         lengths: (rows,) tokens of the whole prompts.
         shared: number of these blocks.

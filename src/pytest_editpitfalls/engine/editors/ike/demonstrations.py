@@ -25,7 +25,6 @@ class Source:
     """What one case of the suite offers.
 
     Attributes:
-        case_id: the case.
         request: its first edit.
         paraphrases: other prompts of that fact, the subject filled in.
         entities: normalised labels of subject and objects.

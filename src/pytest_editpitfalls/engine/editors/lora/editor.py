@@ -24,13 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
-from pytest_editpitfalls.engine.fine_tuning.training_loop import (
-    Batch,
-    Schedule,
-    TrainingRow,
-    rows_of_jobs,
-    train,
-)
+from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import ForwardHook, LowRankDelta, Overlay, low_rank_hook
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
@@ -95,42 +89,22 @@ class Lora(ShippedEditor[LoraHyperparameters]):
         return record
 
     def _edit_together(self, jobs: Sequence[EditJob], progress: ProgressCallback) -> list[EditResult]:
-        hp, host = self._hp, self._host
-        rows, good, broken = rows_of_jobs(host.encoder, jobs, "target_new")
-        results = [EditResult(error=broken.get(index)) for index in range(len(jobs))]
-        if not good:
-            return results
-        adapters = _StackedAdapters(
-            host,
-            self._modules,
-            self._lowest,
-            hp,
-            self._resources.settings.seed,
-            [jobs[i] for i in good],
-            rows,
-        )
-        failed = train(
-            self._resources.forward,
-            adapters,
-            rows,
+        hp, seed = self._hp, self._resources.settings.seed
+        return train_jobs(
+            self._resources,
+            jobs,
+            "target_new",
             Schedule(hp.num_steps, hp.lr, hp.weight_decay),
-            max_tokens=self._resources.max_tokens,
-            progress=progress,
+            lambda good, rows: _StackedAdapters(self._host, self._modules, self._lowest, hp, seed, good, rows),
+            lambda adapters, place, _: adapters.result(place),
+            progress,
         )
-        for place, index in enumerate(good):
-            if place in failed:
-                results[index] = EditResult(error=f"edit {jobs[index].step}: {failed[place]}")
-            else:
-                adapter = adapters.trained(place)
-                results[index] = EditResult((*adapters.rest[place], *adapter.deltas), adapter)
-        return results
 
 
 def target_modules(host: ModelAdapter, layer: int, names: Sequence[str]) -> list[str]:
     """Full names of one block's linear modules that end in one of ``names``, in the model's order.
 
     Args:
-        host: the base model.
         layer: number of the block.
         names: last parts of names ("q_proj", "attn.c_proj"); none means attention output and down-projection.
 
@@ -225,14 +199,14 @@ class _StackedAdapters:
     def after_step(self) -> None:
         """Nothing is projected."""
 
-    def trained(self, job: int) -> Adapter:
-        """The adapter of one job, in memory of its own."""
+    def result(self, job: int) -> EditResult:
+        """The edited model of one job, whose adapter is in memory of its own."""
         a = tuple(each[job].detach().clone() for each in self._a)
         b = tuple(each[job].detach().clone() for each in self._b)
         deltas = tuple(
             LowRankDelta(name, self._scale * up, down.T) for name, down, up in zip(self._modules, a, b, strict=True)
         )
-        return Adapter(a, b, deltas)
+        return EditResult((*self.rest[job], *deltas), Adapter(a, b, deltas))
 
     def _keep(self, batch: Batch) -> Tensor:
         """(rows, tokens, all modules' inputs) what dropout leaves; drawn per row, so that padding changes nothing."""

@@ -119,14 +119,12 @@ def load_weights(
     """The network, if it was trained for this very model.
 
     Args:
-        path: the file.
         fingerprint: of the loaded model.
         model: its name, for messages.
         dtype: its dtype.
         layers: the blocks that the hyper-parameters ask for.
         matrices: their matrices.
         network_dtype: dtype that the network computes in.
-        device: where it should be.
 
     Raises:
         UsageError: another model, dtype, other blocks or shapes; or a damaged file.
