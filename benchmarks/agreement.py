@@ -129,12 +129,7 @@ class Agreement:
 
 
 def compare(
-    session: EngineSession,
-    golden: Path,
-    data: Path,
-    suite: str,
-    editor: str = "rome",
-    limit: int | None = None,
+    session: EngineSession, golden: Path, data: Path, suite: str, editor: str = "rome", limit: int | None = None
 ) -> Agreement:
     """Run the cases of one golden file and compare every probability in it.
 

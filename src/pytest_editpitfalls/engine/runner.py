@@ -16,13 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
-from pytest_editpitfalls.program import (
-    CaseScores,
-    HeldQuestion,
-    ProbeScore,
-    Program,
-    SuitePrograms,
-)
+from pytest_editpitfalls.program import CaseScores, HeldQuestion, ProbeScore, Program, SuitePrograms
 
 from .editing.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
@@ -176,13 +170,10 @@ def edit_programs(
             for run, _ in wanted:
                 run.note(f"editing was {note}")
 
-        results = _isolated(
-            edit,
-            jobs,
-            lambda job, error: EditResult(error=f"edit {job.step}: {error}"),
-            remark,
-            alone=len(runs) == 1,
-        )
+        def fail(job: EditJob, error: str) -> EditResult:
+            return EditResult(error=f"edit {job.step}: {error}")
+
+        results = _isolated(edit, jobs, fail, remark, alone=len(runs) == 1)
         for (run, steps), result in zip(wanted, results, strict=True):
             for note in result.notes:
                 run.note(note)
