@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
 from rich.markdown import Markdown
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
 
-from .part import Asked, Part
+from .part import Asked
 
 PARTS = {
     "editing": "the reference and ours on the same cases: time, operations, memory",
@@ -112,8 +111,7 @@ def run(options: argparse.Namespace, parts: Sequence[str], console: Console) -> 
     for name in parts:
         console.print(f"[bold]{name}[/bold]: {PARTS[name]} ...", highlight=False)
         started = time.perf_counter()
-        part = cast("Part", importlib.import_module(f"{__package__}.{name}"))
-        document.measured[name] = part.measure(asked)
+        document.measured[name] = importlib.import_module(f"{__package__}.{name}").measure(asked)
         console.print(Markdown(document.measured[name].markdown))
         console.print(f"({name} took {time.perf_counter() - started:.0f} s)\n", highlight=False)
         if options.json is not None:

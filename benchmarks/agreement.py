@@ -101,7 +101,6 @@ class Agreement:
     """Differences of log-probability in one suite.
 
     Attributes:
-        suite: name of the suite.
         base: |difference| for the base model.
         edited: |difference| for every edited state.
         excluded: cases left out because the released code re-tokenises a target cut inside a character.
@@ -130,12 +129,7 @@ class Agreement:
 
 
 def compare(
-    session: EngineSession,
-    golden: Path,
-    data: Path,
-    suite: str,
-    editor: str = "rome",
-    limit: int | None = None,
+    session: EngineSession, golden: Path, data: Path, suite: str, editor: str = "rome", limit: int | None = None
 ) -> Agreement:
     """Run the cases of one golden file and compare every probability in it.
 

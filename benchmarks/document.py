@@ -23,9 +23,6 @@ FORMAT = 1
 class Document:
     """Collects what the parts find, so that a run that ends early has left what it measured.
 
-    Args:
-        asked: what was asked for.
-
     Attributes:
         head: machine, versions, commit, threads and date.
         measured: by part.

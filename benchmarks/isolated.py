@@ -54,7 +54,6 @@ def measure(order: Order, threads: int | None = None) -> Counted:
     """Count in a new process.
 
     Args:
-        order: what to count.
         threads: torch's threads there; None means as many as here.
 
     Raises:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -15,6 +16,8 @@ import transformers
 
 from pytest_editpitfalls import __version__
 from pytest_editpitfalls.engine.products import float32_products
+
+T = TypeVar("T")
 
 EMBEDDED_PRODUCT = (48, 576, 1536)
 """Rows, hidden and intermediate size: the embedded model's up-projection on a small pass."""
@@ -75,20 +78,27 @@ def _rate(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> float
     out = a @ b  # warm
     # Enough products in one measurement that the clock's grain does not matter.
     products = max(1, int(2e9 // (2 * rows * inner * columns)))
-    best = float("inf")
-    for _ in range(REPETITIONS):
-        _wait(device)
-        started = time.perf_counter()
+
+    def multiply() -> None:
         for _ in range(products):
             torch.mm(a, b, out=out)
-        _wait(device)
-        best = min(best, (time.perf_counter() - started) / products)
+
+    best = min(timed(multiply, device)[0] for _ in range(REPETITIONS)) / products
     return 2 * rows * inner * columns / best / 1e9
+
+
+def timed(work: Callable[[], T], device: str) -> tuple[float, T]:
+    """Seconds of a piece of work, all that it queues on a GPU included, and what it returns."""
+    _wait(device)
+    started = time.perf_counter()
+    result = work()
+    _wait(device)
+    return time.perf_counter() - started, result
 
 
 def _wait(device: str) -> None:
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def _cpu_name() -> str:

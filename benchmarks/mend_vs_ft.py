@@ -71,7 +71,6 @@ class Comparison:
     """The cases, the other prompts and the base model's answers.
 
     Args:
-        session: the loaded model.
         cases: whose edit 1 is written.
         others: prompts about other subjects.
         paraphrases: of each case, at most.
@@ -88,20 +87,10 @@ class Comparison:
         """Edit all cases and ask them."""
         session = self.session
         declaration = EDITORS.get(editor, where="benchmark")
-        hp = resolve_hyperparameters(
-            editor,
-            declaration.hyperparameter_class(),
-            session.settings.model,
-            session.host.n_layers,
-            None,
-            values,
-        )
-        moments = SecondMoments(
-            session.forward,
-            fingerprint=session.fingerprint,
-            cache=session.source.cache,
-            max_tokens=self.tokens,
-        )
+        model, depth = session.settings.model, session.host.n_layers
+        hp = resolve_hyperparameters(editor, declaration.hyperparameter_class(), model, depth, overrides=values)
+        cache, fingerprint = session.source.cache, session.fingerprint
+        moments = SecondMoments(session.forward, fingerprint=fingerprint, cache=cache, max_tokens=self.tokens)
         resources = EditorResources(session.host, session.forward, moments, session.settings, self.tokens)
         made = declaration.make(hp, resources)
         made.prepare()

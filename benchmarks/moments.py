@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import Forward, Rows
 from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.moments.collection import collect
-from pytest_editpitfalls.engine.moments.documents import TokenisedDocuments
+from pytest_editpitfalls.engine.moments.documents import tokenised
 from pytest_editpitfalls.engine.moments.partial import PartialFile
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, silent
 
+from .machine import timed
 from .part import Asked, Measured
 from .tables import number, table
 
@@ -110,7 +110,7 @@ def _passes(forward: Forward, layers: Sequence[int], amount: Amount) -> dict[str
             file = PartialFile(Path(directory) / "sums.part", sizes, host.device)
             collect(
                 forward,
-                TokenisedDocuments(documents),
+                tokenised(documents),
                 wanted,
                 max_tokens=max_tokens,
                 file=file,
@@ -127,7 +127,7 @@ def _passes(forward: Forward, layers: Sequence[int], amount: Amount) -> dict[str
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(amount.rounds):
         for name, way in ways.items():
-            seconds[name].append(_timed(way, host.device))
+            seconds[name].append(timed(way, str(host.device))[0])
     tokens = size[0] * size[1]
     return {
         name: {
@@ -149,7 +149,7 @@ def _factorisation(width: int, device: torch.device) -> dict[str, float]:
 
         def solved(path: Path | None) -> float:
             moment = SecondMoment(matrix, len(keys), 0.0, record, path)
-            return _timed(lambda: moment.solve(one), device)
+            return timed(lambda: moment.solve(one), str(device))[0]
 
         solved(None)
         computed = solved(None)
@@ -161,16 +161,6 @@ def _factorisation(width: int, device: torch.device) -> dict[str, float]:
         "cholesky_and_write_seconds": round(written, 4),
         "read_seconds": round(read, 4),
     }
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 NAMES = {

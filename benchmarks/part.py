@@ -1,10 +1,10 @@
-"""What one part of ``python -m benchmarks`` is: a function that measures something and says it in figures and words."""
+"""What a part of ``python -m benchmarks`` is: a module of its name with ``measure(asked: Asked) -> Measured``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,3 @@ class Measured:
     figures: dict[str, Any]
     markdown: str
     ratios: dict[str, float] = field(default_factory=dict)
-
-
-class Part(Protocol):
-    """A module with this function; its name is the part's name on the command line."""
-
-    def measure(self, asked: Asked) -> Measured:
-        """Measure, in this process or in processes of its own."""

@@ -51,9 +51,6 @@ class RandomModel:
 
     Attributes:
         shape: its sizes.
-        device: where it is.
-        model: the Hugging Face model.
-        tokenizer: its tokenizer.
         table: ROME's hyper-parameters where they differ from the preset's.
         directory: for files that go away with the model.
     """
@@ -107,14 +104,8 @@ def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iter
     host = ModelAdapter.of(model, tokenizer, family_for(config))
     table: dict[str, Any] = {"context_templates": context_templates(tokenizer, programs)}
     with tempfile.TemporaryDirectory() as directory:
-        values: Any = resolve_hyperparameters(
-            "rome",
-            EDITORS.get("rome", where="benchmarks").hyperparameter_class(),
-            shape.name,
-            host.n_layers,
-            None,
-            None,
-        )
+        kind = EDITORS.get("rome", where="benchmarks").hyperparameter_class()
+        values: Any = resolve_hyperparameters("rome", kind, shape.name, host.n_layers)
         if values.mom2_adjustment:  # Llama's published presets leave C out
             d_k = host.matrix_shape(values.layers[0])[1]
             table["mom2_npz"] = str(_random_moment(Path(directory), d_k))

@@ -54,7 +54,6 @@ class Checkout:
     """The released ROME on one model.
 
     Args:
-        directory: the checkout.
         session: our session, whose editor's templates and second moment are handed over.
 
     Raises:

@@ -6,7 +6,6 @@ Needs a GPU; `measure_shape` itself also runs a tiny shape on a CPU.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from .part import Asked, Measured
 from .programs import reverse_programs
 from .random_models import RandomModel, Shape, random_model
 from .reference.runner import ReferenceRunner
-from .shapes_tables import render
+from .tables import number, percent, table
 
 SHAPES = (
     Shape("gpt2-xl", "gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25, "vocab_size": 50257}),
@@ -144,20 +143,12 @@ def _reference(random: RandomModel, programs: Sequence[Program]) -> float:
     _free(random.device)
     reference = ReferenceRunner(random.session(), "rome")
     reference.run(programs[0])
-    _wait(random.device)
-    started = time.perf_counter()
-    for program in programs:
-        reference.run(program)
-    _wait(random.device)
-    return round((time.perf_counter() - started) / len(programs), 4)
+    seconds, _ = machine.timed(lambda: [reference.run(program) for program in programs], random.device)
+    return round(seconds / len(programs), 4)
 
 
 def _timed(session: EngineSession, programs: Sequence[Program], device: str) -> tuple[float, list[CaseScores]]:
-    _wait(device)
-    started = time.perf_counter()
-    answers = session.run("rome", programs)
-    _wait(device)
-    seconds = time.perf_counter() - started
+    seconds, answers = machine.timed(lambda: session.run("rome", programs), device)
     return seconds, checked(answers)
 
 
@@ -176,11 +167,6 @@ def _free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def _wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
 @contextmanager
 def _precision(name: str, model: Any) -> Iterator[None]:
     """Matrix products in exact float32, in TF32 (the reference, too), or the model itself in bfloat16."""
@@ -188,3 +174,63 @@ def _precision(name: str, model: Any) -> Iterator[None]:
         model.to(torch.bfloat16)
     with float32_products(tf32=name == "tf32"):
         yield
+
+
+_PRECISIONS = {"float32": "float32", "tf32": "TF32 products", "bfloat16": "model in bfloat16"}
+_HEADER = (
+    "precision",
+    "reference, s / case",
+    "ours, cases / s",
+    "ratio",
+    "2,500 cases, minutes",
+    "of the matrix rate",
+    "max difference of log p",
+)
+_RATES = {"float32": "square_float32", "tf32": "square_tf32", "bfloat16": "square_bfloat16"}
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The section of these figures: Markdown from the heading (level 2) on."""
+    parts = ["## Large shapes"]
+    if "skipped" in figures:
+        parts.append(f"Not run here: {figures['skipped']} (`python -m benchmarks shapes --device cuda`).")
+        return "\n\n".join(parts) + "\n"
+    rates = figures["matrix_gflop_per_second"]
+    parts.append(
+        "ROME on reverse cases, random models. Square matrix products reach "
+        + ", ".join(f"{rates[key] / 1e3:,.0f} TFLOP/s in {name}" for name, key in _RATES.items() if key in rates)
+        + " in the same run."
+    )
+    for name, own in figures["shapes"].items():
+        parts.append(f"### {name} ({own['parameters'] / 1e9:.2f} billion parameters)")
+        rows = [_row(precision, each, rates) for precision, each in own["precisions"].items()]
+        parts += [table(_HEADER, rows), _batch_sizes(own["precisions"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(precision: str, own: dict[str, Any], rates: dict[str, float]) -> list[str]:
+    ours = own["automatic"]
+    rate = rates.get(_RATES[precision])
+    ratio = own.get("ratio")
+    return [
+        f"{_PRECISIONS[precision]} (batch {ours['batch']['cases']})",
+        number(own.get("reference_seconds_per_case"), ".2f"),
+        number(ours["cases_per_second"], ".2f"),
+        number(ratio, ".1f", " x"),
+        number(ours["suite_minutes"], ".1f"),
+        percent(ours["gflop_per_second"] / rate if rate else None),
+        number(own["difference_of_log_p"]["max"], ".1e"),
+    ]
+
+
+def _batch_sizes(precisions: dict[str, Any]) -> str:
+    sizes = list(dict.fromkeys(size for own in precisions.values() for size in own["batch_sizes"]))
+    rows = [
+        [
+            _PRECISIONS[precision],
+            *(number(own["batch_sizes"][size]["cases_per_second"], ".2f") for size in sizes),
+            number(own["automatic"]["cases_per_second"], ".2f"),
+        ]
+        for precision, own in precisions.items()
+    ]
+    return table(["cases / s by batch size", *sizes, "automatic"], rows)

@@ -26,7 +26,6 @@ class Ways:
     """One editor, three ways, one model object.
 
     Args:
-        session: the model.
         editor: an editor that the reference is written for.
     """
 

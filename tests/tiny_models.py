@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from pytest_editpitfalls.engine.families.table import FAMILIES
+from pytest_editpitfalls.engine.families import FAMILIES
 
 _TEXT = """
 The capital of France is Paris. The capital of Japan is Tokyo. The capital of Italy is Rome.

@@ -12,10 +12,8 @@ from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore, Program
 
 from .borrowed import Borrowed
-from .memit import Memit
-from .rome import Rome
-from .scoring import probabilities
-from .weights import EditedMatrices
+from .editors import EditedMatrices, Memit, Rome
+from .rows import probabilities
 
 
 class InPlace(Protocol):

@@ -49,7 +49,6 @@ def learn(
     Args:
         host: the model as it is edited so far.
         module: where delta is added: the down-projection (ROME) or the whole block (MEMIT).
-        request: the edit.
         templates: context templates, the bare one first.
         hyperparameters: the editor's, by their published names.
         head_twice: the loss sends the last hidden states through the head once more, as MEMIT's does.

@@ -13,9 +13,8 @@ from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResource
 from pytest_editpitfalls.engine.editors.ice.editor import Ice
 from pytest_editpitfalls.engine.editors.ice.hyperparameters import IceHyperparameters
 from pytest_editpitfalls.engine.editors.ike import demonstrations as shown
-from pytest_editpitfalls.engine.editors.ike.editor import Ike
+from pytest_editpitfalls.engine.editors.ike.editor import Ike, MeanHiddenState, ranking
 from pytest_editpitfalls.engine.editors.ike.hyperparameters import IkeHyperparameters
-from pytest_editpitfalls.engine.editors.ike.retrieval import MeanHiddenState, ranking
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import PromptPrefix

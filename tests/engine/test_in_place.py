@@ -17,9 +17,8 @@ from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameter
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
-from pytest_editpitfalls.engine.in_place.checksum import checksums, copy_on_write, same_bits
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
-from pytest_editpitfalls.engine.in_place.pristine import Pristine
+from pytest_editpitfalls.engine.in_place.pristine import Pristine, checksums, copy_on_write, same_bits
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import DenseDelta, LowRankDelta, ModelDifference, Overlay
 from pytest_editpitfalls.engine.runner import edited_model_of, run_batch

@@ -30,7 +30,7 @@ from pytest_editpitfalls.engine.moments import (
     second_moments,
 )
 from pytest_editpitfalls.engine.moments.collection import add_products, symmetric
-from pytest_editpitfalls.engine.moments.documents import WINDOW, Texts
+from pytest_editpitfalls.engine.moments.documents import WINDOW, Documents
 from pytest_editpitfalls.engine.settings import Progress
 from tests.engine.conftest import make_forward
 from tests.engine.damaged_files import blank_the_end, rewrite, truncate
@@ -207,7 +207,7 @@ def test_a_long_text_is_never_held_whole(tmp_path: Path) -> None:
         file.writelines(f"{number} " + "word " * 60 + "\n" for number in range(count))
     assert path.stat().st_size > 30e6
     source = text(path)
-    corpus = Texts(lambda skip: text_lines(source, skip), count_lines(source), lambda t: [len(t)] * 50, 40)
+    corpus = Documents(lambda skip: text_lines(source, skip), count_lines(source), lambda t: [len(t)] * 50, 40)
     tracemalloc.start()
     try:
         windows = corpus.windows(WINDOW)

@@ -11,7 +11,7 @@ import torch
 from tiny_models import TINY, tiny_model
 from transformers import AutoConfig
 
-from pytest_editpitfalls.engine.families import Family, families, family_for, lookup
+from pytest_editpitfalls.engine.families import Family, families, family_for
 from pytest_editpitfalls.errors import UsageError
 
 PROMPT = "The capital of France is Paris and the queen of Spain"
@@ -172,7 +172,7 @@ def test_unknown_architecture_points_to_the_docs() -> None:
 def test_other_packages_add_families(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the entry point group, by model type; the target is imported on first use."""
     point = SimpleNamespace(name="mamba", value=f"{__name__}:MAMBA")
-    monkeypatch.setattr(lookup, "entry_points", lambda group: [point])
+    monkeypatch.setattr(f"{Family.__module__}.entry_points", lambda group: [point])
     families.cache_clear()
     try:
         assert family_for(SimpleNamespace(model_type="mamba")) == MAMBA
@@ -183,7 +183,7 @@ def test_other_packages_add_families(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_declarations_of_one_model_type_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     point = SimpleNamespace(name="llama", value="elsewhere:FAMILY")
-    monkeypatch.setattr(lookup, "entry_points", lambda group: [point])
+    monkeypatch.setattr(f"{Family.__module__}.entry_points", lambda group: [point])
     families.cache_clear()
     try:
         with pytest.raises(UsageError, match="registered twice"):

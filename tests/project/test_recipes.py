@@ -143,7 +143,7 @@ def test_an_editor_is_one_folder(copy: Copy) -> None:
 
 def test_a_family_is_one_row(copy: Copy) -> None:
     copy.replace(
-        "engine/families/table.py",
+        "engine/families.py",
         "FAMILIES: dict[str, FamilyDeclaration] = {\n",
         'FAMILIES: dict[str, FamilyDeclaration] = {\n    "stablelm": _like_llama("stablelm"),\n',
     )

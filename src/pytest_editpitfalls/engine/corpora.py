@@ -115,7 +115,6 @@ def published_moment(source: MomentSource, layer: int, size: int) -> tuple[NDArr
     """A published ``.npz`` of one layer, as ROME writes it: ``mom2.mom2`` sums k k^T over ``mom2.count`` tokens.
 
     Args:
-        source: the file.
         layer: the layer that it should belong to, for the message.
         size: d_k, the width of the down-projection's input.
 

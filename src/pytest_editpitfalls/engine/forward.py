@@ -223,13 +223,9 @@ class Forward:
 
     def __init__(self, host: ModelAdapter) -> None:
         self.host = host
-        self._n_layers = len(host.blocks)
+        self.n_layers = len(host.blocks)
         self._packing = TokenPacking(host)
         self._widths = self._probe()
-
-    @property
-    def n_layers(self) -> int:
-        return self._n_layers
 
     def blocks(
         self,
@@ -331,4 +327,4 @@ class Forward:
         finally:
             for hook in hooks:
                 hook.remove()
-        return [widths[index] for index in range(self._n_layers)]
+        return [widths[index] for index in range(self.n_layers)]

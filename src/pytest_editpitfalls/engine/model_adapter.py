@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.errors import UsageError
 
-from .families.family import Family
+from .families import Family
 from .tokens import Encoder
 
 
@@ -20,7 +20,6 @@ class ModelAdapter:
 
     Attributes:
         model: a Hugging Face causal language model in evaluation mode.
-        tokenizer: its tokenizer.
         family: where the architecture keeps its layers.
         encoder: text to token ids, targets and subject positions.
     """

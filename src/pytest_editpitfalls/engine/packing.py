@@ -40,9 +40,6 @@ class TokenPacking:
     A module is left alone where it is not as it was loaded, since its replacement may depend on rows and columns: a
     hook of the overlay or of an editor, a replaced module, a replaced ``forward``. So is a module that is not called
     with hidden states alone.
-
-    Args:
-        host: the base model.
     """
 
     def __init__(self, host: ModelAdapter) -> None:
@@ -65,7 +62,6 @@ class TokenPacking:
         """While open, one pass over ``layers`` computes only some tokens; the modules return zeros for the others.
 
         Args:
-            layers: the blocks that run.
             tokens: (t,) places in the flattened rows that matter; None means all.
             asked: (a,) those of them for which the last block has to return an output; None means all.
             count: rows times columns.

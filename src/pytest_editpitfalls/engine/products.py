@@ -20,9 +20,7 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
         tf32: whether a GPU may round the factors to TF32; sums stay in float32. A CPU never does.
     """
     general: str | None = None
-    with suppress(
-        RuntimeError
-    ):  # where a process has set torch's old and its new switches, the old ones cannot be read
+    with suppress(RuntimeError):  # not readable where a process has set both the old and the new switches of torch
         general = torch.get_float32_matmul_precision()
     switches = _switches()
     before = [(switch, switch.fp32_precision, above.fp32_precision) for switch, above in switches]

@@ -16,18 +16,12 @@ from typing import Any, TypeVar
 import torch
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
-from pytest_editpitfalls.program import (
-    CaseScores,
-    HeldQuestion,
-    ProbeScore,
-    Program,
-    SuitePrograms,
-)
+from pytest_editpitfalls.program import CaseScores, HeldQuestion, ProbeScore, Program, SuitePrograms
 
 from .editing.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer
-from .settings import Progress, ProgressCallback, silent
+from .settings import Progress, ProgressCallback, as_part, silent
 from .tokens import Encoder
 
 Item = TypeVar("Item")
@@ -163,14 +157,10 @@ def edit_programs(
             )
             for run, steps in wanted
         ]
-        offset, total = level - 1, depth
+        # One scale for all levels, so that the progress line never runs backwards.
+        scaled = as_part(progress, level - 1, 1, depth)
 
-        def report(inner: Progress, offset: int = offset, total: int = total) -> None:
-            # One scale for all levels, so that the progress line never runs backwards.
-            scaled = inner.stage == "edit"
-            progress(Progress("edit", offset * inner.total + inner.done, total * inner.total) if scaled else inner)
-
-        def edit(part: list[EditJob], report: ProgressCallback = report) -> list[EditResult]:
+        def edit(part: list[EditJob], report: ProgressCallback = scaled) -> list[EditResult]:
             results = editor.edit(part, report)
             if len(results) != len(part):
                 raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")
@@ -180,13 +170,10 @@ def edit_programs(
             for run, _ in wanted:
                 run.note(f"editing was {note}")
 
-        results = _isolated(
-            edit,
-            jobs,
-            lambda job, error: EditResult(error=f"edit {job.step}: {error}"),
-            remark,
-            alone=len(runs) == 1,
-        )
+        def fail(job: EditJob, error: str) -> EditResult:
+            return EditResult(error=f"edit {job.step}: {error}")
+
+        results = _isolated(edit, jobs, fail, remark, alone=len(runs) == 1)
         for (run, steps), result in zip(wanted, results, strict=True):
             for note in result.notes:
                 run.note(note)
@@ -310,8 +297,6 @@ def _isolated(
     """``work`` on all items together, and item by item when something breaks.
 
     Args:
-        work: what is to be done.
-        items: what it is done with.
         failed: makes the answer for an item that fails alone.
         remark: called when the items fail together and none of them fails alone.
         alone: whether all of them belong to one program.
@@ -334,9 +319,7 @@ def _isolated(
     if len(items) == 1:
         return [failed(items[0], message)]
     if out_of_memory:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
     broken: list[Item] = []
 
     def breaks(item: Item, error: str) -> Answer:
@@ -347,6 +330,13 @@ def _isolated(
     if not broken and not out_of_memory:
         remark(f"{ONE_BY_ONE}: {message}")
     return answers
+
+
+def free_memory() -> None:
+    """Give up what nothing refers to any more; much is in cycles, which only a search finds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

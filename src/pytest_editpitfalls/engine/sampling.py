@@ -82,10 +82,10 @@ def sample(
 
 def context_templates(
     host: ModelAdapter,
-    length_params: list[tuple[int, int]],
+    length_params: Sequence[tuple[int, int]],
     *,
     seed: int,
-    begin: Sequence[tuple[int, ...]] | None = None,
+    begin: Sequence[tuple[int, ...]] = (),
 ) -> list[str]:
     """The bare prompt ``{}`` and sampled texts, each followed by ". {}" (kmeng01/rome, rome/rome_main.py).
 
@@ -124,8 +124,6 @@ def sampled_documents(
     """At least ``tokens`` tokens of text sampled from the whole distribution, ``length`` tokens per document.
 
     Args:
-        host: the model.
-        tokens: tokens wanted.
         length: tokens per document, its start included.
         seed: of the draws.
         rows: documents that are drawn together. What is drawn depends on it.

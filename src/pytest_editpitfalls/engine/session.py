@@ -22,7 +22,6 @@ from .editing.interface import Editor, EditorResources, WritesModel
 from .editors.editor_registry import EDITORS
 from .editors.resolution import resolve_hyperparameters
 from .families import family_for
-from .finite import check_finite
 from .forward import Forward
 from .hyperparameters.module_names import module_name_notes
 from .model_adapter import ModelAdapter
@@ -46,7 +45,6 @@ class EngineSession:
     """A loaded model with its editors, statistics and scorer. Made by `open`.
 
     Attributes:
-        settings: what was asked for.
         host: the base model; its weights are never written.
         fingerprint: SHA-256 of config, tokenizer and weights.
         seconds: time spent outside of batches, by stage ("load", "prepare NAME").
@@ -96,7 +94,7 @@ class EngineSession:
         models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype)
-        check_finite(model, source)
+        models.check_finite(model, source)
         session = cls(settings, ModelAdapter.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
@@ -132,7 +130,6 @@ class EngineSession:
         rounding only.
 
         Args:
-            editor: name of the editor.
             programs: what to run.
             progress: called with how far the batch is.
             suite: all cases of the suite that the batch is from.

@@ -70,3 +70,15 @@ ProgressCallback = Callable[[Progress], None]
 
 def silent(_: Progress) -> None:
     """A progress callback that does nothing."""
+
+
+def as_part(progress: ProgressCallback, before: int, count: int, of: int) -> ProgressCallback:
+    """Progress of ``count`` cases or steps as that of all ``of``, ``before`` of them done; other stages as they are."""
+
+    def report(latest: Progress) -> None:
+        done, total = latest.done, latest.total
+        if latest.stage in {"edit", "score"}:
+            done, total = before * total + count * done, of * total
+        progress(Progress(latest.stage, done, total))
+
+    return report

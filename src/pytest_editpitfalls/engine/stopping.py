@@ -16,7 +16,6 @@ class Stopping:
 
     Args:
         jobs: n.
-        device: where the losses are.
         late: whether the answer is that of the step before; by default on a GPU.
 
     Attributes:

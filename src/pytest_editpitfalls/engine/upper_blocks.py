@@ -193,7 +193,6 @@ class UpperBlocks:
     """Rows of a batch of jobs, prepared for some modules of one block.
 
     Args:
-        forward: the base model.
         overlay: the edited models that are edited further.
         model_of: (jobs,) index of each job's edited model in ``overlay``.
         layer: the block.

@@ -11,15 +11,14 @@ Where memory runs out all the same, the part is halved, and later ones are no la
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only
-from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only, free_memory
+from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, as_part, silent
 from pytest_editpitfalls.program import CaseScores, Program
 
 from .memory_meter import MemoryMeter
@@ -47,8 +46,6 @@ class Limits:
     """What bounds a batch.
 
     Attributes:
-        shape: of the model.
-        device: where it is.
         most_cases: more are no faster.
         most_tokens: more tokens in a pass are no faster.
         free: bytes of the device that this process may count on now.
@@ -88,7 +85,6 @@ class BatchSize:
     """How many cases of one editor are run together, and the loop that does so.
 
     Args:
-        limits: what bounds a batch.
         base_model: the model's blocks, without the head.
         fixed: cases of a batch where that is given, and why; None is automatic.
         announce: called with a message when memory, and nothing else, bounds a batch.
@@ -136,7 +132,8 @@ class BatchSize:
         while left:
             part = left[: self._size(lengths[left[0]])]
             chosen = [programs[index] for index in part]
-            report = _as_part(progress, len(answers), len(part), len(programs))
+            whole = len(part) == len(programs)
+            report = progress if whole else as_part(progress, len(answers), len(part), len(programs))
             try:
                 if self._is_open and len(part) < len(left):
                     found = self._measured(chosen, work, report)
@@ -148,7 +145,7 @@ class BatchSize:
                 # Outside of the except clause, whose traceback would keep the batch's tensors alive.
                 self._is_open = False
                 self.choice = self.choice.halved(len(part), least_tokens=LEAST_TOKENS)
-                _free_memory(self._limits.device)
+                free_memory()
                 continue
             if len(part) == 1 and found[0].error is not None:
                 self.choice = self._fits  # a case that does not even fit alone says nothing about the others
@@ -205,23 +202,3 @@ def characters(program: Program) -> int:
     requests = [request for step in program.steps for request in step]
     written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
     return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)
-
-
-def _as_part(progress: ProgressCallback, before: int, count: int, of: int) -> ProgressCallback:
-    """Progress of ``count`` cases as that of all ``of``, when ``before`` are done; other stages as they are."""
-    if count == of:
-        return progress
-
-    def report(latest: Progress) -> None:
-        done, total = latest.done, latest.total
-        if latest.stage in {"edit", "score"}:
-            done, total = before * total + count * done, of * total
-        progress(Progress(latest.stage, done, total))
-
-    return report
-
-
-def _free_memory(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

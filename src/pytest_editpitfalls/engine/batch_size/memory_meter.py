@@ -47,7 +47,6 @@ class MemoryMeter:
 
     Args:
         base_model: the model's blocks, without the head: every pass calls it.
-        device: where the model is.
 
     Attributes:
         between: the most that lay between two passes, as `look` has seen it.

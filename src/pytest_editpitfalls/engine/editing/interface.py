@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel
 from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
 from pytest_editpitfalls.program import EditRequest, SuitePrograms
+
+V = TypeVar("V", bound=Hyperparameters)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,30 @@ class Editor(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and the sources of everything used, as plain JSON types."""
+
+
+class ShippedEditor(Generic[V]):
+    """What all editors that ship have in common.
+
+    Args:
+        hyperparameters: validated values.
+        resources: model, second moments and settings.
+
+    Attributes:
+        name: what ``--editor`` calls it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, hyperparameters: V, resources: EditorResources) -> None:
+        self._hp, self._resources, self._host = hyperparameters, resources, resources.host
+
+    def prepare(self, progress: ProgressCallback = silent) -> None:
+        """Nothing is shared by cases unless an editor says so."""
+
+    def describe(self) -> dict[str, Any]:
+        """Hyper-parameters; an editor adds what else it used."""
+        return {"editor": self.name, "hyperparameters": self._hp.model_dump(mode="json")}
 
 
 @runtime_checkable

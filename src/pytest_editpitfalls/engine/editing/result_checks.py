@@ -27,9 +27,6 @@ class CheckedEditor:
     """A user's batched editor, whose results are checked.
 
     Args:
-        name: what the editor is called here.
-        editor: the editor itself.
-        host: the base model.
         values: its hyper-parameters, for the record where it has no ``describe``.
     """
 
@@ -57,9 +54,10 @@ class CheckedEditor:
         if not isinstance(results, list | tuple) or len(results) != len(jobs):
             count = f"{len(results)} results" if isinstance(results, list | tuple) else type(results).__name__
             raise CaseError(f"its edit() gave {count} for {len(jobs)} job(s)", fix="return one EditResult per job")
+        found = [mistake_in(result, self._host) for result in results]
         return [
-            result if (found := mistake_in(result, self._host)) is None else _broken(job, found)
-            for job, result in zip(jobs, results, strict=True)
+            result if mistake is None else EditResult(error=f"edit {job.step}: {mistake}")
+            for job, result, mistake in zip(jobs, results, found, strict=True)
         ]
 
     def describe(self) -> dict[str, Any]:
@@ -69,10 +67,6 @@ class CheckedEditor:
             own: dict[str, Any] = dict(describe())
             return own
         return {"name": self.name, "hyperparameters": self._values.model_dump(mode="json", fallback=str)}
-
-
-def _broken(job: EditJob, mistake: str) -> EditResult:
-    return EditResult(error=f"edit {job.step}: {mistake}")
 
 
 def mistake_in(result: Any, host: ModelAdapter) -> str | None:

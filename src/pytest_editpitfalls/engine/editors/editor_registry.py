@@ -36,6 +36,13 @@ class _Found:
     entry: EntryPoint | None = None
     value: Any = None
 
+    def load(self) -> Any:
+        """The function, class or declaration itself."""
+        if self.entry is None:
+            return self.value
+        path = f"{self.entry.module}:{self.entry.attr}" if self.entry.attr else self.entry.module
+        return imported(path, where=self.origin)
+
 
 class EditorRegistry(Registry[EditorDeclaration]):
     """Shipped editors, those of installed packages, and those added by a run."""
@@ -50,22 +57,12 @@ class EditorRegistry(Registry[EditorDeclaration]):
 
         Args:
             name: what ``--editor`` calls it.
-            value: the object.
             origin: where it is from, for messages and lists.
 
         Raises:
             UsageError: the name cannot stand in node ids, or is another editor's.
         """
-        others = self._others()
-        self._check(name, origin)
-        known = others.get(name)
-        if known is not None and known.origin != origin:
-            raise UsageError(
-                f"editor '{name}' is there twice: from {known.origin} too",
-                where=origin,
-                fix="rename one of the two",
-            )
-        others[name] = _Found(origin, value=value)
+        self._put(self._others(), name, _Found(origin, value=value), "rename one of the two")
         self._entries.pop(name, None)  # the same origin, read again
 
     def forget_added(self) -> None:
@@ -82,9 +79,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
     def own_object(self, name: str) -> Any | None:
         """The user's function, class or declaration under ``name``; None for an editor that ships."""
         found = self._others().get(name)
-        if found is None or found.entry is None:
-            return None if found is None else found.value
-        return _load(found.entry, found.origin)
+        return None if found is None else found.load()
 
     def __contains__(self, name: object) -> bool:
         return name in self._shipped or name in self._others()
@@ -101,8 +96,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         if name not in self._entries and (found := self._others().get(name)) is not None:
             from pytest_editpitfalls.engine.in_place.declare import declaration_of
 
-            value = _load(found.entry, found.origin) if found.entry is not None else found.value
-            self._entries[name] = declaration_of(name, value, where=found.origin)
+            self._entries[name] = declaration_of(name, found.load(), where=found.origin)
         elif name not in self._entries:
             raise UsageError(f"unknown editor '{name}'", where=where, fix=did_you_mean(name, self))
         return super().get(name, where=where)
@@ -111,19 +105,12 @@ class EditorRegistry(Registry[EditorDeclaration]):
         if self._found is None:
             self._found = {}
             for entry in entry_points(group=ENTRY_POINTS):
-                origin = _origin_of(entry)
-                self._check(entry.name, origin)
-                known = self._found.get(entry.name)
-                if known is not None and known.origin != origin:
-                    raise UsageError(
-                        f"editor '{entry.name}' is there twice: from {known.origin} too",
-                        where=origin,
-                        fix="uninstall one of the packages or rename its entry point",
-                    )
-                self._found[entry.name] = _Found(origin, entry)
+                fix = "uninstall one of the packages or rename its entry point"
+                self._put(self._found, entry.name, _Found(_origin_of(entry), entry), fix)
         return self._found
 
-    def _check(self, name: str, origin: str) -> None:
+    def _put(self, others: dict[str, _Found], name: str, found: _Found, fix: str) -> None:
+        origin = found.origin
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UsageError(
                 f"{name!r} cannot be the name of an editor",
@@ -134,6 +121,10 @@ class EditorRegistry(Registry[EditorDeclaration]):
             raise UsageError(
                 f"'{name}' is the name of an editor that ships", where=origin, fix="give yours another name"
             )
+        known = others.get(name)
+        if known is not None and known.origin != origin:
+            raise UsageError(f"editor '{name}' is there twice: from {known.origin} too", where=origin, fix=fix)
+        others[name] = found
 
 
 def imported(path: str, *, where: str) -> Any:
@@ -167,10 +158,6 @@ def imported(path: str, *, where: str) -> Any:
             raise UsageError(f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names))
         value = getattr(value, part)
     return value
-
-
-def _load(entry: EntryPoint, origin: str) -> Any:
-    return imported(f"{entry.module}:{entry.attr}" if entry.attr else entry.module, where=origin)
 
 
 def _origin_of(entry: EntryPoint) -> str:

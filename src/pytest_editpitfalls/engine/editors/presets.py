@@ -27,7 +27,6 @@ class PresetRow:
     """One preset, for lists.
 
     Attributes:
-        editor: name of the editor.
         model: short name of the model.
         layers: blocks that it edits; empty where the editor does not choose any (or takes all).
         source: owner/repository/path of the published file.
@@ -52,7 +51,6 @@ def preset_for(editor: str, model_name: str, n_layers: int) -> dict[str, Any] | 
     """Return the published values for this model (key ``source`` names their file), or None.
 
     Args:
-        editor: name of the editor ("rome").
         model_name: short name, Hugging Face id, directory or GGUF file name of the model.
         n_layers: number of the model's blocks; a preset for another depth is for another model.
     """

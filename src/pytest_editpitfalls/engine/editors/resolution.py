@@ -29,10 +29,7 @@ def resolve_hyperparameters(
     """Merge preset (or ``kind.scaled``), configuration table and command line, the later winning, and check.
 
     Args:
-        editor: name of the editor.
-        kind: its class of hyper-parameters.
         model_name: short name, id or path of the model, for the preset.
-        n_layers: number of the model's blocks.
         config_table: the editor's table of the configuration file.
         overrides: ``--pitfalls-set`` values as typed, by key.
         config_path: the configuration file; relative paths in its table start at its directory.

@@ -24,14 +24,8 @@ def shipped_names() -> frozenset[str]:
 @cache
 def shipped_editors() -> tuple[EditorDeclaration, ...]:
     """The declarations of the editors that ship, in the order of lists."""
-    found = [shipped_editor(name) for name in shipped_names()]
+    found: list[EditorDeclaration] = [importlib.import_module(package_of(n)).DECLARATION for n in shipped_names()]
     return tuple(sorted(found, key=lambda each: (each.order, each.name)))
-
-
-def shipped_editor(name: str) -> EditorDeclaration:
-    """The declaration of a shipped editor; raises ModuleNotFoundError for any other name."""
-    declaration: EditorDeclaration = importlib.import_module(package_of(name)).DECLARATION
-    return declaration
 
 
 def package_of(name: str) -> str:

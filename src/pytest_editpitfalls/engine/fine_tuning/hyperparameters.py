@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from pytest_editpitfalls.engine.hyperparameters.fields import (
-    Count,
-    NotNegative,
-    Positive,
-    at_depth,
-)
+from pytest_editpitfalls.engine.hyperparameters.fields import Count, NotNegative, Positive, at_depth
 from pytest_editpitfalls.engine.hyperparameters.module_names import ReleasedModuleNames
 
 Objective = Literal["prompt_last", "target_new"]

@@ -7,16 +7,16 @@ read only where the loss is. A case that has stopped leaves the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editing.interface import EditJob
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import Objective
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
@@ -30,7 +30,6 @@ class TrainingRow:
     """One request as a row of tokens.
 
     Attributes:
-        job: index of the job in its batch.
         number: place of the request among its job's.
         tokens: ids of the row.
         columns: where each of ``targets`` is read.
@@ -52,9 +51,6 @@ def training_rows(
     """Rows of the requests that are written together; their losses, each a mean over its tokens, are averaged.
 
     Args:
-        encoder: text to token ids.
-        job: index of the job in its batch.
-        requests: what is written together.
         objective: ``prompt_last`` scores all target tokens at the last position of the prompt, as in
             kmeng01/memit (baselines/ft); ``target_new`` scores each given prompt and preceding target, as
             zjunlp/EasyEdit's objective of that name.
@@ -76,35 +72,12 @@ def training_rows(
     return rows
 
 
-def rows_of_jobs(
-    encoder: Encoder, jobs: Sequence[EditJob], objective: Objective
-) -> tuple[list[TrainingRow], list[int], dict[int, str]]:
-    """Rows of all jobs that have some.
-
-    Returns:
-        The rows, whose ``job`` counts the good jobs; the good jobs' indices; and the others' errors by index.
-    """
-    rows: list[TrainingRow] = []
-    good: list[int] = []
-    broken: dict[int, str] = {}
-    for index, job in enumerate(jobs):
-        try:
-            rows += training_rows(encoder, len(good), job.requests, objective)
-        except (CaseError, UnscorableCase) as error:
-            broken[index] = f"edit {job.step}: {error}"
-            continue
-        good.append(index)
-    return rows, good, broken
-
-
 class Batch:
     """Rows of nearly equal length that run together.
 
     Attributes:
-        source: the rows.
         job: (rows,) index of each row's job.
         lengths: (rows,) tokens of each row.
-        rows: their tokens, padded on the right.
         hidden: (rows, tokens, hidden) input of the lowest trained block; None where that is block 0.
     """
 
@@ -167,6 +140,9 @@ class Trainable(Protocol):
         """Adam has stepped: project."""
 
 
+N = TypeVar("N", bound=Trainable)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
@@ -184,6 +160,43 @@ class Schedule:
     stop_below: float | None = None
 
 
+def train_jobs(
+    resources: EditorResources,
+    jobs: Sequence[EditJob],
+    objective: Objective,
+    schedule: Schedule,
+    start: Callable[[list[EditJob], list[TrainingRow]], N],
+    finish: Callable[[N, int, EditJob], EditResult],
+    progress: ProgressCallback = silent,
+) -> list[EditResult]:
+    """Train all jobs; one without rows, or whose loss is not finite, is an error of its own.
+
+    Args:
+        start: makes what is trained, of the jobs that have rows and these rows, whose ``job`` counts those jobs.
+        finish: makes a job's result of what was trained and the job's place in it.
+    """
+    results = [EditResult() for _ in jobs]
+    rows: list[TrainingRow] = []
+    good: list[int] = []
+    for index, job in enumerate(jobs):
+        try:
+            rows += training_rows(resources.host.encoder, len(good), job.requests, objective)
+        except (CaseError, UnscorableCase) as error:
+            results[index] = EditResult(error=f"edit {job.step}: {error}")
+            continue
+        good.append(index)
+    if not good:
+        return results
+    trainable = start([jobs[index] for index in good], rows)
+    failed = train(resources.forward, trainable, rows, schedule, max_tokens=resources.max_tokens, progress=progress)
+    for place, index in enumerate(good):
+        if place in failed:
+            results[index] = EditResult(error=f"edit {jobs[index].step}: {failed[place]}")
+        else:
+            results[index] = finish(trainable, place, jobs[index])
+    return results
+
+
 def train(
     forward: Forward,
     trainable: Trainable,
@@ -196,12 +209,9 @@ def train(
     """Train every job's own parameters in place. Jobs do not influence one another.
 
     Args:
-        forward: runs parts of the model.
         trainable: the parameters and their application.
         rows: rows of all jobs, which are counted from 0.
-        schedule: steps, rate, stop.
         max_tokens: padded tokens of one pass.
-        progress: called after every step.
 
     Returns:
         By job, why it failed: its loss was not finite.

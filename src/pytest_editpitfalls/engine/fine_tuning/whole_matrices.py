@@ -15,77 +15,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, Overlay
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 
-from .training_loop import Batch, Schedule, rows_of_jobs, train
+from .training_loop import Batch, Schedule, train_jobs
 
 STOP_BELOW = 1e-2
 """Loss under which nothing is stepped any more (kmeng01/memit, baselines/ft/ft_main.py)."""
 
 
-class FineTuning:
+class FineTuning(ShippedEditor[FineTuningHyperparameters]):
     """The batched editor of whole matrices: what FT, FT-L and FT-M are but for their name and hyper-parameters.
 
     Costs, while it trains, four times the matrix for each case (delta, gradient, Adam's two moments).
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
-
-    Attributes:
-        name: name of the editor.
     """
-
-    name: ClassVar[str]
-
-    def __init__(self, hyperparameters: FineTuningHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._resources = resources
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing is shared between cases."""
-        del progress
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's deltas under its own model; a job whose loss is not finite is an error of its own."""
-        hp, host = self._hp, self._resources.host
-        rows, good, broken = rows_of_jobs(host.encoder, jobs, hp.objective)
-        results = [EditResult(error=broken.get(index)) for index in range(len(jobs))]
-        if not good:
-            return results
-        deltas = _DenseDeltas(host, [jobs[i].model for i in good], hp.layers, hp.norm_constraint, hp.weight_decay)
-        failed = train(
-            self._resources.forward,
-            deltas,
-            rows,
+        hp, host = self._hp, self._host
+        return train_jobs(
+            self._resources,
+            jobs,
+            hp.objective,
             Schedule(hp.num_steps, hp.lr, hp.weight_decay, STOP_BELOW),
-            max_tokens=self._resources.max_tokens,
-            progress=progress,
+            lambda good, _: _DenseDeltas(
+                host, [job.model for job in good], hp.layers, hp.norm_constraint, hp.weight_decay
+            ),
+            lambda deltas, place, job: EditResult((*job.model, *deltas.trained(place))),
+            progress,
         )
-        for place, index in enumerate(good):
-            job = jobs[index]
-            if place in failed:
-                results[index] = EditResult(error=f"edit {job.step}: {failed[place]}")
-            else:
-                results[index] = EditResult((*job.model, *deltas.trained(place)))
-        return results
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and what is trained."""
-        host = self._resources.host
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
-            "modules": [host.down_projection_path(layer) for layer in self._hp.layers],
+        return super().describe() | {
+            "modules": [self._host.down_projection_path(layer) for layer in self._hp.layers],
             "stop_below": STOP_BELOW,
         }
 

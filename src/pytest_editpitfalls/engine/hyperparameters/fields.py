@@ -67,9 +67,6 @@ class Hyperparameters(BaseModel):
     def scaled(cls, n_layers: int) -> dict[str, Any]:
         """Values for a model without preset: what the fields do not already have as their default.
 
-        Args:
-            n_layers: number of the model's blocks.
-
         Returns:
             Values by field name; ``source`` says that they are not published for this model.
         """

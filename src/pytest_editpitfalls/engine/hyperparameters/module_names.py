@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pytest_editpitfalls.engine.families.family import Family
+from pytest_editpitfalls.engine.families import Family
 from pytest_editpitfalls.errors import UsageError
 
 from .fields import Hyperparameters, Names

@@ -183,14 +183,11 @@ def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperpar
     """
     try:
         signature = inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError, AttributeError):
-        signature = _plain_signature(function, where)
-    except ValueError:
+    except (NameError, SyntaxError, TypeError, AttributeError, ValueError):
         signature = _plain_signature(function, where)
     parameters = list(signature.parameters.values())
     positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    leading = parameters[:3]
-    rest = parameters[3:]
+    leading, rest = parameters[:3], parameters[3:]
     if len(leading) < 3 or any(each.kind not in positional for each in leading):
         raise UsageError(
             f"the editor takes {signature}, not {_SIGNATURE}",

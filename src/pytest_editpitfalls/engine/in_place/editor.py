@@ -31,13 +31,6 @@ class InPlaceEditor:
 
     The model is in evaluation mode and its parameters require gradients. Afterwards what changed is read off by
     comparison with a snapshot, and the base model is put back bit for bit; `verify` checks that it stayed so.
-
-    Args:
-        name: what the editor is called.
-        function: the user's editor.
-        options: what it says of itself.
-        hyperparameters: its keyword arguments.
-        resources: the engine's.
     """
 
     def __init__(

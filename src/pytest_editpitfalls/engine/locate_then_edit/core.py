@@ -9,15 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from pytest_editpitfalls.engine.corpora import MomentSource
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LocateThenEditHyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite
+from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import EditRequest
@@ -59,29 +60,23 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-class LocateThenEdit(ABC, Generic[H]):
+class LocateThenEdit(ShippedEditor[H], ABC):
     """A batched editor of the family.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model, second moments and settings.
 
     Raises `UsageError` where the model has a norm after its MLP and the editor cannot map residuals through it.
 
     Attributes:
-        name: name of the editor.
         sites: where its target vectors are added, in the last edited layer.
         together: whether the requests of one step are solved for together, or written one after another.
+        seed_words: what sampled context templates begin with, in turn; without any, as ROME's do.
     """
 
-    name: ClassVar[str]
     sites: ClassVar[tuple[Site, ...]] = (Site.BLOCK,)
     together: ClassVar[bool] = True
+    seed_words: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, hyperparameters: H, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._resources = resources
-        self._host = resources.host
+        super().__init__(hyperparameters, resources)
         self._layers = hyperparameters.layers
         self._templates: list[str] | None = None
         self._moments: dict[int, SecondMoment] = {}
@@ -96,7 +91,12 @@ class LocateThenEdit(ABC, Generic[H]):
     def prepare(self, progress: ProgressCallback = silent) -> None:
         """Context templates and second moments."""
         if self._templates is None:
-            self._templates = list(self._hp.context_templates or ()) or self._sample_templates()
+            self._templates = list(self._hp.context_templates or ()) or context_templates(
+                self._host,
+                self._hp.context_template_length_params,
+                seed=self._resources.settings.seed,
+                begin=[self._host.encoder.prompt(word) for word in self.seed_words],
+            )
         if self._hp.mom2_adjustment and not self._moments:
             source = moment_source(self._hp, self._resources.settings.seed)
             self._moments = self._resources.second_moments.get(source, self._layers, progress)
@@ -111,16 +111,10 @@ class LocateThenEdit(ABC, Generic[H]):
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters, templates and second moments as used."""
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
+        return super().describe() | {
             "context_templates": self._templates,
             "second_moment": _record(list(self._moments.values())),
         }
-
-    @abstractmethod
-    def _sample_templates(self) -> list[str]:
-        """The bare prompt and texts that the model samples."""
 
     @abstractmethod
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:

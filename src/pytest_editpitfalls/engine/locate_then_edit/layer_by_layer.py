@@ -6,22 +6,27 @@
 K and the current h (at the last edited layer) are read under what has been written so far. All requests of one step
 are solved for together. A key is half the bare prompt's and half the mean over the other context templates.
 
+The closed form (Gupta et al. 2024, arXiv 2403.14236), with keys K (d_k x n) and residuals R (d_o x n), is the whole
+family's. gamma = 0 and n = 1: ROME. gamma = 1, A = lambda C: MEMIT, PMET. gamma = emmet_lambda: EMMET. gamma = 1 and
+A^-1 = (P K_p K_p^T P + L2 I)^-1 P: AlphaEdit. A^-1 K comes from one factorisation per layer and run; what is solved
+here is n x n.
+
 Where the target vector lives: at the output of the last edited block, unless an editor says otherwise. In families with
 a norm after the MLP a residual there is no residual of the matrix: they are refused by name.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters
 from pytest_editpitfalls.engine.overlay import LowRankDelta
-from pytest_editpitfalls.engine.sampling import SEED_WORDS, context_templates
+from pytest_editpitfalls.engine.sampling import SEED_WORDS
 
 from .core import Batch, LocateThenEdit, Written
-from .solve import closed_form
 from .subject_states import SubjectReader
 from .target_vector import TargetVectors
 
@@ -31,13 +36,7 @@ M = TypeVar("M", bound=LayerByLayerHyperparameters)
 class LayerByLayer(LocateThenEdit[M]):
     """MEMIT's scheme; members say where residuals are measured, how they are shared and what A and gamma are."""
 
-    def _sample_templates(self) -> list[str]:
-        return context_templates(
-            self._host,
-            [(length, count) for length, count in self._hp.context_template_length_params],
-            seed=self._resources.settings.seed,
-            begin=[self._host.encoder.prompt(word) for word in SEED_WORDS],
-        )
+    seed_words: ClassVar[tuple[str, ...]] = SEED_WORDS
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         target = vectors.target()
@@ -83,3 +82,38 @@ class LayerByLayer(LocateThenEdit[M]):
         """What the case's next edit needs to know, from this edit's keys (requests, d_k) by layer."""
         del keys
         return before
+
+
+def closed_form(residuals: Tensor, keys: Tensor, weighted: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """U (d_o, n) and V (d_k, n) of Delta = U V^T, float64; not finite where the n x n system is singular.
+
+    Args:
+        residuals: (n, d_o), R^T.
+        keys: (n, d_k), K^T.
+        weighted: (n, d_k), (A^-1 K)^T.
+        gamma: added to the system's diagonal.
+    """
+    residuals, keys, weighted = residuals.double(), keys.double(), weighted.double()
+    gram = keys @ weighted.T
+    identity = torch.eye(len(keys), dtype=torch.float64, device=keys.device)
+    # Symmetric but for rounding; U^T = (gram + gamma I)^-1 R^T.
+    left, info = torch.linalg.solve_ex((gram + gram.T) / 2 + gamma * identity, residuals)
+    if int(info) != 0:
+        left = torch.full_like(residuals, torch.nan)
+    return left.T, weighted.T
+
+
+def weighted_with_cache(new: Tensor, cached: Tensor, weight: float) -> Tensor:
+    """(n, d_k) rows of (P K_p K_p^T P + L2 I)^-1 P K, without any d_k x d_k matrix; float64.
+
+        = (P K - P K_p (L2 I + (P K_p)^T P K_p)^-1 (P K_p)^T P K) / L2
+
+    Args:
+        new: (n, d_k), P applied to the new keys K.
+        cached: (m, d_k), P applied to the keys K_p of earlier edits; m may be 0.
+        weight: L2.
+    """
+    identity = torch.eye(len(cached), dtype=torch.float64, device=new.device)
+    kept: Tensor = torch.linalg.solve(weight * identity + cached @ cached.T, cached @ new.T)
+    result: Tensor = (new - kept.T @ cached) / weight
+    return result

@@ -17,7 +17,6 @@ from typing import ClassVar, TypeVar
 from torch import Tensor
 
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import RankOneHyperparameters
-from pytest_editpitfalls.engine.sampling import context_templates
 
 from .core import Batch, LocateThenEdit, Written
 from .sites import Site
@@ -35,13 +34,6 @@ class RankOneEditor(LocateThenEdit[R]):
 
     sites: ClassVar[tuple[Site, ...]] = (Site.MLP,)
     together: ClassVar[bool] = False
-
-    def _sample_templates(self) -> list[str]:
-        return context_templates(
-            self._host,
-            [(length, count) for length, count in self._hp.context_template_length_params],
-            seed=self._resources.settings.seed,
-        )
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         (layer,) = self._layers

@@ -45,7 +45,6 @@ class TemplateMeans:
         requests: n.
         grouped: the mean is of two groups, half the bare prompt and half the mean of the others (kmeng01/memit,
             memit/compute_ks.py); otherwise of all alike (kmeng01/rome).
-        device: where the states are.
         dtype: their precision.
 
     Attributes:
@@ -95,7 +94,6 @@ class SubjectReader:
     """Reads n requests' keys and states under edited models, layers in ascending order.
 
     Args:
-        forward: the base model.
         model_of: (n,) index of each request's edited model in the overlays given later.
         rows: all rows of all requests; KL rows are ignored.
         grouped: how `TemplateMeans` are captured.

@@ -90,11 +90,9 @@ class TargetVectorSearch:
     """One optimisation over a batch of requests.
 
     Args:
-        forward: the base model.
         overlay: the edited models that the requests are written into.
         model_of: (n,) index of each request's edited model in ``overlay``.
         rows: all rows of all requests.
-        objective: hyper-parameters.
         max_tokens: padded tokens per forward pass.
     """
 

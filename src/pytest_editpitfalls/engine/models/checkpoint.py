@@ -21,7 +21,6 @@ class StoredTensor:
     """One floating-point tensor of a checkpoint.
 
     Attributes:
-        name: its name in the file.
         shape: its sizes.
         dtype: "bfloat16", "float16", "float32" or "float64".
         elements: product of the sizes.

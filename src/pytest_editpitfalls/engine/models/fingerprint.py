@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cache import remember, state_key
 from .loading import prepare
-from .source import ModelSource
+from .source import ModelSource, hub_directory
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,6 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
 
     Args:
         model: the model as it was loaded.
-        tokenizer: its tokenizer.
         source: where both were loaded from, unchanged since; the result is then remembered in its cache under
             the files' paths, sizes and times, and the weights' dtype. Without it, every call reads all weights.
     """
@@ -47,14 +46,9 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
 
 
 def _memo(model: Any, source: ModelSource) -> Path | None:
-    directory = prepare(source)
+    directory = prepare(source) or hub_directory(source)
     if directory is None:
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(str(source.hub_id), "config.json", revision=source.revision)
-        if not isinstance(found, str):
-            return None
-        directory = Path(found).parent
+        return None
     files = [path for path in directory.iterdir() if path.suffix in _CHECKPOINT_SUFFIXES and path.is_file()]
     return source.cache / "fingerprints" / f"{state_key(files, str(model.dtype))}.txt"
 

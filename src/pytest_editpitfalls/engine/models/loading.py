@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,39 @@ def load(
         )
     model.requires_grad_(False)
     return model.eval().to(place), tokenizer
+
+
+def check_finite(model: Any, source: ModelSource) -> None:
+    """Refuse NaN and infinity in a weight, since every score would be one, too: one pass, as fast as memory is read.
+
+    Raises:
+        UsageError: a weight has NaN or infinity in it; names the weight and its file.
+    """
+    import torch
+
+    for name, weight in model.named_parameters():
+        if weight.numel() and not all(math.isfinite(edge) for edge in torch.aminmax(weight)):
+            bad = weight.numel() - int(weight.isfinite().sum())
+            raise UsageError(
+                f"the weight '{name}' has {bad} of {weight.numel()} numbers that are NaN or infinite in "
+                f"{str(weight.dtype).removeprefix('torch.')}",
+                where=_file_of(name, source),
+                fix="fetch or convert the checkpoint again; "
+                "if it is intact, its numbers need a wider --pitfalls-dtype (float32, bfloat16)",
+            )
+
+
+def _file_of(name: str, source: ModelSource) -> str:
+    """The file that the weight is read from, where the checkpoint's own names tell it."""
+    from safetensors import safe_open
+
+    directory = prepare(source)
+    for path in sorted(directory.glob("*.safetensors")) if directory else ():
+        with safe_open(path, framework="pt") as file:
+            # Checkpoints of a bare transformer lack the model's prefix.
+            if any(name == key or name.endswith(f".{key}") for key in file.keys()):  # noqa: SIM118
+                return str(path)
+    return f"model '{source.name}'"
 
 
 def _place(source: ModelSource) -> str:

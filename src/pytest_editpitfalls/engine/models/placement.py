@@ -27,7 +27,6 @@ class MemoryEstimate:
         dtype: name of their dtype.
         weights_bytes: bytes of the weights.
         moment_bytes: bytes of one second moment and its factor in float64 (2 * 8 * d_k^2).
-        device: where it goes.
         available_bytes: free memory there.
     """
 
@@ -94,7 +93,6 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
 
     Args:
         name: one of `DTYPES`; None means float32 on a CPU and the checkpoint's dtype elsewhere.
-        device: where the model goes.
         checkpoint: ``config.dtype`` of the model; None is read as float32.
 
     Raises:
@@ -108,17 +106,11 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
     if name not in DTYPES:
         raise UsageError(f"'{name}' is not a dtype", where="--pitfalls-dtype", fix=did_you_mean(name, DTYPES))
     if name == "tf32":
-        _check_tf32(device)
+        if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+            raise no_tf32(str(device))
         name = "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _check_tf32(device: torch.device) -> None:
-    import torch
-
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
-        raise no_tf32(str(device))
 
 
 def no_tf32(device: str) -> UsageError:

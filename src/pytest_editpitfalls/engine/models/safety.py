@@ -9,7 +9,8 @@ from typing import Any
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import read_bounded
 
-INDEX = "model.safetensors.index.json"
+from .checkpoint import INDEX, SINGLE
+
 MAX_BLOCKS = 10_000
 _SUFFIX = ".safetensors"
 
@@ -21,7 +22,7 @@ def check_directory(directory: Path, where: str) -> None:
         UsageError: its weights are pickled, or its index names files that are not safetensors beside it.
     """
     index = directory / INDEX
-    if index.is_file() and not (directory / f"model{_SUFFIX}").is_file():
+    if index.is_file() and not (directory / SINGLE).is_file():
         names = _shards(index)
     else:
         names = {path.name for path in directory.glob(f"*{_SUFFIX}")}

@@ -86,6 +86,17 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
     )
 
 
+def hub_directory(source: ModelSource) -> Path | None:
+    """Where the hub's own cache has the checkpoint; None where it has not, or where the hub could have no such id."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(str(source.hub_id), "config.json", revision=source.revision)
+    except ValueError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def sanitised(name: str) -> str:
     """``name`` with everything replaced that does not belong in a node id."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"

@@ -17,11 +17,12 @@ from pytest_editpitfalls.engine.batch_size.memory_model import Shape
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.errors import UsageError
 
+from .cache import file_sha256
 from .checkpoint import StoredTensor, config_of, stored_tensors
 from .embedded import GGUF_SHA256
 from .gguf import converted_name
 from .placement import BYTES, host_memory
-from .source import ModelSource, resolve
+from .source import ModelSource, hub_directory, resolve
 
 PROCESS_BYTES = 380_000_000
 """A worker before its first batch, without weights: Python, pytest, torch, transformers and the tokenizer.
@@ -131,9 +132,10 @@ def workers_estimate(
     if device != "cpu":
         return None
     wanted = dtype or "float32"
-    tensors, sizes = _read(resolve(model, cache_dir=cache_dir))
-    if tensors is None or sizes is None or wanted not in BYTES:
+    read = _read(resolve(model, cache_dir=cache_dir), width=max(4, BYTES.get(wanted, 0)))
+    if read is None or wanted not in BYTES:
         return None
+    tensors, shape = read
     mapped = sum(tensor.bytes for tensor in tensors if tensor.dtype == wanted)
     converted = BYTES[wanted] * sum(tensor.elements for tensor in tensors if tensor.dtype != wanted)
     copied = ""
@@ -143,57 +145,33 @@ def workers_estimate(
     elif in_place or sys.platform == "win32":  # where transformers reads the files instead of mapping them
         mapped, converted = 0, mapped
         copied = f"a copy of the weights each, {'for the in-place editor' if in_place else 'on Windows'}"
-    width = max(4, BYTES[wanted])
-    shape = Shape(sizes.layers, sizes.d_model, sizes.d_k, sizes.vocabulary, width)
-    batch = int(BATCH_TOKENS * shape.token_bytes)
-    private = PROCESS_BYTES + converted + 16 * sizes.d_k**2 + batch
+    private = PROCESS_BYTES + converted + 16 * shape.d_k**2 + int(BATCH_TOKENS * shape.token_bytes)
     return WorkersEstimate(workers, mapped, private, host_memory(), copied)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    layers: int
-    d_model: int
-    d_k: int
-    vocabulary: int
-
-
-def _read(source: ModelSource) -> tuple[tuple[StoredTensor, ...] | None, _Sizes | None]:
+def _read(source: ModelSource, width: int) -> tuple[tuple[StoredTensor, ...], Shape] | None:
     directory = _directory(source)
     if directory is None or (tensors := stored_tensors(directory)) is None:
-        return None, None
+        return None
     config = config_of(directory) or {}
     try:
         end = f".{family_for(SimpleNamespace(**config)).down_projection}.weight"
     except (UsageError, AttributeError, TypeError):
-        return None, None
+        return None
     shapes = [tensor.shape for tensor in tensors if tensor.name.endswith(end) and len(tensor.shape) == 2]
     if not shapes:
-        return None, None
+        return None
     vocabulary = max(max(tensor.shape, default=0) for tensor in tensors if len(tensor.shape) == 2)
-    return tensors, _Sizes(len(shapes), min(shapes[0]), max(shapes[0]), vocabulary)
+    return tensors, Shape(len(shapes), min(shapes[0]), max(shapes[0]), vocabulary, width)
 
 
 def _directory(source: ModelSource) -> Path | None:
     """Where the prepared checkpoint is; None where it has to be fetched or converted first."""
     if source.kind == "embedded":
-        directory = converted_name(source.cache, GGUF_SHA256)
+        directory: Path | None = converted_name(source.cache, GGUF_SHA256)
     elif source.kind == "gguf":
-        from .cache import file_sha256
-
         assert source.path is not None
         directory = converted_name(source.cache, file_sha256(source.path, source.cache))
-    elif source.kind == "hub":
-        from huggingface_hub import try_to_load_from_cache
-
-        try:
-            found = try_to_load_from_cache(str(source.hub_id), "config.json", revision=source.revision)
-        except ValueError:  # no id that the hub could have
-            return None
-        if not isinstance(found, str):
-            return None
-        directory = Path(found).parent
     else:
-        assert source.path is not None
-        directory = source.path
-    return directory if directory.is_dir() else None
+        directory = hub_directory(source) if source.kind == "hub" else source.path
+    return directory if directory is not None and directory.is_dir() else None

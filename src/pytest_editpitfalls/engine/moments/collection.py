@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class _Enough(Exception):
 
 def collect(
     forward: Forward,
-    documents: Documents,
+    documents: Documents[Any],
     layers: Sequence[int],
     *,
     max_tokens: int,
@@ -51,8 +52,6 @@ def collect(
     and (by rounding) on ``max_tokens``, not on the other layers.
 
     Args:
-        forward: the model.
-        documents: the text.
         layers: whose down-projections' inputs are the keys.
         max_tokens: padded tokens per forward pass.
         file: where the sums are kept from time to time, and when the pass is stopped.

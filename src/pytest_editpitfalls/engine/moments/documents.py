@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 WINDOW = 1024
 """Documents that are held, and sorted by length, at once."""
@@ -24,56 +26,27 @@ class Window:
     documents: Sequence[Sequence[int]]
 
 
-class Documents(Protocol):
-    """A text in documents.
-
-    Attributes:
-        total: how many there are at most.
-    """
-
-    total: int
-
-    def windows(self, skip: int) -> Iterator[Window]:
-        """All windows after the first ``skip`` documents."""
-
-
-class TokenisedDocuments:
-    """Documents that are token ids already.
-
-    Args:
-        documents: all of them.
-    """
-
-    def __init__(self, documents: Sequence[Sequence[int]]) -> None:
-        self._documents = documents
-        self.total = len(documents)
-
-    def windows(self, skip: int) -> Iterator[Window]:
-        for start in range(skip, len(self._documents), WINDOW):
-            part = self._documents[start : start + WINDOW]
-            yield Window(len(part), part)
-
-
-class Texts:
+class Documents(Generic[T]):
     """Documents that are read and tokenised when their turn comes.
 
     Args:
-        read: the texts after the first so many.
+        read: the documents after the first so many.
         total: how many there are at most.
-        tokenise: text to token ids.
+        tokenise: document to token ids.
         limit: tokens of a document that count; the rest is cut off.
     """
 
     def __init__(
         self,
-        read: Callable[[int], Iterator[str]],
+        read: Callable[[int], Iterator[T]],
         total: int,
-        tokenise: Callable[[str], Sequence[int]],
+        tokenise: Callable[[T], Sequence[int]],
         limit: int,
     ) -> None:
         self._read, self.total, self._tokenise, self._limit = read, total, tokenise, limit
 
     def windows(self, skip: int) -> Iterator[Window]:
+        """All windows after the first ``skip`` documents."""
         texts = self._read(skip)
         while True:
             count, documents = 0, []
@@ -84,3 +57,9 @@ class Texts:
             if count == 0:
                 return
             yield Window(count, documents)
+
+
+def tokenised(documents: Sequence[Sequence[int]]) -> Documents[Sequence[int]]:
+    """Documents that are token ids already."""
+    longest = max(map(len, documents), default=0)
+    return Documents(lambda skip: islice(documents, skip, None), len(documents), list, longest)

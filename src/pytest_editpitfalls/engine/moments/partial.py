@@ -61,7 +61,6 @@ class PartialFile:
     Args:
         path: its name says everything that the sums and the positions depend on.
         sizes: d_k by layer.
-        device: where the sums live.
     """
 
     def __init__(self, path: Path, sizes: Mapping[int, int], device: torch.device) -> None:

@@ -30,7 +30,7 @@ from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, sile
 from pytest_editpitfalls.errors import UsageError
 
 from .collection import collect, symmetric
-from .documents import WINDOW, Documents, Texts, TokenisedDocuments
+from .documents import WINDOW, Documents, tokenised
 from .partial import PartialFile
 from .second_moment import SecondMoment
 from .tensor_files import read_tensors, write_tensors
@@ -48,7 +48,6 @@ class SecondMoments:
     """Computes, caches and hands out second moments of one model.
 
     Args:
-        forward: the model.
         fingerprint: of the model's weights and tokenizer; part of the cache's key.
         cache: directory for finished matrices, their factorisations, and what unfinished passes have summed.
         max_tokens: padded tokens per forward pass.
@@ -84,16 +83,17 @@ class SecondMoments:
         return {layer: self._loaded[source, layer] for layer in layers}
 
     def _fill(self, source: MomentSource, content: str, layers: list[int], progress: ProgressCallback) -> None:
+        host = self._forward.host
         found = {layer: self._read(source, content, layer) for layer in layers}
         self._loaded |= {(source, layer): moment for layer, moment in found.items() if moment is not None}
         missing = sorted({layer for layer, moment in found.items() if moment is None})
         if not missing:
             return
         if source.kind == "npz":
-            sums, tokens = self._published(source, missing[0])
-            self._keep(source, content, sums, tokens)
+            (layer,) = missing
+            published, tokens = published_moment(source, layer, host.matrix_shape(layer)[1])
+            self._keep(source, content, {layer: torch.from_numpy(published).to(host.device)}, tokens)
             return
-        host = self._forward.host
         documents = self._documents(source, content, progress)
         partial = PartialFile(
             self._partial_path(content, missing),
@@ -107,20 +107,17 @@ class SecondMoments:
             raise UsageError(
                 "no text to compute second moments from", where=source.reference, fix="one document a line"
             )
-        self._keep(
-            source,
-            content,
-            {layer: symmetric(total) for layer, total in summed.sums.items()},
-            summed.tokens,
-        )
+        sums = {layer: symmetric(total) for layer, total in summed.sums.items()}
+        self._keep(source, content, sums, summed.tokens)
         partial.discard()
 
     def _keep(self, source: MomentSource, content: str, sums: dict[int, Tensor], tokens: int) -> None:
-        """Remember the matrices of ``sums`` and write them to the cache."""
+        """Remember the matrices of ``sums`` and write them to the cache; one that cannot be written only costs time."""
         for layer, total in sums.items():
             moment = self._finish(source, content, layer, total / tokens, tokens)
             self._loaded[source, layer] = moment
-            self._write(content, layer, moment)
+            facts = {"tokens": tokens, "record": moment.record}
+            write_tensors(self._matrix_path(content, layer), {"mom2": moment.matrix}, facts)
 
     @contextmanager
     def _locked(self, content: str) -> Iterator[None]:
@@ -156,23 +153,18 @@ class SecondMoments:
         }
         return SecondMoment(matrix, tokens, share * mean_eigenvalue, record, self._matrix_path(content, layer))
 
-    def _published(self, source: MomentSource, layer: int) -> tuple[dict[int, Tensor], int]:
-        host = self._forward.host
-        published, count = published_moment(source, layer, host.matrix_shape(layer)[1])
-        return {layer: torch.from_numpy(published).to(host.device)}, count
-
-    def _documents(self, source: MomentSource, content: str, progress: ProgressCallback) -> Documents:
+    def _documents(self, source: MomentSource, content: str, progress: ProgressCallback) -> Documents[Any]:
         host = self._forward.host
         limit = getattr(host.model.config, "max_position_embeddings", None) or 2048
         if source.kind == "sampled":
-            return TokenisedDocuments(self._sampled(source, content, min(SAMPLED_LENGTH, limit), progress))
+            return tokenised(self._sampled(source, content, min(SAMPLED_LENGTH, limit), progress))
 
         def tokenise(text: str) -> list[int]:
             return list(host.tokenizer(text)["input_ids"])
 
         if source.kind == "text":
-            return Texts(lambda skip: text_lines(source, skip), count_lines(source), tokenise, limit)
-        return Texts(lambda skip: dataset_texts(source, skip), dataset_size(source), tokenise, limit)
+            return Documents(lambda skip: text_lines(source, skip), count_lines(source), tokenise, limit)
+        return Documents(lambda skip: dataset_texts(source, skip), dataset_size(source), tokenise, limit)
 
     def _sampled(self, source: MomentSource, content: str, length: int, progress: ProgressCallback) -> list[list[int]]:
         """Token ids of the model's own text; kept, because drawing it takes most of the time and serves every layer."""
@@ -220,11 +212,6 @@ class SecondMoments:
         if matrix is None or matrix.shape != (size, size) or not isinstance(tokens, int) or tokens < 1:
             return None
         return self._finish(source, content, layer, matrix, tokens)
-
-    def _write(self, content: str, layer: int, moment: SecondMoment) -> None:
-        """Keep a finished matrix; a cache that cannot be written only costs time."""
-        facts = {"tokens": moment.tokens, "record": moment.record}
-        write_tensors(self._matrix_path(content, layer), {"mom2": moment.matrix}, facts)
 
 
 def _content_key(source: MomentSource, device: str) -> str:

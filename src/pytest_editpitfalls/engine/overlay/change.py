@@ -141,6 +141,29 @@ EditedModel = tuple[Any, ...]
 or `Replacement`s (applied in order)."""
 
 
+@dataclass(frozen=True)
+class PromptPrefix:
+    """``text`` goes before every prompt that the edited model is asked; several are joined in their order."""
+
+    text: str
+
+    def is_finite(self) -> bool:
+        return True
+
+    def nbytes(self) -> int:
+        return len(self.text.encode())
+
+
+def prefix_of(model: EditedModel) -> str:
+    """All prefixes of an edited model, joined."""
+    return "".join(change.text for change in model if isinstance(change, PromptPrefix))
+
+
+def without(model: EditedModel, kind: type[Any]) -> EditedModel:
+    """The edited model without its changes of one kind."""
+    return tuple(change for change in model if not isinstance(change, kind))
+
+
 def not_finite(model: EditedModel) -> str | None:
     """Names the module of the first change with NaN or infinity in it; None where there is none."""
     for change in model:

@@ -22,7 +22,6 @@ class Overlay:
     """Changes of several edited models, stacked so that every row of a batch gets its own.
 
     Args:
-        host: the base model.
         models: the edited models; an empty one is the base model itself.
     """
 
@@ -82,14 +81,8 @@ class Overlay:
         Yields:
             What is known of the rows; `RowContext.take` and `going_on` go on with them.
         """
-        with self._hooked(RowContext(models, lengths)) as rows:
+        with self.going_on(RowContext(models, lengths)) as rows:
             yield rows
-
-    @contextmanager
-    def going_on(self, rows: RowContext) -> Iterator[None]:
-        """While open, rows of an earlier pass (`RowContext.take`) go on: routes decided on their prompts hold."""
-        with self._hooked(rows):
-            yield
 
     @contextmanager
     def serving(self, model: int) -> Iterator[None]:
@@ -115,13 +108,14 @@ class Overlay:
 
         handle = self._host.model.base_model.register_forward_pre_hook(look, with_kwargs=True)
         try:
-            with self._hooked(rows):
+            with self.going_on(rows):
                 yield
         finally:
             handle.remove()
 
     @contextmanager
-    def _hooked(self, rows: RowContext) -> Iterator[RowContext]:
+    def going_on(self, rows: RowContext) -> Iterator[RowContext]:
+        """While open, these rows are answered; those of an earlier pass (`RowContext.take`) keep their routes."""
         with ExitStack() as stack:
             for change in self._alone(rows):
                 stack.enter_context(change.applied(self._host.model))

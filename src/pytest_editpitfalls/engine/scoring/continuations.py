@@ -35,7 +35,6 @@ class Continuation:
     Attributes:
         before: the tokens that are kept.
         tokens: what is run behind them.
-        readings: what is read.
     """
 
     before: Tokens
@@ -57,8 +56,6 @@ class Continuations:
     """The rows that wait; log-probabilities are added to their answers when they are run.
 
     Args:
-        forward: the base model.
-        overlay: the edited models.
         shared: the first block that edited models do not share.
         max_tokens: padded tokens of a pass.
         kept: tokens whose keys and values a pass may keep.

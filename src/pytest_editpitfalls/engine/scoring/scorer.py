@@ -43,7 +43,6 @@ class _TextBatch:
     """Texts of one bucket after the blocks that all edited models share.
 
     Attributes:
-        texts: the texts.
         rows: what of them is to be run.
         lengths: (rows,) tokens of the whole prompts.
         shared: number of these blocks.
@@ -163,12 +162,7 @@ class Scorer:
             if alone:
                 waiting.run()
 
-    def _whole_rows(
-        self,
-        overlay: Overlay,
-        model: int,
-        answers: Answers,
-    ) -> None:
+    def _whole_rows(self, overlay: Overlay, model: int, answers: Answers) -> None:
         """Prompt and target in one ordinary call of the Hugging Face model, padded on the right; one model alone."""
         device = self._forward.host.device
         wanted = [(prompt, target) for (prompt, known), found in answers.items() if known == model for target in found]

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.locate_then_edit.core import Batch
-from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
-from pytest_editpitfalls.engine.locate_then_edit.solve import weighted_with_cache
+from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer, weighted_with_cache
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 
 from .hyperparameters import AlphaEditHyperparameters

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pytest_editpitfalls.engine.fine_tuning.hyperparameters import (
-    FT_DEPTH,
-    FineTuningHyperparameters,
-    NormConstraint,
-)
+from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FT_DEPTH, FineTuningHyperparameters, NormConstraint
 from pytest_editpitfalls.engine.hyperparameters.fields import at_depth
 
 FT_L_NORM_CONSTRAINT = 7e-3

@@ -22,14 +22,15 @@ value passes it as the module's output would.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.draws import generator_of
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
+from pytest_editpitfalls.engine.overlay import Overlay, without
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.engine.stopping import Stopping
 from pytest_editpitfalls.engine.upper_blocks import OutputChange, PromptRow, RowGroup, UpperBlocks, adding
@@ -42,12 +43,8 @@ STOP_LOSS = 0.01
 """Mean -log p of the target's tokens under which a value is good enough."""
 
 
-class Grace:
+class Grace(ShippedEditor[GraceHyperparameters]):
     """The batched editor. See the module's docstring.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
 
     Raises:
         UsageError: the model has no such module.
@@ -56,15 +53,10 @@ class Grace:
     name = "grace"
 
     def __init__(self, hyperparameters: GraceHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._resources = resources
-        self._host = resources.host
-        self._module = hyperparameters.module_path(resources.host.family)
+        super().__init__(hyperparameters, resources)
+        self._module = hyperparameters.module_path(self._host.family)
         self._host.module(self._module)
         self._last_only = hyperparameters.replacement == "replace_last"
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing is shared by cases."""
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests one after another into the job's codebook."""
@@ -85,12 +77,7 @@ class Grace:
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and the module."""
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
-            "module": self._module,
-            "stop_loss": STOP_LOSS,
-        }
+        return super().describe() | {"module": self._module, "stop_loss": STOP_LOSS}
 
     def _row(self, place: int, job: EditJob, turn: int) -> PromptRow:
         request = job.requests[turn]
@@ -114,7 +101,7 @@ class Grace:
         progress: ProgressCallback,
     ) -> None:
         """Write one request of every case in ``kept``; ``rows`` are theirs."""
-        others = [_without_codebook(results[index].model) for index in kept]
+        others = [without(results[index].model, Codebook) for index in kept]
         upper = UpperBlocks(
             self._resources.forward,
             Overlay(self._host, others),
@@ -148,14 +135,7 @@ class Grace:
         for place, index in enumerate(kept):
             values = books[place].values.clone()
             values[entries[place]] = learnt[place]
-            book = Codebook(
-                self._module,
-                books[place].keys,
-                values,
-                books[place].radii,
-                books[place].labels,
-                self._last_only,
-            )
+            book = replace(books[place], values=values)
             results[index] = EditResult((*others[place], book), book, results[index].notes + remarks[place])
 
     def _keys(self, upper: UpperBlocks, count: int) -> tuple[Tensor, int]:
@@ -201,7 +181,3 @@ class Grace:
         place = column == last if self._last_only else column < last
         update = (value[group.job][:, None] - captured.outputs) * place[:, :, None]
         return adding(update)
-
-
-def _without_codebook(model: EditedModel) -> EditedModel:
-    return tuple(change for change in model if not isinstance(change, Codebook))

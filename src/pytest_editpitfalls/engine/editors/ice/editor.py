@@ -12,31 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.in_context.context_window import Window
-from pytest_editpitfalls.engine.in_context.facts import Facts, facts_text, prefix_result, program_of
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
+from pytest_editpitfalls.engine.in_context import Facts, Window, facts_text, prefix_result, program_of
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 
 from .hyperparameters import IceHyperparameters
 
 
-class Ice:
-    """The editor. See the module's docstring.
-
-    Args:
-        hyperparameters: there are none.
-        resources: model and settings.
-    """
+class Ice(ShippedEditor[IceHyperparameters]):
+    """The editor. See the module's docstring."""
 
     name = "ice"
 
     def __init__(self, hyperparameters: IceHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._window = Window(resources.host)
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing is shared by cases."""
+        super().__init__(hyperparameters, resources)
+        self._window = Window(self._host)
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Put each job's facts into its prefix, behind those of earlier edits."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_editpitfalls.engine.in_context.facts import fact_text
+from pytest_editpitfalls.engine.in_context import fact_text
 from pytest_editpitfalls.program import EditRequest, Program
 
 Kind = Literal["copy", "update", "retain"]
@@ -25,7 +25,6 @@ class Source:
     """What one case of the suite offers.
 
     Attributes:
-        case_id: the case.
         request: its first edit.
         paraphrases: other prompts of that fact, the subject filled in.
         entities: normalised labels of subject and objects.

@@ -5,7 +5,7 @@
 
 - Demonstrations: ``k`` of them, copy : update : retain as 1 : 3 : 4, from other cases of the suite; none from a case
   that shares a subject or an object (normalised labels) with any edit of this case.
-- Retriever: cosine of the base model's mean hidden states of the facts (`retrieval.MeanHiddenState`), nearest first;
+- Retriever: cosine of the base model's mean hidden states of the facts (`MeanHiddenState`), nearest first;
   with several facts in the prefix, by the nearest of them. The paper and the released code take a sentence encoder,
   which would be a second model: the record says which retriever it was.
 - A later edit's fact goes behind the earlier ones, so the newest stands last (see `ice`).
@@ -16,28 +16,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.in_context.context_window import Window
-from pytest_editpitfalls.engine.in_context.facts import (
-    Facts,
-    fact_text,
-    facts_text,
-    prefix_result,
-    program_of,
-)
+from pytest_editpitfalls.engine.bucketing import buckets
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
+from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
+from pytest_editpitfalls.engine.in_context import Facts, Window, fact_text, facts_text, prefix_result, program_of
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .demonstrations import SHARES, Demonstration, Source, demonstrations, entities, sources
 from .hyperparameters import IkeHyperparameters
-from .retrieval import NAME, MeanHiddenState, ranking
+
+NAME = "mean_hidden_state"
 
 
 @dataclass(frozen=True)
@@ -49,24 +46,16 @@ class _Pool:
     vectors: Tensor | None
 
 
-class Ike:
-    """The editor. See the module's docstring.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
-    """
+class Ike(ShippedEditor[IkeHyperparameters]):
+    """The editor. See the module's docstring. A suite's vectors are computed with its first case."""
 
     name = "ike"
 
     def __init__(self, hyperparameters: IkeHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._window = Window(resources.host)
+        super().__init__(hyperparameters, resources)
+        self._window = Window(self._host)
         self._retriever = MeanHiddenState(resources.forward, max_tokens=resources.max_tokens)
         self._pools: dict[str, _Pool] = {}
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing before the suite is known; its vectors are computed with its first case."""
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Put demonstrations and each job's facts into its prefix."""
@@ -83,9 +72,7 @@ class Ike:
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters, format and how demonstrations are found."""
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
+        return super().describe() | {
             "format": "New Fact: {prompt} {target}\\n ... Prompt: ",
             "retriever": {
                 "name": NAME,
@@ -175,3 +162,42 @@ class Ike:
             known = _Pool(suite, found, vectors)
             self._pools[suite.name] = known
         return known
+
+
+class MeanHiddenState:
+    """Vectors of texts: the base model's hidden states after the middle block, averaged over the text's tokens.
+
+    The first token is left out where there are others: in most models it collects attention, and its huge hidden
+    state would make all texts alike.
+
+    Args:
+        max_tokens: padded tokens per forward pass.
+    """
+
+    def __init__(self, forward: Forward, *, max_tokens: int) -> None:
+        self._forward, self._max_tokens = forward, max_tokens
+        self.blocks = max(1, forward.n_layers // 2)
+
+    @torch.no_grad()
+    def vectors(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda _: None) -> Tensor:
+        """(texts, hidden) unit vectors in float64; ``on_done`` is called with the number done."""
+        host = self._forward.host
+        ids = [host.encoder.prompt(text) for text in texts]
+        found: dict[int, Tensor] = {}
+        for bucket in buckets([len(row) for row in ids], max_tokens=self._max_tokens, slack=LAUNCH_TOKENS):
+            rows = Rows.pad([ids[index] for index in bucket], host.device)
+            hidden = self._forward.blocks(rows, last=self.blocks).double()
+            for row, index in zip(hidden, bucket, strict=True):
+                count = len(ids[index])
+                found[index] = row[min(1, count - 1) : count].mean(dim=0)
+            on_done(len(found))
+        return torch.nn.functional.normalize(torch.stack([found[index] for index in range(len(ids))]), dim=1)
+
+
+def ranking(queries: Tensor, pool: Tensor) -> list[int]:
+    """Indices of ``pool`` (n, hidden), nearest first, by the greatest cosine with any of ``queries`` (q, hidden).
+
+    Rounded, so that batches of another size rank alike; ties keep the pool's order.
+    """
+    score = (pool @ queries.T).amax(dim=1).mul(1e5).round()
+    return [int(index) for index in score.argsort(descending=True, stable=True)]

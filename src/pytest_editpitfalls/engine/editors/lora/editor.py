@@ -23,17 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.fine_tuning.training_loop import (
-    Batch,
-    Schedule,
-    TrainingRow,
-    rows_of_jobs,
-    train,
-)
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
+from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
 from pytest_editpitfalls.engine.overlay import ForwardHook, LowRankDelta, Overlay, low_rank_hook
-from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .hyperparameters import LoraHyperparameters
@@ -57,14 +51,10 @@ class Adapter:
     deltas: tuple[LowRankDelta, ...]
 
 
-class Lora:
+class Lora(ShippedEditor[LoraHyperparameters]):
     """The batched editor. See the module's docstring.
 
     Everything random is drawn from SHA-256 of (seed, case, ...): a case's numbers do not depend on its neighbours.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
 
     Raises:
         UsageError: a block has no linear module of one of the names in ``target_modules``.
@@ -73,36 +63,23 @@ class Lora:
     name = "lora"
 
     def __init__(self, hyperparameters: LoraHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._resources = resources
-        host = resources.host
-        layers = hyperparameters.layers or range(host.n_layers)
+        super().__init__(hyperparameters, resources)
+        layers = hyperparameters.layers or range(self._host.n_layers)
         names = hyperparameters.target_modules
-        self._modules = [path for layer in layers for path in target_modules(host, layer, names)]
+        self._modules = [path for layer in layers for path in target_modules(self._host, layer, names)]
         self._lowest = min(layers)
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing is shared between cases."""
-        del progress
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's adapter; a job whose loss is not finite is an error of its own."""
         results: list[EditResult] = []
         for start in range(0, len(jobs), JOBS_TOGETHER):
-
-            def report(inner: Progress, start: int = start) -> None:
-                share = min(JOBS_TOGETHER, len(jobs) - start)
-                done = start * inner.total + share * inner.done
-                progress(Progress(inner.stage, done, len(jobs) * inner.total))
-
-            results += self._edit_together(jobs[start : start + JOBS_TOGETHER], report)
+            part = jobs[start : start + JOBS_TOGETHER]
+            results += self._edit_together(part, as_part(progress, start, len(part), len(jobs)))
         return results
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters, adapted modules, and where random numbers come from."""
-        record: dict[str, Any] = {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
+        record = super().describe() | {
             "modules": list(self._modules),
             "seed": self._resources.settings.seed,
             "random": "A and dropout are drawn per case, seeded by SHA-256 of seed and case id",
@@ -112,42 +89,22 @@ class Lora:
         return record
 
     def _edit_together(self, jobs: Sequence[EditJob], progress: ProgressCallback) -> list[EditResult]:
-        hp, host = self._hp, self._resources.host
-        rows, good, broken = rows_of_jobs(host.encoder, jobs, "target_new")
-        results = [EditResult(error=broken.get(index)) for index in range(len(jobs))]
-        if not good:
-            return results
-        adapters = _StackedAdapters(
-            host,
-            self._modules,
-            self._lowest,
-            hp,
-            self._resources.settings.seed,
-            [jobs[i] for i in good],
-            rows,
-        )
-        failed = train(
-            self._resources.forward,
-            adapters,
-            rows,
+        hp, seed = self._hp, self._resources.settings.seed
+        return train_jobs(
+            self._resources,
+            jobs,
+            "target_new",
             Schedule(hp.num_steps, hp.lr, hp.weight_decay),
-            max_tokens=self._resources.max_tokens,
-            progress=progress,
+            lambda good, rows: _StackedAdapters(self._host, self._modules, self._lowest, hp, seed, good, rows),
+            lambda adapters, place, _: adapters.result(place),
+            progress,
         )
-        for place, index in enumerate(good):
-            if place in failed:
-                results[index] = EditResult(error=f"edit {jobs[index].step}: {failed[place]}")
-            else:
-                adapter = adapters.trained(place)
-                results[index] = EditResult((*adapters.rest[place], *adapter.deltas), adapter)
-        return results
 
 
 def target_modules(host: ModelAdapter, layer: int, names: Sequence[str]) -> list[str]:
     """Full names of one block's linear modules that end in one of ``names``, in the model's order.
 
     Args:
-        host: the base model.
         layer: number of the block.
         names: last parts of names ("q_proj", "attn.c_proj"); none means attention output and down-projection.
 
@@ -242,14 +199,14 @@ class _StackedAdapters:
     def after_step(self) -> None:
         """Nothing is projected."""
 
-    def trained(self, job: int) -> Adapter:
-        """The adapter of one job, in memory of its own."""
+    def result(self, job: int) -> EditResult:
+        """The edited model of one job, whose adapter is in memory of its own."""
         a = tuple(each[job].detach().clone() for each in self._a)
         b = tuple(each[job].detach().clone() for each in self._b)
         deltas = tuple(
             LowRankDelta(name, self._scale * up, down.T) for name, down, up in zip(self._modules, a, b, strict=True)
         )
-        return Adapter(a, b, deltas)
+        return EditResult((*self.rest[job], *deltas), Adapter(a, b, deltas))
 
     def _keep(self, batch: Batch) -> Tensor:
         """(rows, tokens, all modules' inputs) what dropout leaves; drawn per row, so that padding changes nothing."""

@@ -59,7 +59,6 @@ class Checkpoint:
         """Read a checkpoint of this very training.
 
         Args:
-            path: the file.
             identity: what the training that wants to go on is.
 
         Raises:

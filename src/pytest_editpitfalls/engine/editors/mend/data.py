@@ -21,7 +21,6 @@ class TrainingFact:
     """One edit to train on.
 
     Attributes:
-        request: the edit.
         rephrases: other complete prompts that should be answered with the target after the edit.
         locality: a fact that the edit should leave alone; None: one of another training fact.
     """

@@ -42,7 +42,6 @@ class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
     """A progress bar with smoothed loss and edit success, and a line for each validation.
 
     Args:
-        console: where to.
         total: edits to train on at most.
     """
 

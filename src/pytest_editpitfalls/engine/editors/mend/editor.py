@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine import models
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
 from pytest_editpitfalls.engine.models.cache import file_sha256
@@ -40,12 +40,8 @@ class _JobRow:
     weight: float
 
 
-class Mend:
-    """The batched editor. See the module's docstring for what it computes.
-
-    Args:
-        hyperparameters: validated values; ``weights`` is needed.
-        resources: model and settings.
+class Mend(ShippedEditor[MendHyperparameters]):
+    """The batched editor. See the module's docstring for what it computes; the hyper-parameter ``weights`` is needed.
 
     Raises:
         UsageError: no trained network, a damaged one, or one for another model.
@@ -54,7 +50,8 @@ class Mend:
     name = "mend"
 
     def __init__(self, hyperparameters: MendHyperparameters, resources: EditorResources) -> None:
-        host, name = resources.host, resources.settings.model
+        super().__init__(hyperparameters, resources)
+        host, name = self._host, resources.settings.model
         if hyperparameters.weights is None:
             raise UsageError(
                 "MEND needs a network that was trained for this model",
@@ -62,8 +59,6 @@ class Mend:
                 fix=f"train one with 'editpitfalls train-mend --model {name} --data DATA --out PATH' (docs/mend.md), "
                 "then --pitfalls-set mend.weights=PATH",
             )
-        self._hp = hyperparameters
-        self._resources = resources
         self._matrices = edited_matrices(host, hyperparameters.layers)
         self._network, self._header = load_weights(
             hyperparameters.weights,
@@ -76,9 +71,6 @@ class Mend:
             device=host.device,
         )
         self._digest = file_sha256(hyperparameters.weights, models.cache_directory())
-
-    def prepare(self, progress: ProgressCallback = silent) -> None:
-        """Nothing is left to do: the network is loaded."""
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests together: one gradient, of their mean loss."""
@@ -111,11 +103,7 @@ class Mend:
         header = asdict(self._header)
         header["matrices"] = [matrix.module for matrix in self._header.matrices]
         header["layers"] = list(self._header.layers)
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
-            "network": {"sha256": self._digest, **header},
-        }
+        return super().describe() | {"network": {"sha256": self._digest, **header}}
 
     def _row(self, request: EditRequest) -> TargetRow:
         if "{}" not in request.prompt:

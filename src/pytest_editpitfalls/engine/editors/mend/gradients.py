@@ -153,8 +153,6 @@ def token_gradients(
     Call it inside ``Overlay.rows`` to take them at edited models.
 
     Args:
-        batch: prompts and targets.
-        matrices: the edited matrices.
         weight: (r,) weight of each row's loss: 1 over the number of requests that are written together.
         first: first block that runs; above 0 ``hidden`` (r, width, hidden size) is its input.
     """

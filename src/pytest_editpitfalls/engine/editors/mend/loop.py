@@ -28,10 +28,9 @@ from pytest_editpitfalls.errors import UsageError
 from .checkpoint import Checkpoint, checkpoint_path
 from .data import TrainingData, TrainingFact
 from .display import TrainingDisplay, Validation
-from .examples import ExampleMaker
 from .gradients import edited_matrices
 from .network import MendNetwork
-from .objective import Example, Losses, Objective
+from .objective import Example, ExampleMaker, Losses, Objective
 from .weights import MALFORMED, WeightsHeader, save_weights
 
 CHECKPOINT_SECONDS = 120.0
@@ -45,14 +44,9 @@ class TrainingRun:
     """One training, started or resumed.
 
     Args:
-        forward: the base model.
         model: its name.
-        fingerprint: what it is.
-        data: facts.
         out: where the best network goes; the checkpoint goes beside it.
-        options: hyper-parameters.
         max_tokens: padded tokens per pass.
-        display: shows every step and validation.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ computed once for each row and kept.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,12 +20,18 @@ from torch import Tensor
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.overlay import low_rank_hook
+from pytest_editpitfalls.engine.tokens import Encoder
+from pytest_editpitfalls.errors import CaseError, UnscorableCase
 
+from .data import Continuation, TrainingFact, same_subject
 from .gradients import Matrix, TargetBatch, TargetRow, TokenGradients, token_gradients
 from .network import MendNetwork
 
 CACHE_BYTES = 2**31
 """What the kept hidden states may take."""
+
+TRIES = 20
+"""Draws of a locality fact before an edit without one of another subject is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,56 @@ class Example:
     edit: TargetRow
     rephrase: TargetRow
     locality: TargetRow
+
+
+class ExampleMaker:
+    """Makes examples from facts.
+
+    Args:
+        facts: to make examples of; what an edit should leave alone is the true object of another one, where it
+            names nothing itself.
+
+    Attributes:
+        facts: those that the model's tokenizer can write.
+    """
+
+    def __init__(self, encoder: Encoder, facts: Sequence[TrainingFact]) -> None:
+        self._encoder = encoder
+        self.facts = [fact for fact in facts if self._encodable(fact)]
+
+    def example(self, fact: TrainingFact, draw: random.Random) -> Example:
+        """One rephrasing and one text for the locality loss, drawn by ``draw``."""
+        request = fact.request
+        rephrase = fact.rephrases[draw.randrange(len(fact.rephrases))]
+        other = fact.locality or self._other(fact, draw)
+        return Example(
+            edit=self._row(Continuation(request.question, request.target_new)),
+            rephrase=self._row(Continuation(rephrase, request.target_new)),
+            locality=self._row(other),
+        )
+
+    def _other(self, fact: TrainingFact, draw: random.Random) -> Continuation:
+        for _ in range(TRIES):
+            other = self.facts[draw.randrange(len(self.facts))]
+            if not same_subject(other, fact):
+                return other.others_ask
+        raise CaseError(
+            f"there is no other fact to hold '{fact.request.subject}' against",
+            fix="give the training data more subjects, or each edit a locality of its own",
+        )
+
+    def _row(self, text: Continuation) -> TargetRow:
+        return TargetRow(self._encoder.prompt(text.prompt), self._encoder.target(text.answer))
+
+    def _encodable(self, fact: TrainingFact) -> bool:
+        texts = [fact.others_ask, fact.locality, Continuation(fact.request.question, fact.request.target_new)]
+        try:
+            for text in texts:
+                if text is not None:
+                    self._row(text)
+        except (CaseError, UnscorableCase):
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -59,8 +116,6 @@ class LowerBlocks:
     """Outputs of the blocks below the first edited one, computed once for each row.
 
     Args:
-        forward: the base model.
-        first: the first edited block.
         max_tokens: padded tokens per pass.
         max_bytes: beyond it, outputs are computed again each time.
     """
@@ -94,9 +149,6 @@ class Objective:
     """Losses of batches of examples.
 
     Args:
-        forward: the base model.
-        matrices: the edited matrices.
-        first: the first edited block.
         max_tokens: padded tokens per pass.
     """
 

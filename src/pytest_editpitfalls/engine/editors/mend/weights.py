@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from .network import MendNetwork
 
 FORMAT = "pytest-editpitfalls MEND 1"
 RETRAIN = "train one for this model: editpitfalls train-mend --model MODEL --data DATA --out PATH"
+
+_TABLES = ("data", "options", "versions", "progress")
 
 MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 """What reading a header that is not of its form can raise."""
@@ -69,15 +71,13 @@ class WeightsHeader:
             "rank": str(self.rank),
             "layers": json.dumps(self.layers),
             "modules": json.dumps([[m.module, m.d_o, m.d_k] for m in self.matrices]),
-            "data": json.dumps(self.data, sort_keys=True),
-            "options": json.dumps(self.options, sort_keys=True),
-            "versions": json.dumps(self.versions, sort_keys=True),
-            "progress": json.dumps(self.progress, sort_keys=True),
+            **{name: json.dumps(getattr(self, name), sort_keys=True) for name in _TABLES},
         }
 
     @classmethod
     def of(cls, metadata: dict[str, str]) -> WeightsHeader:
         """Read `metadata`'s form; raises one of `MALFORMED` where it is not that."""
+        tables: dict[str, Any] = {name: dict(json.loads(metadata[name])) for name in _TABLES}
         return cls(
             model=metadata["model"],
             fingerprint=metadata["fingerprint"],
@@ -85,10 +85,7 @@ class WeightsHeader:
             layers=tuple(int(layer) for layer in json.loads(metadata["layers"])),
             matrices=tuple(Matrix(str(name), int(d_o), int(d_k)) for name, d_o, d_k in json.loads(metadata["modules"])),
             rank=int(metadata["rank"]),
-            data=dict(json.loads(metadata["data"])),
-            options=dict(json.loads(metadata["options"])),
-            versions=dict(json.loads(metadata["versions"])),
-            progress=dict(json.loads(metadata["progress"])),
+            **tables,
         )
 
 
@@ -122,14 +119,12 @@ def load_weights(
     """The network, if it was trained for this very model.
 
     Args:
-        path: the file.
         fingerprint: of the loaded model.
         model: its name, for messages.
         dtype: its dtype.
         layers: the blocks that the hyper-parameters ask for.
         matrices: their matrices.
         network_dtype: dtype that the network computes in.
-        device: where it should be.
 
     Raises:
         UsageError: another model, dtype, other blocks or shapes; or a damaged file.
@@ -179,22 +174,16 @@ def load_weights(
     return network.eval(), header
 
 
-class replacing(contextlib.AbstractContextManager["Path"]):
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an exception."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-        return self._temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path, *, with_tensors: bool) -> tuple[WeightsHeader, dict[str, Tensor]]:

@@ -39,11 +39,11 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from pytest_editpitfalls.engine.draws import generator_of
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
-from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
+from pytest_editpitfalls.engine.overlay import Overlay, without
 from pytest_editpitfalls.engine.sampling import context_templates
-from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
+from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
 from pytest_editpitfalls.engine.upper_blocks import PromptRow, UpperBlocks
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import EditRequest
@@ -65,12 +65,8 @@ class WiseState:
     edits: int
 
 
-class Wise:
+class Wise(ShippedEditor[WiseHyperparameters]):
     """The batched editor. See the module's docstring.
-
-    Args:
-        hyperparameters: validated values.
-        resources: model and settings.
 
     Raises:
         UsageError: the module does not exist or has no matrix, or the model's activation function is not known.
@@ -79,10 +75,8 @@ class Wise:
     name = "wise"
 
     def __init__(self, hyperparameters: WiseHyperparameters, resources: EditorResources) -> None:
-        self._hp = hyperparameters
-        self._resources = resources
-        self._host = resources.host
-        self._module = hyperparameters.module_path(resources.host.family)
+        super().__init__(hyperparameters, resources)
+        self._module = hyperparameters.module_path(self._host.family)
         self._weight = _matrix(self._host, self._module)
         self._activation = _activation_name(self._host)
         self._templates: list[str] | None = None
@@ -90,11 +84,8 @@ class Wise:
     def prepare(self, progress: ProgressCallback = silent) -> None:
         """Context templates."""
         if self._templates is None:
-            self._templates = context_templates(
-                self._host,
-                list(self._hp.context_template_length_params),
-                seed=self._resources.settings.seed,
-            )
+            lengths, seed = self._hp.context_template_length_params, self._resources.settings.seed
+            self._templates = context_templates(self._host, lengths, seed=seed)
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's side copy on all its requests; as many copies at a time as memory allows.
@@ -107,20 +98,13 @@ class Wise:
         size = max(1, TRAINING_BYTES // (4 * self._weight.nbytes))
         results: list[EditResult] = []
         for start in range(0, len(jobs), size):
-            done, total = start, len(jobs)
-
-            def report(inner: Progress, done: int = done, total: int = total) -> None:
-                share = min(size, total - done)
-                progress(Progress("edit", done * inner.total + share * inner.done, total * inner.total))
-
-            results += self._together(jobs[start : start + size], report)
+            part = jobs[start : start + size]
+            results += self._together(part, as_part(progress, start, len(part), len(jobs)))
         return results
 
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters, module, templates and where the irrelevant prompts are from."""
-        return {
-            "editor": self.name,
-            "hyperparameters": self._hp.model_dump(mode="json"),
+        return super().describe() | {
             "module": self._module,
             "activation": self._activation,
             "context_templates": self._templates,
@@ -157,7 +141,7 @@ class Wise:
             kept.append(index)
         if not kept:
             return results
-        others = [_without_memory(jobs[index].model) for index in kept]
+        others = [without(jobs[index].model, SideMemory) for index in kept]
         overlay = Overlay(self._host, others)
 
         def upper_blocks(rows: Sequence[PromptRow]) -> UpperBlocks:
@@ -223,10 +207,6 @@ def irrelevant_prompt(request: EditRequest, draw: torch.Generator) -> str:
     known = irrelevant_prompts()
     fit = [text for text in known if request.subject.casefold() not in text.casefold()] or list(known)
     return fit[int(torch.randint(len(fit), (1,), generator=draw))]
-
-
-def _without_memory(model: EditedModel) -> EditedModel:
-    return tuple(change for change in model if not isinstance(change, SideMemory))
 
 
 def _matrix(host: ModelAdapter, path: str) -> Tensor:

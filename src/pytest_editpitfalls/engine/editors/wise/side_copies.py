@@ -22,9 +22,7 @@ class SideCopies:
     """The side copies of a batch of cases.
 
     Args:
-        hyperparameters: validated values.
         weight: (d_o, d_k) the base model's W.
-        activation: the model's activation function.
         inside: rewrite prompts with their targets, groups in the order of their cases.
         outside: irrelevant prompts, one per request and in their order; likewise.
         request_of: the request of each row inside.

@@ -1,16 +1,53 @@
-"""How much text fits before a prompt."""
+"""In-context editing, which writes nothing and tells the model the new fact instead: what IKE and ICE share.
+
+    New Fact: {rewrite prompt} {target}
+    Prompt: ...
+
+The format is that of zjunlp/EasyEdit's IKE. The newest fact stands last, next to the prompt.
+"""
 
 from __future__ import annotations
 
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter
+from collections.abc import Sequence
+
 from pytest_editpitfalls.errors import CaseError
-from pytest_editpitfalls.program import Program
+from pytest_editpitfalls.program import EditRequest, Program
+
+from .editing.interface import EditJob, EditResult
+from .model_adapter import ModelAdapter
+from .overlay import PromptPrefix, without
+
+Facts = tuple[EditRequest, ...]
 
 UNKNOWN_ROOM = 64
 """Tokens left for prompt and target where the case's prompts are not known."""
 
 JOINT = 4
 """Tokens that joining prefix and prompt may add."""
+
+
+def fact_text(request: EditRequest) -> str:
+    """The fact as a sentence: rewrite prompt, one space, target."""
+    return f"{request.question} {request.target_new}"
+
+
+def facts_text(facts: Sequence[EditRequest]) -> str:
+    """What stands right before every prompt."""
+    return "".join(f"New Fact: {fact_text(fact)}\n" for fact in facts) + "Prompt: "
+
+
+def program_of(job: EditJob) -> Program | None:
+    """The job's whole case, where its suite is known."""
+    programs = job.suite.programs if job.suite else ()
+    return next((program for program in programs if program.case_id == job.case_id), None)
+
+
+def prefix_result(job: EditJob, facts: Facts, text: str, notes: tuple[str, ...] = ()) -> EditResult:
+    """The model with ``text`` as its only prefix; says in which order the facts stand."""
+    if len(facts) > 1:
+        order = "; ".join(fact_text(fact) for fact in facts)
+        notes += (f"edit {job.step}: order of the facts in the prefix, newest last: {order}",)
+    return EditResult((*without(job.model, PromptPrefix), PromptPrefix(text)), facts, notes)
 
 
 class Window:

@@ -1,15 +1,54 @@
-"""The families that ship: one row per ``config.model_type``. docs/families.md says how a row is written.
+"""Where each architecture keeps its layers: the families that ship, one row per ``config.model_type``, and the lookup.
 
-What is worth knowing about a family stands above its row. Unless it says otherwise, a down-projection's input is (rows,
-tokens, d_k) and its output (rows, tokens, d_o); where gate and up are two matrices, the input is act(gate) * up.
+docs/families.md says how a row is written; other packages add theirs through an entry point. What is worth knowing
+about a family stands above its row. Unless it says otherwise, a down-projection's input is (rows, tokens, d_k) and its
+output (rows, tokens, d_o); where gate and up are two matrices, the input is act(gate) * up.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
-from .family import Family, FamilyDeclaration
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.registry import Registry
+
+ENTRY_POINT_GROUP = "pytest_editpitfalls.families"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Module paths of one architecture, as names inside the Hugging Face model.
+
+    Attributes:
+        name: the family's name in lists and messages ("llama").
+        model_types: values of ``config.model_type`` that it serves.
+        blocks: path of the list of transformer blocks, from the model ("model.layers").
+        mlp: path of the MLP inside a block; empty where the block holds the projections itself (OPT).
+        down_projection: path of the MLP's down-projection inside a block ("mlp.down_proj"). Its input is the
+            *key* and its output (bias included) the *value* (Meng et al. 2022, arXiv 2202.05262).
+        attention_output: path of the attention's output projection inside a block.
+        up_projections: paths of the MLP's input-side matrices inside a block: one, or gate and up. MEND edits them
+            with the down-projection; an editor that needs them refuses a family without.
+        norm_after_mlp: whether a norm stands between the down-projection and the next block (Gemma 2,
+            Gemma 3, post-norm OPT). ROME's target vector then sits before that norm.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    blocks: str
+    mlp: str
+    down_projection: str
+    attention_output: str
+    up_projections: tuple[str, ...] = ()
+    norm_after_mlp: bool = False
+
+
+FamilyDeclaration = Family | Callable[[Any], Family]
+"""A family, or a function that makes it from the model's config where the config decides (OPT)."""
 
 # Llama 2 and 3, SmolLM2 and everything else of this model type: gated MLP, rotary positions, no biases (``mlp_bias`` in
 # the config gives the projections some).
@@ -109,3 +148,36 @@ FAMILIES: dict[str, FamilyDeclaration] = {
     ),
 }
 """By ``config.model_type``: a family, or a function of the config where the config decides."""
+
+
+@cache
+def families() -> Registry[FamilyDeclaration]:
+    """Declarations by ``config.model_type``: the built-in ones and those of installed packages.
+
+    Raises:
+        UsageError: two packages declare the same model type.
+    """
+    registry: Registry[FamilyDeclaration] = Registry("model type", dict(FAMILIES))
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        registry.register(point.name, point.value)
+    return registry
+
+
+def family_for(config: Any) -> Family:
+    """Return the family of a Hugging Face config.
+
+    Args:
+        config: the model's config; its ``model_type`` picks the declaration.
+
+    Raises:
+        UsageError: no declaration serves this model type.
+    """
+    registry = families()
+    model_type = str(getattr(config, "model_type", "") or "?")
+    if model_type not in registry:
+        raise UsageError(
+            f"architecture '{model_type}' is not known (known model types: {', '.join(sorted(registry))})",
+            fix="write a declaration of a few lines for it: docs/families.md, 'How a declaration is written'",
+        )
+    declaration = registry.get(model_type)
+    return declaration if isinstance(declaration, Family) else declaration(config)
