@@ -17,7 +17,7 @@ from pytest_editpitfalls.execution.planning import (
     plan,
 )
 from pytest_editpitfalls.execution.xdist.workers import Gpus, WorkerSetup
-from pytest_editpitfalls.options.shard import Shard
+from pytest_editpitfalls.options.config import Shard
 
 GROUPS = [BatchGroup(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
 a_slot = st.builds(PlannedCase, st.sampled_from(GROUPS), st.integers(0, 40))

@@ -24,10 +24,8 @@ class Job:
 
     Attributes:
         editor: what the engine calls the editor (without ``+mle``).
-        model: label of the model.
-        batch: the cases.
-        programs: one for each of them.
-        suite: all cases of the suite that they are from.
+        programs: one for each case of the batch.
+        suite: all cases of the suite, not only those of the batch.
     """
 
     editor: str
@@ -98,7 +96,6 @@ class Executor(Protocol):
         """Yield scores as they come, until those of ``wanted`` are among them.
 
         Args:
-            wanted: a case.
             jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The executor
                 takes as many as it has use for, and each case once.
 

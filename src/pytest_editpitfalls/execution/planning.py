@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_editpitfalls.options.shard import Shard
+from pytest_editpitfalls.options.config import Shard
 
 UNLIMITED = 2**31
 """A batch size that cuts nothing: the executor cuts to what the engine can take."""

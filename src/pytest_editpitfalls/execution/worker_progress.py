@@ -20,12 +20,7 @@ class ProgressSink(Protocol):
 
 
 class WorkerProgress:
-    """The `ProgressListener` of a process that has no terminal: it reports to the one that has.
-
-    Args:
-        sink: where it is reported.
-        worker: name of this worker ("gw0").
-    """
+    """The `ProgressListener` of a process that has no terminal: it reports to the one that has."""
 
     is_shown = True
 

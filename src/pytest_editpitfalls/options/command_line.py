@@ -56,7 +56,6 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     """Register the prefixed options and the ini keys.
 
     Args:
-        parser: pytest's.
         reports: name -> help of each form of report; it has an option of its own.
     """
     help_of = {**HELP, **reports}
@@ -148,7 +147,6 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
     without an editor: each look makes argparse build its parser, which takes longer than the rest of our start.
 
     Args:
-        parser: pytest's.
         args: the arguments, those of ``addopts`` among them.
         has_editor: whether ``--pitfalls-editor`` was given.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .records import RunResults
 
@@ -14,7 +15,6 @@ class NamedRun:
 
     Attributes:
         name: unique among the runs of one command.
-        results: the run.
     """
 
     name: str
@@ -23,10 +23,9 @@ class NamedRun:
 
 def with_unique_names(runs: Iterable[NamedRun]) -> tuple[NamedRun, ...]:
     """Return the runs; the second of one name is called "name (2)"."""
-    seen: dict[str, int] = {}
-    named: list[NamedRun] = []
+    seen: Counter[str] = Counter()
+    named = []
     for run in runs:
-        seen[run.name] = seen.get(run.name, 0) + 1
-        count = seen[run.name]
-        named.append(run if count == 1 else NamedRun(f"{run.name} ({count})", run.results))
+        seen[run.name] += 1
+        named.append(run if seen[run.name] == 1 else replace(run, name=f"{run.name} ({seen[run.name]})"))
     return tuple(named)

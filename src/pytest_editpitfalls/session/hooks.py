@@ -36,12 +36,6 @@ from .session import PitfallsSession
 class SessionHooks:
     """Registered by `plugin` when an editor is given, in every process of the run.
 
-    Attributes:
-        session: the run.
-
-    Args:
-        config: pytest's configuration.
-
     Raises:
         UsageError: the command line, ini or a suite is wrong; nothing has been loaded or written yet.
     """

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.results.records import CaseRecord, Outcome
-from pytest_editpitfalls.suites.suite import Suite
-from pytest_editpitfalls.verdicts.thresholds import Threshold
 
 
 @dataclass(slots=True)
@@ -19,10 +17,7 @@ class ItemReport:
     """A case's record, and what only the summary needs.
 
     Attributes:
-        record: the record of the case.
-        kind: the kind of the case.
         index: the case's place in its suite.
-        nodeid: the item.
         timings: the case's share of its batch's time: stage -> seconds.
         seconds: spent outside of batches since the last report of this process: stage -> seconds.
         engine: the engine's description of editor and model, where it is new or has changed.
@@ -66,13 +61,7 @@ class ItemReport:
 
     @classmethod
     def given_up(cls, facts: Mapping[str, Any], nodeid: str, reason: str) -> ItemReport:
-        """Return the report of an item that no worker survives: its case is an error.
-
-        Args:
-            facts: `case_facts` of its case.
-            nodeid: the item.
-            reason: why it is given up.
-        """
+        """Return the report of an item that no worker survives, by its `case_facts`: its case is an error."""
         named = {name: facts[name] for name in ("id", "source_index", "suite", "editor", "model")}
         record = CaseRecord(**named, outcome="error", reason=reason)
         return cls(record, facts["kind"], facts["index"], nodeid)
@@ -91,19 +80,4 @@ def case_facts(case: SelectedCase) -> dict[str, Any]:
         "id": case.case.id,
         "source_index": case.case.source_index,
         "index": case.index,
-    }
-
-
-def suite_facts(suite: Suite, thresholds: Iterable[Threshold]) -> dict[str, Any]:
-    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
-    return {
-        "name": suite.name,
-        "kind": suite.kind,
-        "format": suite.format,
-        "source": str(suite.source),
-        "digest": suite.digest,
-        "total": len(suite.cases),
-        "thresholds": [str(threshold) for threshold in thresholds],
-        "license": suite.license,
-        "provenance": suite.provenance,
     }

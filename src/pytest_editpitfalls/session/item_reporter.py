@@ -16,11 +16,11 @@ from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.reports.junit import case_properties
-from pytest_editpitfalls.results.build import case_record
+from pytest_editpitfalls.results.build import case_record, suite_facts
 from pytest_editpitfalls.results.records import Outcome
 from pytest_editpitfalls.verdicts.thresholds import Verdict
 
-from .item_report import ItemReport, suite_facts
+from .item_report import ItemReport
 from .verdict_policy import VerdictPolicy
 
 ITEM_REPORT: pytest.StashKey[ItemReport] = pytest.StashKey()
@@ -31,10 +31,6 @@ class ItemReporter:
     """Reports the items of one process.
 
     Args:
-        runner: has the scores.
-        executor: says what time it spent outside of batches.
-        cache: says what could not be stored.
-        verdicts: has the thresholds of suites.
         known_suites: names of the suites that every process of the run knows.
         with_junit: whether pytest writes a JUnit file.
     """
@@ -65,15 +61,7 @@ class ItemReporter:
         metrics: Mapping[str, float | None] | None = None,
         verdict: Verdict | None = None,
     ) -> None:
-        """Begin the report of an item whose outcome is not known yet.
-
-        Args:
-            item: the item.
-            case: its case.
-            scores: the case's scores.
-            metrics: computed from them.
-            verdict: the thresholds' verdict; None when nothing was judged.
-        """
+        """Begin the report of an item whose outcome is not known yet; there is no verdict when nothing was judged."""
         record = case_record(
             case.case,
             scores,

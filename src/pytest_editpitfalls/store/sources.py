@@ -104,9 +104,6 @@ def package_source_digest(module: str | types.ModuleType | Path) -> str | None:
     Files are ``.py`` and what is compiled (``.so``, ``.pyd``, ``.pyc`` outside of ``__pycache__``), by their path
     inside the package. A module called conftest is its file, whatever package it is in.
 
-    Args:
-        module: its name, the module itself, or its file.
-
     Returns:
         64 hex digits, or None where the code cannot be read: built-in, frozen, in a zip file, ``__main__`` without
         a file, or absent.

@@ -41,12 +41,7 @@ class _Actor:
 
 
 class RayExecutor:
-    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges.
-
-    Args:
-        run: what the user asked for.
-        listener: learns about progress.
-    """
+    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges."""
 
     no_model: str | None = "with --pitfalls-engine=ray the models are in Ray's actors, not in this process"
 

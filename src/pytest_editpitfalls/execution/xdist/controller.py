@@ -48,13 +48,6 @@ def check_distribution(config: pytest.Config) -> None:
 class Controller:
     """Registered as a plugin in xdist's controller.
 
-    Attributes:
-        directory: the run's directory.
-
-    Args:
-        config: pytest's configuration.
-        run: what the user asked for.
-
     Raises:
         UsageError: the workers cannot fit into the memory.
     """

@@ -23,8 +23,6 @@ class WorkerSetup:
     """What the controller gives a worker.
 
     Attributes:
-        directory: the run's directory.
-        workers: how many workers there are.
         gpu: the GPU, as ``CUDA_VISIBLE_DEVICES`` names it; None without one.
         threads: threads for torch on a CPU; None where the user has set their number.
         sharing: workers that share this one's device, this one included.
@@ -66,11 +64,7 @@ class WorkerSetup:
 
 
 class Gpus:
-    """The GPUs of a run, one for each worker; a worker that is replaced leaves its own to the next.
-
-    Args:
-        names: as ``CUDA_VISIBLE_DEVICES`` names them; empty without any.
-    """
+    """The GPUs of a run, one for each worker; a worker that is replaced leaves its own to the next."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
