@@ -80,7 +80,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     if config.getoption("numprocesses") != "auto":
         return None
-    from .execution.xdist.workers import automatic_workers
+    from .execution.xdist.controller import automatic_workers
 
     return automatic_workers(config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto")
 

@@ -73,9 +73,8 @@ def calibrate_stored(
 ) -> list[CalibrationRecord]:
     """Simulate gates on cases drawn from two stored runs: every metric, alone and all together.
 
-    Args:
-        replications: simulated gates for each figure of false fails; half as many for finds.
-        clusters: numbers of clusters in a sample; default: as many as the suite has.
+    There are ``replications`` for each figure of false fails, and half as many for finds; ``clusters`` are numbers of
+    clusters in a sample, by default as many as the suite has.
 
     Raises:
         UsageError: no metric differs between the two.

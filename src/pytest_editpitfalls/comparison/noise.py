@@ -42,9 +42,8 @@ class NoiseFloor:
 def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     """Return the floor of every metric, in the order of the first run.
 
-    Args:
-        runs: runs of the same editors on the same cases that differ in what should not matter: batch size, seed,
-            number type.
+    The runs are of the same editors on the same cases and differ in what should not matter: batch size, seed, number
+    type.
 
     Raises:
         UsageError: fewer than two runs, runs whose cases ask something else or whose metrics are defined otherwise,

@@ -129,12 +129,9 @@ def stepped(clusters: int, *, step: float) -> Population:
 def stored(comparison: Comparison, clusters: int | None = None) -> Iterator[Population]:
     """Yield the populations of two stored runs: every metric of every suite, editor and model, by cluster.
 
-    Args:
-        clusters: clusters in a sample; None: as many as there are.
-
-    Each comes as it is, with its own drop as the true one, and with the sides of every cluster exchanged by chance, so
-    that its drop is 0 and any other can be added (0/1: by flips, else: to every case). Metrics without a difference
-    are left out.
+    A sample has as many ``clusters``; by default as many as there are. Each comes as it is, with its own drop as the
+    true one, and with the sides of every cluster exchanged by chance, so that its drop is 0 and any other can be added
+    (0/1: by flips, otherwise: to every case). Metrics without a difference are left out.
     """
     for (suite, editor, model, metric), pool in pools(comparison).items():
         count = clusters or len(pool.members)

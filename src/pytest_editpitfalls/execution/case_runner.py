@@ -13,8 +13,7 @@ from pytest_editpitfalls.program import CaseScores
 
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
-from .isolation import Unit
-from .planning import PlannedCase
+from .planning import PlannedCase, Unit
 from .result_cache import ResultCache
 from .selected_case import CompiledSuites, SelectedCase
 
@@ -93,11 +92,7 @@ class PendingBatches:
 
 
 class CaseRunner:
-    """The scores of a run's cases.
-
-    Attributes:
-        first_batch: seconds that the first batch took to be edited and scored; None before.
-    """
+    """The scores of a run's cases; ``first_batch``: seconds that the first batch took, None before."""
 
     def __init__(
         self,

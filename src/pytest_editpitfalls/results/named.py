@@ -11,11 +11,7 @@ from .records import RunResults
 
 @dataclass(frozen=True, slots=True)
 class NamedRun:
-    """Results and what the user called them: a file's stem, a baseline's name, or the beginning of a store's key.
-
-    Attributes:
-        name: unique among the runs of one command.
-    """
+    """Results and what the user called them: a file's stem, a baseline's name, or the beginning of a store's key."""
 
     name: str
     results: RunResults

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.execution.isolation import GIVEN_UP
+from pytest_editpitfalls.execution.planning import GIVEN_UP
 from pytest_editpitfalls.execution.xdist.controller import Controller
 from pytest_editpitfalls.reports.progress import workers_line
 from pytest_editpitfalls.reports.terminal_line import TerminalLine

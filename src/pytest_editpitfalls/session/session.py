@@ -22,7 +22,7 @@ from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import judge
 
 from .baseline_policy import BaselinePolicy
-from .item_reporter import ItemReporter
+from .item_report import ItemReporter
 from .items import Parametrizer
 from .outcome import Outcome
 from .rerun import rerun_command

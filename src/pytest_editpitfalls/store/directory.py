@@ -182,16 +182,10 @@ class Store:
                 os.utime(self.header_path(key))
 
     def put_header(self, header: RunHeader, *, prepared: bool = False) -> bool:
-        """Keep a run header. May be called before every batch: nothing is written twice.
+        """Keep a run header, and return whether it is kept. May be called before every batch: nothing is written twice.
 
-        The model's names of both are kept where a header of this key is there already, and its description unless
-        ``prepared``.
-
-        Args:
-            prepared: whether the description was taken after the editor has computed something.
-
-        Returns:
-            Whether it is kept.
+        The model's names of both are kept where a header of this key is there already, and its description unless it is
+        ``prepared``: taken after the editor has computed something.
         """
         path = self.header_path(header.key)
         if self._written.get(header.key) == header and path.exists():

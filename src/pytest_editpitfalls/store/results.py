@@ -32,10 +32,7 @@ UNJUDGED = "no suite that was given has this case: it is not judged"
 
 
 def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()) -> RunResults:
-    """Return what a store holds of one run.
-
-    Args:
-        suites: where what the cases say is looked up, by content.
+    """Return what a store holds of one run; what the cases say is looked up in ``suites``, by content.
 
     Raises:
         UsageError: the store holds no case of this run that can be read.

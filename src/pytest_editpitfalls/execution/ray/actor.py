@@ -13,10 +13,9 @@ from typing import Any
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.executor import Answers, Job
+from pytest_editpitfalls.execution.executor import Answers, Job, ProgressSink, WorkerProgress
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.planning import Batch
-from pytest_editpitfalls.execution.worker_progress import ProgressSink, WorkerProgress
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms
@@ -27,13 +26,7 @@ CarriedEditor = tuple[str, Any, str]
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """Where the run was started, for processes that import what it brings.
-
-    Attributes:
-        folder: its working directory.
-        paths: its ``sys.path``.
-        modules: modules that have to be loaded from their files: name -> file.
-    """
+    """Where the run was started, its ``sys.path``, and modules to load from their files: name -> file."""
 
     folder: str
     paths: tuple[str, ...]
@@ -76,7 +69,6 @@ class BatchActor:
 
     Args:
         name: what the progress line calls it.
-        sink: where it reports how far it is.
         sharing: actors that may share its device, this one included.
     """
 

@@ -159,8 +159,7 @@ class Cluster:
     def start_actor(self) -> tuple[str, Any, Any]:
         """Start an actor; Ray finds a place for it when there is one.
 
-        Returns:
-            Its name, its handle, and the reference that is there when it can be given work.
+        Returns its name, its handle, and the reference that is there when it can be given work.
         """
         self._started += 1
         name = f"ray{self._started}"

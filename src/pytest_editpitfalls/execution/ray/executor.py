@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.execution.executor import Answers, Job, ProgressListener
-from pytest_editpitfalls.execution.isolation import GIVEN_UP, Isolation
-from pytest_editpitfalls.execution.planning import PlannedCase, fair_size
+from pytest_editpitfalls.execution.planning import GIVEN_UP, Isolation, PlannedCase, fair_size
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
 

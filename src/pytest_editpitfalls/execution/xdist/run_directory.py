@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.execution.isolation import Unit
+from pytest_editpitfalls.execution.planning import Unit
 
 ItemFacts = dict[str, Any]
 """What the controller has to know of an item, as plain JSON types; what it holds is up to who writes the plan."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xdist.scheduler import LoadScheduling
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.isolation import Isolation, Unit
+from pytest_editpitfalls.execution.planning import Isolation, Unit
 
 from .run_directory import ItemFacts, RunDirectory
 
@@ -96,8 +96,7 @@ class BatchScheduling(LoadScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """Take back what a worker that is gone has not done.
 
-        Returns:
-            The item that is given up, since it took down every worker that ran it alone; otherwise None.
+        Returns the item that is given up, since it took down every worker that ran it alone; otherwise None.
         """
         pending = self.node2pending.pop(node)
         units = [tuple(i for i in unit if i in pending) for unit in self._begun.pop(node, [])]
