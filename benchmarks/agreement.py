@@ -31,7 +31,7 @@ from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
-from pytest_editpitfalls.options.hyperparameters import read_config_file
+from pytest_editpitfalls.options.reading import read_config_file
 from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.program import CaseScores

@@ -75,9 +75,9 @@ def base_tokenizer(request: pytest.FixtureRequest) -> Any:
 def _base(request: pytest.FixtureRequest) -> EngineSession:
     from .session.items import case_of
 
-    session = _session(request)
-    models, case = _models(session), case_of(request.node)
-    return models.base(case.model if case is not None else next(iter(session.run.labels.values())))
+    session, case = _session(request), case_of(request.node)
+    _models(session)  # skips where there is none
+    return session.executor.session(case.model if case is not None else next(iter(session.run.labels.values())))
 
 
 def _models(session: PitfallsSession) -> ModelLender:

@@ -22,9 +22,8 @@ from .fixtures import (  # pytest finds fixtures among the plugin's names
     pitfall_outcome,
 )
 from .options import command_line
-from .options.defaults import NODE_FOLDER
+from .options.defaults import MARKER, NODE_FOLDER
 from .reports.formats import FORMATS
-from .session.names import MARKER
 
 __all__ = ["base_model", "base_tokenizer", "edited_model", "pitfall_case", "pitfall_outcome"]
 
@@ -81,7 +80,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     if config.getoption("numprocesses") != "auto":
         return None
-    from .execution.xdist.workers import automatic_workers
+    from .execution.xdist.controller import automatic_workers
 
     return automatic_workers(config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto")
 
@@ -97,7 +96,7 @@ def _refuse_targets(config: pytest.Config) -> None:
     """Say what is missing when a suite's item is named without an editor."""
     if not any(f"{NODE_FOLDER}/" in argument for argument in config.args):
         return
-    from .session.targets import parse_target
+    from .session.selection import parse_target
 
     for argument in config.args:
         if parse_target(argument, config.invocation_params.dir) is not None:

@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
     "modules",
     [
         "baseline, pairing, relative_gates, drops, noise, differences",
-        "calibration, populations, power, clusters, paired_binary",
+        "calibration, populations, clusters, paired_binary",
     ],
 )
 def test_imports_stay_light(modules: str) -> None:

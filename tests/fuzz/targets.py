@@ -86,7 +86,7 @@ def results(data: bytes, folder: Path) -> object:
 
 
 def hyper_parameters(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.options.hyperparameters import read_config_file
+    from pytest_editpitfalls.options.reading import read_config_file
 
     (folder / "config.toml").write_bytes(data)
     return read_config_file(folder / "config.toml")
@@ -95,7 +95,7 @@ def hyper_parameters(data: bytes, folder: Path) -> object:
 def words(data: bytes, folder: Path) -> object:
     """What is typed: suites, models, thresholds, gates and overrides; each line is tried as each of them."""
     from pytest_editpitfalls.engine.models.source import resolve
-    from pytest_editpitfalls.options.hyperparameters import parse_overrides
+    from pytest_editpitfalls.options.reading import parse_overrides
     from pytest_editpitfalls.suites.discovery import expand_suites
     from pytest_editpitfalls.verdicts.thresholds import parse_gate, parse_threshold
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,8 @@ from pytest_editpitfalls.execution.planning import (
     items_of,
     plan,
 )
-from pytest_editpitfalls.execution.xdist.workers import Gpus, WorkerSetup
-from pytest_editpitfalls.options.shard import Shard
+from pytest_editpitfalls.execution.xdist.controller import Gpus, WorkerSetup
+from pytest_editpitfalls.options.config import Shard
 
 GROUPS = [BatchGroup(suite, "rome", model) for suite in ("reverse", "easy") for model in ("a", "b")]
 a_slot = st.builds(PlannedCase, st.sampled_from(GROUPS), st.integers(0, 40))
@@ -95,4 +97,4 @@ def test_workers_know_how_many_share_their_device(names, workers, sharing):
     held = [gpus.take(f"gw{number}") for number in range(workers)]
     assert max(held.count(each) for each in held) == sharing
     setup = WorkerSetup("here", workers, sharing=sharing)
-    assert WorkerSetup.of({"pitfalls": setup.as_input()}) == setup
+    assert WorkerSetup.of({"pitfalls": asdict(setup)}) == setup

@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     """Digests are taken once per process; a new process starts like this."""
-    sources._source_digest.cache_clear()
+    package_source_digest.cache_clear()
     engine_source_digest.cache_clear()
 
 
@@ -127,7 +127,7 @@ def test_a_package_is_all_of_its_code(home: Path) -> None:
     digest = functools.partial(package_source_digest, "lab.editors.mine")
     assert digest() == package_source_digest("lab")
     importlib.import_module("lab.editors.mine")
-    assert package_source_digest(sys.modules["lab.editors.mine"]) == digest()
+    assert package_source_digest("lab.editors.mine", sys.modules["lab.editors.mine"].__file__) == digest()
     for name in ("maths.py", "editors/mine.py", "__init__.py", "editors/new.py", "kernel.so", "windows.pyd"):
         assert changes(digest, home / "lab" / name, "# changed"), name
     (home / "lab" / "__pycache__").mkdir(exist_ok=True)
@@ -157,13 +157,13 @@ def test_a_single_file(home: Path) -> None:
     digest = functools.partial(package_source_digest, "mine")
     assert changes(digest, home / "mine.py", "y")
     assert not changes(digest, home / "other.py", "y")
-    assert package_source_digest(home / "mine.py") == digest()
+    assert package_source_digest(None, str(home / "mine.py")) == digest()
 
 
 def test_a_conftest_is_its_file_even_inside_of_a_package(home: Path) -> None:
     written(home, {"checks/__init__.py": "", "checks/conftest.py": PLAIN, "checks/test_a.py": "x"})
     module = importlib.import_module("checks.conftest")
-    digest = functools.partial(package_source_digest, module)
+    digest = functools.partial(package_source_digest, module.__name__, module.__file__)
     assert changes(digest, home / "checks/conftest.py", PLAIN + "\n")
     assert not changes(digest, home / "checks/test_a.py", "y")
     assert of_editor(module.edit) is not None
@@ -198,7 +198,7 @@ def test_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "frozen", types.ModuleType("frozen"))
     assert package_source_digest("frozen") is None
     assert package_source_digest("no_such_module") is None
-    assert package_source_digest(home / "absent.py") is None
+    assert package_source_digest(None, str(home / "absent.py")) is None
     with zipfile.ZipFile(home / "packed.zip", "w") as archive:
         archive.writestr("packed/__init__.py", PLAIN)
         archive.writestr("single.py", PLAIN)
@@ -211,7 +211,7 @@ def test_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     written(home, {"script.py": PLAIN})
     sys.modules["__main__"].__file__ = str(home / "script.py")
     forget()
-    assert package_source_digest("__main__") == package_source_digest(home / "script.py")
+    assert package_source_digest("__main__") == package_source_digest(None, str(home / "script.py"))
     space: dict[str, Any] = {"__name__": "script", "__file__": str(home / "script.py")}
     exec(PLAIN, space)  # says that it is of a file, and is not
     assert of_editor(space["edit"]) is None
@@ -220,7 +220,7 @@ def test_what_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_compiled_code_is_digested_as_it_is(home: Path) -> None:
     written(home, {"fast/native.so": "machine code", "fast/__init__.py": ""})
     assert changes(functools.partial(package_source_digest, "fast"), home / "fast/native.so", "other code")
-    assert package_source_digest(home / "fast/native.so") is not None
+    assert package_source_digest(None, str(home / "fast/native.so")) is not None
 
 
 EDITOR = """

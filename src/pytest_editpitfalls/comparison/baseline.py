@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -109,11 +110,7 @@ class Baseline(FrozenRecord):
 
     @classmethod
     def of(cls, results: RunResults, *, machine: Mapping[str, str] | None = None) -> Baseline:
-        """Return the baseline that a run makes.
-
-        Args:
-            results: the run.
-            machine: what is known about the machine besides device and number type.
+        """Return the baseline that a run makes; ``machine``: what is known besides device and number type.
 
         Raises:
             UsageError: the run has no cases, or it was made before cases and metrics carried their digests.
@@ -129,7 +126,7 @@ class Baseline(FrozenRecord):
         groups: dict[tuple[str, str, str], list[BaselineCase]] = {}
         for case in results.cases:
             kept = case.model_dump(include={"id", "outcome", "subject", "digest", "metrics"})
-            groups.setdefault((case.suite, case.editor, case.model), []).append(BaselineCase(**kept))
+            groups.setdefault(case.key[:3], []).append(BaselineCase(**kept))
         used = {group[0] for group in groups}
         facts = {"device": run.device, "dtype": run.dtype, **(machine or {})}
         return cls(
@@ -230,8 +227,6 @@ def resolve(name_or_file: str, root: Path, *, where: str = "--pitfalls-baseline"
     Args:
         name_or_file: a name (letters, digits, ``-`` and ``_``), which lives in the folder ``pitfalls-baselines``
             below ``root``, or a file: anything with a suffix or a slash, relative to ``root``.
-        root: pytest's root directory.
-        where: the option that it came from.
 
     Raises:
         UsageError: it is neither.
@@ -257,10 +252,7 @@ def incomplete(results: RunResults) -> list[str]:
         reasons.append(f"it ran shard {run.shard} of its cases")
     if run.exit_status is not None and run.exit_status not in (0, 1):
         reasons.append(f"it ended early (exit status {run.exit_status})")
-    counts: dict[tuple[str, str, str], int] = {}
-    for case in results.cases:
-        group = case.suite, case.editor, case.model
-        counts[group] = counts.get(group, 0) + 1
+    counts = Counter(case.key[:3] for case in results.cases)
     suites = {suite.name: suite for suite in run.suites}
     for (name, editor, model), count in counts.items():
         total = suites[name].total if name in suites else count

@@ -58,10 +58,7 @@ def calibrate_synthetic(
 ) -> list[CalibrationRecord]:
     """Simulate gates on invented populations: 0/1 and scale, few and many clusters, alone and correlated.
 
-    Args:
-        replications: simulated gates for each figure of false fails; half as many for finds.
-        seed: seed of everything.
-        progress: is called with every record as it is done.
+    There are ``replications`` for each figure of false fails, and half as many for finds.
     """
     return _collect(_synthetic(replications, seed), progress)
 
@@ -76,12 +73,8 @@ def calibrate_stored(
 ) -> list[CalibrationRecord]:
     """Simulate gates on cases drawn from two stored runs: every metric, alone and all together.
 
-    Args:
-        comparison: the two runs.
-        replications: simulated gates for each figure of false fails; half as many for finds.
-        seed: seed of everything.
-        clusters: numbers of clusters in a sample; default: as many as the suite has.
-        progress: is called with every record as it is done.
+    There are ``replications`` for each figure of false fails, and half as many for finds; ``clusters`` are numbers of
+    clusters in a sample, by default as many as the suite has.
 
     Raises:
         UsageError: no metric differs between the two.

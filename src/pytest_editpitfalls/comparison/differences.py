@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import metrics_for
 
-from .drops import PairedDrop, reach_of
+from .drops import PairedDrop
 from .pairing import Comparison, Pair
 
 
@@ -19,7 +19,6 @@ class Difference:
     """One metric of one suite with one editor on one model, over the cases that have a value on both sides.
 
     Attributes:
-        suite, editor, model, metric: what it is about.
         base, now: means over these cases.
         change: ``now - base``.
         low, high: 90 % interval of the change, from two one-sided 95 % bounds; None where there is no bound.
@@ -44,47 +43,33 @@ class Difference:
 
 
 def differences(comparison: Comparison, kinds: Mapping[str, Kind], *, seed: int = 0) -> list[Difference]:
-    """Return the differences of all metrics, in the order of the run and of the tables.
-
-    Args:
-        comparison: the paired cases.
-        kinds: suite -> kind.
-        seed: seed of the bootstraps.
-    """
+    """Return the differences of all metrics, in the order of the run and of the tables."""
     groups: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in comparison.pairs:
-        if pair.now.is_scored and pair.now.outcome != "error":
+        if pair.counts:
             groups.setdefault(pair.key[:3], []).append(pair)
     return [
         found
         for group, pairs in groups.items()
         for metric in metrics_for(kinds[group[0]])
-        if (found := _difference(group, pairs, metric, kinds[group[0]], seed)) is not None
+        if (found := _difference(group, pairs, metric, seed)) is not None
     ]
 
 
-def _difference(
-    group: tuple[str, str, str], pairs: Sequence[Pair], metric: Metric, kind: Kind, seed: int
-) -> Difference | None:
-    values = [(pair, pair.base.metrics.get(metric.name), pair.now.metrics.get(metric.name)) for pair in pairs]
-    both = [(pair, there, here) for pair, there, here in values if there is not None and here is not None]
+def _difference(group: tuple[str, str, str], pairs: Sequence[Pair], metric: Metric, seed: int) -> Difference | None:
+    values = [(pair.cluster, *pair.values(metric.name)) for pair in pairs]
+    both = [(cluster, there, here) for cluster, there, here in values if there is not None and here is not None]
     if not both:
         return None
-    labels = [pair.base.subject or f"\0{pair.key[3]}" for pair, _, _ in both]
-    sign = 1.0 if metric.higher_is_better else -1.0
-    worse = [sign * (there - here) for _, there, here in both]
-    reach = reach_of(metric)
-    text = "\0".join([str(seed), metric.name, *group])
-    drop = PairedDrop(worse, labels, metric.is_binary, reach, text)
-    gain = PairedDrop([-each for each in worse], labels, metric.is_binary, reach, text)
-    most_lost, most_won = drop.upper, gain.upper
+    drop = PairedDrop.of(metric, both, "\0".join([str(seed), metric.name, *group]))
+    most_lost, most_won = drop.upper, replace(drop, differences=[-each for each in drop.differences]).upper
     low, high = (-most_lost, most_won) if metric.higher_is_better else (-most_won, most_lost)
     return Difference(
         *group,
         metric=metric.name,
         base=math.fsum(there for _, there, _ in both) / len(both),
         now=math.fsum(here for _, _, here in both) / len(both),
-        change=0.0 - sign * drop.drop,
+        change=0.0 - drop.drop if metric.higher_is_better else drop.drop,
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
         better=True if most_lost < 0 else False if most_won < 0 else None,

@@ -11,18 +11,12 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
-_STEPS = (1, 2, 5)
-
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
     """How far the runs lie apart in one metric of one suite with one editor on one model.
 
     Attributes:
-        suite: the suite.
-        editor: label of the editor.
-        model: label of the model.
-        metric: the metric.
         runs: runs that have it.
         n: cases with a value in all of them.
         largest: largest absolute difference of two runs' means over these cases.
@@ -48,9 +42,8 @@ class NoiseFloor:
 def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     """Return the floor of every metric, in the order of the first run.
 
-    Args:
-        runs: runs of the same editors on the same cases that differ in what should not matter: batch size, seed,
-            number type.
+    The runs are of the same editors on the same cases and differ in what should not matter: batch size, seed, number
+    type.
 
     Raises:
         UsageError: fewer than two runs, runs whose cases ask something else or whose metrics are defined otherwise,
@@ -73,14 +66,12 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     groups: dict[tuple[str, str, str], list[list[CaseRecord]]] = {}
     for key in shared:
         groups.setdefault(key[:3], []).append([cases[key] for cases in by_key])
-    floors = []
-    for group, members in groups.items():
-        floors += [
-            floor
-            for name in METRICS
-            if (floor := _floor(group, name, [[case.metrics.get(name) for case in row] for row in members]))
-        ]
-    return floors
+    return [
+        floor
+        for group, members in groups.items()
+        for name in METRICS
+        if (floor := _floor(group, name, [[case.metrics.get(name) for case in row] for row in members]))
+    ]
 
 
 def _floor(group: tuple[str, str, str], metric: str, rows: Sequence[Sequence[float | None]]) -> NoiseFloor | None:
@@ -108,10 +99,7 @@ def suggested_margin(floor: float) -> str:
     points = 100 * floor
     if points <= 0:
         return "0"
-    power = math.floor(math.log10(points)) - 1
-    while True:
-        for step in _STEPS:
-            candidate = step * 10.0**power
-            if candidate >= points * (1 - 1e-9):
-                return f"{max(candidate, 0.1):g}pp"
-        power += 1
+    first = math.floor(math.log10(points)) - 1
+    candidates = (step * 10.0**power for power in itertools.count(first) for step in (1, 2, 5))
+    margin = next(candidate for candidate in candidates if candidate >= points * (1 - 1e-9))
+    return f"{max(margin, 0.1):g}pp"

@@ -40,6 +40,20 @@ class Pair:
     now: CaseRecord
 
     @property
+    def cluster(self) -> str:
+        """The subject of edit 1; a case without one is a cluster of its own."""
+        return self.base.subject or f"\0{self.key[3]}"
+
+    @property
+    def counts(self) -> bool:
+        """Whether the case has values here that count."""
+        return self.now.is_scored and self.now.outcome != "error"
+
+    def values(self, metric: str) -> tuple[float | None, float | None]:
+        """The values there and here; that of a case that ended in an error or was skipped here does not count."""
+        return self.base.metrics.get(metric), self.now.metrics.get(metric) if self.counts else None
+
+    @property
     def change(self) -> Change:
         """What became of the case.
 
@@ -62,13 +76,10 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        base: the baseline.
-        now: the run.
         name: what the baseline is called.
         pairs: cases that both have, in the run's order.
         deselected: cases of the baseline that were not selected here, sorted.
         new: cases of the run that the baseline does not have, in the run's order.
-        hyper_parameters: how the editors differ.
     """
 
     base: Baseline = field(repr=False)
@@ -140,7 +151,6 @@ def check_protocol(
     """Refuse a baseline that a run cannot be compared with; needs no results, so that it can be asked before the run.
 
     Args:
-        base: the baseline.
         metric_definitions: digest of the definitions that this run computes its metrics with.
         digests: (suite, case id) -> digest, of every case that the suites of this run have, selected or not; None
             where that is not known.
@@ -185,8 +195,6 @@ def compare(
     """Pair the cases of a run with those of a baseline.
 
     Args:
-        base: the baseline.
-        now: the run.
         known: (suite, case id) -> digest, of every case of the suites of the run, selected or not. A case of the
             baseline that is among them and did not run was deselected. None where the suites are not at hand: a case
             that did not run counts as deselected where the run says that it had a part of the suite only.

@@ -28,7 +28,6 @@ class Population:
         name: what it is, in words.
         is_binary: whether the metric is 0 or 1.
         reach: the largest difference that is possible; None without a lower end.
-        clusters: clusters in a sample.
         sample: draws a sample from the population with a given true drop.
         own_drop: the true drop where it is what it is and ``sample`` does not change it; else None.
     """
@@ -45,8 +44,6 @@ def flips(clusters: int, size: int = 1, *, noise: float, correlation: float = 0.
     """Return a 0/1 metric: ``noise`` of the cases flip in each direction, the drop comes on top for the worse.
 
     Args:
-        clusters: clusters in a sample.
-        size: cases of each.
         noise: rate of flips for the better, and for the worse without a drop.
         correlation: of the differences of two cases of a cluster.
     """
@@ -66,10 +63,8 @@ def uneven(clusters: int, *, noise: float, correlation: float, is_binary: bool =
     """Return clusters as uneven as those of the benchmark's composite file: one has 5 % of all cases, many have one.
 
     Args:
-        clusters: clusters in a sample.
         noise: 0/1: rate of flips each way; on a scale: standard deviation of a difference.
         correlation: of the differences of two cases of a cluster.
-        is_binary: whether it is 0/1.
     """
     sizes = [clusters // 13 + 1, *[4] * (clusters // 40), *[2] * (clusters // 5)]
     sizes += [1] * (clusters - len(sizes))
@@ -134,13 +129,9 @@ def stepped(clusters: int, *, step: float) -> Population:
 def stored(comparison: Comparison, clusters: int | None = None) -> Iterator[Population]:
     """Yield the populations of two stored runs: every metric of every suite, editor and model, by cluster.
 
-    Args:
-        comparison: the paired cases.
-        clusters: clusters in a sample; None: as many as there are.
-
-    Each comes as it is, with its own drop as the true one, and with the sides of every cluster exchanged by chance, so
-    that its drop is 0 and any other can be added (0/1: by flips, else: to every case). Metrics without a difference
-    are left out.
+    A sample has as many ``clusters``; by default as many as there are. Each comes as it is, with its own drop as the
+    true one, and with the sides of every cluster exchanged by chance, so that its drop is 0 and any other can be added
+    (0/1: by flips, otherwise: to every case). Metrics without a difference are left out.
     """
     for (suite, editor, model, metric), pool in pools(comparison).items():
         count = clusters or len(pool.members)
@@ -208,7 +199,7 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
                 continue
             sign = 1.0 if METRICS.get(metric).higher_is_better else -1.0
             members = found.setdefault((*pair.key[:3], metric), {})
-            members.setdefault(pair.base.subject or f"\0{pair.key[3]}", []).append(sign * (there - here))
+            members.setdefault(pair.cluster, []).append(sign * (there - here))
     return {
         key: Pool(
             [np.asarray(part) for part in members.values()],

@@ -61,7 +61,6 @@ def parse_relative_gate(text: str, suites: Mapping[str, Kind], *, where: str | N
     Args:
         text: a suite or ``*``, a dot, a metric, a colon, and a margin: percentage points, per cent, or 0.
         suites: the known suites with their kinds (the ones that ship and the ones of this run).
-        where: where the text was written, for the message.
 
     Raises:
         UsageError: another form, an unknown suite or metric, a metric that the suite does not have, or a margin that
@@ -128,10 +127,7 @@ def evaluate_relative_gates(
     """Hold gates against a comparison: one record per gate, suite, editor and model of the run.
 
     Args:
-        gates: the gates.
-        comparison: the paired cases.
         kinds: suite -> kind, of every suite of the run.
-        seed: seed of the bootstraps.
         strict: whether inconclusive counts as failed.
         part: why the run has a part of its cases only, so that no gate is evaluated; None where it has all.
         aggregates: the run's aggregates, for the mark of unreliable figures.
@@ -190,20 +186,13 @@ def _pair_up(
     """Return the gate's record with the values on both sides, and the differences where it can be evaluated."""
     metric = metric_of(kind, gate.metric)
     assert metric is not None, f"{gate.metric} of a {kind} suite"
-    values = [(pair, pair.base.metrics.get(metric.name), _value(pair, metric.name)) for pair in pairs]
-    both = [(pair, there, here) for pair, there, here in values if there is not None and here is not None]
+    values = [(pair.cluster, *pair.values(metric.name)) for pair in pairs]
+    both = [(cluster, there, here) for cluster, there, here in values if there is not None and here is not None]
     record = _blank(gate, group, part or _obstacle(gate, group, values, comparison))
     if not both:
         record.reason = record.reason or f"no case has a value of {metric.name} on both sides"
         return record, None
-    sign = 1.0 if metric.higher_is_better else -1.0
-    paired = PairedDrop(
-        differences=[sign * (there - here) for _, there, here in both],
-        labels=[pair.base.subject or f"\0{pair.key[3]}" for pair, _, _ in both],
-        is_binary=metric.is_binary,
-        reach=reach_of(metric),
-        seed="\0".join([str(seed), gate.metric, *group]),
-    )
+    paired = PairedDrop.of(metric, both, "\0".join([str(seed), gate.metric, *group]))
     record.base = math.fsum(there for _, there, _ in both) / len(both)
     record.now = math.fsum(here for _, _, here in both) / len(both)
     record.n, record.clusters = len(both), len(paired.clusters)
@@ -217,15 +206,10 @@ def _pair_up(
     return record, paired if record.reason is None else None
 
 
-def _value(pair: Pair, metric: str) -> float | None:
-    """The value here; that of a case that ended in an error or was skipped does not count."""
-    return pair.now.metrics.get(metric) if pair.now.is_scored and pair.now.outcome != "error" else None
-
-
 def _obstacle(
     gate: RelativeGate,
     group: tuple[str, str, str],
-    values: Sequence[tuple[Pair, float | None, float | None]],
+    values: Sequence[tuple[str, float | None, float | None]],
     comparison: Comparison,
 ) -> str | None:
     """Return why the suite is incomplete, so that its gate says nothing; None where it is complete."""

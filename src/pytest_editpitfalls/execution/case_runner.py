@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_editpitfalls.options.config import RunConfig
@@ -12,28 +13,86 @@ from pytest_editpitfalls.program import CaseScores
 
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
-from .isolation import Unit
-from .pending import PendingBatch, PendingBatches
-from .planning import PlannedCase
+from .planning import PlannedCase, Unit
 from .result_cache import ResultCache
 from .selected_case import CompiledSuites, SelectedCase
 
 
-class CaseRunner:
-    """The scores of a run's cases.
+@dataclass
+class PendingBatch:
+    """What is left of a batch. Kept from one call to the next: the engine takes a large batch in several parts.
 
     Attributes:
-        batches: the batches of the run.
-        first_batch: seconds that the first batch took to be edited and scored; None before.
-
-    Args:
-        run: what the user asked for.
-        executor: runs the batches.
-        cache: the run's store.
-        suites: the programs of whole suites.
-        listener: learns about progress.
-        isolated_units: as in `PendingBatches`.
+        cases: the cases that have no scores yet, in order.
+        is_looked_up: whether all of them have been looked up in the store.
     """
+
+    cases: dict[PlannedCase, None]
+    is_looked_up: bool = False
+
+
+class PendingBatches:
+    """The selected cases of a run, cut into batches; isolated units run apart, since a worker died in their batch."""
+
+    def __init__(self, isolated_units: Callable[[], Iterable[Unit]] = tuple) -> None:
+        self._isolated_units = isolated_units
+        self._items: list[PlannedCase | None] = []
+        self._selected: dict[PlannedCase, SelectedCase] = {}
+        self._batches: tuple[PendingBatch, ...] = ()
+        self._batch_of: dict[PlannedCase, PendingBatch] = {}
+        self._finished: set[PlannedCase] = set()
+
+    def plan(self, items: Sequence[SelectedCase | None], size: int = planning.UNLIMITED) -> list[tuple[int, ...]]:
+        """Take the items of the run, None for those without a case; batches are cut from these and nothing else.
+
+        Returns the items of each batch.
+        """
+        self._items = [None if item is None else item.planned for item in items]
+        self._selected = {item.planned: item for item in items if item is not None}
+        batches = planning.plan(self._selected, size)
+        self._batches = tuple(PendingBatch(dict.fromkeys(batch)) for batch in batches)
+        self._batch_of = {case: batch for batch in self._batches for case in batch.cases}
+        return planning.items_of(batches, self._items)
+
+    def add(self, case: SelectedCase) -> None:
+        """Make a case known that the plan may not have."""
+        self._selected.setdefault(case.planned, case)
+
+    def selected(self, case: PlannedCase) -> SelectedCase:
+        """Return what the plan calls ``case``."""
+        return self._selected[case]
+
+    def containing(self, case: PlannedCase) -> PendingBatch:
+        """Return what is left of a case's batch: of the unit that was isolated, otherwise of the planned batch."""
+        for unit in self._isolated_units():
+            isolated = {self._items[item] for item in unit}
+            if case in isolated:
+                left = (each for each in self._selected if each in isolated and each not in self._finished)
+                return PendingBatch(dict.fromkeys(left))
+        planned = self._batch_of.get(case)
+        return PendingBatch({case: None}) if planned is None else planned
+
+    def finish(self, case: PlannedCase) -> None:
+        """The case has its scores."""
+        self._finished.add(case)
+        if (batch := self._batch_of.get(case)) is not None:
+            batch.cases.pop(case, None)
+
+    def __iter__(self) -> Iterator[PendingBatch]:
+        """Iterate over the planned batches."""
+        return iter(self._batches)
+
+    def all_selected(self) -> Iterable[SelectedCase]:
+        """Return every case that is known here."""
+        return self._selected.values()
+
+    def __len__(self) -> int:
+        """Return how many cases are known here."""
+        return len(self._selected)
+
+
+class CaseRunner:
+    """The scores of a run's cases; ``first_batch``: seconds that the first batch took, None before."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
-"""The protocol of whoever runs batches: jobs in, scores out."""
+"""The protocol of whoever runs batches (jobs in, scores out), and of whoever shows how far they are."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,16 +19,18 @@ Answers = Mapping[PlannedCase, CaseScores]
 """Finished cases and their scores."""
 
 
+INTERVAL = 0.5
+"""Seconds between two reports of a worker."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One batch, as an executor is given it.
 
     Attributes:
         editor: what the engine calls the editor (without ``+mle``).
-        model: label of the model.
-        batch: the cases.
-        programs: one for each of them.
-        suite: all cases of the suite that they are from.
+        programs: one for each case of the batch.
+        suite: all cases of the suite, not only those of the batch.
     """
 
     editor: str
@@ -72,14 +75,60 @@ class ProgressListener(Protocol):
         """The batch has ended."""
 
 
-class Executor(Protocol):
-    """Runs batches, in this process or in others.
+class ProgressSink(Protocol):
+    """Where workers report how far they are."""
 
-    Attributes:
-        no_model: why there is no model in this process; None where there is one.
-    """
+    def report_progress(self, worker: str, progress: dict[str, Any] | None) -> None:
+        """Report how far a worker's batch is; None: it runs none."""
+
+
+class WorkerProgress:
+    """The `ProgressListener` of a process that has no terminal: it reports to the one that has."""
+
+    is_shown = True
+
+    def __init__(self, sink: ProgressSink, worker: str) -> None:
+        self._sink = sink
+        self._worker = worker
+        self._cases = 0
+        self._reported = 0.0
+
+    def announce(self, text: str) -> None:
+        """Ignored: what an engine remarks at its start is the same in each worker."""
+
+    def start(self, batch: Sized, done: int, total: int) -> None:
+        """A batch begins."""
+        self._cases, self._reported = len(batch), 0.0
+
+    def progress(self, progress: Progress) -> None:
+        """Report it, at most twice a second."""
+        now = time.monotonic()
+        if now - self._reported >= INTERVAL:
+            self._reported = now
+            facts = {
+                "stage": progress.stage,
+                "done": progress.done,
+                "total": progress.total,
+                "cases": self._cases,
+            }
+            self._sink.report_progress(self._worker, facts)
+
+    def reached(self, done: int) -> None:
+        """Ignored: the other process counts."""
+
+    def workers(self, latest: Mapping[str, Mapping[str, Any]]) -> None:
+        """Ignored: a worker has no workers of its own."""
+
+    def stop(self) -> None:
+        """The batch has ended."""
+        self._sink.report_progress(self._worker, None)
+
+
+class Executor(Protocol):
+    """Runs batches, in this process or in others."""
 
     no_model: str | None
+    """Why there is no model in this process; None where there is one."""
 
     def is_open(self, model: str) -> bool:
         """Whether `describe` answers for this model (a label) without loading anything."""
@@ -98,7 +147,6 @@ class Executor(Protocol):
         """Yield scores as they come, until those of ``wanted`` are among them.
 
         Args:
-            wanted: a case.
             jobs: the batches that are left, made when they are taken, the one with ``wanted`` first. The executor
                 takes as many as it has use for, and each case once.
 

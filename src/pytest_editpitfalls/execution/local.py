@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Runs batches in this process.
-
-    Args:
-        run: what the user asked for.
-        listener: learns about progress.
-        sharing: processes of the run that share the device's memory, this one included.
-    """
+    """Runs batches in this process, one of ``sharing`` processes that share the device's memory."""
 
     no_model: str | None = None
 

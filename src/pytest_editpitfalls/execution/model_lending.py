@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
@@ -12,21 +12,9 @@ from pytest_editpitfalls.options.config import RunConfig
 from .executor import Executor
 from .selected_case import CompiledSuites, SelectedCase
 
-if TYPE_CHECKING:
-    from pytest_editpitfalls.engine.session import EngineSession
-
 
 class ModelLender:
-    """Lends the models that an executor holds.
-
-    Attributes:
-        unavailable: why there is no model in this process; None where there is one.
-
-    Args:
-        run: what the user asked for.
-        executor: holds the models.
-        suites: the programs of whole suites.
-    """
+    """Lends the models that an executor holds; ``unavailable`` says why there is no model in this process."""
 
     def __init__(self, run: RunConfig, executor: Executor, suites: CompiledSuites) -> None:
         self._executor = executor
@@ -34,10 +22,6 @@ class ModelLender:
         self.unavailable = executor.no_model
         if run.replay:
             self.unavailable = "a replay loads no model: run without --pitfalls-replay"
-
-    def base(self, label: str) -> EngineSession:
-        """Return the open engine session of a model, with the unedited model and its tokenizer."""
-        return self._executor.session(label)
 
     @contextmanager
     def edited(self, case: SelectedCase, state: str | None = None) -> Iterator[Any]:

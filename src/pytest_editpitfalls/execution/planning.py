@@ -1,12 +1,27 @@
-"""From selected cases to batches and shards. Pure: the same cases give the same batches, in any order."""
+"""From selected cases to batches and shards: the same cases give the same batches, in any order.
+
+A batch whose worker died is halved until the case that kills is alone, then given up.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from pytest_editpitfalls.options.shard import Shard
+from pytest_editpitfalls.options.config import Shard
+
+Item = TypeVar("Item")
+
+Unit = tuple[int, ...]
+"""Items that one worker runs in a row (places in the collection)."""
+
+MOST_DEATHS = 2
+"""Times that an item may take its worker down while it runs alone; then it is given up."""
+
+GIVEN_UP = f"its worker process died {MOST_DEATHS} times while running it alone: the case is given up, the others go on"
+"""Why such a case is an error."""
 
 UNLIMITED = 2**31
 """A batch size that cuts nothing: the executor cuts to what the engine can take."""
@@ -83,3 +98,28 @@ def cases_of_shard(cases: Iterable[PlannedCase], shard: Shard) -> set[PlannedCas
     """The cases of one shard: every ``shard.of``-th one, so that no shard gets all long cases of a suite."""
     dealt = [case for batch in plan(cases, UNLIMITED) for case in batch]
     return set(dealt[shard.number - 1 :: shard.of])
+
+
+@dataclass
+class Isolation(Generic[Item]):
+    """Remembers which items took a worker down.
+
+    Attributes:
+        units: units that have to run by themselves, whatever batch they were cut from.
+        deaths: how often an item, alone in its unit, took its worker down.
+    """
+
+    units: set[tuple[Item, ...]] = field(default_factory=set)
+    deaths: dict[tuple[Item, ...], int] = field(default_factory=dict)
+
+    def after_death(self, unit: tuple[Item, ...]) -> list[tuple[Item, ...]]:
+        """Return what is to be run instead of ``unit``, during which a worker died; empty: its one item is given up."""
+        if len(unit) > 1:
+            middle = len(unit) // 2
+            halves = [unit[:middle], unit[middle:]]
+            self.units.discard(unit)
+            self.units.update(halves)
+            return halves
+        self.deaths[unit] = self.deaths.get(unit, 0) + 1
+        self.units.add(unit)
+        return [unit] if self.deaths[unit] < MOST_DEATHS else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -19,9 +20,7 @@ def processor_count() -> int:
 def visible_gpus(device: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the GPUs that workers may be given, as the caller's own ``CUDA_VISIBLE_DEVICES`` names them.
 
-    Args:
-        device: the run's device; with "cpu" or one named GPU there is nothing to give out.
-        environment: default: this process's.
+    With the device "cpu" or one named GPU there is nothing to give out.
     """
     environment = os.environ if environment is None else environment
     if device not in {"auto", "cuda"}:
@@ -36,12 +35,8 @@ def visible_gpus(device: str, environment: Mapping[str, str] | None = None) -> t
 
 def _listed(given: str) -> tuple[str, ...]:
     """Return the devices of a ``CUDA_VISIBLE_DEVICES``; CUDA stops reading at the first -1."""
-    names: list[str] = []
-    for part in given.split(","):
-        if not part.strip() or part.strip().startswith("-"):
-            break
-        names.append(part.strip())
-    return tuple(names)
+    parts = (part.strip() for part in given.split(","))
+    return tuple(itertools.takewhile(lambda part: part and not part.startswith("-"), parts))
 
 
 def _gpu_count() -> int:

@@ -31,7 +31,6 @@ class ResultCache:
     """Scores of earlier runs, found by what they depend on, and those of this one as they come.
 
     Args:
-        run: what the user asked for.
         run_id: what all processes of this run share and no other run has.
     """
 

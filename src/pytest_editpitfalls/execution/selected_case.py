@@ -15,13 +15,7 @@ from .planning import PlannedCase
 
 @dataclass(frozen=True, slots=True)
 class SelectedCase:
-    """A case with the editor and the model that it is run with: the value that ``pitfall_case`` is parametrized with.
-
-    Attributes:
-        suite: the suite.
-        case: the case.
-        planned: the case as the plan knows it.
-    """
+    """A case with the editor and model that it is run with: the value that ``pitfall_case`` is parametrized with."""
 
     suite: Suite
     case: Case

@@ -32,8 +32,7 @@ def time_limit(seconds: float | None, what: str, say: Callable[[str], None]) -> 
 
     Args:
         seconds: None means no limit.
-        what: what is running, for the message of a process that is ended.
-        say: shows that message.
+        what: what is running, for the message that ``say`` shows when a process is ended.
     """
     if seconds is None:
         yield

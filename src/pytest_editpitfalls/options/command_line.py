@@ -53,12 +53,7 @@ HELP = {
 
 
 def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
-    """Register the prefixed options and the ini keys.
-
-    Args:
-        parser: pytest's.
-        reports: name -> help of each form of report; it has an option of its own.
-    """
+    """Register the prefixed options and the ini keys; ``reports``: name -> help of each form of report."""
     help_of = {**HELP, **reports}
     group = parser.getgroup("editpitfalls", "knowledge editing pitfalls (pytest-editpitfalls)")
 
@@ -95,19 +90,12 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
     parser.addini("pitfalls_suites", "suites that run where no path is given (default: all)", type="args", default=[])
-    parser.addini("pitfalls_gates", "gates, one per line: reverse.cs_exp >= 0.6", type="linelist", default=[])
-    parser.addini(
-        "pitfalls_thresholds",
-        "thresholds that a case must meet, one per line: reverse: cs_exp >= 1",
-        type="linelist",
-        default=[],
-    )
-    parser.addini(
-        "pitfalls_fail_on",
-        "gates relative to the baseline, one per line: reverse.cs_exp:2pp",
-        type="linelist",
-        default=[],
-    )
+    for name, text in (
+        ("gates", "gates, one per line: reverse.cs_exp >= 0.6"),
+        ("thresholds", "thresholds that a case must meet, one per line: reverse: cs_exp >= 1"),
+        ("fail_on", "gates relative to the baseline, one per line: reverse.cs_exp:2pp"),
+    ):
+        parser.addini(f"pitfalls_{name}", text, type="linelist", default=[])
     parser.addini("pitfalls_strict", HELP["strict"], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (
@@ -147,13 +135,7 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
     registered: a conftest found later, during collection, may then still own it. Nothing is looked up for a run
     without an editor: each look makes argparse build its parser, which takes longer than the rest of our start.
 
-    Args:
-        parser: pytest's.
-        args: the arguments, those of ``addopts`` among them.
-        has_editor: whether ``--pitfalls-editor`` was given.
-
-    Returns:
-        The short forms that another plugin or conftest owns; none in a run without an editor.
+    Returns the short forms that another plugin or conftest owns; none in a run without an editor.
     """
     wants_help = any(arg in {"-h", "--help"} for arg in args)
     typed = {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}

@@ -9,10 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
+from pytest_editpitfalls.errors import UsageError
 
-from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES
-from .shard import Shard
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of ``of`` parts of the selected cases; ``number`` counts from 1."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str, *, where: str) -> Shard:
+        """Read ``3/16``; raises `UsageError` for anything else."""
+        match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(
+                f"'{text}' is no shard",
+                where=where,
+                fix="write which of how many, counted from 1: --pitfalls-shard=3/16",
+            )
+        return cls(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True)

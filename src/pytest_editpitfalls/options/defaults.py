@@ -1,4 +1,4 @@
-"""What is taken where the user says nothing. Apart from `config`, as ``--help`` needs no more than this."""
+"""What is taken where the user says nothing, and names. This is loaded at every start of pytest: it imports nothing."""
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_SUITES = ("all",)
@@ -8,3 +8,6 @@ SUCCESS_FLOOR = 0.7
 
 NODE_FOLDER = "pitfalls"
 """Folder of the suites' modules in node ids; it exists in node ids only."""
+
+MARKER = "pitfalls"
+CASE_FIXTURE = "pitfall_case"

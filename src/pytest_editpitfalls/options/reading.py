@@ -7,17 +7,17 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import read_toml
 
 from .command_line import SHORT_FORMS_TAKEN
-from .config import RunConfig
+from .config import RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import labels_of
-from .hyperparameters import parse_overrides, read_config_file
-from .shard import Shard
 
 MAX_SEED = 2**32 - 1
 
@@ -79,6 +79,37 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     )
 
 
+def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Parse ``editor.key=value`` entries, split at the last dot before the first ``=``; a later entry wins."""
+    overrides: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        editor, dot, key = name.strip().rpartition(".")
+        if not (equals and dot and editor and key):
+            raise UsageError(
+                f"'{entry}' is not EDITOR.KEY=VALUE",
+                where="--pitfalls-set",
+                fix="write for instance --pitfalls-set rome.v_lr=0.1",
+            )
+        overrides.setdefault(editor, {})[key] = value.strip()
+    return overrides
+
+
+def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
+    """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
+    if not path.exists():
+        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
+    tables, _ = read_toml(path)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(
+                f"'{name}' stands outside of any table",
+                where=str(path),
+                fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
+            )
+    return tables
+
+
 def _unique(values: Iterable[str]) -> tuple[str, ...]:
     # pytest-xdist's workers parse the arguments on top of the controller's options: appended values come twice.
     return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
@@ -102,6 +133,13 @@ def _integer(config: pytest.Config, name: str) -> int | None:
         raise UsageError(f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8") from None
 
 
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def _positive(config: pytest.Config, name: str) -> int | None:
     number = _integer(config, name)
     if number is not None and number < 1:
@@ -123,12 +161,7 @@ def _seed(config: pytest.Config) -> int:
 
 def _success_floor(config: pytest.Config) -> float:
     text = _text(config, "success_floor")
-    if text is None:
-        return SUCCESS_FLOOR
-    try:
-        floor = float(text)
-    except ValueError:
-        floor = float("nan")
+    floor = SUCCESS_FLOOR if text is None else _float(text)
     if not 0.0 <= floor <= 1.0:  # refuses nan as well
         raise UsageError(
             f"'{text}' is not a fraction between 0 and 1",
@@ -184,13 +217,8 @@ def _shard(config: pytest.Config) -> Shard | None:
 
 def _timeout(config: pytest.Config) -> float | None:
     text = _text(config, "timeout")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
-    if not 0.0 < seconds < float("inf"):  # refuses nan as well
+    seconds = None if text is None else _float(text)
+    if seconds is not None and not 0.0 < seconds < float("inf"):  # refuses nan as well
         raise UsageError(f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600")
     return seconds
 

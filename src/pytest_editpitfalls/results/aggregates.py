@@ -115,7 +115,7 @@ def bootstrap_interval(values: Sequence[float], *, seed: int, label: str) -> tup
             warnings.simplefilter("ignore")
             interval = bootstrap(
                 (data,),
-                _mean,
+                np.mean,
                 n_resamples=RESAMPLES,
                 batch=max(1, 2_000_000 // len(values)),
                 confidence_level=CONFIDENCE,
@@ -127,9 +127,3 @@ def bootstrap_interval(values: Sequence[float], *, seed: int, label: str) -> tup
         if math.isfinite(low) and math.isfinite(high):
             break
     return low, high
-
-
-def _mean(sample: object, axis: int) -> object:
-    import numpy as np
-
-    return np.mean(np.asarray(sample), axis=axis)

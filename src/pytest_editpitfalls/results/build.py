@@ -1,9 +1,9 @@
-"""From a case, its scores and its verdict to a `CaseRecord`."""
+"""From what an engine says of cases, editors and models to the records of a result file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_editpitfalls.cases.case import Case
@@ -11,9 +11,10 @@ from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of
 from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
-from .records import CaseRecord, Outcome, ThresholdRecord
+from .records import CaseRecord, EditorRecord, ModelRecord, Outcome, ThresholdRecord
 
 
 def case_record(
@@ -31,15 +32,9 @@ def case_record(
     """Return the record of one case.
 
     Args:
-        case: the case.
-        scores: what the engine answered.
-        editor: editor name.
-        model: label of the model, as in node ids.
-        outcome: the item's outcome.
         verdict: the thresholds' verdict; None when nothing was judged.
         metrics: those of ``scores``, where they are known already; default: computed here.
         reason: why it failed, was skipped or is an error; default: the engine's own reason.
-        cached: whether the scores came from a store.
 
     A probability that is no finite number becomes null, with a note.
     """
@@ -71,16 +66,18 @@ def case_record(
             "reason": reason or scores.error or scores.skipped,
             "held": scores.held,
             "metrics": dict(metrics),
-            "probes": [
-                {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
-                for probe in scores.probes
-            ],
+            "probes": probe_facts(scores.probes),
             "thresholds": [] if verdict is None else [_threshold(result) for result in verdict.results],
             "seconds": scores.seconds,
             "cached": cached,
             "notes": notes,
         }
     )
+
+
+def probe_facts(probes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return the fields of the `ProbeRecord` of each probe."""
+    return [{"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)} for probe in probes]
 
 
 def threshold_record(result: ThresholdResult) -> ThresholdRecord:
@@ -97,4 +94,49 @@ def _threshold(result: ThresholdResult) -> dict[str, Any]:
         "bound": result.threshold.bound,
         "passed": result.passed,
         "missed_by": result.missed_by,
+    }
+
+
+def editor_record(editor: str, model: str, description: Mapping[str, Any]) -> EditorRecord:
+    """Return the record of an editor on a model from `EngineSession.describe` of both, or what a store has kept."""
+    facts = _mapping(description.get("editor"))
+    used = dict(_mapping(facts.get("hyperparameters")))
+    if facts.get("context_templates") is not None:  # the sampled ones, as they were used
+        used["context_templates"] = facts["context_templates"]
+    return EditorRecord.model_validate(
+        {
+            "name": editor,
+            "model": model,
+            "hyper_parameters": used,
+            "second_moment": facts.get("second_moment"),
+            "batch": description.get("batch"),
+        }
+    )
+
+
+def model_record(label: str, description: Mapping[str, Any]) -> ModelRecord:
+    """Return the record of a model; the arguments are those of `editor_record`."""
+    details = dict(_mapping(description.get("model")))
+    known = {field: details.pop(field, None) for field in ("fingerprint", "family", "device", "dtype")}
+    source = details.pop("name", None)
+    details.pop("label", None)
+    return ModelRecord.model_validate({"name": label, "source": source, **known, "details": details})
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def suite_facts(suite: Suite, thresholds: Iterable[object]) -> dict[str, Any]:
+    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
+    return {
+        "name": suite.name,
+        "kind": suite.kind,
+        "format": suite.format,
+        "source": str(suite.source),
+        "digest": suite.digest,
+        "total": len(suite.cases),
+        "thresholds": [str(threshold) for threshold in thresholds],
+        "license": suite.license,
+        "provenance": suite.provenance,
     }

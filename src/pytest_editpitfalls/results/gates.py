@@ -18,11 +18,8 @@ def evaluate_gates(
 ) -> list[GateRecord]:
     """Return one record per gate, editor and model.
 
-    Args:
-        gates: the gates.
-        aggregates: what they are held against.
-        part_of: why the run has a part of an aggregate's cases only, so that its gates are not evaluated; None where
-            it has all.
+    ``part_of`` says why the run has a part of an aggregate's cases only, so that its gates are not evaluated; None
+    where it has all.
 
     A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is null and
     the reason says why. That is never a pass.

@@ -29,10 +29,6 @@ DIGITS = 16
 class BaselinePolicy:
     """The baseline of a run, where it has one, and the gates relative to it.
 
-    Args:
-        run: what the user asked for.
-        root: pytest's rootdir, where named baselines are kept.
-
     Raises:
         UsageError: the baseline cannot be read.
     """
@@ -82,7 +78,6 @@ class BaselinePolicy:
         """Write the comparison and the relative gates into ``results``.
 
         Args:
-            results: the run.
             suites: all suites that the run knows.
             part: why the run has a part of the cases only, so that no gate is evaluated; None where it has all.
 

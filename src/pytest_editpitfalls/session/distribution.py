@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.execution.isolation import GIVEN_UP
+from pytest_editpitfalls.execution.planning import GIVEN_UP
 from pytest_editpitfalls.execution.xdist.controller import Controller
 from pytest_editpitfalls.reports.progress import TerminalLine, workers_line
 
@@ -25,7 +25,6 @@ class WorkersLine:
     """A thread that draws what the workers report, between pytest's own lines.
 
     Args:
-        line: the terminal's line.
         progress: gives what each worker reported last.
         count: gives the cases that are reported and the cases of the run.
     """
@@ -76,13 +75,7 @@ class WorkersLine:
 
 
 class DistributionHooks:
-    """Registered beside the hooks of the session, in xdist's controller.
-
-    Args:
-        config: pytest's configuration.
-        controller: the execution's side of it.
-        recorder: has what the items reported.
-    """
+    """Registered beside the hooks of the session, in xdist's controller."""
 
     def __init__(self, config: pytest.Config, controller: Controller, recorder: Recorder) -> None:
         self._controller = controller
@@ -111,11 +104,7 @@ class DistributionHooks:
         with self._line.hidden():
             return (yield)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_logstart(self) -> Generator[None, object, object]:
-        """The line of progress makes room for pytest's own."""
-        with self._line.hidden():
-            return (yield)
+    pytest_runtest_logstart = pytest_runtest_logreport
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

@@ -22,11 +22,6 @@ from .session import PitfallsSession
 class Finalizer:
     """What happens once, in the process that the user started, when the last test has run.
 
-    Args:
-        config: pytest's configuration.
-        session: the run.
-        recorder: what the items reported.
-
     Attributes:
         problems: what could not be written or compared, for the summary (an exception here would suppress it).
         remarks: what else could not be done, without harm to the run.

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.errors import PitfallsError, UsageError
-from pytest_editpitfalls.execution.executor import ProgressListener
-from pytest_editpitfalls.execution.worker_progress import WorkerProgress
-from pytest_editpitfalls.execution.xdist.controller import Controller, check_distribution
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
+from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
+from pytest_editpitfalls.execution.executor import ProgressListener, WorkerProgress
+from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSetup, check_distribution
 from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
-from pytest_editpitfalls.execution.xdist.workers import WorkerSetup
 from pytest_editpitfalls.garbage import held_back
+from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import check_label, check_settings
 from pytest_editpitfalls.options.reading import build
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
 from pytest_editpitfalls.reports.progress import ProgressLine
+from pytest_editpitfalls.results.writer import check_writable
 
 from .distribution import DistributionHooks
 from .extensions import register_extensions
@@ -27,7 +30,6 @@ from .item_report import ItemReport, case_facts
 from .items import case_of, deselect_other_shards, sort_by_model
 from .modules import collect_suites
 from .outcome import PitfallFailed
-from .preflight import check_names, check_paths
 from .recorder import Recorder
 from .rerun import rerun_command
 from .session import PitfallsSession
@@ -35,12 +37,6 @@ from .session import PitfallsSession
 
 class SessionHooks:
     """Registered by `plugin` when an editor is given, in every process of the run.
-
-    Attributes:
-        session: the run.
-
-    Args:
-        config: pytest's configuration.
 
     Raises:
         UsageError: the command line, ini or a suite is wrong; nothing has been loaded or written yet.
@@ -60,11 +56,11 @@ class SessionHooks:
             check_distribution(config)
         register_extensions(config, run)
         if not self.is_worker:  # workers get what has been checked
-            check_names(run)
+            _check_names(run)
         self.directory = directory
         self.session = PitfallsSession(config, run, listener, directory, sharing)
         if not self.is_worker:
-            check_paths(run)
+            _check_paths(run)
             if not self.session.selection.paths:  # a user's own module may bring further suites
                 self.session.baseline.check_suites(self.session.suites.values())
         config.args = list(self.session.selection.paths)
@@ -187,3 +183,32 @@ class SessionHooks:
     def pytest_unconfigure(self) -> None:
         """End the executor's processes with the run."""
         self.session.executor.close()
+
+
+def _check_names(run: RunConfig) -> None:
+    """Raise `UsageError` for an unknown editor, model or dtype; imports no torch."""
+    known = list(EDITORS)
+    for editor in run.editors:
+        check_label(editor, known, where="--pitfalls-editor")
+    for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
+        for editor in names:
+            check_settings(editor, known, where=source)
+    if run.dtype is not None and run.dtype not in DTYPES:
+        raise UsageError(f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES))
+    if run.dtype == "tf32" and run.device == "cpu":
+        raise no_tf32(run.device)
+    for model in run.models:
+        resolve(model)
+
+
+def _check_paths(run: RunConfig) -> None:
+    """Raise `UsageError` for a report that cannot be written."""
+    for report in FORMATS:
+        if (path := run.report_paths.get(report.name)) is not None:
+            check_writable(path, where=report.option)
+    if run.save is not None and run.save == run.baseline and not run.update_baseline:
+        raise UsageError(
+            "the baseline would be written over",
+            where="--pitfalls-save",
+            fix="say so with --pitfalls-update-baseline, or give another name",
+        )

@@ -1,17 +1,29 @@
-"""What one item reports: made where its test runs, read by the recorder in the process that writes results."""
+"""What each item reports: made where its test runs, put on pytest's own report, and read where results are written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.execution.case_runner import CaseRunner
+from pytest_editpitfalls.execution.executor import Executor
+from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import SelectedCase
+from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.reports.junit import case_properties
+from pytest_editpitfalls.results.build import case_record, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome
-from pytest_editpitfalls.suites.suite import Suite
-from pytest_editpitfalls.verdicts.thresholds import Threshold
+from pytest_editpitfalls.verdicts.thresholds import Verdict
+
+from .verdict_policy import VerdictPolicy
 
 
 @dataclass(slots=True)
@@ -19,10 +31,7 @@ class ItemReport:
     """A case's record, and what only the summary needs.
 
     Attributes:
-        record: the record of the case.
-        kind: the kind of the case.
         index: the case's place in its suite.
-        nodeid: the item.
         timings: the case's share of its batch's time: stage -> seconds.
         seconds: spent outside of batches since the last report of this process: stage -> seconds.
         engine: the engine's description of editor and model, where it is new or has changed.
@@ -66,13 +75,7 @@ class ItemReport:
 
     @classmethod
     def given_up(cls, facts: Mapping[str, Any], nodeid: str, reason: str) -> ItemReport:
-        """Return the report of an item that no worker survives: its case is an error.
-
-        Args:
-            facts: `case_facts` of its case.
-            nodeid: the item.
-            reason: why it is given up.
-        """
+        """Return the report of an item that no worker survives, by its `case_facts`: its case is an error."""
         named = {name: facts[name] for name in ("id", "source_index", "suite", "editor", "model")}
         record = CaseRecord(**named, outcome="error", reason=reason)
         return cls(record, facts["kind"], facts["index"], nodeid)
@@ -94,16 +97,142 @@ def case_facts(case: SelectedCase) -> dict[str, Any]:
     }
 
 
-def suite_facts(suite: Suite, thresholds: Iterable[Threshold]) -> dict[str, Any]:
-    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
-    return {
-        "name": suite.name,
-        "kind": suite.kind,
-        "format": suite.format,
-        "source": str(suite.source),
-        "digest": suite.digest,
-        "total": len(suite.cases),
-        "thresholds": [str(threshold) for threshold in thresholds],
-        "license": suite.license,
-        "provenance": suite.provenance,
-    }
+ITEM_REPORT: pytest.StashKey[ItemReport] = pytest.StashKey()
+"""The report of an item so far."""
+
+
+class ItemReporter:
+    """Reports the items of one process.
+
+    Args:
+        known_suites: names of the suites that every process of the run knows.
+        with_junit: whether pytest writes a JUnit file.
+    """
+
+    def __init__(
+        self,
+        runner: CaseRunner,
+        executor: Executor,
+        cache: ResultCache,
+        verdicts: VerdictPolicy,
+        known_suites: Collection[str],
+        *,
+        with_junit: bool,
+    ) -> None:
+        self._runner = runner
+        self._executor = executor
+        self._cache = cache
+        self._verdicts = verdicts
+        self._known_suites = known_suites
+        self._with_junit = with_junit
+        self._described: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def start(
+        self,
+        item: pytest.Item,
+        case: SelectedCase,
+        scores: CaseScores,
+        metrics: Mapping[str, float | None] | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """Begin the report of an item whose outcome is not known yet; there is no verdict when nothing was judged."""
+        record = case_record(
+            case.case,
+            scores,
+            editor=case.editor,
+            model=case.model,
+            outcome="error",
+            verdict=verdict,
+            metrics=metrics,
+            cached=self._runner.is_cached(case),
+        )
+        first_batch = self._runner.first_batch
+        is_known = case.suite.name in self._known_suites
+        item.stash[ITEM_REPORT] = ItemReport(
+            record,
+            case.case.kind,
+            case.index,
+            item.nodeid,
+            timings={stage: float(seconds) for stage, seconds in scores.timings.items()},
+            seconds=self._executor.take_seconds(),
+            engine=self._new_description(case),
+            first_batch=None if first_batch is None else float(first_batch),
+            store_problem=self._cache.problem,
+            suite=None if is_known else suite_facts(case.suite, self._verdicts.thresholds(case.suite)),
+        )
+
+    def attach(
+        self,
+        item: pytest.Item,
+        case: SelectedCase,
+        report: pytest.TestReport,
+        call: pytest.CallInfo[None],
+        usage_error: str | None,
+    ) -> None:
+        """Attach the item's report to pytest's report that decides: the call's, or that of a setup that failed.
+
+        A teardown that fails is attached as well: it turns the outcome into an error.
+        """
+        decides = report.when == "call" or (report.when == "setup" and not report.passed)
+        if not decides and not (report.when == "teardown" and report.failed):
+            return
+        if ITEM_REPORT not in item.stash:  # its setup failed before there were scores
+            self.start(item, case, CaseScores(case.case.id))
+        ours = item.stash[ITEM_REPORT]
+        outcome, reason = _outcome_of(report, call), ours.record.reason
+        if outcome != "passed":
+            reason = reason or _reason_of(report, call)
+        ours.set_outcome(outcome, reason)
+        if usage_error is not None and outcome == "error":
+            ours.usage_error = usage_error
+        if outcome == "skipped" and _is_skipped_by_us(call):
+            # point at the test, not at the line of this package that skipped it
+            path, line, _ = item.location
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(reason)}")
+        report.pitfall = ours.to_wire()  # type: ignore[attr-defined]
+        if self._with_junit:
+            item.user_properties.extend(case_properties(ours.record))
+        ours.seconds = {}  # a later report of the item must not count them again
+
+    def _new_description(self, case: SelectedCase) -> Mapping[str, Any] | None:
+        """Return the description of editor and model where it is new, or the batch size has changed since.
+
+        Also in a run of errors and skips alone; a description that fails must not cost the record.
+        """
+        try:
+            description = self._runner.description(case)
+        except Exception:
+            return None
+        pair = (case.editor, case.model)
+        known = self._described.get(pair)
+        if description is None or description is known:  # as for all cases of a batch but the first
+            return None
+        self._described[pair] = description
+        # memory may change the batch on the way
+        return description if known is None or known.get("batch") != description.get("batch") else None
+
+
+def _outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Outcome:
+    if report.skipped:
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if report.passed:
+        return "passed"
+    is_ours = call.excinfo is not None and isinstance(call.excinfo.value, PitfallsError)
+    return "failed" if report.when == "call" and not is_ours else "error"
+
+
+def _reason_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str | None:
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail).removeprefix("reason: ")
+    if call.excinfo is None:
+        return None
+    value = call.excinfo.value
+    text = str(getattr(value, "msg", None) or value) or type(value).__name__
+    return text.splitlines()[0]
+
+
+def _is_skipped_by_us(call: pytest.CallInfo[None]) -> bool:
+    """Whether this package skipped the test (its frame calls `pytest.skip`, which is the last one)."""
+    if call.excinfo is None or len(call.excinfo.traceback) < 2:
+        return False
+    return Path(call.excinfo.traceback[-2].path).is_relative_to(Path(__file__).parents[1])

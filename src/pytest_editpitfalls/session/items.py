@@ -1,16 +1,90 @@
-"""pytest's items and the cases that they are about."""
+"""pytest's items: one per case, editor and model for every test with the marker; which case each is about."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.execution.planning import cases_of_shard
+from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase, cases_of_shard
 from pytest_editpitfalls.execution.selected_case import SelectedCase
-from pytest_editpitfalls.options.shard import Shard
+from pytest_editpitfalls.options.config import RunConfig, Shard
+from pytest_editpitfalls.options.defaults import CASE_FIXTURE, MARKER
+from pytest_editpitfalls.suites.limit import limit_cases
+from pytest_editpitfalls.suites.suite import Suite, load_suite, long_name, renamed
 
-from .names import CASE_FIXTURE
+from .modules import SuiteModule
+
+
+class Parametrizer:
+    """Parametrizes marked tests; loads each suite that a user's own module names once."""
+
+    def __init__(self, run: RunConfig, suites: dict[str, Suite]) -> None:
+        self.run = run
+        self.suites = suites
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize one test function.
+
+        Raises:
+            pytest.Collector.CollectError: the marker is wrong or its suite cannot be loaded.
+        """
+        marker = metafunc.definition.get_closest_marker(MARKER)
+        if marker is None:
+            return
+        try:
+            suite = self._suite(metafunc, marker)
+        except PitfallsError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+        cases = self._cases(suite)
+        groups = [
+            BatchGroup(suite.name, editor, label) for label in self.run.labels.values() for editor in self.run.editors
+        ]
+        selected = [SelectedCase(suite, case, PlannedCase(group, index)) for group in groups for index, case in cases]
+        metafunc.parametrize(CASE_FIXTURE, selected, ids=[case.id for case in selected], indirect=True)
+
+    def _cases(self, suite: Suite) -> list[tuple[int, Case]]:
+        numbered = list(enumerate(suite.cases))
+        if self.run.limit is None:
+            return numbered
+        kept = {case.id for case in limit_cases(suite.cases, self.run.limit)}
+        return [(index, case) for index, case in numbered if case.id in kept]
+
+    def _suite(self, metafunc: pytest.Metafunc, marker: pytest.Mark) -> Suite:
+        where = f"{metafunc.definition.nodeid}, @pytest.mark.{MARKER}"
+        if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str | Path):
+            raise UsageError("the marker takes one suite", where=where, fix='write @pytest.mark.pitfalls("reverse")')
+        if CASE_FIXTURE not in metafunc.fixturenames:
+            raise UsageError(
+                "the test has the marker but asks for no case",
+                where=where,
+                fix="give the function the parameter pitfall_outcome or pitfall_case",
+            )
+        module = metafunc.definition.getparent(pytest.Module)
+        if isinstance(module, SuiteModule):
+            return module.suite
+        return self._load(str(marker.args[0]), metafunc.definition.path.parent)
+
+    def _load(self, spec: str, folder: Path) -> Suite:
+        if spec in self.suites:
+            return self.suites[spec]
+        suite = load_suite(spec, base=folder)
+        if (known := self.suites.get(suite.name)) is not None:
+            if known.source == suite.source:
+                return known
+            # two files of one name: results are told apart by the folder
+            name = long_name(suite)
+            if (known := self.suites.get(name)) is not None and known.source != suite.source:
+                raise UsageError(
+                    f"two suites are called '{name}' ({known.source} and {suite.source})",
+                    fix="give one of the files or its folder another name",
+                )
+            suite = known or renamed(suite, name)
+        self.suites[suite.name] = suite
+        return suite
 
 
 def case_of(item: pytest.Item) -> SelectedCase | None:

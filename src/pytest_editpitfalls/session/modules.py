@@ -15,8 +15,7 @@ from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.suites.discovery import suites_directory
 from pytest_editpitfalls.suites.suite import Suite
 
-from .selection import Selection
-from .targets import check_targets
+from .selection import Selection, check_targets
 
 
 class SuiteModule(pytest.Module):

@@ -26,7 +26,6 @@ class Outcome:
     """The value of the fixture ``pitfall_outcome``.
 
     Attributes:
-        case: the case.
         editor: label of the editor ("memit", "memit+mle").
         model: label of the model.
         metrics: metric name -> value as a fraction, None where it is unknown.

@@ -15,11 +15,11 @@ import pytest_editpitfalls as package
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.pitfalls import definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate
-from pytest_editpitfalls.results.descriptions import editor_record, model_record
+from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord, RunResults
 
-from .item_report import ItemReport, suite_facts
+from .item_report import ItemReport
 from .session import PitfallsSession
 
 SEVERITY = ("skipped", "passed", "xfailed", "failed", "error")
@@ -30,15 +30,7 @@ Key = tuple[str, str, str, str]
 
 
 class Recorder:
-    """All reports of a run.
-
-    Attributes:
-        reports: the report of each case.
-
-    Args:
-        session: the run.
-        command: the arguments of pytest.
-    """
+    """All reports of a run."""
 
     def __init__(self, session: PitfallsSession, command: tuple[str, ...]) -> None:
         self.session = session

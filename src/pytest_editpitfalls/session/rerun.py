@@ -17,7 +17,7 @@ from pytest_editpitfalls.options.editor_labels import as_typed
 from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 
 from .modules import SuiteModule
-from .targets import parse_target
+from .selection import parse_target
 
 
 def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
@@ -46,7 +46,7 @@ def _suite(case: SelectedCase) -> str:
 
 def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     flags = {long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()}
-    model = next(name for name, label in run.labels.items() if label == case.model)
+    model = run.model_of(case.model)
     # a label with a number is only right beside the model that took the plain one
     models = [model] if model_labels([model])[model] == case.model else list(run.models)
     options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]

@@ -14,10 +14,30 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 from pytest_editpitfalls.suites.suite import Suite, load_suite, load_suites, long_name, renamed
 
-from .targets import Target, parse_target
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One ``pitfalls/...`` argument: a suite, and a part of it where one is named.
+
+    Attributes:
+        function: name of the test function, or None for all.
+        case: what stands between the brackets, or None for all.
+    """
+
+    suite: str
+    function: str | None
+    case: str | None
+    argument: str
+
+    def covers(self, function: str, name: str) -> bool:
+        """Whether an item with this function and full name (``function[case]``) is meant."""
+        if self.function is None:
+            return True
+        return name == f"{self.function}[{self.case}]" if self.case is not None else function == self.function
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +111,42 @@ def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunCon
     return found
 
 
+def parse_target(argument: str, here: Path) -> Target | None:
+    """Return the suite item that ``argument`` names, or None when it is a path for pytest.
+
+    A file that really exists wins. ``../pitfalls/x.py`` counts too: pytest prints node ids relative to the working
+    directory.
+    """
+    path, target = _split(argument)
+    is_ours = path.suffix == ".py" and path.parent.name == NODE_FOLDER and not (here / path).exists()
+    return target if is_ours else None
+
+
 def _shipped_module(argument: str, here: Path) -> Target | None:
     """Read the real path of a shipped suite's test module (``suites/reverse.py``) as its node id."""
+    path, target = _split(argument)
+    path = here / path
+    ships = path.suffix == ".py" and path.stem in shipped_suites() and path.exists()
+    return target if ships and path.resolve().parent == suites_directory() else None
+
+
+def _split(argument: str) -> tuple[Path, Target]:
+    """Return the path of a node id, and what it names if that is the module of a suite."""
     base, bracket, rest = argument.partition("[")
     text, *names = base.split("::")
-    path = here / text
-    if path.suffix != ".py" or path.stem not in shipped_suites() or not path.exists():
-        return None
-    if path.resolve().parent != suites_directory():
-        return None
-    return Target(path.stem, names[0] if names else None, rest.removesuffix("]") if bracket else None, argument)
+    path = Path(text)
+    case = rest.removesuffix("]") if bracket else None
+    return path, Target(path.stem, names[0] if names else None, case, argument)
+
+
+def check_targets(targets: Iterable[Target], items: Iterable[tuple[str, str]]) -> None:
+    """Raise `UsageError` for a target that names no item; ``items`` are (function, full name) pairs."""
+    collected = list(items)
+    for target in targets:
+        if not any(target.covers(function, name) for function, name in collected):
+            raise UsageError(
+                f"no case matches '{target.argument}'",
+                where=f"suite '{target.suite}'",
+                fix="check the id with --collect-only -q, and that --pitfalls-editor, --pitfalls-model and "
+                "--pitfalls-limit are those of the run it comes from",
+            )

@@ -10,8 +10,8 @@ import pytest
 from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.case_runner import CaseRunner
-from pytest_editpitfalls.execution.executor import ProgressListener
-from pytest_editpitfalls.execution.factory import make_executor
+from pytest_editpitfalls.execution.executor import Executor, ProgressListener
+from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.model_lending import ModelLender
 from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import CompiledSuites, SelectedCase
@@ -22,9 +22,9 @@ from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import judge
 
 from .baseline_policy import BaselinePolicy
-from .item_reporter import ItemReporter
+from .item_report import ItemReporter
+from .items import Parametrizer
 from .outcome import Outcome
-from .parametrize import Parametrizer
 from .rerun import rerun_command
 from .selection import select
 from .verdict_policy import VerdictPolicy
@@ -34,21 +34,10 @@ class PitfallsSession:
     """One run with an editor. Made before collection, in every process of the run.
 
     Attributes:
-        run: what the user asked for.
-        selection: what is collected beside pytest's own arguments.
         suites: the suites of the run by name; those of test modules are added while they are collected.
-        baseline: the baseline and what it excuses.
-        verdicts: thresholds and gates.
-        executor: runs batches.
-        runner: has the scores of cases.
-        models: lends models to tests.
-        reporter: reports items.
         usage_error: why the model or the editor cannot be used at all; None where nothing is wrong so far.
 
     Args:
-        config: pytest's configuration.
-        run: what the user asked for.
-        listener: learns about progress.
         directory: what this process shares with the controller, in a worker.
         sharing: processes of the run that share the device, this one included.
 
@@ -74,7 +63,7 @@ class PitfallsSession:
         self.baseline = BaselinePolicy(run, config.rootpath)
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         programs, cache = CompiledSuites(), ResultCache(run, run_id)
-        self.executor = make_executor(run, listener, sharing)
+        self.executor = _executor(run, listener, sharing)
         self.runner = CaseRunner(run, self.executor, cache, programs, listener, isolated_units)
         self.models = ModelLender(run, self.executor, programs)
         self.reporter = ItemReporter(
@@ -130,3 +119,12 @@ class PitfallsSession:
             item.session.shouldstop = self.usage_error.splitlines()[0]
             raise
         return scores
+
+
+def _executor(run: RunConfig, listener: ProgressListener, sharing: int) -> Executor:
+    """Return the executor that the user asked for; it loads nothing before it is asked something."""
+    if run.engine == "ray":
+        from pytest_editpitfalls.execution.ray.executor import RayExecutor  # Ray is an optional dependency
+
+        return RayExecutor(run, listener)
+    return LocalExecutor(run, listener, sharing)

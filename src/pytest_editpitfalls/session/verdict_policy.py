@@ -31,13 +31,8 @@ _WHERE_THRESHOLDS = "ini key pitfalls_thresholds"
 class VerdictPolicy:
     """The thresholds and gates of a run.
 
-    Attributes:
-        gates: the absolute gates.
-
     Args:
-        run: what the user asked for.
         suites: the suites of the run by name; more may come while tests are collected.
-        baseline: the baseline, and the gates relative to it.
         knows_all_suites: whether no test module of the user may bring further suites.
 
     Raises:
@@ -99,10 +94,6 @@ class VerdictPolicy:
         One that failed does, and one that could not be evaluated although all its cases ran. A gate of ini whose
         suite was not run, or run in part, does not; one that was typed for this very run does, unless it is the run
         of a shard.
-
-        Args:
-            results: the run.
-            part_of: as `Recorder.part_of`.
         """
         typed = {str(gate) for gate in self.gates if any(_same(gate, text) for text in self._run.gates_asked)}
         typed |= set(self._run.relative_gates_asked)

@@ -50,7 +50,6 @@ class Store:
     """A directory of results. Made by `open`.
 
     Attributes:
-        path: the directory.
         problem: why something could not be written, the first time that it happened; else None.
         not_kept: how many records could not be written.
         broken: how many files were there and could not be read; their cases count as missing.
@@ -66,13 +65,9 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Store:
-        """Open the store at ``path``; one that is not there is made.
+        """Open the store at ``path``; one that is not there is made, or refused without ``create``.
 
         A directory that cannot be written is no error: what it holds is read, and `problem` says the rest.
-
-        Args:
-            path: the directory.
-            create: whether a store that is not there is made, rather than refused.
 
         Raises:
             UsageError: ``path`` is something else, holds a store of another version, or (without ``create``) nothing.
@@ -150,8 +145,7 @@ class Store:
     def put(self, record: StoredCase) -> bool:
         """Keep a record; on return it is on the disk. An error does not take the place of a result.
 
-        Returns:
-            Whether it is kept; where not, `problem` says why and the run goes on.
+        Returns whether it is kept; where not, `problem` says why and the run goes on.
         """
         kept = self._put(record)
         self.not_kept += not kept
@@ -179,7 +173,7 @@ class Store:
             self.broken = broken  # it is about to be replaced
             if known is not None and not known.is_error:
                 return True
-        return self._write(self.record_path(record.key), sealed(record.model_dump()))
+        return self.write(self.record_path(record.key), sealed(record.model_dump()))
 
     def _touch(self, headers: Iterable[str]) -> None:
         """Give headers the time of their last record."""
@@ -188,17 +182,10 @@ class Store:
                 os.utime(self.header_path(key))
 
     def put_header(self, header: RunHeader, *, prepared: bool = False) -> bool:
-        """Keep a run header. May be called before every batch: nothing is written twice.
+        """Keep a run header, and return whether it is kept. May be called before every batch: nothing is written twice.
 
-        The model's names of both are kept where a header of this key is there already, and its description unless
-        ``prepared``.
-
-        Args:
-            header: of editor and model.
-            prepared: whether the description was taken after the editor has computed something.
-
-        Returns:
-            Whether it is kept.
+        The model's names of both are kept where a header of this key is there already, and its description unless it is
+        ``prepared``: taken after the editor has computed something.
         """
         path = self.header_path(header.key)
         if self._written.get(header.key) == header and path.exists():
@@ -209,16 +196,13 @@ class Store:
             wanted = wanted.with_models(known.models)
             if not prepared:
                 wanted = wanted.with_description(known.description)
-        kept = wanted == known or self._write(path, sealed(wanted.model_dump(mode="json")))
+        kept = wanted == known or self.write(path, sealed(wanted.model_dump(mode="json")))
         if kept:
             self._written[header.key] = header
         return kept
 
-    def copy(self, data: bytes, path: Path) -> bool:
+    def write(self, path: Path, data: bytes) -> bool:
         """Write the bytes of a sealed file to ``path``, one of this store's; whether it worked."""
-        return self._write(path, data)
-
-    def _write(self, path: Path, data: bytes) -> bool:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
             if not path.parent.is_dir():
@@ -296,8 +280,8 @@ class Store:
             self._report(error)
             return
         marker = json.dumps({"kind": _KIND, "format": FORMAT}) + "\n"
-        if self._write(self.path / _IGNORE, b"*\n"):
-            self._write(self.path / _MARKER, marker.encode())
+        if self.write(self.path / _IGNORE, b"*\n"):
+            self.write(self.path / _MARKER, marker.encode())
 
     def _folders(self) -> list[Path]:
         folder = self.path / _RECORDS

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +57,6 @@ class RunHeader(BaseModel):
     """One editor with its hyper-parameters on one model: everything that its numbers depend on besides the case.
 
     Attributes:
-        format: version of the store's files.
         editor: label of the editor ("memit+mle").
         hyperparameters: all of them, resolved; a file among them is its content's digest.
         editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared).
@@ -122,9 +122,7 @@ def run_header(
 
     Args:
         label: label of the editor ("memit+mle").
-        settings: what the engine was opened with.
         description: `EngineSession.describe` of the editor, taken before its first batch.
-        model_label: label of the model in this run.
         run_id: any text that all processes of this run share and no other run has.
 
     Raises:
@@ -170,20 +168,15 @@ def keyed_hyperparameters(values: Hyperparameters) -> dict[str, JsonValue]:
     a file is kept beside the digest. One that cannot be read, or a folder of very many files, has the digest None.
     ``source``, which says where values come from, is left out.
     """
-    kept: dict[str, JsonValue] = {}
-    dumped = values.model_dump(mode="python", by_alias=True)
     paths = {kind.alias or name for name, kind in type(values).model_fields.items() if name in values.path_fields}
-    for key, value in dumped.items():
-        if key != "source":
-            kept[key] = _by_content(value, key in paths)
-    return kept
+    dumped = values.model_dump(mode="python", by_alias=True)
+    return {key: _by_content(value, key in paths) for key, value in dumped.items() if key != "source"}
 
 
 def case_key(header: RunHeader, case: Case, program: Program, suite: SuitePrograms | None = None) -> str:
     """Key of one case's record: 64 hex digits over header, case, program and, where they count, the suite's cases.
 
     Args:
-        header: of editor and model.
         case: counts by what it says, not by the file and suite that it stands in.
         program: what the case compiles to; Multi-Label Edit has another one.
         suite: all cases of the suite; looked at only where ``header.takes_suite``.
@@ -235,13 +228,9 @@ def _content(path: Path) -> str | None:
     try:
         if not path.is_dir():
             return file_digest(path)
-        files: dict[str, Path] = {}
-        for each in path.rglob("*"):
-            if each.is_file():
-                files[each.relative_to(path).as_posix()] = each
-            if len(files) > _MAX_FOLDER:
-                return None
-        return files_digest(files)
+        found = list(islice((each for each in path.rglob("*") if each.is_file()), _MAX_FOLDER + 1))
+        files = {each.relative_to(path).as_posix(): each for each in found}
+        return files_digest(files) if len(files) <= _MAX_FOLDER else None
     except OSError:
         return None
 

@@ -29,13 +29,11 @@ class HeaderRow:
     """One stored run, for lists.
 
     Attributes:
-        key: key of its header.
         header: the header; None where it cannot be read or is missing, and only records name it.
         differs: hyper-parameters and other facts that differ from other runs of the same editor.
         cases: records by suite.
         errors: records that hold an error.
         skipped: records of cases that cannot be scored.
-        bytes: size of its files.
         last_written: when its newest record was written, in seconds since 1970.
     """
 
@@ -142,7 +140,6 @@ def prune(
     """Remove stored results; what several arguments name is removed together. What killed runs left goes in any case.
 
     Args:
-        store: the store.
         keep_newest: of each editor and model (by its label), all runs but the one written last.
         older_than_days: records written before that, and headers that lose all of their records by it.
         headers: beginnings of header keys: these runs.
@@ -277,7 +274,7 @@ def _copy(source: Path, target: Path, store: Store, kind: type[BaseModel]) -> No
         return
     if parsed(data, kind) is None:
         return  # written over since it was looked at
-    if store.copy(data, target):
+    if store.write(target, data):
         with contextlib.suppress(OSError):
             os.utime(target, (status.st_atime, status.st_mtime))
 

@@ -49,7 +49,6 @@ def choose(
     """The one stored run of each editor on each model.
 
     Args:
-        store: the store.
         editors: labels of the editors ("memit+mle").
         models: model as typed -> its label in this run. A header fits whose model was typed the same way; where none
             was, one of that label.

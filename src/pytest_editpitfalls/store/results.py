@@ -13,12 +13,10 @@ from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate
-from pytest_editpitfalls.results.build import case_record
-from pytest_editpitfalls.results.descriptions import editor_record, model_record
+from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
 from pytest_editpitfalls.results.records import (
     CaseRecord,
     Outcome,
-    ProbeRecord,
     RunRecord,
     RunResults,
     SuiteRecord,
@@ -34,12 +32,7 @@ UNJUDGED = "no suite that was given has this case: it is not judged"
 
 
 def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()) -> RunResults:
-    """Return what a store holds of one run.
-
-    Args:
-        store: the store.
-        header: the run.
-        suites: where what the cases say is looked up, by content.
+    """Return what a store holds of one run; what the cases say is looked up in ``suites``, by content.
 
     Raises:
         UsageError: the store holds no case of this run that can be read.
@@ -115,26 +108,23 @@ def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ..
 
 
 def _plain_record(record: StoredCase, row: int) -> CaseRecord:
-    return CaseRecord(
-        id=record.case_id,
-        source_index=row,
-        suite=record.suite,
-        editor=record.editor,
-        model=record.model,
-        digest=record.case_digest[:16],
-        outcome=_outcome(record, None),
-        reason=record.error or record.skipped or UNJUDGED,
-        held=record.held,
-        metrics=compute_metrics(record.kind, record.scores().probes) if record.probes else {},
-        probes=[
-            ProbeRecord.model_validate(
-                {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
-            )
-            for probe in record.probes
-        ],
-        seconds=record.seconds,
-        cached=True,
-        notes=list(record.notes),
+    return CaseRecord.model_validate(
+        {
+            "id": record.case_id,
+            "source_index": row,
+            "suite": record.suite,
+            "editor": record.editor,
+            "model": record.model,
+            "digest": record.case_digest[:16],
+            "outcome": _outcome(record, None),
+            "reason": record.error or record.skipped or UNJUDGED,
+            "held": record.held,
+            "metrics": compute_metrics(record.kind, record.scores().probes) if record.probes else {},
+            "probes": probe_facts(record.probes),
+            "seconds": record.seconds,
+            "cached": True,
+            "notes": list(record.notes),
+        }
     )
 
 
@@ -156,17 +146,5 @@ def _suite_record(name: str, kind: Kind, suite: Suite | None, cases: list[CaseRe
     selected = len({case.id for case in cases if case.suite == name})
     if suite is None:
         return SuiteRecord(name=name, kind=kind, format="own", source="", digest="", total=selected, selected=selected)
-    return SuiteRecord.model_validate(
-        {
-            "name": name,
-            "kind": kind,
-            "format": suite.format,
-            "source": str(suite.source),
-            "digest": suite.digest,
-            "total": len(suite.cases),
-            "selected": selected,
-            "thresholds": list(suite.thresholds),
-            "license": suite.license,
-            "provenance": suite.provenance,
-        }
-    )
+    facts = {**suite_facts(suite, suite.thresholds), "name": name, "kind": kind, "selected": selected}
+    return SuiteRecord.model_validate(facts)

@@ -91,35 +91,23 @@ def editor_source_digest(name: str) -> str | None:
         if top == _OWN:
             digests.add(engine_source_digest())
         elif top not in _LIBRARIES or _is_conftest(file):
-            found = _source_digest(module, file)
+            found = package_source_digest(module, file)
             if found is None:
                 return None
             digests.add(found)
     return _digest(sorted(digests)) if digests else None
 
 
-def package_source_digest(module: str | types.ModuleType | Path) -> str | None:
-    """Digest of all code files of the top-level package of ``module``; of the file alone where it is a single file.
+@functools.cache
+def package_source_digest(module: str | None, file: str | None = None) -> str | None:
+    """Digest of all code files of the top-level package of ``module``; of the ``file`` alone where it is a single file.
 
     Files are ``.py`` and what is compiled (``.so``, ``.pyd``, ``.pyc`` outside of ``__pycache__``), by their path
     inside the package. A module called conftest is its file, whatever package it is in.
 
-    Args:
-        module: its name, the module itself, or its file.
-
-    Returns:
-        64 hex digits, or None where the code cannot be read: built-in, frozen, in a zip file, ``__main__`` without
-        a file, or absent.
+    Returns 64 hex digits, or None where the code cannot be read: built-in, frozen, in a zip file, ``__main__`` without
+    a file, or absent.
     """
-    if isinstance(module, Path):
-        return _source_digest(None, str(module))
-    if isinstance(module, types.ModuleType):
-        return _source_digest(module.__name__, getattr(module, "__file__", None))
-    return _source_digest(module, None)
-
-
-@functools.cache
-def _source_digest(module: str | None, file: str | None) -> str | None:
     try:
         folders = _package_folders(module, file)
         if folders:

@@ -18,6 +18,7 @@ from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest, program_digest
 from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.results.build import probe_facts
 
 from .identity import FORMAT, RunHeader, sayable
 
@@ -62,19 +63,14 @@ class StoredCase(_Stored):
     """One case with one editor on one model, as computed: probes first, everything else can be made from them.
 
     Attributes:
-        format: version of the store's files.
         key: `identity.case_key`; the file's name.
         header: key of the run header.
         suite: name of the suite that it was run from.
-        kind: protocol of the case.
-        case_id: id of the case.
-        editor: label of the editor.
         model: label of the model in the run that computed it.
         case_digest: of what the case says.
         program_digest: of what was run.
         probes: the answers, in the program's order; empty where there is an error or a skip.
         held: whether the base model holds what the case takes for granted.
-        notes: remarks on the edit.
         seconds: the case's share of its batch's wall time.
         timings: the same by stage.
         error: why it could not be computed.
@@ -117,11 +113,6 @@ class StoredCase(_Stored):
 
         Args:
             key: its `identity.case_key`.
-            header: of editor and model.
-            case: the case.
-            program: what was run.
-            scores: what the engine answered.
-            model: label of the model in this run.
             metrics: those of ``scores``, where they are known already; default: computed here.
         """
         if not scores.probes:
@@ -140,10 +131,7 @@ class StoredCase(_Stored):
                 "model": model,
                 "case_digest": case_digest(case),
                 "program_digest": program_digest(program),
-                "probes": [
-                    {"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)}
-                    for probe in scores.probes
-                ],
+                "probes": probe_facts(scores.probes),
                 "held": scores.held,
                 "notes": list(scores.notes),
                 "seconds": scores.seconds,

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.execution.executor import Answers, Job
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.executor import Answers, Job, ProgressSink, WorkerProgress
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.planning import Batch
-from pytest_editpitfalls.execution.worker_progress import ProgressSink, WorkerProgress
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms
 
-from .carried_editors import load_module, register_editors
+CarriedEditor = tuple[str, Any, str]
+"""Name, function, class or declaration, and origin of an editor that does not come with this package."""
 
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """Where the run was started, for processes that import what it brings.
-
-    Attributes:
-        folder: its working directory.
-        paths: its ``sys.path``.
-        modules: modules that have to be loaded from their files: name -> file.
-    """
+    """Where the run was started, its ``sys.path``, and modules to load from their files: name -> file."""
 
     folder: str
     paths: tuple[str, ...]
@@ -39,12 +38,8 @@ class Reply:
     """What an actor answers.
 
     Attributes:
-        editor: the editor that it is about.
-        model: label of the model.
         description: of the editor and the model, as it is now.
         size: cases that the model takes at once with the editor.
-        answers: the batch's scores.
-        remarks: what the engine remarked.
         seconds: spent outside of batches since the last reply.
     """
 
@@ -74,8 +69,6 @@ class BatchActor:
 
     Args:
         name: what the progress line calls it.
-        run: what the user asked for.
-        sink: where it reports how far it is.
         sharing: actors that may share its device, this one included.
     """
 
@@ -87,7 +80,6 @@ class BatchActor:
         """Import what the run brings.
 
         Args:
-            origin: where the run was started.
             editors: the reference of a list of `CarriedEditor`; within a tuple, so that it is fetched here, when what
                 it names can be imported.
         """
@@ -119,3 +111,36 @@ class BatchActor:
         size = self._executor.batch_size(editor, model, 0)
         remarks, self._progress.remarks = tuple(self._progress.remarks), []
         return Reply(editor, model, description, size, answers or {}, remarks, self._executor.take_seconds())
+
+
+def editors_of(run: RunConfig) -> list[CarriedEditor]:
+    """Return the editors of the run that do not come with this package."""
+    names = dict.fromkeys(editor_name(label) for label in run.editors)
+    values = {name: EDITORS.own_object(name) for name in names}
+    return [(name, value, EDITORS.origin(name)) for name, value in values.items() if value is not None]
+
+
+def conftests_with_editors() -> dict[str, str]:
+    """Return module name and file of every conftest that brings editors: no other process can import it by name."""
+    files = {
+        name: getattr(module, "__file__", None)
+        for name, module in [*sys.modules.items()]
+        if hasattr(module, "pytest_pitfalls_editors")
+    }
+    return {name: file for name, file in files.items() if file and Path(file).name == "conftest.py"}
+
+
+def load_module(name: str, file: str) -> None:
+    """Load a module from its file, under its name; raises whatever it raises."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError("it cannot be loaded", where=file)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def register_editors(editors: Iterable[CarriedEditor]) -> None:
+    """Make the editors of another process known in this one."""
+    EDITORS.forget_added()
+    for name, value, origin in editors:
+        EDITORS.add(name, value, origin=origin)

@@ -15,9 +15,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.processors import processor_count
 from pytest_editpitfalls.options.config import RunConfig
 
-from .actor import BatchActor, RunOrigin
-from .carried_editors import conftests_with_editors, editors_of
-from .progress import ProgressCollector, RemoteCollector
+from .actor import BatchActor, RunOrigin, conftests_with_editors, editors_of
 
 CPUS_PER_ACTOR = 2
 """CPUs of each actor where there is no GPU."""
@@ -52,7 +50,6 @@ def plan_layout(resources: Mapping[str, float], device: str, actors: int | None)
 
     Args:
         resources: what the cluster has, in Ray's words ("CPU", "GPU").
-        device: the run's device.
         actors: how many are asked for; None for automatic.
 
     Raises:
@@ -71,6 +68,36 @@ def plan_layout(resources: Mapping[str, float], device: str, actors: int | None)
         return Layout(number, 1, 1 / -(-number // gpus))
     number = actors or max(1, cpus // CPUS_PER_ACTOR)
     return Layout(number, max(1, cpus // number))
+
+
+class ProgressCollector:
+    """The actor that the others report to."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, dict[str, Any]] = {}
+
+    def report_progress(self, worker: str, progress: dict[str, Any] | None) -> None:
+        """Take a worker's report; None: it runs nothing."""
+        if progress is None:
+            self._latest.pop(worker, None)
+        else:
+            self._latest[worker] = progress
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """Return what each worker reported last."""
+        return self._latest
+
+
+@dataclass(frozen=True)
+class RemoteCollector:
+    """The way to a `ProgressCollector` in another process; without a handle nothing is reported."""
+
+    handle: Any
+
+    def report_progress(self, worker: str, progress: dict[str, Any] | None) -> None:
+        """Send the report, and wait for nothing."""
+        if self.handle is not None:
+            self.handle.report_progress.remote(worker, progress)
 
 
 class Cluster:
@@ -93,17 +120,13 @@ class Cluster:
         except Exception as error:
             raise UsageError(
                 f"it cannot be sent to Ray's actors ({_first_line(error)})",
-                where=editors[0].origin if editors else "--pitfalls-engine=ray",
+                where=editors[0][2] if editors else "--pitfalls-engine=ray",
                 fix="define it at the top of a module, without a closure over open files, locks or models",
             ) from None
 
     @classmethod
     def connect(cls, run: RunConfig, with_progress: bool) -> Cluster:
         """Connect to the cluster of ``RAY_ADDRESS`` or start one here; one that a conftest has started is kept.
-
-        Args:
-            run: what the user asked for.
-            with_progress: whether somebody wants to see how far the actors are.
 
         Raises:
             UsageError: there is none at that address, or none can be started.
@@ -136,8 +159,7 @@ class Cluster:
     def start_actor(self) -> tuple[str, Any, Any]:
         """Start an actor; Ray finds a place for it when there is one.
 
-        Returns:
-            Its name, its handle, and the reference that is there when it can be given work.
+        Returns its name, its handle, and the reference that is there when it can be given work.
         """
         self._started += 1
         name = f"ray{self._started}"

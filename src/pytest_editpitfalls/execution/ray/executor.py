@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.execution.executor import Answers, Job, ProgressListener
-from pytest_editpitfalls.execution.isolation import GIVEN_UP, Isolation
-from pytest_editpitfalls.execution.planning import PlannedCase, fair_size
+from pytest_editpitfalls.execution.planning import GIVEN_UP, Isolation, PlannedCase, fair_size
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
 
@@ -41,12 +40,7 @@ class _Actor:
 
 
 class RayExecutor:
-    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges.
-
-    Args:
-        run: what the user asked for.
-        listener: learns about progress.
-    """
+    """Runs batches in the actors of a Ray cluster; this process plans, stores and judges."""
 
     no_model: str | None = "with --pitfalls-engine=ray the models are in Ray's actors, not in this process"
 

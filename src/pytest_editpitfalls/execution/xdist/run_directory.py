@@ -13,21 +13,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.execution.isolation import Unit
+from pytest_editpitfalls.execution.planning import Unit
 
 ItemFacts = dict[str, Any]
 """What the controller has to know of an item, as plain JSON types; what it holds is up to who writes the plan."""
 
 
 class RunDirectory:
-    """One run's directory.
-
-    Args:
-        folder: an existing directory that all processes of the run can write to.
-    """
+    """One run's directory: an existing one that all processes of the run can write to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._plan, self._isolated = folder / "plan.json", folder / "isolated.json"
 
     def write_plan(self, batches: Iterable[Unit], items: Sequence[ItemFacts | None]) -> None:
         """Write the items of each batch, and the facts of each item; None for an item without a case.
@@ -71,14 +68,6 @@ class RunDirectory:
             if progress is not None:
                 latest[file.stem.removeprefix("progress-")] = progress
         return latest
-
-    @property
-    def _plan(self) -> Path:
-        return self.folder / "plan.json"
-
-    @property
-    def _isolated(self) -> Path:
-        return self.folder / "isolated.json"
 
     def _write(self, path: Path, value: Any) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder)

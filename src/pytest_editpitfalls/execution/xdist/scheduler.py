@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScheduling
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.execution.isolation import Isolation, Unit
+from pytest_editpitfalls.execution.planning import Isolation, Unit
 
 from .run_directory import ItemFacts, RunDirectory
 
@@ -30,11 +29,6 @@ class BatchScheduling(LoadScheduling):
     A unit is a batch, or a bundle of tests that are not ours. A worker gets its next unit when it is about to run out
     of items: a batch takes its time at its first item, so that the fastest worker takes the next one. When a worker
     dies, the unit that it was in is run again in halves, by `Isolation`; whatever it had not begun goes back as it was.
-
-    Args:
-        config: pytest's configuration.
-        log: xdist's log.
-        directory: where the workers' plan is and where they read which items run apart.
 
     Attributes:
         planned: the facts of each item; None for one without a case. Empty before the first unit is sent.
@@ -102,8 +96,7 @@ class BatchScheduling(LoadScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """Take back what a worker that is gone has not done.
 
-        Returns:
-            The item that is given up, since it took down every worker that ran it alone; otherwise None.
+        Returns the item that is given up, since it took down every worker that ran it alone; otherwise None.
         """
         pending = self.node2pending.pop(node)
         units = [tuple(i for i in unit if i in pending) for unit in self._begun.pop(node, [])]
@@ -132,8 +125,4 @@ class BatchScheduling(LoadScheduling):
         others = [item for item in range(items) if item not in batched]
         size = max(1, len(others) // (BUNDLES_PER_WORKER * max(1, len(self.nodes))))
         bundles = [tuple(others[start : start + size]) for start in range(0, len(others), size)]
-        return sorted([*(batch for batch in batches if batch), *bundles], key=_first)
-
-
-def _first(unit: Sequence[int]) -> int:
-    return unit[0]
+        return sorted([*(batch for batch in batches if batch), *bundles], key=lambda unit: unit[0])
