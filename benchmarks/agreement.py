@@ -27,15 +27,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options.reading import read_config_file
-from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls import Case, compile_case
 from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.program import CaseScores
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.suites import load_suite
 
 SUITES = {
     "reverse": "reverse_edit.json",

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from pytest_editpitfalls.program import CaseScores, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores
 
 from . import machine, released
 from .answers import differences

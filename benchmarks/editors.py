@@ -20,7 +20,7 @@ from rich.table import Table
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.errors import did_you_mean
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results import RunResults
 
 SUITES = ("reverse", "composite", "coverage", "easy", "hard")
 

@@ -18,7 +18,8 @@ import pytest
 from pytest_editpitfalls.execution.executor import Answers, Job
 from pytest_editpitfalls.execution.planning import PlannedCase
 from pytest_editpitfalls.execution.result_cache import ResultCache
-from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.session import session
 
 NO_STORE = "EDITPITFALLS_NO_STORE"

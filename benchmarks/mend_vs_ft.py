@@ -25,7 +25,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pytest_editpitfalls.cases.case import Case, Edit
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
@@ -38,9 +37,10 @@ from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.pitfalls import Case, Edit
 from pytest_editpitfalls.program import EditRequest
+from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.discovery import shipped_suites
-from pytest_editpitfalls.suites.suite import load_suite
 
 LEARNING_RATES = ("2e-4", "5e-4", "1e-3", "3e-3")
 SCALES = ("0.25", "0.5", "1.0")

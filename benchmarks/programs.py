@@ -6,10 +6,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.pitfalls import compile_case
-from pytest_editpitfalls.program import Program
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.pitfalls import Case, Program, compile_case
+from pytest_editpitfalls.suites import load_suite
 
 
 def reverse_programs(count: int) -> list[Program]:

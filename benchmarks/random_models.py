@@ -25,7 +25,7 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import ModelSource
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.program import Program
+from pytest_editpitfalls.pitfalls import Program
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore
 
 from .answers import differences
 from .part import Asked

@@ -15,7 +15,8 @@ import torch
 
 from pytest_editpitfalls.engine.products import float32_products
 from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.program import CaseScores, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores
 
 from . import machine, operations
 from .answers import checked, differences

@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.program import CaseScores, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores
 
 from .answers import checked
 from .reference.runner import ReferenceRunner

@@ -9,7 +9,8 @@ from typing import Protocol
 from torch import Tensor
 
 from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore, Program
+from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore
 
 from .borrowed import Borrowed
 from .editors import EditedMatrices, Memit, Rome

@@ -10,7 +10,8 @@ from tests.tiny_models import save_tiny
 
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.program import EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import EditRequest, State
 
 torch.set_num_threads(1)
 

@@ -6,18 +6,11 @@ import random
 
 from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import ProbeScore
+from pytest_editpitfalls.results import CaseRecord, RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import (
-    CaseRecord,
-    EditorRecord,
-    ModelRecord,
-    ProbeRecord,
-    RunRecord,
-    RunResults,
-    SuiteRecord,
-)
+from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, ProbeRecord, RunRecord, SuiteRecord
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_threshold
 
 KINDS = {

@@ -11,7 +11,7 @@ import pytest
 from html_samples import HOSTILE, sample_results
 
 from pytest_editpitfalls.reports.html import write_html
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results import RunResults
 
 BIG = 2500
 """Cases per suite: 12,500 in all, the size of the published benchmark."""

@@ -22,6 +22,7 @@ from pytest_editpitfalls.reports.html.figures import best_of
 from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summaries
 from pytest_editpitfalls.reports.html.words import number
 from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.records import (
     CaseKeyRecord,
     ComparisonRecord,
@@ -29,7 +30,6 @@ from pytest_editpitfalls.results.records import (
     ProbeRecord,
     RelativeGateRecord,
     RunRecord,
-    RunResults,
 )
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
@@ -143,7 +143,7 @@ def test_the_published_cases_stay_under_five_megabytes() -> None:
     """The published labels are longer and less alike than made-up ones."""
 
     from pytest_editpitfalls.pitfalls import pitfall_of
-    from pytest_editpitfalls.suites.suite import load_suite
+    from pytest_editpitfalls.suites import load_suite
 
     names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
     results = sample_results(2500)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_editpitfalls.comparison.noise import noise_floor, suggested_margin
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results import RunResults
 
 
 def values(*rows: float | None) -> RunResults:

@@ -19,8 +19,9 @@ from pytest_editpitfalls.comparison.relative_gates import (
     parse_relative_gate,
 )
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
-from pytest_editpitfalls.results.records import RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.records import RelativeGateRecord
 
 
 def evaluate(text: str, comparison: Any, **options: Any) -> list[RelativeGateRecord]:

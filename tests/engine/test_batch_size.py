@@ -37,7 +37,8 @@ from pytest_editpitfalls.engine.batch_size.memory_model import (
 from pytest_editpitfalls.engine.runner import BatchDoesNotFit
 from pytest_editpitfalls.engine.session import EngineSession, _shape
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, ProgressCallback
-from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, State
 from tests.tiny_models import save_tiny
 
 GB = 10**9

@@ -23,7 +23,8 @@ from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import CaseError
-from pytest_editpitfalls.program import EditRequest, Probe, Program, State, SuitePrograms
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import EditRequest, State, SuitePrograms
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 from tests.tiny_models import save_tiny, tiny_model

@@ -25,7 +25,8 @@ from pytest_editpitfalls.engine.runner import edited_model_of, run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, State
 from tests.tiny_models import tiny_model
 
 STATES = (State("0", ()), State("1", (0,)), State("12", (0, 1)), State("2", (1,)))

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.program import EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import EditRequest, State
 from tests.engine import naive
 from tests.tiny_models import save_tiny
 

@@ -25,7 +25,8 @@ from pytest_editpitfalls.engine.runner import (
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
-from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, State
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 

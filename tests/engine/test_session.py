@@ -16,7 +16,8 @@ from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, chunk_size
 from pytest_editpitfalls.errors import CaseError, UsageError
-from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, State
 from tests.engine import naive
 from tests.tiny_models import save_tiny
 

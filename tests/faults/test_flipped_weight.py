@@ -20,7 +20,8 @@ from pytest_editpitfalls.engine.in_place.structure import Structure
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import CaseError, UsageError
-from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, State
 
 torch.set_num_threads(1)
 

@@ -22,7 +22,8 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.program import CaseScores, EditRequest, Probe, Program, State
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, State
 
 STATES = (State("0", ()), State("1", (0,)), State("12", (0, 1)))
 CASES = 16

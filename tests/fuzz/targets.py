@@ -63,7 +63,7 @@ def _suite(path: Path) -> object:
     """Load it, and go all the way to what the engine, node ids and the terminal get of it."""
     from pytest_editpitfalls.pitfalls import compile_case
     from pytest_editpitfalls.reports.explanation import edits_in_words, facts_in_words
-    from pytest_editpitfalls.suites.suite import load_suite
+    from pytest_editpitfalls.suites import load_suite
     from pytest_editpitfalls.verdicts.thresholds import parse_thresholds
 
     suite = load_suite(path)
@@ -77,7 +77,8 @@ def _suite(path: Path) -> object:
 
 
 def results(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.results.writer import read_results, write_results
+    from pytest_editpitfalls.results import read_results
+    from pytest_editpitfalls.results.writer import write_results
 
     (folder / "results.json").write_bytes(data)
     found = read_results(folder / "results.json")

@@ -18,7 +18,8 @@ from typing import Any
 
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.program import CaseScores, Probe, ProbeScore, Program
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, ProbeScore
 
 GOOD = {
     ("old", "1"): 0.8,

@@ -13,8 +13,8 @@ STORED = "stored"
 
 def case_ids(suite: str, limit: int) -> list[str]:
     """Return the ids of the cases that ``--pitfalls-limit`` keeps."""
+    from pytest_editpitfalls.suites import load_suite
     from pytest_editpitfalls.suites.limit import limit_cases
-    from pytest_editpitfalls.suites.suite import load_suite
 
     return [case.id for case in limit_cases(load_suite(suite).cases, limit)]
 

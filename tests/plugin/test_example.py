@@ -179,7 +179,7 @@ def test_the_committed_baseline_is_of_this_version() -> None:
     from pytest_editpitfalls.comparison.pairing import check_protocol
     from pytest_editpitfalls.pitfalls import definitions_digest
     from pytest_editpitfalls.session.baseline_policy import digests_of
-    from pytest_editpitfalls.suites.suite import load_suite
+    from pytest_editpitfalls.suites import load_suite
 
     suites = [load_suite(EXAMPLE / "suites" / f"{name}.toml") for name in ("coverage", "easy")]
     check_protocol(

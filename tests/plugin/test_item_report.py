@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from execnet.gateway_base import dumps
 
-from pytest_editpitfalls.results.records import CaseRecord
+from pytest_editpitfalls.results import CaseRecord
 from pytest_editpitfalls.session.item_report import ItemReport
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plugin_helpers import case_ids
 
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.suites import load_suite
 
 E1 = ("--pitfalls-suite=easy", "--pitfalls-limit=1")
 

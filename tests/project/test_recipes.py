@@ -165,7 +165,8 @@ READER = '''"""Suites of coverage cases as comma-separated values: one line per 
 import csv
 from pathlib import Path
 
-from pytest_editpitfalls.cases.case import Case, Edit, Relation
+from pytest_editpitfalls.cases.case import Relation
+from pytest_editpitfalls.pitfalls import Case, Edit
 from pytest_editpitfalls.files import read_bounded
 from pytest_editpitfalls.pitfalls.coverage import CoverageRow
 from pytest_editpitfalls.suites.content import Reader, SuiteContent

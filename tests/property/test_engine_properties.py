@@ -20,15 +20,8 @@ from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import CaseError
-from pytest_editpitfalls.program import (
-    CaseScores,
-    EditRequest,
-    HeldQuestion,
-    Probe,
-    Program,
-    State,
-    SuitePrograms,
-)
+from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.program import CaseScores, EditRequest, HeldQuestion, State, SuitePrograms
 
 torch.set_num_threads(1)
 

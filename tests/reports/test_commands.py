@@ -12,8 +12,8 @@ from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.reports.formats import FORMATS, Format
-from pytest_editpitfalls.results.records import RunResults
-from pytest_editpitfalls.results.writer import read_results, write_results
+from pytest_editpitfalls.results import RunResults, read_results
+from pytest_editpitfalls.results.writer import write_results
 
 
 class Command:

@@ -8,7 +8,7 @@ from report_samples import KINDS, results
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.comparison.differences import Difference, differences
 from pytest_editpitfalls.comparison.pairing import compare
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results import RunResults
 
 
 def made(better: float = 0.0) -> RunResults:

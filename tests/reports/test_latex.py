@@ -10,8 +10,8 @@ from report_samples import HOSTILE, results
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import METRICS
 from pytest_editpitfalls.reports.latex import escaped, latex_tables
+from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import RunResults
 
 ALLOWED = {
     "caption",

@@ -12,7 +12,7 @@ from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.reports.released_layout import export_released
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results import RunResults
 
 SHARED = {"reverse", "composite", "coverage", "easy", "hard"}
 

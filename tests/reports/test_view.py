@@ -13,12 +13,20 @@ import pytest
 from report_samples import results
 from rich.console import Console
 
-from pytest_editpitfalls.cases.case import Case, Row
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.metrics.metric import Metric
-from pytest_editpitfalls.metrics.shared import edit_success, wins
-from pytest_editpitfalls.pitfalls import PITFALLS, FactWords, Pitfall, PlotByFacts, Topic
-from pytest_editpitfalls.program import Program
+from pytest_editpitfalls.pitfalls import (
+    PITFALLS,
+    Case,
+    FactWords,
+    Metric,
+    Pitfall,
+    PlotByFacts,
+    Program,
+    Row,
+    Topic,
+    edit_success,
+    wins,
+)
 from pytest_editpitfalls.reports.github import add_step_summary
 from pytest_editpitfalls.reports.html import render_html
 from pytest_editpitfalls.reports.junit import run_properties
@@ -27,8 +35,9 @@ from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.reports.terminal import body, short_summary
 from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states
 from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import ProbeRecord, RunResults
+from pytest_editpitfalls.results.records import ProbeRecord
 
 
 def published_run() -> RunResults:

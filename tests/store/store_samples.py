@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.cases.case import Case, Edit, Relation
+from pytest_editpitfalls.cases.case import Relation
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls import Case, Edit, compile_case
 from pytest_editpitfalls.pitfalls.reverse import ReverseRow
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.store.directory import Store

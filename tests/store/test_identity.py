@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from store_samples import CASE, HEADER, case, changed, description, header, settings
 
-from pytest_editpitfalls.cases.case import Case, Edit, HeldFact, Relation
+from pytest_editpitfalls.cases.case import HeldFact, Relation
 from pytest_editpitfalls.cases.digests import suite_digest
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls import Case, Edit, compile_case
 from pytest_editpitfalls.pitfalls.composite import CompositeRow
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store import identity

@@ -14,7 +14,7 @@ from pytest_editpitfalls.cli.runs import open_run
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.results import UNJUDGED, stored_results
-from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.suites import Suite
 
 
 def suite_of(*cases: object) -> Suite:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.suites import discovery
+from pytest_editpitfalls.suites import discovery, load_suite, load_suites
 from pytest_editpitfalls.suites.discovery import expand_suites, shipped_suites, suite_groups, suite_names
-from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,8 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.cases.case import Edit
-from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, pitfall_of
+from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Edit, pitfall_of
 from pytest_editpitfalls.results import records
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.readers.own_format import Header, RelationTable

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from benchmarks.agreement import ROUND_STATES, STAGES, SUITES
 
-from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.pitfalls import compile_case, compute_metrics
+from pytest_editpitfalls.pitfalls import Case, compile_case, compute_metrics
 from pytest_editpitfalls.program import ProbeScore
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.suites import load_suite
 
 CONFLICT_STAGES = {stage: place for stage, place in STAGES.items() if stage != "CS_pre"}  # CM_post under another name
 GIVEN = [

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.cases.case import Fact
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import Fact
+from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.held import MAX_CANDIDATES, BaseFacts
-from pytest_editpitfalls.suites.suite import load_suite
 
 Make = Callable[[str], Any]
 

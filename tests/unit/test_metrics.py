@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 
 from pytest_editpitfalls.metrics.metric import fact_probabilities
-from pytest_editpitfalls.metrics.shared import jensen_shannon
 from pytest_editpitfalls.pitfalls import (
     METRICS,
     PITFALLS,
     compile_case,
     compute_metrics,
+    jensen_shannon,
     metric_of,
     metrics_for,
 )
 from pytest_editpitfalls.program import ProbeScore
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.suites import load_suite
 
 
 def scores(**facts: dict[str, float]) -> list[ProbeScore]:

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.cases.case import Edit, Fact
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.pitfalls import PITFALLS, Edit, Fact
 from pytest_editpitfalls.pitfalls.composite import CompositeRow
 from pytest_editpitfalls.pitfalls.round import RoundRow
+from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.readers import own_format
-from pytest_editpitfalls.suites.suite import load_suite, select_case
+from pytest_editpitfalls.suites.suite import select_case
 
 Make = Callable[[str], Any]
 

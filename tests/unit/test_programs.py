@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.cases.case import fill
-from pytest_editpitfalls.pitfalls import PITFALLS, compile_case
+from pytest_editpitfalls.pitfalls import PITFALLS, Program, compile_case
 from pytest_editpitfalls.pitfalls.round import RoundRow
-from pytest_editpitfalls.program import EditRequest, HeldQuestion, Program
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.program import EditRequest, HeldQuestion
+from pytest_editpitfalls.suites import load_suite
 
 Make = Callable[[str], Any]
 

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.pitfalls import Case, compile_case
 from pytest_editpitfalls.pitfalls.round import RoundRow
+from pytest_editpitfalls.suites import load_suite, load_suites
 from pytest_editpitfalls.suites.discovery import expand_suites
 from pytest_editpitfalls.suites.readers.released_files import case_id
-from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
 XL_ROUND = {
     "easy.json": (906, 437, 298, 244, 239, 173, 78, 55, 51, 19),

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import METRICS, compile_case, compute_metrics
 from pytest_editpitfalls.program import CaseScores, ProbeScore
+from pytest_editpitfalls.results import CaseRecord, RunResults, json_schema, read_results
 from pytest_editpitfalls.results.aggregates import (
     aggregate,
     bootstrap_interval,
@@ -28,11 +29,11 @@ from pytest_editpitfalls.results.aggregates import (
 )
 from pytest_editpitfalls.results.build import case_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import CaseRecord, RunRecord, RunResults
-from pytest_editpitfalls.results.schema import json_schema, schema_text
-from pytest_editpitfalls.results.writer import check_writable, read_results, write_results
+from pytest_editpitfalls.results.records import RunRecord
+from pytest_editpitfalls.results.schema import schema_text
+from pytest_editpitfalls.results.writer import check_writable, write_results
+from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.discovery import shipped_suites
-from pytest_editpitfalls.suites.suite import load_suite
 from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_thresholds
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_editpitfalls.cases.case import Case, Row
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import Case, Row
 from pytest_editpitfalls.suites.limit import limit_cases
 
 
