@@ -139,9 +139,9 @@ def test_the_memory_is_told(project, monkeypatch):
 
 
 def test_n_auto(project, monkeypatch):
-    from pytest_editpitfalls.execution.xdist import workers
+    from pytest_editpitfalls.execution.xdist import controller
 
-    monkeypatch.setattr(workers, "visible_gpus", lambda device: ("0", "1", "2"))
+    monkeypatch.setattr(controller, "visible_gpus", lambda device: ("0", "1", "2"))
     result = project.run(*R12, "-n", "auto")
     result.stdout.fnmatch_lines(["*3 workers*"])
 
