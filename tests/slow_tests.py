@@ -30,6 +30,8 @@ SLOW = {
     "plugin/test_example.py": "runs the example with the embedded model",
     "plugin/test_noise_command.py": "several runs per test",
     "plugin/test_own_editors.py": "runs with torch",
+    "plugin/test_own_pitfall.py": "runs with torch",
+    "project/test_recipes.py": "copies of the package, and runs with them",
     "plugin/test_ray.py": "starts Ray clusters",
     "plugin/test_real_engine.py": "runs with the embedded model",
     "plugin/test_results.py": "several runs per test",
