@@ -69,3 +69,18 @@ def test_slow_tests_exist_and_have_a_reason() -> None:
     for path, reason in SLOW.items():
         assert (ROOT / "tests" / path).exists(), path
         assert reason
+
+
+def test_what_the_architecture_names_is_there() -> None:
+    """Modules, classes and functions of the walks, and the rooms of the list."""
+    page, package = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), ROOT / "src" / "pytest_editpitfalls"
+    rows = re.findall(r"`([\w/]+\.py)`(?: `([\w.]+)`)?", page)
+    assert len(rows) > 30
+    for file, name in rows:
+        text = (package / file).read_text(encoding="utf-8")
+        for part in filter(None, name.split(".")):
+            assert re.search(rf"(?:def|class) {part}\b", text), f"{name} in {file}"
+    rooms = re.search(r"```\n(plugin\.py.*?)```", page, re.S)
+    assert rooms is not None
+    listed = {word.rstrip("/") for line in rooms[1].splitlines() for word in re.findall(r"^(\w+)/ ", line)}
+    assert listed == {path.name for path in package.iterdir() if path.is_dir() and path.name[0] not in "_."}
