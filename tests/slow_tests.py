@@ -8,6 +8,11 @@ SLOW = {
     "property": "hypothesis on tiny models",
     "faults/test_memory_and_nan.py": "processes that run out of memory",
     "models/test_shared_pages.py": "processes that load a model",
+    "comparison/test_calibration.py": "simulations",
+    "models/test_hyperparameters_of_every_editor.py": "hypothesis on every editor",
+    "reports/test_commands.py": "commands in processes of their own",
+    "reports/test_plots.py": "draws",
+    "store/test_sources.py": "hashes many copies of packages",
     "reports/test_junit.py": "runs of pytest with workers",
     # The engine against plain editing: every editor on tiny models of every family.
     "engine/test_batch_size.py": "batches until the memory is full",
