@@ -21,6 +21,7 @@ from .fixtures import (  # pytest finds fixtures among the plugin's names
     pitfall_case,
     pitfall_outcome,
 )
+from .openmp import spin_briefly
 from .options import command_line
 from .options.defaults import MARKER, NODE_FOLDER
 from .reports.formats import FORMATS
@@ -45,9 +46,12 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: Sequence[str]
 ) -> Generator[None, object, object]:
     """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
+    has_editor = bool(early_config.known_args_namespace.pitfalls_editor)
+    if has_editor or command_line.short_forms_in(args):
+        spin_briefly()  # a conftest may import torch
     result = yield
     early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(
-        parser, args, has_editor=bool(early_config.known_args_namespace.pitfalls_editor)
+        parser, args, has_editor=has_editor
     )
     return result
 

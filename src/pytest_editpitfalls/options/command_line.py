@@ -138,7 +138,7 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
     Returns the short forms that another plugin or conftest owns; none in a run without an editor.
     """
     wants_help = any(arg in {"-h", "--help"} for arg in args)
-    typed = {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}
+    typed = short_forms_in(args)
     if not (typed or wants_help or has_editor):
         return ()
     taken = tuple(short for short in SHORT_FORMS if not is_free(parser, short))
@@ -155,6 +155,11 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
             help=f"short form of {long}",
         )
     return taken
+
+
+def short_forms_in(args: Sequence[str]) -> set[str]:
+    """Return the short forms that were typed."""
+    return {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}
 
 
 def is_free(parser: pytest.Parser, flag: str) -> bool:
