@@ -20,7 +20,7 @@ from pytest_editpitfalls.program import CaseScores, HeldQuestion, ProbeScore, Pr
 
 from .editing.interface import EditJob, Editor, EditResult, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
-from .scoring import Question, Scorer
+from .scoring import Question, Scorer, check_one_row
 from .settings import Progress, ProgressCallback, as_part, silent
 from .tokens import Encoder
 
@@ -255,7 +255,9 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
             ]
         for held, targets in zip(run.program.held, candidates, strict=True):
             questions += [Question(0, encoder.prompt(held.prompt), target) for target in targets]
-    values = iter(scorer.mean_log_probs(models, questions))
+    found = scorer.mean_log_probs(models, questions)
+    check_one_row(scorer, models, questions, found)
+    values = iter(found)
 
     def take(count: int) -> list[float]:
         return [next(values) for _ in range(count)]

@@ -27,6 +27,7 @@ def in_place_editor(
     *,
     targets: TargetFormat = "plain",
     keeps: Keeps = "nothing",
+    independent_rows: bool = False,
     hyperparameters: type[Hyperparameters] | None = None,
     title: str | None = None,
     source: str | None = None,
@@ -39,6 +40,9 @@ def in_place_editor(
         targets: ``"plain"``: requests have ``"target_new": "Rome"``; ``"str"``: ``"target_new": {"str": "Rome"}``.
         keeps: ``"attachments"`` where hooks, modules, buffers or a changed ``forward`` on the model are the edit:
             they are kept with the edited model and put on again while it is asked. Otherwise they are an error.
+        independent_rows: whether what is attached answers each row of a batch by that row alone, padding on the right
+            included. Such models are asked in batches, and one row of each is asked alone as well: a difference is an
+            error of the case. Otherwise every row has a pass of its own.
         hyperparameters: class of the hyper-parameters; by default made from the function's keywords.
         title: name for tables; by default the function's own.
         source: paper and code that it follows.
@@ -47,7 +51,7 @@ def in_place_editor(
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
     if keeps not in ("nothing", "attachments"):
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
-    options = InPlaceOptions(targets, keeps, hyperparameters, title, source)
+    options = InPlaceOptions(targets, keeps, independent_rows, hyperparameters, title, source)
 
     def mark(function: Function) -> Function:
         setattr(function, _MARK, options)

@@ -8,6 +8,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -110,6 +111,7 @@ class InPlaceEditor:
                 edited = self._edited(returned)
                 self._tokenizer.check(notes)
                 difference, changed = loan.read(edited, keeps_attachments=self._options.keeps == "attachments")
+                difference = replace(difference, declares_independent_rows=self._options.independent_rows)
             finally:
                 notes += loan.notes
         if not changed and returned is None:

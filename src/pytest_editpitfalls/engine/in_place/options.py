@@ -20,6 +20,7 @@ class InPlaceOptions:
 
     targets: TargetFormat = "plain"
     keeps: Keeps = "nothing"
+    independent_rows: bool = False
     hyperparameters: type[Hyperparameters] | None = None
     title: str | None = None
     source: str | None = None

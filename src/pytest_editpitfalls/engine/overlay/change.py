@@ -113,10 +113,14 @@ class Replacement(Protocol):
     Attributes:
         whole_rows: whether prompt and target must run in one pass of the whole model, because something on the
             model (a hook, a replaced module) may look at more than one layer or more than the new tokens.
+        independent_rows: whether a row's answer is the same whatever other rows share its pass.
     """
 
     @property
     def whole_rows(self) -> bool: ...
+
+    @property
+    def independent_rows(self) -> bool: ...
 
     def is_finite(self) -> bool:
         """Whether there is no NaN and no infinity in it."""

@@ -90,14 +90,20 @@ class ModelDifference:
     Attributes:
         values: name of the changed parameter or buffer -> its new value; tied weights are one entry.
         attachments: hooks, modules and other objects that the edited model has besides.
+        declares_independent_rows: whether the editor says that its attachments answer each row by that row alone.
     """
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
     attachments: Sequence[Attachment] = ()
+    declares_independent_rows: bool = False
 
     @property
     def whole_rows(self) -> bool:
         return bool(self.attachments)
+
+    @property
+    def independent_rows(self) -> bool:
+        return not self.attachments or self.declares_independent_rows
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.values.values()

@@ -70,6 +70,10 @@ class Overlay:
         """Whether prompt and target of this model must run in one pass of the whole model."""
         return any(change.whole_rows for change in self._replaced.get(model, ()))
 
+    def independent_rows(self, model: int) -> bool:
+        """Whether several rows of this model may share a pass."""
+        return all(change.independent_rows for change in self._replaced.get(model, ()))
+
     @contextmanager
     def rows(self, models: Tensor, lengths: Tensor | None = None) -> Iterator[RowContext]:
         """While open, row i of every batch is answered by edited model ``models[i]``.

@@ -78,6 +78,11 @@ class Scorer:
         self._max_tokens = max_tokens
         self._kept = max(KEPT_TOKENS, max_tokens)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model."""
+        return self._forward.host.dtype
+
     @torch.no_grad()
     def mean_log_probs(self, models: Sequence[EditedModel], questions: Sequence[Question]) -> list[float]:
         """Mean log-probability of each question's target tokens, teacher-forced, natural logarithm.
@@ -168,7 +173,12 @@ class Scorer:
         wanted = [(prompt, target) for (prompt, known), found in answers.items() if known == model for target in found]
         served = torch.tensor([model], device=device)
         # Logits of every token are made: fewer rows than where only the target's are.
-        for part in self._cut([len(prompt) + len(target) for prompt, target in wanted], self._max_tokens // 2):
+        lengths_of = [len(prompt) + len(target) for prompt, target in wanted]
+        if overlay.independent_rows(model):
+            parts = self._cut(lengths_of, self._max_tokens // 2)
+        else:  # what is attached may decide for all rows of a pass at once (WISE in EasyEdit routes by their mean)
+            parts = [[index] for index in range(len(wanted))]
+        for part in parts:
             pairs = [wanted[index] for index in part]
             rows = [(*prompt, *target) for prompt, target in pairs]
             ids = Rows.pad(rows, device).ids
