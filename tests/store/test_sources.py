@@ -16,7 +16,7 @@ import pytest
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
-from pytest_editpitfalls.store import sources
+from pytest_editpitfalls.store import imports, sources
 from pytest_editpitfalls.store.sources import (
     editor_source_digest,
     engine_source_digest,
@@ -45,6 +45,7 @@ def forget() -> None:
     """Digests are taken once per process; a new process starts like this."""
     package_source_digest.cache_clear()
     engine_source_digest.cache_clear()
+    imports._distributions_by_name.cache_clear()
 
 
 def written(home: Path, files: dict[str, str]) -> None:
@@ -225,9 +226,10 @@ def test_compiled_code_is_digested_as_it_is(home: Path) -> None:
 
 EDITOR = """
 import functools
-import decorators
-from bases import Base
 from pytest_editpitfalls.editors import EditorDeclaration, Hyperparameters, in_place_editor
+
+decorators = __import__("".join(["decor", "ators"]))  # no import that can be read: objects tell of it
+Base = __import__("".join(["ba", "ses"])).Base
 
 def edit(model, tokenizer, requests, rate=0.5):
     return model
@@ -334,3 +336,105 @@ def test_an_editor_is_keyed_by_all_that_it_is_made_of(home: Path, name: str, fil
     }
     assert found == files
     assert of_editor(value) != engine_source_digest()
+
+
+ADAPTER = """
+def edit(model, tokenizer, requests):
+    from method.main import apply
+
+    return apply(model, requests)
+"""
+
+
+def test_what_an_adapter_imports_counts_by_content(home: Path) -> None:
+    files = {
+        "adapter.py": ADAPTER,
+        "method/__init__.py": "",
+        "method/main.py": "import tools.loss\nfrom . import steps\ndef apply(model, requests):\n    return model\n",
+        "method/steps.py": "lr = 0.1\n",
+        "tools/loss.py": "import importlib\ndeep = importlib.import_module('deep')\n",
+        "deep.py": "weight = 1\n",
+        "unrelated.py": "",
+    }
+    written(home, files)
+    value = importlib.import_module("adapter").edit
+
+    def key() -> str | None:
+        return of_editor(value)
+
+    assert key() is not None
+    for name in files:
+        changed = changes(key, home / name, files[name] + "# changed\n")
+        assert changed == (name != "unrelated.py"), name
+
+
+def test_what_cannot_be_found_where_it_is_imported(home: Path) -> None:
+    written(home, {"maybe.py": "try:\n    import flash_nothing\nexcept ImportError:\n    pass\n" + PLAIN})
+    value = importlib.import_module("maybe").edit
+    before = of_editor(value)
+    assert before is not None
+    written(home, {"flash_nothing.py": ""})
+    assert of_editor(value) != before
+    # put on the path when it runs, perhaps: nothing is known of it
+    written(home, {"later.py": "def edit(model, tokenizer, requests):\n    import method_nowhere\n"})
+    assert of_editor(importlib.import_module("later").edit) is None
+
+
+def installed(home: Path, name: str, files: dict[str, str], *, requires: str = "", editable: bool = False) -> Path:
+    """A distribution as pip leaves it; returns the directory of its facts."""
+    facts = home / f"{name}-1.0.dist-info"
+    listed = {} if editable else files
+    written(home, files)
+    record = "".join(f"{each},sha256={len(text)},{len(text)}\n" for each, text in listed.items())
+    told = '{"url": "file:///x", "dir_info": {"editable": true}}' if editable else "{}"
+    written(
+        home,
+        {
+            f"{facts.name}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{requires}",
+            f"{facts.name}/RECORD": record or f"{facts.name}/METADATA,,\n",
+            f"{facts.name}/top_level.txt": f"{name}\n",
+            f"{facts.name}/direct_url.json": told,
+        },
+    )
+    return facts
+
+
+def test_what_is_installed_counts_by_version_and_record(home: Path) -> None:
+    optional = "Requires-Dist: forum\nRequires-Dist: gamma; extra == 'all'\n"
+    facts = installed(home, "faber", {"faber/__init__.py": "", "faber/pace.py": "lr = 1\n"}, requires=optional)
+    deeper = installed(home, "forum", {"forum/__init__.py": ""})
+    extra = installed(home, "gamma", {"gamma/__init__.py": ""})
+    written(home, {"adapter.py": "import faber\n" + PLAIN})
+    value = importlib.import_module("adapter").edit
+
+    def key() -> str | None:
+        return of_editor(value)
+
+    assert key() is not None
+    record = (facts / "RECORD").read_text()
+    assert changes(key, facts / "RECORD", record + "faber/more.py,sha256=1,1\n")
+    assert not changes(key, facts / "RECORD", record + "faber/__pycache__/pace.cpython-311.pyc,,\n")
+    assert changes(key, facts / "METADATA", (facts / "METADATA").read_text().replace("1.0", "1.1"))
+    assert not changes(key, home / "faber/pace.py", "lr = 2\n")  # pip does not do that; RECORD is what it wrote
+    assert changes(key, deeper / "RECORD", "forum/__init__.py,sha256=1,1\n")
+    assert not changes(key, extra / "RECORD", "gamma/__init__.py,sha256=1,1\n")
+
+
+def test_an_editable_installation_counts_by_content(home: Path) -> None:
+    installed(home, "faber", {"faber/__init__.py": "", "faber/pace.py": "lr = 1\n"}, editable=True)
+    written(home, {"adapter.py": "import faber\n" + PLAIN})
+    value = importlib.import_module("adapter").edit
+    assert changes(lambda: of_editor(value), home / "faber/pace.py", "lr = 2\n")
+
+
+def test_a_checkout_before_an_installed_package_of_that_name_counts_by_content(home: Path) -> None:
+    written(home, {"adapter.py": "import yaml_like\n" + PLAIN})
+    site = home / "site"
+    installed(site, "yaml_like", {"yaml_like/__init__.py": ""})
+    written(home, {"yaml_like/__init__.py": "", "yaml_like/pace.py": "lr = 1\n"})
+    sys.path.append(str(site))
+    try:
+        value = importlib.import_module("adapter").edit
+        assert changes(lambda: of_editor(value), home / "yaml_like/pace.py", "lr = 2\n")
+    finally:
+        sys.path.remove(str(site))

@@ -21,6 +21,8 @@ from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
 from pytest_editpitfalls.errors import UsageError
 
+from .imports import Imports, imports_of
+
 _OWN = __name__.partition(".")[0]
 
 _LIBRARIES = frozenset(
@@ -74,7 +76,7 @@ def editor_source_digest(name: str) -> str | None:
     """Digest of the source code of the editor ``name``; None where some of it cannot be read.
 
     For an editor that ships it is `engine_source_digest`; for another one it covers every package that the object,
-    what it wraps, its base classes and its hyper-parameters are from.
+    what it wraps, its base classes and its hyper-parameters are from, and all that these import (`imports`).
 
     Raises:
         UsageError: unknown, or it cannot be imported.
@@ -86,16 +88,44 @@ def editor_source_digest(name: str) -> str | None:
     seen: set[int] = set()
     origins = {*_origins(own, seen), *_origins(EDITORS.get(name).hyperparameter_class(), seen)}
     digests: set[str] = set()
+    read: set[Origin] = set()
+    waiting = []
     for module, file in origins:
         top = (module or "").partition(".")[0]
         if top == _OWN:
             digests.add(engine_source_digest())
         elif top not in _LIBRARIES or _is_conftest(file):
-            found = package_source_digest(module, file)
-            if found is None:
-                return None
-            digests.add(found)
+            waiting.append((module, file))
+    own_packages = {(module or "").partition(".")[0] for module, _ in waiting}
+    while waiting:
+        module, file = waiting.pop()
+        # one top-level package is read once, whichever of its modules the code is from
+        place = ((module or "").partition(".")[0], None) if _is_package(module, file) else (module, file)
+        if place in read:
+            continue
+        read.add(place)
+        found = package_source_digest(module, file)
+        imports = None if found is None else _imports(module, file)
+        if found is None or imports is None:
+            return None
+        digests.add(found)
+        if imports.unknown and place[0] in own_packages:
+            return None  # it may be put on the path when the editor runs
+        digests |= {_digest(each) for each in imports.distributions}
+        digests |= {_digest(["absent", name]) for name in imports.absent | imports.unknown}
+        waiting += [(name, None) for name in imports.packages]
     return _digest(sorted(digests)) if digests else None
+
+
+def _imports(module: str | None, file: str | None) -> Imports | None:
+    """What the code that `package_source_digest` covers imports; None where it cannot be read."""
+    try:
+        files = _code_files(module, file)
+        found = imports_of(path for path in files.values() if path.suffix == ".py")
+    except (OSError, ImportError, ValueError):
+        return None
+    found.packages.discard((module or "").partition(".")[0])
+    return found
 
 
 @functools.cache
@@ -109,20 +139,30 @@ def package_source_digest(module: str | None, file: str | None = None) -> str | 
     a file, or absent.
     """
     try:
-        folders = _package_folders(module, file)
-        if folders:
-            files = {
-                f"{number}/{name}": path
-                for number, folder in enumerate(folders)
-                for name, path in _files(folder, lambda name: name.endswith(_CODE))
-            }
-            return files_digest(files) if files else None
-        path = Path(file) if file is not None else _single_file(module)
-        if path is None or path.suffix not in _CODE:
-            return None
-        return files_digest({path.name: path})
+        files = _code_files(module, file)
+        return files_digest(files) if files else None
     except (OSError, ImportError, ValueError):
         return None
+
+
+def _code_files(module: str | None, file: str | None) -> dict[str, Path]:
+    """The files that `package_source_digest` covers, by name; raises what looking for them raises."""
+    folders = _package_folders(module, file)
+    if folders:
+        return {
+            f"{number}/{name}": path
+            for number, folder in enumerate(folders)
+            for name, path in _files(folder, lambda name: name.endswith(_CODE))
+        }
+    path = Path(file) if file is not None else _single_file(module)
+    return {} if path is None or path.suffix not in _CODE else {path.name: path}
+
+
+def _is_package(module: str | None, file: str | None) -> bool:
+    try:
+        return bool(_package_folders(module, file))
+    except (OSError, ImportError, ValueError):
+        return False
 
 
 def _package_folders(module: str | None, file: str | None) -> list[Path]:
