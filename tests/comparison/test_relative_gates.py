@@ -278,10 +278,19 @@ def test_the_order_of_cases_does_not_matter_and_the_seed_does() -> None:
 
 
 def test_the_mark_of_unreliable_figures_does_not_change_the_verdict() -> None:
-    cases = [case(f"c{place}", {"es": 0.0, "cs_exp": 1.0}) for place in range(5)]
+    cases = [case(f"c{place}", {"es": float(place == 0), "cs_exp": 1.0}) for place in range(5)]
     comparison = compare(Baseline.of(run(cases)), run(cases))
     (gate,) = evaluate("reverse.cs_exp:0", comparison, aggregates=aggregate(cases, KINDS))
     assert (gate.verdict, gate.reliable) == ("pass", False)
+
+
+def test_a_gate_fails_where_no_edit_took() -> None:
+    cases = [case(f"c{place}", {"es": 0.0, "cs_exp": 1.0}) for place in range(5)]
+    comparison = compare(Baseline.of(run(cases)), run(cases))
+    (gate,) = evaluate("reverse.cs_exp:0", comparison, aggregates=aggregate(cases, KINDS))
+    assert (gate.verdict, gate.passed, gate.reason) == ("fail", False, "no edit took (es = 0 in 5 scored cases)")
+    (gate,) = evaluate("reverse.es:0", comparison, aggregates=aggregate(cases, KINDS))
+    assert gate.verdict == "pass"
 
 
 METRIC_VALUES = st.one_of(st.none(), st.sampled_from([0.0, 1.0]))

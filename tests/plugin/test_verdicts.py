@@ -184,11 +184,47 @@ def test_thresholds_of_ini(project, cases):
     project.pytester.makeini("[pytest]\npitfalls_thresholds =\n  reverse: cm >= 0.5\n  reverse.cs_imp >= 1\n")
     document = project.results(*R3)
     project.last.assert_outcomes(passed=3)
-    assert [result["threshold"] for result in document["cases"][0]["thresholds"]] == [
-        "cm >= 0.5",
-        "cs_imp >= 1",
-    ]
-    assert document["run"]["suites"][0]["thresholds"] == ["cm >= 0.5", "cs_imp >= 1"]
+    wanted = ["es >= 1", "cm >= 0.5", "cs_imp >= 1"]  # that the edit took is asked of every case
+    assert [result["threshold"] for result in document["cases"][0]["thresholds"]] == wanted
+    assert document["run"]["suites"][0]["thresholds"] == wanted
+    document = project.results(*R3, "--pitfalls-untaken=judge")
+    assert [result["threshold"] for result in document["cases"][0]["thresholds"]] == wanted[1:]
+
+
+def test_a_case_whose_own_edit_did_not_take_is_not_green(project, cases):
+    project.engine(untaken=cases[:2])
+    result = project.run(*R3)
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines([f"FAILED *{cases[0]}* - PitfallFailed: edit 1 did not take (es = 0)"])
+    assert "--pitfalls-untaken" not in str(result.stdout)
+
+
+@pytest.mark.parametrize("where", ["option", "ini", "threshold"])
+def test_that_it_took_can_be_left_unasked(project, cases, where):
+    project.engine(untaken=cases[:2], lose=cases[:1])
+    if where == "ini":
+        project.pytester.makeini("[pytest]\npitfalls_untaken = judge\n")
+    elif where == "threshold":
+        project.pytester.makeini("[pytest]\npitfalls_thresholds =\n  reverse: es >= 0\n  reverse: cs_exp >= 1\n")
+    result = project.run(*R3, *(["--pitfalls-untaken=judge"] if where == "option" else []))
+    result.assert_outcomes(passed=2, failed=1)
+    rerun = str(result.stdout).partition("rerun:")[2].splitlines()[1]
+    assert ("--pitfalls-untaken=judge" in rerun) == (where != "threshold")
+
+
+def test_a_misspelt_answer_to_untaken(project):
+    result = project.run(*R3, "--pitfalls-untaken=ignore")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --pitfalls-untaken: 'ignore' is neither fail nor judge", "  fix: *"])
+
+
+def test_a_gate_fails_where_no_edit_took(project):
+    project.engine(untaken=case_ids("reverse", 3))
+    suite = project.whole("reverse", 3)
+    result = project.run(suite, "--pitfalls-gate=reverse.cs_exp >= 0.4")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*reverse.cs_exp >= 0.4*no edit took (es = 0 in 3 scored cases)*"])
+    assert project.run(suite, "--pitfalls-gate=reverse.es <= 0").ret == pytest.ExitCode.OK
 
 
 def test_whole_run_problems_are_said_once(project):

@@ -12,6 +12,7 @@ from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
+from pytest_editpitfalls.results.gates import is_untaken, untaken_reason
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS
 
@@ -136,7 +137,7 @@ def evaluate_relative_gates(
     deselected, ended in an error or lost their value, when no case has a value on both sides, or when it allows per
     cent of zero.
     """
-    reliable = {(item.suite, item.editor, item.model): item.reliable for item in aggregates}
+    found = {(item.suite, item.editor, item.model): item for item in aggregates}
     groups: dict[tuple[str, str, str], list[Pair]] = {case.key[:3]: [] for case in comparison.now.cases}
     for pair in comparison.pairs:
         groups[pair.key[:3]].append(pair)
@@ -155,8 +156,13 @@ def evaluate_relative_gates(
     for (record, paired), p, adjusted in zip(tests, raw, holm(raw), strict=True):
         _decide(record, paired, p, adjusted, len(tests), strict)
     for record, _ in judged:
-        if record.editor is not None and record.model is not None:
-            record.reliable = reliable.get((record.suite, record.editor, record.model))
+        if record.editor is None or record.model is None:
+            continue
+        if (aggregate := found.get((record.suite, record.editor, record.model))) is not None:
+            record.reliable = aggregate.reliable
+            if record.verdict in {"pass", "inconclusive"} and is_untaken(aggregate, record.metric):
+                record.verdict, record.passed = "fail", False
+                record.reason = untaken_reason(aggregate)
     return [record for record, _ in judged]
 
 

@@ -33,6 +33,8 @@ HELP = {
     "seed": "seed of everything that is random (default: 0)",
     "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
     f"(default: {SUCCESS_FLOOR})",
+    "untaken": "what becomes of a case whose own edit did not take (es = 0): fail (default), or judge it by the "
+    "suite's own thresholds alone",
     "store": f"directory where every finished case is kept and looked up (default: {DEFAULT_STORE} in the rootdir)",
     "fresh": "ignore stored results: compute every case anew",
     "replay": "judge and report stored results alone; no model is loaded",
@@ -73,6 +75,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("seed", metavar="N")
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
+    option("untaken", metavar="fail|judge")
     option("save", metavar="NAME|FILE")
     option("baseline", metavar="NAME|FILE")
     option("update_baseline", action="store_true")
@@ -106,6 +109,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         "seed",
         "limit",
         "success_floor",
+        "untaken",
         "store",
         "baseline",
         "timeout",

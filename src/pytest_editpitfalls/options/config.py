@@ -74,6 +74,7 @@ class RunConfig:
         strict: whether an inconclusive relative gate fails.
         report_paths: name of a form of report -> where it goes; those that are asked for.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
+        fails_untaken: whether a case fails whose own edit did not take.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to another plugin or conftest ("--model").
     """
@@ -110,6 +111,7 @@ class RunConfig:
     strict: bool = False
     report_paths: Mapping[str, Path] = field(default_factory=dict)
     success_floor: float = SUCCESS_FLOOR
+    fails_untaken: bool = True
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
 

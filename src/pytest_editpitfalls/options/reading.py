@@ -64,6 +64,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
             if (path := _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")) is not None
         },
         success_floor=_success_floor(config),
+        fails_untaken=_fails_untaken(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
         or _path(config.getini("pitfalls_store"), root, "the ini key pitfalls_store")
         or config.rootpath / DEFAULT_STORE,
@@ -169,6 +170,13 @@ def _success_floor(config: pytest.Config) -> float:
             fix=f"write {SUCCESS_FLOOR}, not {100 * SUCCESS_FLOOR:.0f}",
         )
     return floor
+
+
+def _fails_untaken(config: pytest.Config) -> bool:
+    text = _text(config, "untaken") or "fail"
+    if text not in {"fail", "judge"}:
+        raise UsageError(f"'{text}' is neither fail nor judge", where="--pitfalls-untaken", fix="use one of the two")
+    return text == "fail"
 
 
 def _baseline(config: pytest.Config, here: Path, root: Path) -> str | None:

@@ -49,7 +49,7 @@ def probability_table(outcome: Outcome) -> list[str]:
 
 
 def untaken(outcome: Outcome) -> list[str]:
-    """Return a line where the case's own edit 1 did not take (es = 0): what failed says little about edit 2 then."""
+    """Return that the case's own edit 1 did not take (es = 0), and the probabilities that say so; else nothing."""
     if outcome.metrics.get("es") != 0.0:
         return []
     prompts = fact_probabilities(outcome.probes).prompts
@@ -57,17 +57,24 @@ def untaken(outcome: Outcome) -> list[str]:
     pitfall = pitfall_of(outcome.case.kind)
     new, true = prompts[pitfall.written, "1"][0], prompts[pitfall.replaced, "1"][0]
     return [
+        "edit 1 did not take (es = 0)",
         visible(
-            f"edit 1 did not take: after the rewrite prompt p1({edit.new_object}) = {new:.3g} "
-            f"is not above p1({edit.object}) = {true:.3g}"
-        )
+            f"after the rewrite prompt p1({edit.new_object}) = {new:.3g} is not above p1({edit.object}) = {true:.3g}"
+        ),
     ]
 
 
 def explain(outcome: Outcome, verdict: Verdict) -> str:
     """Return the whole explanation; its first line says which thresholds failed and by how much."""
     case = outcome.case
-    lines = ["; ".join(str(result) for result in (*verdict.failed, *verdict.not_evaluated))]
+    did_not_take = untaken(outcome)
+    # what the reader has to know first: whatever else failed says little then
+    judged = [
+        str(result)
+        for result in (*verdict.failed, *verdict.not_evaluated)
+        if not did_not_take or result.threshold.metric != "es"
+    ]
+    lines = ["; ".join([*did_not_take[:1], *judged])]
     lines.append(
         f"{visible(case.suite)} case {visible(case.id)} ({visible(case.group)}), "
         f"{visible(outcome.editor)} on {visible(outcome.model)}"
@@ -75,7 +82,7 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     lines += [f"  {line}" for line in edits_in_words(case, is_multi_label(outcome.editor))]
     if outcome.held is False:
         lines.append("  held: false (the model does not know the facts that are edited)")
-    lines += [f"  {line}" for line in untaken(outcome)]
+    lines += [f"  {line}" for line in did_not_take[1:]]
     lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
     lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]

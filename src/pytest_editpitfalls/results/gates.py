@@ -9,6 +9,9 @@ from pytest_editpitfalls.verdicts.thresholds import Gate, hold
 
 from .records import AggregateRecord, GateRecord
 
+NO_EDIT_TOOK = "no edit took"
+"""Beginning of the reason why a gate fails although its metric may keep the bound."""
+
 
 def evaluate_gates(
     gates: Iterable[Gate],
@@ -21,8 +24,9 @@ def evaluate_gates(
     ``part_of`` says why the run has a part of an aggregate's cases only, so that its gates are not evaluated; None
     where it has all.
 
-    A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is null and
-    the reason says why. That is never a pass.
+    A gate of a suite in which no edit took fails, unless it is about edit success itself: an editor that does nothing
+    breaks nothing. A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is
+    null and the reason says why. That is never a pass.
     """
     records = []
     for gate in gates:
@@ -42,6 +46,17 @@ def evaluate_gates(
     return records
 
 
+def is_untaken(aggregate: AggregateRecord, metric: str) -> bool:
+    """Whether no edit of an aggregate took, so that ``metric`` is about the unedited model; never of ``es`` itself."""
+    success = aggregate.metrics.get("es")
+    return metric not in {"es", "ps"} and success is not None and success.value == 0.0
+
+
+def untaken_reason(aggregate: AggregateRecord) -> str:
+    """Return why a gate fails where no edit took."""
+    return f"{NO_EDIT_TOOK} (es = 0 in {aggregate.n} scored case{'' if aggregate.n == 1 else 's'})"
+
+
 def _evaluate(gate: Gate, aggregate: AggregateRecord, part: str | None) -> GateRecord:
     summary = aggregate.metrics.get(gate.threshold.metric)
     result = hold(gate.threshold, None if summary is None else summary.value)
@@ -51,6 +66,9 @@ def _evaluate(gate: Gate, aggregate: AggregateRecord, part: str | None) -> GateR
     elif result.passed is None:
         scored = f"{aggregate.n} scored case{'' if aggregate.n == 1 else 's'}"
         reason = f"{gate.threshold.metric} is unknown: {scored}, none of them with a value"
+    elif is_untaken(aggregate, gate.threshold.metric):
+        result = replace(result, passed=False)
+        reason = untaken_reason(aggregate)
     elif result.passed is False:
         reason = str(result)
     return GateRecord(

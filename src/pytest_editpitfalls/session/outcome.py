@@ -36,6 +36,7 @@ class Outcome:
         seconds: the case's share of the time of its batch.
         excuse: why a failing case is an expected failure (a gate judges the suite, or it failed in the baseline);
             None where it is not.
+        judge_by: holds the metrics against other thresholds.
         make_rerun: makes the command that runs this item again.
     """
 
@@ -49,6 +50,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     excuse: str | None = None
+    judge_by: Callable[[tuple[str, ...]], Verdict] | None = field(default=None, repr=False)
     make_rerun: Callable[[], str] = field(default=str, repr=False)
     timings: dict[str, float] = field(default_factory=dict, repr=False)
 
@@ -70,7 +72,8 @@ class Outcome:
         """Fail the test, with an explanation, when a threshold failed.
 
         Args:
-            thresholds: those to judge by instead of the suite's, for instance ``"cs_exp >= 1"``.
+            thresholds: those to judge by instead of the suite's, for instance ``"cs_exp >= 1"``. A case whose own edit
+                did not take fails all the same, unless one of them is about ``es``.
 
         Raises:
             PitfallFailed: a threshold failed and nothing excuses the case.
@@ -88,6 +91,8 @@ class Outcome:
 
     def judge(self, *thresholds: str) -> Verdict:
         """Judge the metrics by other thresholds and return the verdict."""
+        if self.judge_by is not None:
+            return self.judge_by(thresholds)
         parsed = [parse_threshold(text, kind=self.case.kind) for text in thresholds]
         return judge(self.metrics, parsed)
 

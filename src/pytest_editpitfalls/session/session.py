@@ -19,7 +19,6 @@ from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import Suite
-from pytest_editpitfalls.verdicts.thresholds import judge
 
 from .baseline_policy import BaselinePolicy
 from .item_report import ItemReporter
@@ -86,7 +85,7 @@ class PitfallsSession:
         scores = self._scores(item, case)
         metrics = self.runner.metrics(case)
         is_scored = scores.error is None and scores.skipped is None
-        verdict = judge(metrics, self.verdicts.thresholds(case.suite)) if is_scored else None
+        verdict = self.verdicts.judge(case.suite, metrics) if is_scored else None
         self.reporter.start(item, case, scores, metrics, verdict)
         if scores.error is not None:
             raise CaseError(scores.error, where=f"{case.suite.name} case {case.case.id}")
@@ -105,6 +104,7 @@ class PitfallsSession:
             seconds=scores.seconds,
             timings=scores.timings,
             excuse=self.verdicts.excuse(case),
+            judge_by=partial(self.verdicts.judge_by, case.case.kind, metrics),
             make_rerun=partial(rerun_command, item, case, self.run),
         )
 

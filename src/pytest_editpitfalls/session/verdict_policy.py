@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.execution.selected_case import SelectedCase
@@ -14,12 +14,17 @@ from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import (
     Gate,
     Threshold,
+    Verdict,
+    judge,
     parse_gate,
     parse_threshold,
     parse_thresholds,
 )
 
 from .baseline_policy import BaselinePolicy
+
+TAKEN = Threshold("es", ">=", 1.0)
+"""Every case has to keep this: what an edit breaks cannot be seen where it did not take."""
 
 JUDGED_BY_GATE = "pitfall, judged by gate"
 """Why a failing case of a gated suite is an expected failure."""
@@ -64,7 +69,10 @@ class VerdictPolicy:
             baseline.gates(self._kinds())
 
     def thresholds(self, suite: Suite) -> tuple[Threshold, ...]:
-        """Return the thresholds of a suite's cases: those of ini where it names the suite, otherwise its own."""
+        """Return the thresholds of a suite's cases: those of ini where it names the suite, otherwise its own.
+
+        Before them stands `TAKEN`, unless one of them is about ``es`` or the user has switched it off.
+        """
         if suite.name not in self._thresholds:
             texts = [text for text in self._ini_thresholds if _suite_of(text) == suite.name]
             if texts:
@@ -72,8 +80,25 @@ class VerdictPolicy:
                 parsed = tuple(parse_gate(text, kinds, where=_WHERE_THRESHOLDS).threshold for text in texts)
             else:
                 parsed = parse_thresholds(suite.thresholds, kind=suite.kind, where=str(suite.source))
-            self._thresholds[suite.name] = parsed
+            self._thresholds[suite.name] = self._with_taken(parsed)
         return self._thresholds[suite.name]
+
+    def judge(self, suite: Suite, metrics: Mapping[str, float | None]) -> Verdict:
+        """Hold a case's metrics against its suite's thresholds."""
+        return judge(metrics, _evaluable(self.thresholds(suite), metrics))
+
+    def judge_by(self, kind: Kind, metrics: Mapping[str, float | None], texts: Iterable[str]) -> Verdict:
+        """Hold a case's metrics against thresholds of a test of the user's, instead of the suite's.
+
+        Raises:
+            UsageError: one cannot be read, or its metric is unknown for this kind.
+        """
+        parsed = self._with_taken(tuple(parse_threshold(text, kind=kind) for text in texts))
+        return judge(metrics, _evaluable(parsed, metrics))
+
+    def _with_taken(self, thresholds: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+        is_asked = any(threshold.metric == TAKEN.metric for threshold in thresholds)
+        return thresholds if is_asked or not self._run.fails_untaken else (TAKEN, *thresholds)
 
     def excuse(self, case: SelectedCase) -> str | None:
         """Return why a failure of this case is expected; None where it is not.
@@ -125,6 +150,11 @@ class VerdictPolicy:
     def _kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
         return {**shipped_suites(), **{name: suite.kind for name, suite in self._suites.items()}}
+
+
+def _evaluable(thresholds: tuple[Threshold, ...], metrics: Mapping[str, float | None]) -> tuple[Threshold, ...]:
+    """`TAKEN` is left out where nobody can know: a case without the fact that its edit replaces."""
+    return tuple(each for each in thresholds if each is not TAKEN or metrics.get(TAKEN.metric) is not None)
 
 
 def _same(gate: Gate, text: str) -> bool:

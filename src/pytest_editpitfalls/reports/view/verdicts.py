@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.results.gates import NO_EDIT_TOOK
 from pytest_editpitfalls.results.records import (
     ComparisonRecord,
     GateRecord,
@@ -41,7 +42,7 @@ def gate_line(gate: GateRecord) -> str:
     known = gate.passed is not None and gate.value is not None
     value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
     between = f" [{gate.low:.4g}, {gate.high:.4g}]" if known and gate.low is not None and gate.high is not None else ""
-    mark = f" {MARK} unreliable: too few edits take" if gate.reliable is False else ""
+    mark = f" {MARK} {_distrust(gate)}" if gate.reliable is False else ""
     return visible(f"gate {gate.gate}{_said(gate)}{value}{between}{mark}")
 
 
@@ -61,9 +62,17 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
     if gate.mcnemar_p is not None:
         text += f" (McNemar p {gate.mcnemar_p:.2g})"
     if gate.verdict == "fail":
-        return visible(text)
+        return visible(f"{text} {MARK} {gate.reason}" if _no_edit_took(gate) else text)
     found = "no drop" if gate.detectable is None else f"a true drop of {_number(gate.detectable)}"
     return visible(f"{text}; finds {found} with 80 % power")
+
+
+def _distrust(gate: GateRecord) -> str:
+    return str(gate.reason) if _no_edit_took(gate) else "unreliable: too few edits take"
+
+
+def _no_edit_took(gate: AnyGate) -> bool:
+    return gate.reason is not None and gate.reason.startswith(NO_EDIT_TOOK)
 
 
 def _said(gate: AnyGate) -> str:

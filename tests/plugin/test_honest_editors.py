@@ -1,0 +1,91 @@
+"""Editors of one's own that would give a wrong, a stale or a green figure: run as a user runs them, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REVERSE = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
+
+TRAINS = """
+import torch
+
+
+def {name}(model, tokenizer, requests{keywords}):
+    for request in requests:
+        text = request["prompt"].replace("{{}}", request["subject"]) + " " + request["target_new"]
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        weight = model.model.layers[1].mlp.down_proj.weight
+        (gradient,) = torch.autograd.grad(model(input_ids=ids, labels=ids).loss, weight)
+        with torch.no_grad():
+            weight -= {rate} * gradient
+    return model
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint directory of a tiny random Llama."""
+    from tests.tiny_models import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
+
+
+@pytest.fixture
+def run(tmp_path, tiny):
+    """Run pytest with an editor on the tiny model in the directory where its code is."""
+
+    def run(editor: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--editor={editor}", f"--model={tiny}"]
+        return subprocess.run(
+            [*command, *arguments, "--pitfalls-json=out.json"],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "220"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return run
+
+
+def document(folder: Path) -> Any:
+    return json.loads((folder / "out.json").read_text(encoding="utf-8"))
+
+
+def test_an_editor_that_does_nothing_is_not_green(run, tmp_path):
+    (tmp_path / "lazy.py").write_text("def noop(model, tokenizer, requests):\n    return model\n", encoding="utf-8")
+    done = run(
+        "lazy:noop", *REVERSE, "--pitfalls-suite=easy", "--pitfalls-suite=composite", "--pitfalls-suite=coverage"
+    )
+    assert done.returncode == 1, done.stdout
+    cases = document(tmp_path)["cases"]
+    untaken = [case for case in cases if case["metrics"]["es"] == 0]
+    assert untaken  # a random model prefers the new object in half of the cases, unedited
+    assert {case["outcome"] for case in untaken} == {"failed"}
+    assert "PitfallFailed: edit 1 did not take (es = 0)" in done.stdout
+
+
+def test_a_package_that_the_adapter_calls_counts(run, tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "__init__.py").write_text("", encoding="utf-8")
+    main = tmp_path / "method" / "main.py"
+    main.write_text(TRAINS.format(name="apply", keywords="", rate="0.5"), encoding="utf-8")
+    adapter = "def tune(model, tokenizer, requests):\n    from method.main import apply\n\n"
+    (tmp_path / "adapter.py").write_text(adapter + "    return apply(model, tokenizer, requests)\n", encoding="utf-8")
+    run("adapter:tune", *REVERSE)
+    first = document(tmp_path)["cases"]
+    run("adapter:tune", *REVERSE)
+    assert all(case["cached"] for case in document(tmp_path)["cases"])
+    main.write_text(TRAINS.format(name="apply", keywords="", rate="0.0 * 0.5"), encoding="utf-8")
+    run("adapter:tune", *REVERSE)
+    again = document(tmp_path)["cases"]
+    assert not any(case["cached"] for case in again)
+    assert [case["probes"] for case in again] != [case["probes"] for case in first]
