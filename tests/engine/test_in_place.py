@@ -243,6 +243,7 @@ def test_it_is_called_with_an_ordinary_model_and_the_field_s_requests() -> None:
     assert requests == [
         {
             "case_id": "P0001",
+            "step": 1,
             "prompt": "The capital of {} is",
             "subject": "France",
             "target_new": {"str": new},

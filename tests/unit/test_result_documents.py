@@ -263,7 +263,7 @@ def test_the_reason_names_the_kind_and_every_suite() -> None:
 
 
 def test_a_gate_over_unreliable_figures_decides_as_before() -> None:
-    cases = [record("a", es=0.0, cs_exp=1.0), record("b", es=0.0, cs_exp=1.0)]
+    cases = [record("a", es=1.0, cs_exp=1.0), *(record(name, es=0.0, cs_exp=1.0) for name in "bc")]
     gates = [parse_gate(text, shipped_suites()) for text in ("reverse.cs_exp >= 1", "reverse.es >= 0.5")]
     results = evaluate_gates(gates, aggregate(cases, shipped_suites()))
     assert [(gate.passed, gate.reliable) for gate in results] == [(True, False), (False, False)]

@@ -31,6 +31,11 @@ class Encoder:
         self.prompt = lru_cache(maxsize=65536)(self._prompt)
         self.target = lru_cache(maxsize=65536)(self._target)
 
+    def forget(self) -> None:
+        """Encode every text anew from now on."""
+        self.prompt.cache_clear()
+        self.target.cache_clear()
+
     def _prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt, with the tokenizer's default special tokens.
 

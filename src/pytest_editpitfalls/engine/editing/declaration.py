@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.editing.templates import PromptForm
     from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 
     from .interface import Editor, EditorResources
@@ -40,6 +41,7 @@ class EditorDeclaration:
         after_norm: families with a norm after the MLP.
         second_moment: whether it needs second moments of the keys.
         whole_matrices: whether an edit keeps whole matrices, so that memory bounds the batch.
+        prompts: "template" where it means to tokenise prompts with their ``{}``; otherwise that fails the case.
         suite: whether an edit takes something from the other cases of the suite: its result depends on them.
         needs: what it needs besides the model, in words ("a trained network").
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
@@ -60,6 +62,7 @@ class EditorDeclaration:
     second_moment: bool = False
     whole_matrices: bool = False
     suite: bool = False
+    prompts: PromptForm | None = None
     needs: str = "nothing"
     order: int = 0
 

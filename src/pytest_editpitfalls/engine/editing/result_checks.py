@@ -21,6 +21,7 @@ from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError
 
 from .interface import EditJob, Editor, EditorResources, EditResult
+from .templates import check_filled, templates_seen
 
 
 class CheckedEditor:
@@ -28,18 +29,37 @@ class CheckedEditor:
 
     Args:
         values: its hyper-parameters, for the record where it has no ``describe``.
+        may_tokenise_templates: whether it means to tokenise prompts with their ``{}``.
     """
 
-    def __init__(self, name: str, editor: Editor, host: ModelAdapter, values: Hyperparameters) -> None:
+    def __init__(
+        self,
+        name: str,
+        editor: Editor,
+        host: ModelAdapter,
+        values: Hyperparameters,
+        *,
+        may_tokenise_templates: bool = False,
+    ) -> None:
         self.name = name
+        self._may_tokenise_templates = may_tokenise_templates
         self._editor = editor
         self._host = host
         self._values = values
 
     @classmethod
-    def made(cls, name: str, make: Any, values: Hyperparameters, resources: EditorResources) -> CheckedEditor:
+    def made(
+        cls,
+        name: str,
+        make: Any,
+        values: Hyperparameters,
+        resources: EditorResources,
+        *,
+        may_tokenise_templates: bool = False,
+    ) -> CheckedEditor:
         """``make(values, resources)``, checked."""
-        return cls(name, make(values, resources), resources.host, values)
+        made = make(values, resources)
+        return cls(name, made, resources.host, values, may_tokenise_templates=may_tokenise_templates)
 
     def prepare(self, progress: ProgressCallback = silent) -> None:
         self._editor.prepare(progress)
@@ -48,9 +68,14 @@ class CheckedEditor:
         """The editor's results; a broken one becomes its case's error.
 
         Raises:
-            CaseError: there is not one result per job.
+            CaseError: there is not one result per job, or a prompt was tokenised with its ``{}``.
         """
-        results: Any = self._editor.edit(jobs, progress)
+        with templates_seen(self._host.tokenizer) as seen:
+            results: Any = self._editor.edit(jobs, progress)
+        if seen and not self._may_tokenise_templates:
+            self._host.encoder.forget()  # a job that is done again by itself is looked at again
+            requests = [request for job in jobs for request in job.requests]
+            check_filled(seen, requests, fix="encode request.question, or declare prompts = 'template'")
         if not isinstance(results, list | tuple) or len(results) != len(jobs):
             count = f"{len(results)} results" if isinstance(results, list | tuple) else type(results).__name__
             raise CaseError(f"its edit() gave {count} for {len(jobs)} job(s)", fix="return one EditResult per job")

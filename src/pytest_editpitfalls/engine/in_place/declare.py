@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from pydantic import ConfigDict, ValidationInfo, create_model, field_validator
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.errors import UsageError
 
@@ -26,6 +27,7 @@ _BUILT_FROM = "a function's keywords"
 def in_place_editor(
     *,
     targets: TargetFormat = "plain",
+    prompts: PromptForm | None = None,
     keeps: Keeps = "nothing",
     independent_rows: bool = False,
     hyperparameters: type[Hyperparameters] | None = None,
@@ -38,6 +40,9 @@ def in_place_editor(
 
     Args:
         targets: ``"plain"``: requests have ``"target_new": "Rome"``; ``"str"``: ``"target_new": {"str": "Rome"}``.
+        prompts: ``"filled"``: requests have ``"prompt": "The capital of France is"``; ``"template"``: they have
+            ``"prompt": "The capital of {} is"``, and the editor may do with it what it likes. By default it is the
+            template as well, and an editor that tokenises a literal ``{}`` is an error of the case.
         keeps: ``"attachments"`` where hooks, modules, buffers or a changed ``forward`` on the model are the edit:
             they are kept with the edited model and put on again while it is asked. Otherwise they are an error.
         independent_rows: whether what is attached answers each row of a batch by that row alone, padding on the right
@@ -51,7 +56,9 @@ def in_place_editor(
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
     if keeps not in ("nothing", "attachments"):
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
-    options = InPlaceOptions(targets, keeps, independent_rows, hyperparameters, title, source)
+    if prompts not in ("filled", "template", None):
+        raise UsageError(f"prompts={prompts!r}", where="in_place_editor", fix="write 'filled' or 'template'")
+    options = InPlaceOptions(targets, prompts, keeps, independent_rows, hyperparameters, title, source)
 
     def mark(function: Function) -> Function:
         setattr(function, _MARK, options)
@@ -72,7 +79,7 @@ def declaration_of(name: str, value: Any, *, where: str) -> EditorDeclaration:
         UsageError: it is none of these, or its signature does not fit.
     """
     if isinstance(value, EditorDeclaration):
-        return replace(value, name=name, factory=_checked(name, value.make))
+        return replace(value, name=name, factory=_checked(name, value.make, value.prompts))
     if isinstance(value, type):
         return _batched(name, value, where)
     if hasattr(value, "edit") and hasattr(value, "prepare"):
@@ -113,17 +120,18 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         keeps=getattr(kind, "keeps", "nothing"),
         targets=getattr(kind, "targets", "together"),
         second_moment=bool(getattr(kind, "second_moment", False)),
+        prompts=getattr(kind, "prompts", None),
         suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
-        factory=_checked(name, kind),
+        factory=_checked(name, kind, getattr(kind, "prompts", None)),
     )
 
 
-def _checked(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(name: str, make: Callable[..., Any], prompts: PromptForm | None) -> Callable[..., Any]:
     def checked(values: Any, resources: Any) -> Any:
         from pytest_editpitfalls.engine.editing.result_checks import CheckedEditor
 
-        return CheckedEditor.made(name, make, values, resources)
+        return CheckedEditor.made(name, make, values, resources, may_tokenise_templates=prompts == "template")
 
     return checked
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.templates import check_filled, templates_seen
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.overlay.difference import ModelDifference
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
@@ -128,10 +129,19 @@ class InPlaceEditor:
         arguments = keyword_arguments(self._hyperparameters)
         seed = zlib.crc32(f"{self._seed}/{job.case_id}/{job.step}".encode())
         try:
-            with _seeded(seed, self._host.device), torch.inference_mode(False), torch.enable_grad():
-                return self._function(self._host.model, self._tokenizer.take(), requests, **arguments)
+            tokenizer = self._tokenizer.take()
+            with (
+                _seeded(seed, self._host.device),
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                templates_seen(tokenizer) as seen,
+            ):
+                returned = self._function(self._host.model, tokenizer, requests, **arguments)
         except (Exception, SystemExit) as error:
             raise CaseError(self._raised(error)) from None
+        if self._options.prompts != "template":
+            check_filled(seen, job.requests, fix=_FILL)
+        return returned
 
     def _request(self, job: EditJob, request: EditRequest) -> dict[str, Any]:
         def target(label: str) -> Any:
@@ -139,7 +149,8 @@ class InPlaceEditor:
 
         values: dict[str, Any] = {
             "case_id": job.case_id,
-            "prompt": request.prompt,
+            "step": job.step,
+            "prompt": request.question if self._options.prompts == "filled" else request.prompt,
             "subject": request.subject,
             "target_new": target(request.target_new),
             "relation_id": request.relation,
@@ -171,6 +182,12 @@ class InPlaceEditor:
                 fix=f"{fix}; an adapter's weights are merged first (peft: model.merge_and_unload())",
             )
         return returned
+
+
+_FILL = (
+    "declare @in_place_editor(prompts='filled') to get prompts with their subject, or fill them: "
+    "request['prompt'].replace('{}', request['subject'])"
+)
 
 
 @contextmanager

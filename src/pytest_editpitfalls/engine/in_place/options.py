@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 
 TargetFormat = Literal["plain", "str"]
@@ -19,6 +20,7 @@ class InPlaceOptions:
     """What an in-place editor says of itself (`in_place_editor`)."""
 
     targets: TargetFormat = "plain"
+    prompts: PromptForm | None = None
     keeps: Keeps = "nothing"
     independent_rows: bool = False
     hyperparameters: type[Hyperparameters] | None = None
