@@ -18,7 +18,7 @@ import torch
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
 from pytest_editpitfalls.program import CaseScores, HeldQuestion, ProbeScore, Program, SuitePrograms
 
-from .editing.interface import EditJob, Editor, EditResult, WritesModel
+from .editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer, check_one_row
 from .settings import Progress, ProgressCallback, as_part, silent
@@ -138,14 +138,10 @@ def edited_model_of(editor: Editor, program: Program, state: str, suite: SuitePr
 def edit_programs(
     editor: Editor, runs: Sequence[_Run], progress: ProgressCallback, suite: SuitePrograms | None = None
 ) -> None:
-    """Compute every edited model that the states need, all cases' n-th steps together."""
-    depth = max((len(state.steps) for run in runs for state in run.program.states), default=0)
-    for level in range(1, depth + 1):
-        wanted: list[tuple[_Run, Steps]] = []
-        for run in runs:
-            if run.open:
-                prefixes = {state.steps[:level] for state in run.program.states if len(state.steps) >= level}
-                wanted += [(run, steps) for steps in sorted(prefixes)]
+    """Compute every edited model that the states need; see `_in_turns` for their order."""
+    turns = _in_turns(editor, runs)
+    for turn, planned in enumerate(turns):
+        wanted = [(run, steps) for run, steps in planned if run.open]
         jobs = [
             EditJob(
                 run.program.case_id,
@@ -157,10 +153,13 @@ def edit_programs(
             )
             for run, steps in wanted
         ]
-        # One scale for all levels, so that the progress line never runs backwards.
-        scaled = as_part(progress, level - 1, 1, depth)
+        # One scale for all turns, so that the progress line never runs backwards.
+        scaled = as_part(progress, turn, 1, len(turns))
+        starts = all(len(steps) == 1 for _, steps in planned)
 
-        def edit(part: list[EditJob], report: ProgressCallback = scaled) -> list[EditResult]:
+        def edit(part: list[EditJob], report: ProgressCallback = scaled, starts: bool = starts) -> list[EditResult]:
+            if starts and isinstance(editor, KeepsState):
+                editor.reset()
             results = editor.edit(part, report)
             if len(results) != len(part):
                 raise CaseError(f"it gave {len(results)} results for {len(part)} job(s)")
@@ -185,6 +184,23 @@ def edit_programs(
             else:
                 run.models[steps] = result.model
                 run.states[steps] = result.state
+
+
+def _in_turns(editor: Editor, runs: Sequence[_Run]) -> list[list[tuple[_Run, Steps]]]:
+    """The edited models that the states need, by the steps that make them, in the order in which they are made.
+
+    All cases' n-th steps together; for an editor that is lent the model itself one after another, each chain to its
+    end before the next one starts at the unedited model.
+    """
+    chains = [
+        (run, steps)
+        for run in runs
+        for steps in sorted({state.steps[:n] for state in run.program.states for n in range(1, len(state.steps) + 1)})
+    ]
+    if isinstance(editor, WritesModel):
+        return [[each] for each in chains]
+    depth = max((len(steps) for _, steps in chains), default=0)
+    return [[each for each in chains if len(each[1]) == level] for level in range(1, depth + 1)]
 
 
 def _written_outside_of_edits(editor: Editor) -> str | None:

@@ -115,6 +115,14 @@ class ShippedEditor(Generic[V]):
 
 
 @runtime_checkable
+class KeepsState(Protocol):
+    """An editor that keeps something between calls besides `EditResult.state`, and can forget it."""
+
+    def reset(self) -> None:
+        """Forget it: the next edit starts at the unedited model."""
+
+
+@runtime_checkable
 class WritesModel(Protocol):
     """An editor that is lent the model object itself, and checks that it was left as it was."""
 

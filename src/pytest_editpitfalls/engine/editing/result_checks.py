@@ -85,6 +85,11 @@ class CheckedEditor:
             for job, result, mistake in zip(jobs, results, found, strict=True)
         ]
 
+    def reset(self) -> None:
+        """Let the editor forget what it keeps between cases, where it has a ``reset()``."""
+        if callable(reset := getattr(self._editor, "reset", None)):
+            reset()
+
     def describe(self) -> dict[str, Any]:
         """The editor's own words, or its hyper-parameters where it has none."""
         describe = getattr(self._editor, "describe", None)

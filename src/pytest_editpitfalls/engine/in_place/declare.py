@@ -30,6 +30,7 @@ def in_place_editor(
     prompts: PromptForm | None = None,
     keeps: Keeps = "nothing",
     independent_rows: bool = False,
+    reset: Callable[[], object] | None = None,
     hyperparameters: type[Hyperparameters] | None = None,
     title: str | None = None,
     source: str | None = None,
@@ -48,6 +49,9 @@ def in_place_editor(
         independent_rows: whether what is attached answers each row of a batch by that row alone, padding on the right
             included. Such models are asked in batches, and one row of each is asked alone as well: a difference is an
             error of the case. Otherwise every row has a pass of its own.
+        reset: called without arguments before each edit that starts at the unedited model, where the function keeps
+            something in global variables that the next case must not find (AlphaEdit's ``cache_c`` in EasyEdit). An
+            attribute ``reset`` of the function or object does the same.
         hyperparameters: class of the hyper-parameters; by default made from the function's keywords.
         title: name for tables; by default the function's own.
         source: paper and code that it follows.
@@ -58,7 +62,7 @@ def in_place_editor(
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
     if prompts not in ("filled", "template", None):
         raise UsageError(f"prompts={prompts!r}", where="in_place_editor", fix="write 'filled' or 'template'")
-    options = InPlaceOptions(targets, prompts, keeps, independent_rows, hyperparameters, title, source)
+    options = InPlaceOptions(targets, prompts, keeps, independent_rows, reset, hyperparameters, title, source)
 
     def mark(function: Function) -> Function:
         setattr(function, _MARK, options)

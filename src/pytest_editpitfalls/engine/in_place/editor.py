@@ -65,6 +65,16 @@ class InPlaceEditor:
             progress(Progress("edit", done + 1, len(jobs)))
         return results
 
+    def reset(self) -> None:
+        """Let the function forget what it keeps between cases, where it has said how."""
+        reset = self._options.reset or getattr(self._function, "reset", None)
+        if not callable(reset):
+            return
+        try:
+            reset()
+        except (Exception, SystemExit) as error:
+            raise CaseError(f"its reset() failed: {self._raised(error)}") from None
+
     def verify(self) -> str | None:
         """See `WritesModel`; the checksum of all weights is taken here.
 

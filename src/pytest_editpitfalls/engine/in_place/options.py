@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class InPlaceOptions:
     prompts: PromptForm | None = None
     keeps: Keeps = "nothing"
     independent_rows: bool = False
+    reset: Callable[[], object] | None = None
     hyperparameters: type[Hyperparameters] | None = None
     title: str | None = None
     source: str | None = None
