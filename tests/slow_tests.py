@@ -13,6 +13,7 @@ SLOW = {
     "reports/test_commands.py": "commands in processes of their own",
     "reports/test_plots.py": "draws",
     "store/test_sources.py": "hashes many copies of packages",
+    "plugin/test_honest_editors.py": "runs of pytest on a tiny model",
     "reports/test_junit.py": "runs of pytest with workers",
     # The engine against plain editing: every editor on tiny models of every family.
     "engine/test_batch_size.py": "batches until the memory is full",

@@ -89,3 +89,41 @@ def test_a_package_that_the_adapter_calls_counts(run, tmp_path):
     again = document(tmp_path)["cases"]
     assert not any(case["cached"] for case in again)
     assert [case["probes"] for case in again] != [case["probes"] for case in first]
+
+
+LEAKS = (
+    TRAINS.format(name="leaky", keywords=", rate: float = 0.5", rate="rate * (1 + sum(seen))")
+    .replace("import torch\n", "import torch\n\nseen = []\n")
+    .replace("    return model", "    seen.append(len(requests[0]['subject']) / 10)\n    return model")
+)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2", "--pitfalls-batch-size=2")], ids=["plain", "n2"])
+def test_an_editor_that_keeps_state_is_an_error_and_leaves_nothing_in_the_store(run, tmp_path, workers):
+    (tmp_path / "own.py").write_text(LEAKS, encoding="utf-8")
+    suites = ("--pitfalls-suite=reverse", "--pitfalls-limit=4", *workers)
+    done = run("own:leaky", *suites, "--pitfalls-save=base")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "ERROR: editor 'leaky' on tiny-llama: a case depends on the cases before it (" in done.stdout
+    assert "run again at the end: log p of '" in done.stdout
+    assert (
+        "fix: keep nothing between calls, or keep it by the requests' case_id and step; give the editor" in done.stdout
+    )
+    assert "! leaky on tiny-llama: a case depends on the cases before it (" in done.stdout
+    assert not (tmp_path / "pitfalls-baselines").exists()
+    (aggregate,) = document(tmp_path)["aggregates"]
+    assert (aggregate["repeatable"], aggregate["reliable"]) == (False, False)
+    run("own:leaky", *suites)
+    assert not any(case["cached"] for case in document(tmp_path)["cases"])
+
+
+def test_reset_is_called_before_each_case(run, tmp_path):
+    alone = {}
+    for case in (1, 3):
+        (tmp_path / "own.py").write_text(LEAKS + "\n\nleaky.reset = seen.clear\n", encoding="utf-8")
+        done = run("own:leaky", "--pitfalls-suite=reverse", f"--pitfalls-limit={case}", "--pitfalls-fresh")
+        assert "depends on the cases before it" not in done.stdout, done.stdout
+        for each in document(tmp_path)["cases"]:
+            alone.setdefault(each["id"], []).append(each["probes"])
+    assert sum(len(answers) == 2 for answers in alone.values()) == 1
+    assert all(answers[0] == answers[-1] for answers in alone.values())

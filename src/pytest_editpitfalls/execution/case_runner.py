@@ -14,6 +14,7 @@ from pytest_editpitfalls.program import CaseScores
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
 from .planning import PlannedCase, Unit
+from .repeatability import Pair, RepeatCheck, Unrepeatable
 from .result_cache import ResultCache
 from .selected_case import CompiledSuites, SelectedCase
 
@@ -113,6 +114,22 @@ class CaseRunner:
         self._scores: dict[PlannedCase, CaseScores] = {}
         self._metrics: dict[PlannedCase, dict[str, float | None]] = {}
         self._cached: set[PlannedCase] = set()
+        self._computed: dict[Pair, list[SelectedCase]] = {}
+        self._repeat_check = RepeatCheck(self._run_alone, self._dtype_of)
+
+    @property
+    def unrepeatable(self) -> Sequence[Unrepeatable]:
+        """The editors of which `check_repeatable` has found that a case depends on the cases before it."""
+        return self._repeat_check.found
+
+    def check_repeatable(self) -> None:
+        """Run the first case of somebody's own editors again; what one that gives something else has stored goes.
+
+        To be called when all cases of this process have run, and before another model is opened.
+        """
+        for pair in self._repeat_check.check():
+            self._cache.forget(self._computed.get(pair, ()))
+        self._computed.clear()
 
     def prepare(self) -> None:
         """Open the first model and look at every editor, so that a wrong command line stops before the first test.
@@ -191,6 +208,8 @@ class CaseRunner:
 
     def _compute(self, case: SelectedCase) -> None:
         """Have the executor run until the case is done; what it finishes besides is taken too."""
+        if self._computed and (case.model not in {model for _, model in self._computed}):
+            self.check_repeatable()  # the model that is open makes room for the next one
         jobs = self._jobs(self.batches.containing(case.planned))
         first = next(job for job in jobs if case.planned in job.batch)
         self._listener.start(first.batch, len(self._scores), len(self.batches))
@@ -213,9 +232,26 @@ class CaseRunner:
             case = self.batches.selected(missing[0])
             size = self._executor.batch_size(case.engine_editor, case.model, len(self.batches))
             part = planning.cut(missing, size)[0]
-            programs = tuple(self.batches.selected(planned).program() for planned in part)
-            yield Job(case.engine_editor, case.model, part, programs, self._suites.of(case.suite))
+            yield self._job_of([self.batches.selected(planned) for planned in part])
             missing = missing[len(part) :]
+
+    def _job_of(self, cases: Sequence[SelectedCase]) -> Job:
+        """The job of cases of one suite, editor and model."""
+        first = cases[0]
+        batch, programs = tuple(case.planned for case in cases), tuple(case.program() for case in cases)
+        return Job(first.engine_editor, first.model, batch, programs, self._suites.of(first.suite))
+
+    def _run_alone(self, job: Job) -> CaseScores:
+        self._listener.start(job.batch, len(self._scores), len(self.batches))
+        self._listener.announce(f"{job.editor}: {job} is run again, to see whether it gives the same")
+        try:
+            (wanted,) = job.batch
+            return next(each[wanted] for each in self._executor.run(wanted, [job]) if wanted in each)
+        finally:
+            self._listener.stop()
+
+    def _dtype_of(self, pair: Pair) -> str:
+        return str(self._executor.describe(*pair)["model"]["dtype"])
 
     def _keep(self, answers: Answers) -> None:
         """Take the scores of a finished batch, and store them at once."""
@@ -227,5 +263,7 @@ class CaseRunner:
         first = cases[0]  # one batch is of one suite, editor and model
         finished = [(case, self._scores[case.planned], self.metrics(case)) for case in cases]
         self._cache.store(finished, self._suites.of(first.suite))
+        self._computed.setdefault((first.engine_editor, first.model), []).extend(cases)
+        self._repeat_check.computed(self._job_of(cases), list(answers.values()))
         self._cache.update_description(first, self._describe(first))
         self._listener.reached(len(self._scores))

@@ -127,6 +127,10 @@ class ResultCache:
             ]
         )
 
+    def forget(self, cases: Sequence[SelectedCase]) -> None:
+        """Take the records of cases that `store` has written out of the store again."""
+        self.directory.remove(self._keys[case.planned][1] for case in cases if case.planned in self._keys)
+
     def update_description(self, case: SelectedCase, description: dict[str, Any]) -> None:
         """Keep the description that an editor has after its first batch, and whenever its batch size has changed.
 

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
+from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.pitfalls import metrics_for, pitfall_of
 from pytest_editpitfalls.verdicts.reliability import is_reliable, unreliable_reason
 
@@ -61,6 +62,13 @@ def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
         record.reliable_reason = unreliable_reason(
             record.editor, record.model, {record.suite: success}, floor, figures=pitfall_of(kind).topic.name
         )
+
+
+def mark_unrepeatable(records: Iterable[AggregateRecord], editor: str, model: str, reason: str) -> None:
+    """Say in the records of an editor (by its label without ``+mle``) on a model that none of its figures counts."""
+    for record in records:
+        if editor_name(record.editor) == editor and record.model == model:
+            record.repeatable, record.reliable, record.reliable_reason = False, False, reason
 
 
 def summarise(metric: Metric, values: Sequence[float | None], *, seed: int = 0) -> MetricAggregate:

@@ -187,6 +187,11 @@ class AggregateRecord(Record):
         "figures say little; null: es is unknown",
     )
     reliable_reason: str | None = Field(default=None, description="why not reliable, or why that is unknown")
+    repeatable: bool = Field(
+        default=True,
+        description="false: a case of this editor depends on the cases before it, so none of its figures counts; "
+        "`reliable` is false then",
+    )
 
 
 class GateRecord(Record):

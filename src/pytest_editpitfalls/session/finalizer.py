@@ -39,6 +39,7 @@ class Finalizer:
     def finish(self, session: pytest.Session, *, is_empty_shard: bool) -> None:
         """Judge, set the exit status and write the reports, also after ``-x`` or Ctrl-C."""
         ours, recorder = self._session, self._recorder
+        self.problems += [str(each) for each in recorder.unrepeatable]
         results = recorder.results()
         part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
@@ -79,7 +80,7 @@ class Finalizer:
 
     def _write(self, results: RunResults) -> None:
         run = self._session.run
-        if run.save is not None or run.update_baseline:
+        if (run.save is not None or run.update_baseline) and not self._recorder.unrepeatable:
             self._try(lambda: self.saved.extend(self._session.baseline.save(results)))
         for report in FORMATS:
             if (path := run.report_paths.get(report.name)) is not None:

@@ -68,10 +68,11 @@ class SessionHooks:
         self.recorder = Recorder(self.session, config.invocation_params.args)
         self.finalizer = Finalizer(config, self.session, self.recorder)
         self.is_empty_shard = False
+        self.controller: Controller | None = None
         if self.session.is_distributed and not self.is_worker:
-            controller = Controller(config, run)
-            config.pluginmanager.register(controller, "editpitfalls-controller")
-            hooks = DistributionHooks(config, controller, self.recorder)
+            self.controller = Controller(config, run)
+            config.pluginmanager.register(self.controller, "editpitfalls-controller")
+            hooks = DistributionHooks(config, self.controller, self.recorder)
             config.pluginmanager.register(hooks, "editpitfalls-distribution")
 
     def pytest_report_header(self) -> list[str]:
@@ -134,16 +135,27 @@ class SessionHooks:
         facts = [None if case is None else case_facts(case) for case in cases]
         self.directory.write_plan(batches.plan(cases, size), facts)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Open the first model before the first test, so that what is wrong with it is said once."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Open the first model before the first test, so that what is wrong with it is said once.
+
+        After the last one, see whether what has been computed can be repeated.
+        """
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
-        if self.is_worker or broken or session.config.option.collectonly:
-            return
-        try:
-            self.session.runner.prepare()
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
+        if not (self.is_worker or broken or session.config.option.collectonly):
+            try:
+                self.session.runner.prepare()
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
+        result = yield
+        runner = self.session.runner
+        runner.check_repeatable()
+        if self.worker is not None and self.directory is not None:
+            self.directory.report_unrepeatable(session.config.workerinput["workerid"], runner.unrepeatable)  # type: ignore[attr-defined]
+        self.recorder.unrepeatable += runner.unrepeatable
+        if self.controller is not None:
+            self.recorder.unrepeatable += self.controller.directory.unrepeatable()
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

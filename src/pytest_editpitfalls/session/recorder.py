@@ -13,8 +13,9 @@ import pytest
 
 import pytest_editpitfalls as package
 from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.execution.repeatability import Unrepeatable
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate
+from pytest_editpitfalls.results.aggregates import aggregate, mark_unrepeatable
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord, RunResults
@@ -42,6 +43,7 @@ class Recorder:
         self.first_result: dict[str, float] = {}
         self.usage_error: str | None = None
         self.store_problem: str | None = None
+        self.unrepeatable: list[Unrepeatable] = []
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.perf_counter()
         self._results: RunResults | None = None
@@ -71,6 +73,8 @@ class Recorder:
             cases = [report.record for report in reports]
             kinds: dict[str, Kind] = {report.record.suite: report.kind for report in reports}
             aggregates = aggregate(cases, kinds, seed=run.seed, success_floor=run.success_floor)
+            for each in self.unrepeatable:
+                mark_unrepeatable(aggregates, each.editor, each.model, each.reason)
             gates = evaluate_gates(
                 self.session.verdicts.gates,
                 aggregates,

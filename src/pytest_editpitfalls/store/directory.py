@@ -163,6 +163,14 @@ class Store:
         self.not_kept += sum(not kept for part in self._writers.map(self._put_part, parts) for kept in part)
         self._touch({record.header for record in records})
 
+    def remove(self, keys: Iterable[str]) -> None:
+        """Take records out, as far as they are there; where the directory does not allow it, `problem` says so."""
+        try:
+            for key in keys:
+                self.record_path(key).unlink(missing_ok=True)
+        except OSError as error:
+            self._report(error)
+
     def _put_part(self, records: Sequence[StoredCase]) -> list[bool]:
         return [self._put(record) for record in records]
 

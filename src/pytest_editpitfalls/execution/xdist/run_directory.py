@@ -10,10 +10,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.execution.planning import Unit
+from pytest_editpitfalls.execution.repeatability import Unrepeatable
 
 ItemFacts = dict[str, Any]
 """What the controller has to know of an item, as plain JSON types; what it holds is up to who writes the plan."""
@@ -49,6 +51,16 @@ class RunDirectory:
             return [tuple(unit) for unit in json.loads(self._isolated.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
+
+    def report_unrepeatable(self, worker: str, found: Sequence[Unrepeatable]) -> None:
+        """Report the editors of which a worker found, when its last case had run, that they do not repeat."""
+        self._write(self.folder / f"unrepeatable-{worker}.json", [asdict(each) for each in found])
+
+    def unrepeatable(self) -> list[Unrepeatable]:
+        """Return what all workers found, one of each editor and model."""
+        files = sorted(self.folder.glob("unrepeatable-*.json"))
+        found = [Unrepeatable(**each) for file in files for each in json.loads(file.read_text(encoding="utf-8"))]
+        return list({(each.editor, each.model): each for each in found}.values())
 
     def report_progress(self, worker: str, progress: dict[str, Any] | None) -> None:
         """Report how far a worker's batch is; None: it runs none. Never raises: progress is not worth a failed run."""

@@ -28,6 +28,7 @@ class Row:
         cells: metric -> aggregate; a metric that is absent does not exist for the suite.
         published: whether these are published figures (no intervals).
         reliable: whether the editor edits often enough; None where that is unknown.
+        unrepeatable: why none of the figures counts; None where they do.
     """
 
     suite: str
@@ -38,6 +39,7 @@ class Row:
     cells: Mapping[str, MetricAggregate]
     published: bool = False
     reliable: bool | None = None
+    unrepeatable: str | None = None
 
     @property
     def group(self) -> Group:
@@ -74,6 +76,7 @@ def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
         f"{sum(asked)}/{len(asked)}" if asked else "",
         aggregate.metrics,
         reliable=aggregate.reliable,
+        unrepeatable=None if aggregate.repeatable else aggregate.reliable_reason,
     )
 
 
@@ -124,13 +127,16 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
     )
 
 
-def _unreliable(rows: Iterable[Row], topic: Topic, floor: float) -> list[str]:
+def _unreliable(rows: Sequence[Row], topic: Topic, floor: float) -> list[str]:
     shares: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
-        cell = row.cells.get("es") if row.reliable is False else None
+        cell = row.cells.get("es") if row.reliable is False and row.unrepeatable is None else None
         if cell is not None and cell.value is not None:
             shares.setdefault((row.editor, row.model), {})[row.suite] = cell.value
-    return [
-        visible(f"{MARK} {unreliable_reason(editor, model, suites, floor, figures=topic.name)}")
+    unrepeatable = {(row.editor, row.model): row.unrepeatable for row in rows if row.unrepeatable}
+    lines = [f"{editor} on {model}: {reason}" for (editor, model), reason in unrepeatable.items()]
+    lines += [
+        unreliable_reason(editor, model, suites, floor, figures=topic.name)
         for (editor, model), suites in shares.items()
     ]
+    return [visible(f"{MARK} {line}") for line in lines]
