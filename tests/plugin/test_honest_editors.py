@@ -127,3 +127,41 @@ def test_reset_is_called_before_each_case(run, tmp_path):
             alone.setdefault(each["id"], []).append(each["probes"])
     assert sum(len(answers) == 2 for answers in alone.values()) == 1
     assert all(answers[0] == answers[-1] for answers in alone.values())
+
+
+def test_isolated_cases_do_not_see_one_another(run, tmp_path):
+    """The same editor that keeps state: each case is what it is alone, whatever ran before it."""
+    (tmp_path / "own.py").write_text(LEAKS, encoding="utf-8")
+    done = run("own:leaky", *REVERSE, "--pitfalls-isolate")
+    assert "depends on the cases before it" not in done.stdout
+    together = {case["id"]: case["probes"] for case in document(tmp_path)["cases"]}
+    run("own:leaky", "--pitfalls-suite=reverse", "--pitfalls-limit=1", "--pitfalls-fresh")
+    (alone,) = document(tmp_path)["cases"]
+    assert together[alone["id"]] == alone["probes"]
+    last = list(together)[-1]
+    run("own:leaky", "--pitfalls-suite=reverse", "-k", last, "--pitfalls-fresh")
+    (alone,) = document(tmp_path)["cases"]
+    assert together[last] == alone["probes"]
+
+
+def test_an_isolated_case_that_kills_its_process_is_an_error_alone(run, tmp_path):
+    dies = LEAKS.replace(
+        "    return model",
+        "    if requests[0]['case_id'].endswith('0001') and len(seen) > 1:\n"
+        "        import os, signal\n\n        os.kill(os.getpid(), signal.SIGKILL)\n    return model",
+    )
+    (tmp_path / "own.py").write_text(dies.replace("and len(seen) > 1", "and requests[0]['relation_id'] == 'P36'"))
+    done = run("own:leaky", *REVERSE, "--pitfalls-isolate")
+    assert done.returncode == 1, done.stdout
+    outcomes = {case["id"]: (case["outcome"], case["reason"]) for case in document(tmp_path)["cases"]}
+    killed = [reason for outcome, reason in outcomes.values() if outcome == "error"]
+    assert killed, outcomes
+    assert all("its process ended by signal SIGKILL (--pitfalls-isolate)" in reason for reason in killed)
+    assert len(killed) < len(outcomes)
+
+
+@pytest.mark.parametrize("argument", ["--pitfalls-device=cuda", "--pitfalls-device=cuda:0"])
+def test_a_gpu_cannot_be_isolated(run, argument):
+    done = run("rome", *REVERSE, "--pitfalls-isolate", argument)
+    assert done.returncode == 4
+    assert "ERROR: --pitfalls-isolate: a process that uses a GPU cannot be forked" in done.stderr

@@ -155,6 +155,10 @@ class EngineSession:
             return work(programs, size.choice.tokens, watch)
         return size.run(programs, work, watch)
 
+    def prepare(self, editor: str, progress: ProgressCallback = silent) -> None:
+        """Compute what all cases of an editor share, as `run` does with its first batch; raises as `run`."""
+        self._prepared(editor, progress)
+
     @contextmanager
     def edited(self, editor: str, program: Program, state: str, suite: SuitePrograms | None = None) -> Iterator[Any]:
         """The Hugging Face model, answering as the edited one of ``state`` while the context is open.

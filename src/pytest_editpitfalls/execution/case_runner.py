@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import CaseScores
@@ -247,6 +248,8 @@ class CaseRunner:
         try:
             (wanted,) = job.batch
             return next(each[wanted] for each in self._executor.run(wanted, [job]) if wanted in each)
+        except PitfallsError as error:
+            return CaseScores(job.programs[0].case_id, error=str(error))
         finally:
             self._listener.stop()
 
@@ -264,6 +267,7 @@ class CaseRunner:
         finished = [(case, self._scores[case.planned], self.metrics(case)) for case in cases]
         self._cache.store(finished, self._suites.of(first.suite))
         self._computed.setdefault((first.engine_editor, first.model), []).extend(cases)
-        self._repeat_check.computed(self._job_of(cases), list(answers.values()))
+        if not self._run.isolate:  # there every case starts with the same
+            self._repeat_check.computed(self._job_of(cases), list(answers.values()))
         self._cache.update_description(first, self._describe(first))
         self._listener.reached(len(self._scores))

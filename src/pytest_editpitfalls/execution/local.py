@@ -12,6 +12,7 @@ from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
 
 from .executor import Answers, Job, ProgressListener
+from .forked import ForkedCases
 from .planning import PlannedCase
 from .time_limit import BatchTimeout, time_limit
 
@@ -32,6 +33,7 @@ class LocalExecutor:
         self._refused: dict[str, PitfallsError] = {}
         self._reported: set[tuple[str, str]] = set()
         self._imports: float | None = None
+        self._forked = ForkedCases() if run.isolate else None
 
     def is_open(self, model: str) -> bool:
         """Whether this model is the one that is held now."""
@@ -54,6 +56,8 @@ class LocalExecutor:
 
         if self._imports is None:
             self._imports = time.perf_counter() - started
+            if self._forked is not None:
+                self._forked.opened()
         self._opened = None  # lets the memory go before the next model comes
         settings = self._run.engine_settings(self._run.model_of(model))
         settings = replace(settings, processes=self._sharing)
@@ -82,7 +86,10 @@ class LocalExecutor:
         session, limit = self.session(job.model), self._run.timeout
         try:
             with time_limit(limit, str(job), self._listener.announce):
-                scores = session.run(job.editor, job.programs, progress=self._listener.progress, suite=job.suite)
+                if self._forked is None:
+                    scores = session.run(job.editor, job.programs, progress=self._listener.progress, suite=job.suite)
+                else:
+                    scores = self._forked.run(session, job.editor, job.programs, self._listener.progress, job.suite)
         except BatchTimeout:
             if len(job.batch) > 1:
                 self._listener.announce(f"{job} took longer than {limit:g} s: its cases run one by one")

@@ -42,6 +42,7 @@ HELP = {
     "beginning is enough); may be given several times",
     "shard": "run the K-th of N parts of the selected cases: K/N, for instance 3/16",
     "timeout": "seconds that a batch may take; then its cases run one by one, and one that takes longer is an error",
+    "isolate": "run each case in a forked process of its own: whatever an editor keeps goes with it (on a CPU)",
     "engine": "who runs the batches: local (this process, or the workers of -n; default), ray (actors of Ray, "
     "one per GPU, or without a GPU one per two CPUs) or ray:N (N of them)",
     "save": "after a complete run, save its cases as a baseline: a NAME (pitfalls-baselines/NAME.json) or a FILE",
@@ -89,6 +90,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("replay_run", action="append", metavar="KEY")
     option("shard", metavar="K/N")
     option("timeout", metavar="SECONDS")
+    option("isolate", action="store_true")
     option("engine", metavar="local|ray|ray:N")
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
@@ -99,7 +101,8 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         ("fail_on", "gates relative to the baseline, one per line: reverse.cs_exp:2pp"),
     ):
         parser.addini(f"pitfalls_{name}", text, type="linelist", default=[])
-    parser.addini("pitfalls_strict", HELP["strict"], type="bool", default=False)
+    for name in ("strict", "isolate"):
+        parser.addini(f"pitfalls_{name}", HELP[name], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (
         "config",

@@ -64,6 +64,7 @@ class RunConfig:
         replay_runs: prefixes of the keys of the run headers that a replay takes.
         shard: the part of the selected cases that this run takes; None for all.
         timeout: seconds that a batch may take, or None.
+        isolate: whether each case runs in a forked process of its own.
         engine: who runs batches: "local" (this process, or xdist's workers) or "ray".
         actors: processes of the engine that has several; None for one per GPU, or without a GPU one per two CPUs.
         save: where the baseline of this run goes: a name or a file, as typed.
@@ -101,6 +102,7 @@ class RunConfig:
     replay_runs: tuple[str, ...] = ()
     shard: Shard | None = None
     timeout: float | None = None
+    isolate: bool = False
     engine: str = "local"
     actors: int | None = None
     save: str | None = None

@@ -73,6 +73,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         replay_runs=_unique(config.getoption("pitfalls_replay_run") or ()),
         shard=_shard(config),
         timeout=_timeout(config),
+        isolate=_isolate(config),
         engine=engine,
         actors=actors,
         thresholds=tuple(config.getini("pitfalls_thresholds")),
@@ -229,6 +230,16 @@ def _timeout(config: pytest.Config) -> float | None:
     if seconds is not None and not 0.0 < seconds < float("inf"):  # refuses nan as well
         raise UsageError(f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600")
     return seconds
+
+
+def _isolate(config: pytest.Config) -> bool:
+    isolate = bool(config.getoption("pitfalls_isolate") or config.getini("pitfalls_isolate"))
+    where = "--pitfalls-isolate"
+    if isolate and not hasattr(os, "fork"):
+        raise UsageError("processes cannot be forked on this system", where=where, fix="leave it out")
+    if isolate and (_text(config, "device") or "auto").startswith("cuda"):
+        raise UsageError("a process that uses a GPU cannot be forked", where=where, fix="use --pitfalls-device=cpu")
+    return isolate
 
 
 def _engine(config: pytest.Config) -> tuple[str, int | None]:

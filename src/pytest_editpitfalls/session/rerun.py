@@ -62,6 +62,8 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
         options.append(f"--pitfalls-device={run.device}")
     if run.dtype is not None:
         options.append(f"--pitfalls-dtype={run.dtype}")
+    if run.isolate:
+        options.append("--pitfalls-isolate")
     if not run.fails_untaken:
         options.append("--pitfalls-untaken=judge")
     if run.seed:

@@ -1,0 +1,152 @@
+"""Each case in a forked process of its own (``--pitfalls-isolate``): whatever an editor keeps goes with the process.
+
+The model is loaded and the editor prepared once; a child shares that memory until it writes to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
+from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.session import EngineSession
+
+OPTION = "--pitfalls-isolate"
+
+
+class ForkedCases:
+    """Runs programs one after another, each in a child of this process.
+
+    To be made before torch is imported: a pool of threads that exists already does not live on in a child, and waiting
+    for it would never end. Where somebody was faster, children have one thread.
+    """
+
+    def __init__(self) -> None:
+        self._is_first = "torch" not in sys.modules
+        self._threads = 1
+
+    def opened(self) -> None:
+        """torch has been imported, and nothing has been computed yet: this process computes with one thread."""
+        import torch
+
+        if self._is_first:
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+
+    def run(
+        self,
+        session: EngineSession,
+        editor: str,
+        programs: Sequence[Program],
+        progress: ProgressCallback,
+        suite: SuitePrograms | None,
+    ) -> list[CaseScores]:
+        """Edit and score as `EngineSession.run`; a child that dies is an error of its case.
+
+        Raises:
+            UsageError: as `EngineSession.run`, or the model is on a GPU.
+        """
+        if session.host.device.type != "cpu":
+            raise UsageError(
+                "a process that uses a GPU cannot be forked",
+                where=OPTION,
+                fix="add --pitfalls-device=cpu, or leave it out and give the editor a reset()",
+            )
+        session.prepare(editor, progress)
+        answers = []
+        for done, program in enumerate(programs):
+            answers.append(self._in_child(program.case_id, partial(_only, session, editor, program, suite)))
+            progress(Progress("edit", done + 1, len(programs)))
+        return answers
+
+    def _in_child(self, case_id: str, work: Callable[[], CaseScores]) -> CaseScores:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # else the child would write it a second time
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads of ours wait, and hold no lock
+            child = os.fork()
+        if child == 0:
+            os.close(reading)
+            self._be_child(writing, work)
+        os.close(writing)
+        with _ended(child) as status:
+            data = _read(reading)
+        if not data:
+            return CaseScores(case_id, error=f"its process ended {_how(status[0])} ({OPTION})")
+        found: Any = pickle.loads(data)  # from our own child
+        if isinstance(found, PitfallsError):
+            raise found
+        answer: CaseScores = found
+        return answer
+
+    def _be_child(self, writing: int, work: Callable[[], CaseScores]) -> None:
+        """Work, send the answer and end, whatever happens; nothing of pytest's own end may run here."""
+        status = 1
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            import torch
+
+            torch.set_num_threads(self._threads)
+            try:
+                answer: CaseScores | PitfallsError = work()
+            except PitfallsError as error:
+                answer = error
+            with open(writing, "wb") as pipe:
+                pickle.dump(answer, pipe)
+            status = 0
+        except BaseException:
+            traceback.print_exc()  # with -s it is seen; the parent says that the process ended
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+
+def _only(session: EngineSession, editor: str, program: Program, suite: SuitePrograms | None) -> CaseScores:
+    return session.run(editor, [program], suite=suite)[0]
+
+
+@contextlib.contextmanager
+def _ended(child: int) -> Iterator[list[int]]:
+    """Wait for a child behind the block, or end it where an exception leaves the block.
+
+    Yields:
+        A list that gets its exit status.
+    """
+    status: list[int] = []
+    try:
+        yield status
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    status.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _read(handle: int) -> bytes:
+    with open(handle, "rb") as pipe:
+        return pipe.read()
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"with exit status {status}"
+    try:
+        return f"by signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"by signal {-status}"
