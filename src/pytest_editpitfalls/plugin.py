@@ -21,7 +21,6 @@ from .fixtures import (  # pytest finds fixtures among the plugin's names
     pitfall_case,
     pitfall_outcome,
 )
-from .openmp import spin_briefly
 from .options import command_line
 from .options.defaults import MARKER, NODE_FOLDER
 from .reports.formats import FORMATS
@@ -48,6 +47,8 @@ def pytest_load_initial_conftests(
     """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
     has_editor = bool(early_config.known_args_namespace.pitfalls_editor)
     if has_editor or command_line.short_forms_in(args):
+        from .openmp import spin_briefly
+
         spin_briefly()  # a conftest may import torch
     result = yield
     early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(

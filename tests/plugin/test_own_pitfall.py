@@ -109,7 +109,7 @@ def test_an_installed_kind_is_collected_judged_reported_and_gated(installed, tmp
     assert "gate nearby.unharmed >= 0" in first.stdout
     document = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert [suite["kind"] for suite in document["run"]["suites"]] == ["locality"]
-    assert document["run"]["suites"][0]["thresholds"] == ["unharmed >= 0.5"]
+    assert document["run"]["suites"][0]["thresholds"] == ["es >= 1", "unharmed >= 0.5"]
     assert len(document["cases"]) == 4
     for case in document["cases"]:
         means = {

@@ -209,7 +209,8 @@ class CaseRunner:
 
     def _compute(self, case: SelectedCase) -> None:
         """Have the executor run until the case is done; what it finishes besides is taken too."""
-        if self._computed and (case.model not in {model for _, model in self._computed}):
+        is_local = self._executor.no_model is None
+        if is_local and self._computed and case.model not in {model for _, model in self._computed}:
             self.check_repeatable()  # the model that is open makes room for the next one
         jobs = self._jobs(self.batches.containing(case.planned))
         first = next(job for job in jobs if case.planned in job.batch)
@@ -246,8 +247,7 @@ class CaseRunner:
         self._listener.start(job.batch, len(self._scores), len(self.batches))
         self._listener.announce(f"{job.editor}: {job} is run again, to see whether it gives the same")
         try:
-            (wanted,) = job.batch
-            return next(each[wanted] for each in self._executor.run(wanted, [job]) if wanted in each)
+            return self._executor.run_again(job)
         except PitfallsError as error:
             return CaseScores(job.programs[0].case_id, error=str(error))
         finally:

@@ -154,6 +154,9 @@ class Executor(Protocol):
             UsageError: the model or the editor cannot be used at all.
         """
 
+    def run_again(self, job: Job) -> CaseScores:
+        """Run one case that has been run before once more, by itself; nothing else of the run is under way."""
+
     def session(self, model: str) -> EngineSession:
         """Return the open model itself, for fixtures; there is none where `no_model` says why."""
 

@@ -81,6 +81,11 @@ class LocalExecutor:
         """Run the batch of ``wanted`` and no other."""
         yield from self.run_job(next(iter(jobs)))
 
+    def run_again(self, job: Job) -> CaseScores:
+        """Run one case once more."""
+        (wanted,) = job.batch
+        return next(self.run_job(job))[wanted]
+
     def run_job(self, job: Job) -> Iterator[Answers]:
         """Run one batch; one that takes too long is run again case by case, and a case that does is an error."""
         session, limit = self.session(job.model), self._run.timeout

@@ -97,6 +97,13 @@ class RayExecutor:
                 return
             self._wait()
 
+    def run_again(self, job: Job) -> CaseScores:
+        """Run one case once more, in the next free actor."""
+        (wanted,) = job.batch
+        self._taken.discard(wanted)
+        self._jobs = None
+        return next(answers[wanted] for answers in self.run(wanted, [job]) if wanted in answers)
+
     def session(self, model: str) -> NoReturn:
         """Raise `CaseError`: there is no model in this process."""
         raise CaseError(str(self.no_model), fix="run without --pitfalls-engine=ray")
