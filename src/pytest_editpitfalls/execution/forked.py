@@ -39,11 +39,11 @@ class ForkedCases:
 
     def opened(self) -> None:
         """torch has been imported, and nothing has been computed yet: this process computes with one thread."""
-        import torch
+        from pytest_editpitfalls.engine import threads
 
         if self._is_first:
-            self._threads = torch.get_num_threads()
-            torch.set_num_threads(1)
+            self._threads = threads.count()
+            threads.use(1)
 
     def run(
         self,
@@ -98,9 +98,9 @@ class ForkedCases:
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            import torch
+            from pytest_editpitfalls.engine import threads
 
-            torch.set_num_threads(self._threads)
+            threads.use(self._threads)
             try:
                 answer: CaseScores | PitfallsError = work()
             except PitfallsError as error:
