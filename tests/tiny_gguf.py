@@ -11,15 +11,22 @@ from gguf.quants import quantize
 from tiny_models import byte_level_tokenizer
 
 
-def write_tiny_gguf(path: Path, *, tied: bool = True, seed: int = 0) -> Path:
-    """Write a random 2-block Llama of width 32; returns ``path``."""
+def write_tiny_gguf(
+    path: Path, *, tied: bool = True, seed: int = 0, blocks: int = 2, more: tuple[str, ...] = ()
+) -> Path:
+    """Write a random Llama of 2 blocks of width 32; returns ``path``.
+
+    Args:
+        blocks: number of blocks that the header tells.
+        more: names of further vectors.
+    """
     random = np.random.default_rng(seed)
     tokenizer = byte_level_tokenizer()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     hidden, inner, heads, kv_heads = 32, 96, 4, 2
     writer = GGUFWriter(path, "llama")
-    writer.add_block_count(2)
+    writer.add_block_count(blocks)
     writer.add_context_length(256)
     writer.add_embedding_length(hidden)
     writer.add_feed_forward_length(inner)
@@ -56,7 +63,8 @@ def write_tiny_gguf(path: Path, *, tied: bool = True, seed: int = 0) -> Path:
         matrix(f"blk.{block}.ffn_gate.weight", inner, hidden)
         matrix(f"blk.{block}.ffn_up.weight", inner, hidden)
         matrix(f"blk.{block}.ffn_down.weight", hidden, inner)
-    norm("output_norm.weight")
+    for name in ("output_norm.weight", *more):
+        norm(name)
     if not tied:
         matrix("output.weight", len(tokens), hidden)
     writer.write_header_to_file()

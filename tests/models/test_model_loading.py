@@ -156,7 +156,7 @@ def _config(**values: Any) -> Callable[[Path], None]:
         (_drop_weight, r"lacks 1 weight\(s\), for instance model\.layers\.1\.mlp\.down_proj\.weight"),
         (lambda path: (path / "model.safetensors").unlink(), "it cannot be loaded"),
         (lambda path: (path / "config.json").write_text("{"), "it cannot be loaded"),
-        (_config(intermediate_size=100), "it cannot be loaded"),
+        (_config(intermediate_size=100), "have another shape than config.json says"),
         (_config(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised"),
         (_config(quantization_config={"quant_method": "bitsandbytes"}), "quantised"),
         (_config(architectures=["LlamaForSequenceClassification"]), "no language-model head"),

@@ -93,7 +93,7 @@ class EngineSession:
             models.resolve_dtype(settings.dtype, place)
         models.prepare(source, announce)
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
-        model, tokenizer = models.load(source, settings.device, settings.dtype)
+        model, tokenizer = models.load(source, settings.device, settings.dtype, announce)
         models.check_finite(model, source)
         session = cls(settings, ModelAdapter.of(model, tokenizer, family_for(model.config)), source, announce)
         session.seconds["load"] = time.perf_counter() - started

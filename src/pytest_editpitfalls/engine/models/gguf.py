@@ -10,19 +10,26 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError
 
 from .cache import CACHE_VARIABLE, file_sha256, locked, write_text
+from .loading_report import check_report
 
 CONVERSION = 1
 """Raised when the conversion changes, so that older ones are made again."""
+
+_IN_BLOCK = re.compile(r"blk\.(\d{1,6})\.(?!rope_freqs|attn_rot_embd)")
+"""A tensor of a block; the tables of rotary positions are made of the header."""
 
 
 def converted_name(cache: Path, sha256: str) -> Path:
@@ -37,7 +44,8 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
     twice.
 
     Raises:
-        UsageError: transformers cannot read the file, or the cache cannot be written.
+        UsageError: transformers cannot read the file, it holds more or less than the model that its header describes,
+            or the cache cannot be written.
     """
     digest = file_sha256(gguf, cache)
     target = converted_name(cache, digest)
@@ -48,12 +56,12 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
     try:
         with locked(target):
             if not target.is_dir():
-                _check_room(gguf, target.parent)
+                names = _check_room(gguf, target.parent)
                 if announce is not None:
                     announce(f"converting {gguf.name} (once; later runs load the converted model)")
                 temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
                 try:
-                    _convert(gguf, digest, temporary)
+                    _convert(gguf, digest, names, temporary)
                     temporary.chmod(0o755)
                     os.replace(temporary, target)
                 finally:
@@ -67,12 +75,14 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
     return target
 
 
-def _check_room(gguf: Path, directory: Path) -> None:
-    """Refuse before the long work when memory or disk cannot hold the float32 weights."""
+def _check_room(gguf: Path, directory: Path) -> list[str]:
+    """Refuse before the long work when memory or disk cannot hold the float32 weights; the names of the tensors."""
     import psutil
 
     try:
-        parameters = sum(int(tensor.n_elements) for tensor in _bounded_reader()(gguf).tensors)
+        tensors = _bounded_reader()(gguf).tensors
+        parameters = sum(int(tensor.n_elements) for tensor in tensors)
+        names = [str(tensor.name) for tensor in tensors]
     except Exception as error:  # the reader trusts the file: a damaged one ends in an exception of any type
         raise UsageError(
             f"the file is damaged: {first_line(error)}", where=str(gguf), fix="fetch the file again"
@@ -88,6 +98,7 @@ def _check_room(gguf: Path, directory: Path) -> None:
                 where=str(gguf),
                 fix=f"use a smaller model, or a directory with room ({CACHE_VARIABLE}=DIRECTORY)",
             )
+    return names
 
 
 def _bounded_reader() -> Any:
@@ -107,7 +118,7 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
     """Load a GGUF file through transformers: (model in float32, tokenizer).
 
     Raises:
-        UsageError: transformers cannot read the file.
+        UsageError: transformers cannot read the file, or it is not the whole model (`check_report`).
     """
     import torch
     import transformers
@@ -120,8 +131,14 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False
         )
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False, **options
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
         )
     except Exception as error:  # as above
         raise UsageError(
@@ -129,12 +146,28 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
             where=str(gguf),
             fix="use the model's Hugging Face checkpoint, or a GGUF file of a supported architecture",
         ) from error
+    model, report = loaded
+    check_report(report, model.state_dict(), family_for(model.config), str(gguf))
     model.requires_grad_(False)
     model.train(False)
     return model, tokenizer
 
 
-def _convert(gguf: Path, digest: str, directory: Path) -> None:
+def _check_blocks(names: Iterable[str], model: Any, family: Family, where: str) -> None:
+    """Refuse a file whose blocks have more tensors than the model's: transformers passes over those it cannot place."""
+    stored = Counter(int(found[1]) for name in names if (found := _IN_BLOCK.match(name)))
+    for block, count in sorted(stored.items()):
+        blocks = model.get_submodule(family.blocks)
+        have = len(list(blocks[block].parameters())) if block < len(blocks) else 0
+        if count > have:
+            raise UsageError(
+                f"the file has {count} tensors for block {block}, and the model that its header describes has {have}",
+                where=where,
+                fix="use the model's Hugging Face checkpoint, or a GGUF file that was converted with its own config",
+            )
+
+
+def _convert(gguf: Path, digest: str, names: Iterable[str], directory: Path) -> None:
     import torch
     from safetensors.torch import save_file
     from transformers.utils import logging as transformers_logging
@@ -149,6 +182,7 @@ def _convert(gguf: Path, digest: str, directory: Path) -> None:
     finally:
         if bars:
             logging.enable_progress_bar()
+    _check_blocks(names, model, family_for(model.config), str(gguf))
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict().items():

@@ -14,6 +14,7 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from .embedded import GGUF_SHA256, embedded_gguf
 from .gguf import converted_directory, converted_name, first_line
 from .known import known_names
+from .loading_report import check_report
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .safety import check_config, check_directory, pickled
 from .source import ModelSource
@@ -97,7 +98,10 @@ def _checked_config(source: ModelSource) -> PretrainedConfig:
 
 
 def load(
-    source: ModelSource, device: str = "auto", dtype: str | None = None
+    source: ModelSource,
+    device: str = "auto",
+    dtype: str | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load model and tokenizer, in evaluation mode and without gradients on the weights.
 
@@ -105,10 +109,11 @@ def load(
         source: from `resolve`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: a name of `placement.DTYPES`; None means float32 on a CPU, the checkpoint's own on a GPU.
+        announce: called with one line about what the checkpoint holds and the model does not use.
 
     Raises:
-        UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, lacks weights or
-            has no fast tokenizer.
+        UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, is not what its checkpoint
+            says (`check_report`) or has no fast tokenizer.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -130,11 +135,12 @@ def load(
             _place(source),
             dtype=chosen,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # in the report, and refused with their names
             use_safetensors=True,
             **_options(source),
         )
     model, report = loaded
-    _check_complete(source, report)
+    check_report(report, model.state_dict(), family, f"model '{source.name}'", announce)
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
             f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
@@ -200,17 +206,6 @@ def _estimate(source: ModelSource, config: PretrainedConfig, family: Family, dty
         weight = skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}").weight
         d_k = weight.numel() // config.hidden_size
     return estimate(source.short_name, skeleton, d_k, dtype, device)
-
-
-def _check_complete(source: ModelSource, report: Any) -> None:
-    """transformers fills missing weights with random ones and only warns; here that is an error."""
-    missing = sorted(str(key) for key in report["missing_keys"])
-    if missing:
-        raise UsageError(
-            f"the checkpoint lacks {len(missing)} weight(s), for instance {missing[0]}",
-            where=f"model '{source.name}'",
-            fix="use a complete checkpoint of the causal language model",
-        )
 
 
 @contextmanager
