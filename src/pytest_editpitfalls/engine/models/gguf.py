@@ -22,7 +22,8 @@ from typing import Any
 from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError
 
-from .cache import CACHE_VARIABLE, file_sha256, locked, write_text
+from .cache import CACHE_VARIABLE, locked, write_text
+from .file_state import file_sha256
 from .loading_report import check_report
 
 CONVERSION = 1

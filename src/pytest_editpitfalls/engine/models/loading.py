@@ -12,12 +12,13 @@ from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .embedded import GGUF_SHA256, embedded_gguf
+from .fingerprint import checkpoint_state, note_origin
 from .gguf import converted_directory, converted_name, first_line
 from .known import known_names
 from .loading_report import check_report
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .safety import check_config, check_directory, pickled
-from .source import ModelSource
+from .source import ModelSource, hub_directory
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -128,6 +129,7 @@ def load(
             where=f"model '{source.name}'",
             fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
         )
+    state = _state(source)
     with _explained(source, "its tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(_place(source), **_options(source))
     with _explained(source):
@@ -147,6 +149,7 @@ def load(
             where=f"model '{source.name}'",
             fix="save a fast tokenizer (tokenizer.json) beside the model",
         )
+    note_origin(model, state, _state(source))
     model.requires_grad_(False)
     return model.eval().to(place), tokenizer
 
@@ -182,6 +185,11 @@ def _file_of(name: str, source: ModelSource) -> str:
             if any(name == key or name.endswith(f".{key}") for key in file.keys()):  # noqa: SIM118
                 return str(path)
     return f"model '{source.name}'"
+
+
+def _state(source: ModelSource) -> str | None:
+    directory = prepare(source) or hub_directory(source)
+    return checkpoint_state([directory] if directory else [])
 
 
 def _place(source: ModelSource) -> str:

@@ -1,7 +1,7 @@
 """Weights that checkpoint and model do not share, from the report that transformers makes of loading. Torch-free.
 
-transformers fills in random weights, leaves out what it has no place for, and only warns. Here what changes the model is
-refused, with a message for each kind.
+transformers fills in random weights, leaves out what it has no place for, and only warns. Here what changes the model
+is refused, with a message for each kind.
 """
 
 from __future__ import annotations

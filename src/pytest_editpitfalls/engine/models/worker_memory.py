@@ -17,9 +17,9 @@ from pytest_editpitfalls.engine.batch_size.memory_model import Shape
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.errors import UsageError
 
-from .cache import file_sha256
 from .checkpoint import StoredTensor, config_of, stored_tensors
 from .embedded import GGUF_SHA256
+from .file_state import file_sha256
 from .gguf import converted_name
 from .placement import BYTES, host_memory
 from .source import ModelSource, hub_directory, resolve

@@ -21,7 +21,7 @@ from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
-from pytest_editpitfalls.engine.models.cache import file_sha256
+from pytest_editpitfalls.engine.models.file_state import file_sha256
 from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
