@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
+from .adapters import merge
 from .embedded import GGUF_SHA256, embedded_gguf
 from .fingerprint import checkpoint_state, note_origin
 from .gguf import converted_directory, converted_name, first_line
@@ -110,7 +111,7 @@ def load(
         source: from `resolve`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: a name of `placement.DTYPES`; None means float32 on a CPU, the checkpoint's own on a GPU.
-        announce: called with one line about what the checkpoint holds and the model does not use.
+        announce: called with one line about an adapter that was merged, or weights that are not used.
 
     Raises:
         UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, is not what its checkpoint
@@ -131,7 +132,7 @@ def load(
         )
     state = _state(source)
     with _explained(source, "its tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(_place(source), **_options(source))
+        tokenizer: Any = AutoTokenizer.from_pretrained(_tokenizer_place(source), **_options(source))
     with _explained(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _place(source),
@@ -139,10 +140,15 @@ def load(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # in the report, and refused with their names
             use_safetensors=True,
+            # Where peft is installed, transformers would apply an adapter by itself: it finds none in this folder.
+            adapter_kwargs={"subfolder": "no-adapter"},
             **_options(source),
         )
     model, report = loaded
     check_report(report, model.state_dict(), family, f"model '{source.name}'", announce)
+    if source.adapter is not None:
+        with _explained(source, "its adapter"):
+            merge(model, source.adapter, announce)
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
             f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
@@ -188,12 +194,23 @@ def _file_of(name: str, source: ModelSource) -> str:
 
 
 def _state(source: ModelSource) -> str | None:
-    directory = prepare(source) or hub_directory(source)
-    return checkpoint_state([directory] if directory else [])
+    directories = [prepare(source) or hub_directory(source)]
+    if source.adapter is not None:
+        directories.append(source.adapter.directory)
+    return checkpoint_state(directory for directory in directories if directory is not None)
 
 
 def _place(source: ModelSource) -> str:
     return str(prepare(source) or source.hub_id)
+
+
+def _tokenizer_place(source: ModelSource) -> str:
+    """The tokenizer that was saved with the adapter, where there is one: training may have added tokens."""
+    if source.adapter is not None:
+        directory = source.adapter.directory
+        if (directory / "tokenizer.json").is_file() or (directory / "tokenizer_config.json").is_file():
+            return str(directory)
+    return _place(source)
 
 
 def _options(source: ModelSource) -> dict[str, Any]:

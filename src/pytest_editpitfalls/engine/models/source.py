@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
+from .adapters import CONFIG, Adapter, adapter_in
 from .cache import cache_directory
 from .known import EMBEDDED, KNOWN_MODELS, known_names, short_name_of, short_name_of_id
 
@@ -28,6 +29,7 @@ class ModelSource:
         hub_id: the Hugging Face id of "hub".
         revision: branch, tag or commit of ``hub_id``; None means the main one.
         allow_remote_code: whether code from the model's repository may run.
+        adapter: the LoRA adapter that is merged into what the others name.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelSource:
     hub_id: str | None = None
     revision: str | None = None
     allow_remote_code: bool = False
+    adapter: Adapter | None = None
 
 
 def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool = False) -> ModelSource:
@@ -47,7 +50,7 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
     (``owner/name`` or ``owner/name@revision``).
 
     Raises:
-        UsageError: no such short name ("did you mean"), directory or file.
+        UsageError: no such short name ("did you mean"), directory or file; an adapter that cannot be merged.
     """
     cache = cache_directory(cache_dir)
     text = name.strip()
@@ -110,10 +113,19 @@ def _local(name: str, path: Path, cache: Path, allow_remote_code: bool) -> Model
     path = path.resolve()
     if path.is_file():
         return _gguf(name, path, cache)
+    adapter = adapter_in(path)
     if (path / "config.json").is_file():
         return ModelSource(
-            name, sanitised(path.name), "directory", cache, path=path, allow_remote_code=allow_remote_code
+            name,
+            sanitised(path.name),
+            "directory",
+            cache,
+            path=path,
+            allow_remote_code=allow_remote_code,
+            adapter=adapter,
         )
+    if adapter is not None:
+        return replace(_base_of(adapter, cache, allow_remote_code), name=name, short_name=sanitised(path.name))
     candidates = sorted(path.glob("*.gguf"))
     if len(candidates) == 1:
         return _gguf(name, candidates[0], cache)
@@ -123,6 +135,32 @@ def _local(name: str, path: Path, cache: Path, allow_remote_code: bool) -> Model
         where=f"model '{name}'",
         fix="name one .gguf file, or a directory written by save_pretrained (model and tokenizer)",
     )
+
+
+def _base_of(adapter: Adapter, cache: Path, allow_remote_code: bool) -> ModelSource:
+    """The model that an adapter without a config beside it was trained on, with the adapter."""
+    where = str(adapter.directory / CONFIG)
+    fix = f"set base_model_name_or_path in {CONFIG} to the directory or the Hugging Face id of the base model"
+    if not adapter.base:
+        raise UsageError("this is a LoRA adapter, and it does not name its base model", where=where, fix=fix)
+    known = Path(adapter.base).is_dir() and "/" not in adapter.base
+    try:
+        base = resolve(
+            f"./{adapter.base}" if known else adapter.base, cache_dir=cache, allow_remote_code=allow_remote_code
+        )
+    except UsageError as error:
+        raise UsageError(
+            f"this is a LoRA adapter, and its base model '{adapter.base}' is not found: {error.what}",
+            where=where,
+            fix=fix,
+        ) from None
+    if base.adapter is not None:
+        raise UsageError(
+            f"this is a LoRA adapter on top of another one ({base.adapter.directory})",
+            where=where,
+            fix="merge the lower one into its base model with peft and save the result",
+        )
+    return replace(base, adapter=adapter, revision=adapter.revision or base.revision)
 
 
 def _gguf(name: str, path: Path, cache: Path) -> ModelSource:

@@ -132,7 +132,8 @@ def workers_estimate(
     if device != "cpu":
         return None
     wanted = dtype or "float32"
-    read = _read(resolve(model, cache_dir=cache_dir), width=max(4, BYTES.get(wanted, 0)))
+    source = resolve(model, cache_dir=cache_dir)
+    read = _read(source, width=max(4, BYTES.get(wanted, 0)))
     if read is None or wanted not in BYTES:
         return None
     tensors, shape = read
@@ -142,6 +143,9 @@ def workers_estimate(
     if converted:
         found = next(tensor.dtype for tensor in tensors if tensor.dtype != wanted)
         copied = f"a copy of the weights each: {found} is converted to {wanted}"
+    elif source.adapter is not None:
+        mapped, converted = 0, mapped
+        copied = "a copy of the weights each, for the adapter"
     elif in_place or sys.platform == "win32":  # where transformers reads the files instead of mapping them
         mapped, converted = 0, mapped
         copied = f"a copy of the weights each, {'for the in-place editor' if in_place else 'on Windows'}"
