@@ -34,7 +34,7 @@ class ModelAdapter:
         """Freeze ``model`` and wrap it; raises `UsageError` where the family's paths do not resolve."""
         model.eval()
         model.requires_grad_(False)
-        host = cls(model, tokenizer, family, Encoder(tokenizer))
+        host = cls(model, tokenizer, family, Encoder(tokenizer, model.get_input_embeddings().weight.shape[0]))
         for layer in range(host.n_layers):
             host.down_projection(layer)
         return host

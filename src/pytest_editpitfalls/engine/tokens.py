@@ -16,9 +16,14 @@ _ANCHOR = "a"
 
 
 class Encoder:
-    """Prompts keep the tokenizer's default special tokens (a BOS where it has one); targets never have any."""
+    """Prompts keep the tokenizer's default special tokens (a BOS where it has one); targets never have any.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        tokenizer: a fast one.
+        rows: of the model's token embedding: a text with an id beyond them cannot be asked; None: not looked at.
+    """
+
+    def __init__(self, tokenizer: Any, rows: int | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise UsageError(
                 f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
@@ -26,6 +31,7 @@ class Encoder:
                 fix="save a fast tokenizer beside the model (AutoTokenizer(..., use_fast=True).save_pretrained)",
             )
         self._tokenizer = tokenizer
+        self._rows = rows
         self._anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
         self._space = tokenizer(f"{_ANCHOR} ", add_special_tokens=False)["input_ids"][len(self._anchor) :]
         self.prompt = lru_cache(maxsize=65536)(self._prompt)
@@ -47,7 +53,7 @@ class Encoder:
             ids.pop()
         if not ids:
             raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
-        return tuple(ids)
+        return self._embedded(ids, text)
 
     def _target(self, label: str) -> tuple[int, ...]:
         """Token ids of ``label`` after one space, as they follow any prompt.
@@ -67,6 +73,14 @@ class Encoder:
             raise UnscorableCase(f"the target {label!r} has no tokens", fix=fix)
         if self._tokenizer.unk_token_id in ids:
             raise UnscorableCase(f"the model's tokenizer does not know all of the target {label!r}", fix=fix)
+        return self._embedded(ids, label)
+
+    def _embedded(self, ids: list[int], text: str) -> tuple[int, ...]:
+        if self._rows is not None and max(ids) >= self._rows:
+            token = self._tokenizer.convert_ids_to_tokens(max(ids))
+            raise UnscorableCase(
+                f"the model has no embedding for {token!r} in {text!r}", fix="leave it out of the text"
+            )
         return tuple(ids)
 
     def subject_last(self, text: str, start: int, subject: str) -> tuple[tuple[int, ...], int]:

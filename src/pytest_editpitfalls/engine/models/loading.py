@@ -20,6 +20,7 @@ from .loading_report import check_report
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .safety import check_config, check_directory, pickled
 from .source import ModelSource, hub_directory
+from .tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -115,7 +116,7 @@ def load(
 
     Raises:
         UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, is not what its checkpoint
-            says (`check_report`) or has no fast tokenizer.
+            says (`check_report`), or has no fast tokenizer or one that does not fit.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -155,6 +156,7 @@ def load(
             where=f"model '{source.name}'",
             fix="save a fast tokenizer (tokenizer.json) beside the model",
         )
+    check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
     note_origin(model, state, _state(source))
     model.requires_grad_(False)
     return model.eval().to(place), tokenizer
