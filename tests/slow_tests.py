@@ -7,6 +7,7 @@ SLOW = {
     "fuzz": "thousands of spoilt inputs",
     "property": "hypothesis on tiny models",
     "faults/test_memory_and_nan.py": "processes that run out of memory",
+    "models/test_hub.py": "waits for answers that do not come",
     "models/test_shared_pages.py": "processes that load a model",
     "comparison/test_calibration.py": "simulations",
     "models/test_hyperparameters_of_every_editor.py": "hypothesis on every editor",

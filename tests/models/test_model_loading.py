@@ -19,7 +19,9 @@ from tiny_models import TINY, save_tiny, tiny_model
 from pytest_editpitfalls.engine.models import (
     ModelSource,
     fingerprint,
+    hub,
     load,
+    loading,
     memory_estimate,
     placement,
     resolve,
@@ -291,6 +293,8 @@ def test_hub_errors(cause: str, message: str, tmp_path: Path, monkeypatch: pytes
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("long text about the hub") from kind.__new__(kind)
 
+    monkeypatch.setattr(hub, "unreachable", lambda: None)
+    monkeypatch.setattr(loading, "refuse_hub_adapter", lambda source: None)
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
     with pytest.raises(UsageError, match=message) as caught:
         load(resolve("gpt2-xl", cache_dir=tmp_path), device="cpu")

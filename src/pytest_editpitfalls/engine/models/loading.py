@@ -15,6 +15,7 @@ from .adapters import merge
 from .embedded import GGUF_SHA256, embedded_gguf
 from .fingerprint import checkpoint_state, note_origin
 from .gguf import converted_directory, converted_name, first_line
+from .hub import cached_copy, elsewhere, not_here, refuse_hub_adapter, unreachable
 from .known import known_names
 from .loading_report import check_report
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
@@ -29,7 +30,7 @@ _CAUSAL = ("ForCausalLM", "LMHeadModel", "Model")
 
 
 def prepare(source: ModelSource, announce: Callable[[str], None] | None = None) -> Path | None:
-    """Fetch and convert what has to be; return the checkpoint directory, None where the hub's cache holds it.
+    """Fetch and convert what has to be; return the checkpoint directory, None where transformers asks the hub.
 
     Args:
         source: from `resolve`.
@@ -46,6 +47,8 @@ def prepare(source: ModelSource, announce: Callable[[str], None] | None = None) 
     if source.kind == "gguf":
         assert source.path is not None
         return converted_directory(source.path, source.cache, announce)
+    if source.kind == "hub":
+        return cached_copy(source, announce)
     return source.path
 
 
@@ -76,6 +79,8 @@ def _checked_config(source: ModelSource) -> PretrainedConfig:
     where = f"model '{source.name}'"
     if source.path is not None and source.kind == "directory":
         check_directory(source.path, where)
+    if source.kind == "hub":
+        refuse_hub_adapter(source)
     config: PretrainedConfig = AutoConfig.from_pretrained(_place(source), **_options(source))
     check_config(config, where, source.hub_id or source.name)
     if getattr(config, "quantization_config", None) is not None:
@@ -288,7 +293,7 @@ def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageE
             fix="give a directory that save_pretrained has written, with the tokenizer's files in it",
         )
     causes = _cause_names(error)
-    what, fix = f"{part} cannot be loaded: {first_line(error)}", "check the id; " + _elsewhere(source)
+    what, fix = f"{part} cannot be loaded: {first_line(error)}", "check the id; " + elsewhere(source)
     if "GatedRepoError" in causes:
         what = f"access to '{source.hub_id}' is restricted"
         fix = "accept its licence on its Hugging Face page and log in with 'hf auth login'"
@@ -298,13 +303,8 @@ def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageE
     elif "RevisionNotFoundError" in causes:
         what, fix = f"'{source.hub_id}' has no revision '{source.revision}'", "check the part after '@'"
     elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout"}:
-        what = f"'{source.hub_id}' is not in the local cache, and Hugging Face cannot be reached"
-        fix = _elsewhere(source)
+        return not_here(source, unreachable() or "Hugging Face cannot be reached")
     return UsageError(what, where=where, fix=fix)
-
-
-def _elsewhere(source: ModelSource) -> str:
-    return f"run 'hf download {source.hub_id} --local-dir DIR' where there is a network, and give DIR as the model here"
 
 
 def _cause_names(error: BaseException | None) -> set[str]:
