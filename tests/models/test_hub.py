@@ -156,7 +156,7 @@ def opened(endpoint: str, home: Path, **environment: str) -> tuple[str, float]:
 def test_the_copy_in_the_local_cache_is_used(silent: str, tmp_path: Path) -> None:
     cached(tmp_path, save_tiny(tmp_path / "m", "mistral"))
     text, seconds = opened(silent, tmp_path)
-    assert "no answer within 2.5 seconds): 'some/model' is taken from the local cache" in text
+    assert "HF_HUB_ETAG_TIMEOUT=10 waits for longer): 'some/model' is taken from the local cache" in text
     assert "parameters in float32" in text
     assert seconds < 15
     text, _ = opened(silent, tmp_path, HF_HUB_OFFLINE="1")
@@ -181,6 +181,16 @@ def test_an_adapter_in_a_repository_is_refused(silent: str, tmp_path: Path) -> N
     text, _ = opened(silent, tmp_path)
     assert "'some/model' holds a LoRA adapter" in text
     assert "hf download some/model" in text
+
+
+def test_a_run_says_it_before_torch_is_imported(silent: str, tmp_path: Path) -> None:
+    (tmp_path / "stops.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    kept = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE")}
+    kept |= {"HF_ENDPOINT": silent, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-p", "stops", "--editor=rome", "--model=some/model"]
+    run = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: model 'some/model': 'some/model' is not in the local cache" in run.stderr
 
 
 def test_directories_ask_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -18,6 +19,8 @@ from .time_limit import BatchTimeout, time_limit
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
+
+_ENGINE = "pytest_editpitfalls.engine.session"
 
 
 class LocalExecutor:
@@ -51,17 +54,21 @@ class LocalExecutor:
             return self._opened[1]
         if model in self._refused:
             raise self._refused[model]
-        started = time.perf_counter()
-        from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
-
-        if self._imports is None:
-            self._imports = time.perf_counter() - started
-            if self._forked is not None:
-                self._forked.opened()
-        self._opened = None  # lets the memory go before the next model comes
         settings = self._run.engine_settings(self._run.model_of(model))
         settings = replace(settings, processes=self._sharing)
         try:
+            if _ENGINE not in sys.modules:
+                from pytest_editpitfalls.engine.models import check_available
+
+                check_available(settings.model)
+            started = time.perf_counter()
+            from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
+
+            if self._imports is None:
+                self._imports = time.perf_counter() - started
+                if self._forked is not None:
+                    self._forked.opened()
+            self._opened = None  # lets the memory go before the next model comes
             session = EngineSession.open(settings, announce=self._listener.announce)
         except PitfallsError as error:
             self._refused[model] = error

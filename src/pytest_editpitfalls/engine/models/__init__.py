@@ -9,7 +9,7 @@ from __future__ import annotations
 from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
-from .loading import check_finite, load, memory_estimate, prepare
+from .loading import check_available, check_finite, load, memory_estimate, prepare
 from .placement import DTYPES, MemoryEstimate, available_memory, no_tf32, resolve_device, resolve_dtype
 from .source import ModelSource, resolve
 from .worker_memory import WorkersEstimate, workers_estimate
@@ -24,6 +24,7 @@ __all__ = [
     "WorkersEstimate",
     "available_memory",
     "cache_directory",
+    "check_available",
     "check_finite",
     "fingerprint",
     "known_names",

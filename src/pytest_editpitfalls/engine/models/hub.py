@@ -14,7 +14,7 @@ from pytest_editpitfalls.errors import UsageError
 from .adapters import CONFIG
 from .source import ModelSource, hub_directory
 
-PATIENCE = 2.5
+PATIENCE = 2.0
 """Seconds that an answer may take; a longer ``HF_HUB_ETAG_TIMEOUT`` counts."""
 
 _VALID = 60.0
@@ -125,5 +125,5 @@ def _unanswered(endpoint: str, patience: float) -> str | None:
     done.wait(patience)
     if answered.is_set():
         return None
-    why = errors[-1] if errors else f"no answer within {patience:g} seconds"
+    why = errors[-1] if errors else f"no answer within {patience:g} seconds; HF_HUB_ETAG_TIMEOUT=10 waits for longer"
     return f"Hugging Face cannot be reached at {endpoint} ({why})"

@@ -20,7 +20,7 @@ from .known import known_names
 from .loading_report import check_report
 from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .safety import check_config, check_directory, pickled
-from .source import ModelSource, hub_directory
+from .source import ModelSource, hub_directory, resolve
 from .tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
@@ -50,6 +50,17 @@ def prepare(source: ModelSource, announce: Callable[[str], None] | None = None) 
     if source.kind == "hub":
         return cached_copy(source, announce)
     return source.path
+
+
+def check_available(name: str) -> None:
+    """Refuse at once what can be refused without torch, whose import takes seconds.
+
+    Raises:
+        UsageError: as `resolve`; or a Hugging Face model that is not here and cannot be fetched.
+    """
+    source = resolve(name)
+    if source.kind == "hub":
+        cached_copy(source)
 
 
 def memory_estimate(source: ModelSource, dtype: str | None = None, device: str = "auto") -> MemoryEstimate:
