@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from tiny_gguf import write_tiny_gguf
 from tiny_models import save_tiny
 
-from pytest_editpitfalls.engine.models import fingerprint, load, prepare, resolve
+from pytest_editpitfalls.engine.models import fingerprint, gguf, load, prepare, resolve
 from pytest_editpitfalls.engine.models.file_state import WHOLE, file_sha256, state_key
+from pytest_editpitfalls.errors import UsageError
 
 
 def keeping_date(path: Path, change: Callable[[Path], None]) -> None:
@@ -85,6 +86,19 @@ def test_another_gguf_file_with_the_same_date_is_converted_anew(tmp_path: Path) 
     first = prepare(source)
     keeping_date(path, lambda path: path.write_bytes(write_tiny_gguf(tmp_path / "b.gguf", seed=1).read_bytes()))
     assert prepare(source) != first
+
+
+def test_a_gguf_file_that_is_written_while_it_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tiny_gguf(tmp_path / "a.gguf")
+    real = gguf.load_gguf
+
+    def slow(file: Path) -> tuple[Any, Any]:
+        keeping_date(file, lambda file: file.write_bytes(write_tiny_gguf(tmp_path / "b.gguf", seed=1).read_bytes()))
+        return real(file)
+
+    monkeypatch.setattr(gguf, "load_gguf", slow)
+    with pytest.raises(UsageError, match="was written while it was converted"):
+        prepare(resolve(str(path), cache_dir=tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("place", [0, 5 * WHOLE // 3, 2 * WHOLE - 1])

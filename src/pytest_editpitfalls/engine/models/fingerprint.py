@@ -31,10 +31,13 @@ _READ_FROM: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 def checkpoint_state(directories: Iterable[Path]) -> str | None:
     """A key that changes when a file of a checkpoint does: weights, config, tokenizer, generation config, adapter.
 
-    None where there are no files.
+    None where there are no files, or one of them cannot be read.
     """
-    files = [path for directory in directories for path in directory.iterdir() if path.is_file()]
-    return state_key(path for path in files if not path.name.startswith(".")) if files else None
+    try:
+        files = [path for directory in directories for path in directory.iterdir() if path.is_file()]
+        return state_key(path for path in files if not path.name.startswith(".")) if files else None
+    except OSError:
+        return None
 
 
 def note_origin(model: Any, before: str | None, after: str | None) -> None:

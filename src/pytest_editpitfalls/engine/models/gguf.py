@@ -23,7 +23,7 @@ from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError
 
 from .cache import CACHE_VARIABLE, locked, write_text
-from .file_state import file_sha256
+from .file_state import file_sha256, state_key
 from .loading_report import check_report
 
 CONVERSION = 1
@@ -48,7 +48,7 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
         UsageError: transformers cannot read the file, it holds more or less than the model that its header describes,
             or the cache cannot be written.
     """
-    digest = file_sha256(gguf, cache)
+    before, digest = state_key([gguf]), file_sha256(gguf, cache)
     target = converted_name(cache, digest)
     if target.is_dir():
         return target
@@ -63,6 +63,10 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
                 temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
                 try:
                     _convert(gguf, digest, names, temporary)
+                    if state_key([gguf]) != before:
+                        raise UsageError(
+                            "the file was written while it was converted", where=str(gguf), fix="run again"
+                        )
                     temporary.chmod(0o755)
                     os.replace(temporary, target)
                 finally:
