@@ -84,6 +84,7 @@ def test_refused(
         ("gpt2", lambda weights: {**weights, "lm_head.weight": weights["transformer.wte.weight"].clone()}),
         ("gpt_neox", added("gpt_neox.layers.0.attention.bias", "gpt_neox.layers.0.attention.rotary_emb.inv_freq")),
         ("llama", renamed("model.", "")),
+        ("opt", added("model.decoder.version")),
     ],
 )
 def test_known_extras_stay_silent(family: str, change: Callable[[Weights], Weights], tmp_path: Path) -> None:

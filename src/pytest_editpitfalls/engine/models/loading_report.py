@@ -14,7 +14,7 @@ from pytest_editpitfalls.engine.families import Family
 from pytest_editpitfalls.errors import UsageError
 
 _HARMLESS = re.compile(
-    r"(^|\.)(inv_freq|position_ids|masked_bias|cos_cached|sin_cached|rope\.freqs|rope_freqs\.weight)$"
+    r"(^|\.)(inv_freq|position_ids|masked_bias|causal_mask|cos_cached|sin_cached|rope\.freqs|version)$"
     r"|(^|\.)(attn|attention|self_attn|self_attention|crossattention)\.bias$"
 )
 """Tables and masks that older releases stored and that every model makes of its config."""
