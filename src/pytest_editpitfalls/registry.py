@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import Generic, TypeVar, cast
+from importlib.metadata import EntryPoint
+from inspect import ismodule
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import UsageError, did_you_mean
 
@@ -36,12 +38,62 @@ class Registry(Generic[T]):
         return iter(self._entries)
 
     def get(self, name: str, *, where: str | None = None) -> T:
-        """Return the value of ``name``; raises `UsageError` with "did you mean" when it is unknown."""
+        """Return the value of ``name``.
+
+        Raises:
+            UsageError: it is unknown ("did you mean"), or cannot be imported.
+        """
         if name not in self._entries:
             raise UsageError(f"unknown {self.kind} '{name}'", where=where, fix=did_you_mean(name, self))
         value = self._entries[name]
         if isinstance(value, str):
-            module, _, attribute = value.partition(":")
-            value = cast(T, getattr(importlib.import_module(module), attribute))
+            value = cast(T, imported(value, where=where or f"{self.kind} '{name}'"))
             self._entries[name] = value
         return value
+
+
+def imported(path: str, *, where: str) -> Any:
+    """The object at ``package.module:attribute``.
+
+    Raises:
+        UsageError: there is no such module or attribute, or importing it raises; in the exception's own words.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        value: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        own = module == missing or module.startswith(f"{missing}.")
+        fix = (
+            "check the spelling; it is looked for in the directory you are in, in pytest's rootdir and among the "
+            "installed packages"
+            if own
+            else f"install {missing}, which {module} imports"
+        )
+        raise UsageError(f"{module} cannot be imported: {error}", where=where, fix=fix) from None
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{module} cannot be imported: {type(error).__name__}: {error}{_place(error)}",
+            where=where,
+            fix=f"correct it until python -c 'import {module}' runs",
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [name for name in vars(value) if not name.startswith("_") and not ismodule(vars(value)[name])]
+            raise UsageError(f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names))
+        value = getattr(value, part)
+    return value
+
+
+def origin_of(entry: EntryPoint) -> str:
+    """The package that declares an entry point and what it points to, for messages and lists."""
+    package = f"package {entry.dist.name} {entry.dist.version}" if entry.dist is not None else "a package"
+    return f"{package} ({entry.value})"
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame, which is the user's."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

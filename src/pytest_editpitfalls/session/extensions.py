@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.registry import imported
 
 Found = TypeVar("Found", dict[str, Any], list[Any])
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
-from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, imported
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.registry import imported
 
 from .imports import Imports, imports_of
 

@@ -6,7 +6,6 @@ that a run brings with it (`EditorRegistry.add`).
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.registry import Registry
+from pytest_editpitfalls.registry import Registry, imported, origin_of
 
 from .shipped import package_of, shipped_editors, shipped_names
 
@@ -106,7 +105,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
             self._found = {}
             for entry in entry_points(group=ENTRY_POINTS):
                 fix = "uninstall one of the packages or rename its entry point"
-                self._put(self._found, entry.name, _Found(_origin_of(entry), entry), fix)
+                self._put(self._found, entry.name, _Found(origin_of(entry), entry), fix)
         return self._found
 
     def _put(self, others: dict[str, _Found], name: str, found: _Found, fix: str) -> None:
@@ -125,52 +124,6 @@ class EditorRegistry(Registry[EditorDeclaration]):
         if known is not None and known.origin != origin:
             raise UsageError(f"editor '{name}' is there twice: from {known.origin} too", where=origin, fix=fix)
         others[name] = found
-
-
-def imported(path: str, *, where: str) -> Any:
-    """The object at ``package.module:attribute``.
-
-    Raises:
-        UsageError: there is no such module or attribute, or importing it raises; in the exception's own words.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        value: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        own = module == missing or module.startswith(f"{missing}.")
-        fix = (
-            "check the spelling; it is looked for in the directory you are in, in pytest's rootdir and among the "
-            "installed packages"
-            if own
-            else f"install {missing}, which {module} imports"
-        )
-        raise UsageError(f"{module} cannot be imported: {error}", where=where, fix=fix) from None
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"{module} cannot be imported: {type(error).__name__}: {error}{_place(error)}",
-            where=where,
-            fix=f"correct it until python -c 'import {module}' runs",
-        ) from None
-    for part in attribute.split("."):
-        if not hasattr(value, part):
-            names = [name for name in vars(value) if not name.startswith("_") and callable(vars(value)[name])]
-            raise UsageError(f"{module} has no attribute '{attribute}'", where=where, fix=did_you_mean(part, names))
-        value = getattr(value, part)
-    return value
-
-
-def _origin_of(entry: EntryPoint) -> str:
-    package = f"package {entry.dist.name} {entry.dist.version}" if entry.dist is not None else "a package"
-    return f"{package} ({entry.value})"
-
-
-def _place(error: BaseException) -> str:
-    """File and line of the innermost frame, which is the user's."""
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 EDITORS: EditorRegistry = EditorRegistry()
