@@ -85,6 +85,15 @@ def test_what_a_shipped_editor_is_given_is_in_the_key() -> None:
     assert made(overrides={"memit": {"v_lr": "0.1"}}).key == base.key  # somebody else's
 
 
+def test_a_declaration_that_does_not_ship_is_in_the_key() -> None:
+    """One that ships is covered by the digest of the engine's source."""
+    paths = {"blocks": "model.layers", "down_projection": "mlp.down_proj"}
+    ours = made(told=description(declared_by="package fam 1.0", declaration=paths))
+    assert ours.key != made().key
+    assert ours.key != made(told=description(declaration=paths | {"down_projection": "mlp.up_proj"})).key
+    assert ours.key == made(told=description(declared_by="package fam 1.1", declaration=paths)).key
+
+
 def test_what_changes_no_number_is_not_in_the_key() -> None:
     base = made()
     told = description(device="cuda:0 (H100)", name="elsewhere/tiny") | {

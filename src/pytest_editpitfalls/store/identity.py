@@ -59,7 +59,8 @@ class RunHeader(BaseModel):
     Attributes:
         editor: label of the editor ("memit+mle").
         hyperparameters: all of them, resolved; a file among them is its content's digest.
-        editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared).
+        editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared), and
+            somebody's own declaration of the model's family.
         editor_source: digest of the editor's source code; None where some of it cannot be read.
         fingerprint: of the model: configuration, tokenizer and weights.
         seed: of everything that is random.
@@ -142,6 +143,8 @@ def run_header(
     )
     ships = EDITORS.origin(name) == SHIPS
     own_facts = {} if ships else {k: v for k, v in description["editor"].items() if k not in _FILLED_LATER}
+    if "declaration" in model:  # of a family that does not ship: it says which modules are edited
+        own_facts = own_facts | {"family": model["declaration"]}
     source = editor_source_digest(name)
     keyed = keyed_hyperparameters(values)
     return RunHeader(
