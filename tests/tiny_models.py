@@ -15,7 +15,13 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from pytest_editpitfalls.engine.families import FAMILIES
 
@@ -96,12 +102,20 @@ def metaspace_tokenizer() -> PreTrainedTokenizerFast:
 
 @dataclass(frozen=True)
 class _Tiny:
-    """How one family is made small: config class's model type, sizes as a function of depth and width."""
+    """How one family is made small.
+
+    Attributes:
+        model_type: the config class's.
+        sizes: the language model's sizes as a function of depth and width.
+        extra: more of the language model's config.
+        images: what a model that takes images, too, has besides its language model; None for text-only models.
+    """
 
     model_type: str
     sizes: Callable[[int, int], dict[str, Any]]
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     extra: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] | None = None
 
 
 def _gpt(layers: int, hidden: int) -> dict[str, Any]:
@@ -140,8 +154,44 @@ def _opt_350m(layers: int, hidden: int) -> dict[str, Any]:
     return {**_opt(layers, hidden), "word_embed_proj_dim": hidden // 2, "do_layer_norm_before": False}
 
 
+def _bloom(layers: int, hidden: int) -> dict[str, Any]:
+    return {"hidden_size": hidden, "n_layer": layers, "n_head": 4}
+
+
+def _experts(layers: int, hidden: int) -> dict[str, Any]:
+    few = {"num_local_experts": 5, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": hidden}
+    return {**_gated(layers, hidden), **few}
+
+
 _with_bos = partial(byte_level_tokenizer, bos=True)
 _slides = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
+
+_eye = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+_squares = {**_eye, "image_size": [28, 28], "patch_size": [14, 14]}
+_qwen_eye = {
+    "depth": 1,
+    "embed_dim": 16,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_heads": 2,
+    "out_hidden_size": 32,
+    "patch_size": 14,
+    "fullatt_block_indexes": [0],
+    "deepstack_visual_indexes": [0],
+}
+_mrope = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+
+
+def _eye_of(model_type: str) -> dict[str, Any]:
+    return {"vision_config": {"model_type": model_type, **_eye}, "image_token_index": 1}
+
 
 TINY: dict[str, _Tiny] = {
     "gpt2": _Tiny("gpt2", _gpt, byte_level_tokenizer),
@@ -162,6 +212,27 @@ TINY: dict[str, _Tiny] = {
     "phi3": _Tiny("phi3", _phi3, metaspace_tokenizer),
     "opt": _Tiny("opt", _opt, _with_bos),
     "opt_post_norm": _Tiny("opt", _opt_350m, _with_bos),
+    "olmo2": _Tiny("olmo2", _gated, byte_level_tokenizer),
+    "granite": _Tiny(
+        "granite",
+        _gated,
+        byte_level_tokenizer,
+        {
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "attention_multiplier": 0.7,
+            "logits_scaling": 0.5,
+            "mlp_bias": True,
+        },
+    ),
+    "glm": _Tiny("glm", _gated, byte_level_tokenizer),
+    "glm4": _Tiny("glm4", _gated, byte_level_tokenizer, {"attention_bias": True}),
+    "smollm3": _Tiny("smollm3", _gated, byte_level_tokenizer, {"no_rope_layers": [1, 0, 1, 1] * 2} | _slides),
+    "starcoder2": _Tiny("starcoder2", _gated, byte_level_tokenizer, {"sliding_window": 6}),
+    "bloom": _Tiny("bloom", _bloom, byte_level_tokenizer),
+    "mixtral": _Tiny("mixtral", _experts, metaspace_tokenizer, {"sliding_window": 6}),
+    "qwen3_moe": _Tiny("qwen3_moe", _experts, byte_level_tokenizer, {"norm_topk_prob": True}),
+    "qwen3_moe_mixed": _Tiny("qwen3_moe", _experts, byte_level_tokenizer, {"mlp_only_layers": [1]}),
     "falcon": _Tiny("falcon", _neox, byte_level_tokenizer),
     "falcon_new": _Tiny("falcon", _neox, byte_level_tokenizer, {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon_alibi": _Tiny(
@@ -170,6 +241,32 @@ TINY: dict[str, _Tiny] = {
         byte_level_tokenizer,
         {"alibi": True, "parallel_attn": False, "multi_query": False, "bias": True},
     ),
+    "gemma3_images": _Tiny(
+        "gemma3",
+        _gemma,
+        metaspace_tokenizer,
+        {"sliding_window": 6, "sliding_window_pattern": 3, "model_type": "gemma3_text"},
+        {"vision_config": _eye},
+    ),
+    "llava": _Tiny("llava", _gated, metaspace_tokenizer, {"model_type": "llama"}, _eye_of("clip_vision_model")),
+    "llava_of_gpt_neox": _Tiny(
+        "llava", _neox, byte_level_tokenizer, {"model_type": "gpt_neox"}, _eye_of("clip_vision_model")
+    ),
+    "llava_next": _Tiny(
+        "llava_next",
+        _gated,
+        metaspace_tokenizer,
+        {"model_type": "mistral", "sliding_window": 6},
+        _eye_of("clip_vision_model"),
+    ),
+    "llava_onevision": _Tiny(
+        "llava_onevision", _gated, byte_level_tokenizer, {"model_type": "qwen2"}, _eye_of("siglip_vision_model")
+    ),
+    "internvl": _Tiny("internvl", _gated, byte_level_tokenizer, {"model_type": "qwen3"}, {"vision_config": _squares}),
+    "mistral3": _Tiny("mistral3", _gated, metaspace_tokenizer, {"model_type": "mistral"}, _eye_of("pixtral")),
+    "qwen2_vl": _Tiny("qwen2_vl", _gated, byte_level_tokenizer, _mrope, {"vision_config": _qwen_eye}),
+    "qwen2_5_vl": _Tiny("qwen2_5_vl", _gated, byte_level_tokenizer, _mrope, {"vision_config": _qwen_eye}),
+    "qwen3_vl": _Tiny("qwen3_vl", _gated, byte_level_tokenizer, _mrope, {"vision_config": _qwen_eye}),
 }
 """Every family and variant that `tiny_model` makes; a row of the families' table that is not here is made gated."""
 
@@ -221,17 +318,23 @@ def tiny_model(
     arguments = {**tiny.sizes(layers, hidden), **tiny.extra}
     if tie is not None:
         arguments["tie_word_embeddings"] = tie
-    config = AutoConfig.for_model(
-        tiny.model_type,
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None,
-        **arguments,
-    )
-    made = (config.num_hidden_layers, config.hidden_size)
+    arguments |= {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+    }
+    if tiny.images is None:
+        config, kind = AutoConfig.for_model(tiny.model_type, **arguments), AutoModelForCausalLM
+    else:
+        config = AutoConfig.for_model(tiny.model_type, text_config=arguments, **tiny.images)
+        kind = AutoModelForImageTextToText
+    text = config.get_text_config(decoder=True)
+    made = (text.num_hidden_layers, text.hidden_size)
     assert made == (layers, hidden), f"{made}: say in TINY by which names {type(config).__name__} knows its sizes"
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    model = kind.from_config(config, dtype=dtype).eval()
+    if "num_experts_per_tok" in arguments and dtype == torch.float64:
+        model.set_experts_implementation("eager")  # the default multiplies in single precision at most
     _randomise(model, seed)
     return model, tokenizer
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.program import EditRequest
 
 from .borrowed import Borrowed

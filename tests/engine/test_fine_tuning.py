@@ -16,7 +16,7 @@ from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.fine_tuning import whole_matrices as ft
 from pytest_editpitfalls.engine.fine_tuning.whole_matrices import FineTuning
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.model_adapter import is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
 from pytest_editpitfalls.engine.overlay import DenseDelta
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.program import EditRequest

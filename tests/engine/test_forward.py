@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows
@@ -12,6 +13,11 @@ PROMPTS = [
     "The mother of the king",
     "Rome",
 ]
+
+
+@pytest.fixture
+def forward(any_forward: Forward) -> Forward:
+    return any_forward
 
 
 def rows_of(forward: Forward) -> tuple[Rows, list[tuple[int, ...]]]:
@@ -75,7 +81,7 @@ def test_the_block_list_is_whole_again_after_an_error(forward: Forward) -> None:
 
 def test_the_head_of_nothing_is_nothing(forward: Forward) -> None:
     """Some models cannot reshape a batch of no rows."""
-    hidden = torch.zeros(0, forward.host.matrix_shape(0)[0], dtype=torch.float64)
+    hidden = torch.zeros(0, forward.host.widths[0], dtype=torch.float64)
     some = forward.head(torch.zeros(2, hidden.shape[1], dtype=torch.float64))
     none = forward.head(hidden)
     assert none.shape == (0, some.shape[1])

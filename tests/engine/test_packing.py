@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows, first_tensor
+from pytest_editpitfalls.engine.block_probe import first_tensor
+from pytest_editpitfalls.engine.forward import Forward, KeptPrefix, Rows
 from pytest_editpitfalls.engine.packing import TokenPacking
 from tests.engine.conftest import tolerance
 
 LENGTHS = (7, 1, 4, 2)
 KEPT = (3, 5, 0, 1)
+
+
+@pytest.fixture
+def forward(any_forward: Forward) -> Forward:
+    return any_forward
 
 
 def rows_of(lengths: tuple[int, ...] = LENGTHS, kept: tuple[int, ...] = ()) -> Rows:
@@ -31,7 +37,13 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def width(forward: Forward) -> int:
-    return int(forward.host.matrix_shape(0)[0])
+    return int(forward.host.widths[0])
+
+
+def matrix_path(forward: Forward, layer: int) -> str:
+    """A matrix behind which no key or value of its block stands."""
+    family = forward.host.family
+    return f"{family.blocks}.{layer}.{family.down_projection or family.attention_output}"
 
 
 def multiplications(forward: Forward, rows: Rows, **options: Any) -> int:
@@ -95,7 +107,7 @@ def test_rows_without_padding_are_left_alone(forward: Forward, monkeypatch: pyte
 def test_what_somebody_looks_at_sees_all_rows_and_columns(forward: Forward) -> None:
     rows, host = rows_of(), forward.host
     seen: list[int] = []
-    matrix = host.down_projection(1)
+    matrix = host.module(matrix_path(forward, 1))
     handle = matrix.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape[:-1].numel()))
     try:
         forward.blocks(rows)
@@ -108,7 +120,7 @@ def test_whoever_looks_into_the_last_block_sees_every_token_that_matters(forward
     """A route may be decided on a whole prompt there, although only its last token is asked for."""
     rows, last = rows_of(), forward.n_layers - 1
     places = rows.tokens
-    for module in (forward.host.down_projection(last), forward.host.blocks[last]):
+    for module in (forward.host.module(matrix_path(forward, last)), forward.host.blocks[last]):
         seen: list[Tensor] = []
         handle = module.register_forward_hook(
             lambda _m, _a, output, seen=seen: seen.append(first_tensor(output).flatten(0, -2))
@@ -127,7 +139,7 @@ def test_whoever_looks_into_the_last_block_sees_every_token_that_matters(forward
 def test_what_has_been_replaced_gets_all_rows_and_columns(forward: Forward, how: str) -> None:
     rows, host = rows_of(), forward.host
     seen: list[int] = []
-    path = host.down_projection_path(1)
+    path = matrix_path(forward, 1)
     parent, name = host.module(path.rpartition(".")[0]), path.rpartition(".")[2]
     own: nn.Module = getattr(parent, name)
 

@@ -8,13 +8,13 @@ output (rows, tokens, d_o); where gate and up are two matrices, the input is act
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import entry_points
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.registry import Registry
+from pytest_editpitfalls.registry import Registry, origin_of
 
 ENTRY_POINT_GROUP = "pytest_editpitfalls.families"
 
@@ -29,12 +29,15 @@ class Family:
         blocks: path of the list of transformer blocks, from the model ("model.layers").
         mlp: path of the MLP inside a block; empty where the block holds the projections itself (OPT).
         down_projection: path of the MLP's down-projection inside a block ("mlp.down_proj"). Its input is the
-            *key* and its output (bias included) the *value* (Meng et al. 2022, arXiv 2202.05262).
+            *key* and its output (bias included) the *value* (Meng et al. 2022, arXiv 2202.05262). Empty where the MLP
+            is a mixture of experts, each of which has its own.
         attention_output: path of the attention's output projection inside a block.
         up_projections: paths of the MLP's input-side matrices inside a block: one, or gate and up. MEND edits them
             with the down-projection; an editor that needs them refuses a family without.
         norm_after_mlp: whether a norm stands between the down-projection and the next block (Gemma 2,
             Gemma 3, post-norm OPT). ROME's target vector then sits before that norm.
+        mlp_factor: what a block multiplies its MLP's output by before it adds it to the residual stream (Granite).
+        origin: where the declaration is from; empty for the families that ship. `family_for` sets it.
     """
 
     name: str
@@ -45,6 +48,13 @@ class Family:
     attention_output: str
     up_projections: tuple[str, ...] = ()
     norm_after_mlp: bool = False
+    mlp_factor: float = 1.0
+    origin: str = field(default="", compare=False)
+
+    @property
+    def mixture(self) -> bool:
+        """Whether the MLP is a mixture of experts, in which there is no one down-projection."""
+        return not self.down_projection
 
 
 FamilyDeclaration = Family | Callable[[Any], Family]
@@ -61,6 +71,11 @@ LLAMA = Family(
     attention_output="self_attn.o_proj",
     up_projections=("mlp.gate_proj", "mlp.up_proj"),
 )
+
+
+# Each token goes to a few of a block's experts. Their matrices are slices of two tensors, no modules that could be hooked
+# or written.
+MIXTURE = replace(LLAMA, name="mixtral", model_types=("mixtral",), down_projection="", up_projections=())
 
 
 def _like_llama(name: str, **differences: Any) -> Family:
@@ -85,6 +100,27 @@ def opt(config: Any) -> Family:
         up_projections=("fc1",),
         norm_after_mlp=not config.do_layer_norm_before,
     )
+
+
+def granite(config: Any) -> Family:
+    """Granite: a block multiplies what its attention and its MLP give it before it adds it to the residual stream."""
+    return _like_llama("granite", mlp_factor=float(getattr(config, "residual_multiplier", 1.0)))
+
+
+def multimodal(config: Any, *, inner: str | None = None) -> Family:
+    """A model that takes images or video, too: it is edited and asked as the language model that it holds.
+
+    The whole model is run, with text alone; so its answers are its own.
+
+    Args:
+        config: of the whole model; its ``text_config`` is the language model's.
+        inner: model type that the language model is declared under; by default its own.
+    """
+    text = config.text_config
+    family = family_for(text) if inner is None else _made(families().get(inner), text)
+    _, _, blocks = family.blocks.partition(".")
+    name = str(config.model_type)
+    return replace(family, name=name, model_types=(name,), blocks=f"model.language_model.{blocks}")
 
 
 FAMILIES: dict[str, FamilyDeclaration] = {
@@ -129,8 +165,30 @@ FAMILIES: dict[str, FamilyDeclaration] = {
     "qwen3": _like_llama("qwen3"),
     # Norms before and after attention and MLP (``post_feedforward_layernorm``), soft caps, every other layer slides.
     "gemma2": _like_llama("gemma2", norm_after_mlp=True),
-    # Text only. Norms as in Gemma 2, no soft caps, most layers slide.
+    # Norms as in Gemma 2, no soft caps, most layers slide.
     "gemma3_text": _like_llama("gemma3", model_types=("gemma3_text",), norm_after_mlp=True),
+    # Norms only after attention and MLP, and on queries and keys.
+    "olmo2": _like_llama("olmo2", norm_after_mlp=True),
+    "granite": granite,
+    # GLM-4-9B. Gate and up are one fused matrix; rotary positions on half of each head.
+    "glm": _like_llama("glm", up_projections=("mlp.gate_up_proj",)),
+    # GLM-4-0414: GLM with norms after attention and MLP besides (``post_mlp_layernorm``).
+    "glm4": _like_llama("glm4", up_projections=("mlp.gate_up_proj",), norm_after_mlp=True),
+    # Every fourth layer has no positions at all (``no_rope_layers``); layers may slide.
+    "smollm3": _like_llama("smollm3"),
+    # One input-side matrix; biases everywhere; a sliding window.
+    "starcoder2": _like_llama("starcoder2", down_projection="mlp.c_proj", up_projections=("mlp.c_fc",)),
+    # A norm on the embeddings, ALiBi: positions are read off the attention mask, position ids are ignored. The MLP is
+    # called with the residual stream, which it adds itself. Blocks return a tuple.
+    "bloom": Family(
+        name="bloom",
+        model_types=("bloom",),
+        blocks="transformer.h",
+        mlp="mlp",
+        down_projection="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
+        up_projections=("mlp.dense_h_to_4h",),
+    ),
     # Gate and up are one fused matrix; so are queries, keys and values.
     "phi3": _like_llama("phi3", up_projections=("mlp.gate_up_proj",)),
     "opt": opt,
@@ -146,21 +204,46 @@ FAMILIES: dict[str, FamilyDeclaration] = {
         attention_output="self_attention.dense",
         up_projections=("mlp.dense_h_to_4h",),
     ),
+    "mixtral": MIXTURE,
+    # Blocks in ``mlp_only_layers``, or between two ``decoder_sparse_step``, have one plain MLP instead.
+    "qwen3_moe": replace(MIXTURE, name="qwen3_moe", model_types=("qwen3_moe",)),
+    # Gemma 3 with images, LLaVA and its kin with any language model of this table inside, Mistral Small 3.1, Qwen-VL.
+    "gemma3": multimodal,
+    "internvl": multimodal,
+    "llava": multimodal,
+    "llava_next": multimodal,
+    "llava_onevision": multimodal,
+    "mistral3": multimodal,
+    "qwen2_vl": partial(multimodal, inner="qwen2"),
+    "qwen2_5_vl": partial(multimodal, inner="qwen2"),
+    "qwen3_vl": partial(multimodal, inner="qwen3"),
 }
 """By ``config.model_type``: a family, or a function of the config where the config decides."""
 
 
 @cache
 def families() -> Registry[FamilyDeclaration]:
-    """Declarations by ``config.model_type``: the built-in ones and those of installed packages.
+    """Declarations by ``config.model_type``: the built-in ones and those of installed packages, which go first.
 
     Raises:
         UsageError: two packages declare the same model type.
     """
-    registry: Registry[FamilyDeclaration] = Registry("model type", dict(FAMILIES))
+    entries: dict[str, FamilyDeclaration | str] = dict(FAMILIES)
+    return Registry("model type", entries | {name: point.value for name, point in _declared_elsewhere().items()})
+
+
+@cache
+def _declared_elsewhere() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        registry.register(point.name, point.value)
-    return registry
+        known = found.setdefault(point.name, point)
+        if known.value != point.value:
+            raise UsageError(
+                f"model type '{point.name}' is declared twice",
+                where=f"{origin_of(known)} and {origin_of(point)}",
+                fix="uninstall one of the two, or take the entry point out of one",
+            )
+    return found
 
 
 def family_for(config: Any) -> Family:
@@ -170,7 +253,7 @@ def family_for(config: Any) -> Family:
         config: the model's config; its ``model_type`` picks the declaration.
 
     Raises:
-        UsageError: no declaration serves this model type.
+        UsageError: no declaration serves this model type, or the one that does cannot be read.
     """
     registry = families()
     model_type = str(getattr(config, "model_type", "") or "?")
@@ -179,5 +262,28 @@ def family_for(config: Any) -> Family:
             f"architecture '{model_type}' is not known (known model types: {', '.join(sorted(registry))})",
             fix="write a declaration of a few lines for it: docs/families.md, 'How a declaration is written'",
         )
-    declaration = registry.get(model_type)
-    return declaration if isinstance(declaration, Family) else declaration(config)
+    point = _declared_elsewhere().get(model_type)
+    origin = origin_of(point) if point else ""
+    where = f"model type '{model_type}'" + (f", declared by {origin}" if origin else "")
+    declaration = registry.get(model_type, where=where)
+    try:
+        family = _made(declaration, config)
+    except UsageError:
+        raise
+    except Exception as error:  # a package's function of the config may raise anything
+        raise UsageError(
+            f"the declaration cannot read this config: {type(error).__name__}: {error}",
+            where=where,
+            fix="correct the function, or the model's config.json",
+        ) from error
+    if not isinstance(family, Family):
+        raise UsageError(
+            f"the declaration gives a {type(family).__name__}, not a Family",
+            where=where,
+            fix="docs/families.md shows how a declaration is written",
+        )
+    return replace(family, origin=origin) if origin else family
+
+
+def _made(declaration: FamilyDeclaration, config: Any) -> Family:
+    return declaration(config) if callable(declaration) else declaration

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
+from .block_probe import first_tensor, probe_blocks
 from .model_adapter import ModelAdapter
 from .packing import TokenPacking
 
@@ -204,12 +205,6 @@ class _StandIn(nn.Module):
             return getattr(object.__getattribute__(self, "_block"), name)
 
 
-def first_tensor(output: Any) -> Tensor:
-    """Hidden states of a block's output, which is a tensor or a tuple; a bare tensor is never indexed."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
-
-
 LAUNCH_TOKENS = 32
 """What one more pass over the blocks costs, in tokens: on two CPU cores a matrix product takes about 0.3 ms plus
 0.01 ms for each token (measured on the embedded model's shapes)."""
@@ -225,7 +220,8 @@ class Forward:
         self.host = host
         self.n_layers = len(host.blocks)
         self._packing = TokenPacking(host)
-        self._widths = self._probe()
+        with self._packing.learning():
+            self._widths = probe_blocks(host)
 
     def blocks(
         self,
@@ -305,26 +301,3 @@ class Forward:
         finally:
             for index, block in enumerate(own):
                 blocks[index] = block
-
-    def _probe(self) -> list[int]:
-        """How many values each block returns in a tuple, 0 for a bare tensor: differs by model and version.
-
-        The same pass shows how the MLPs are called.
-        """
-        widths: dict[int, int] = {}
-        hooks = [
-            block.register_forward_hook(
-                lambda _m, _a, output, index=index: widths.__setitem__(
-                    index, len(output) if isinstance(output, tuple) else 0
-                )
-            )
-            for index, block in enumerate(self.host.blocks)
-        ]
-        one = torch.zeros(1, 1, dtype=torch.long, device=self.host.device)
-        try:
-            with torch.no_grad(), self._packing.learning():
-                self.host.model.base_model(input_ids=one, attention_mask=one + 1, position_ids=one, use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [widths[index] for index in range(self.n_layers)]

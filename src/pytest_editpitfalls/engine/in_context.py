@@ -59,7 +59,7 @@ class Window:
 
     def __init__(self, host: ModelAdapter) -> None:
         self._encoder = host.encoder
-        size = getattr(host.model.config, "max_position_embeddings", None)
+        size = getattr(host.config, "max_position_embeddings", None)
         self.size: int | None = size if isinstance(size, int) and size > 0 else None
 
     def room(self, program: Program | None) -> int:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.errors import UsageError
 
+from .declared_paths import check_paths
 from .families import Family
+from .matrices import matrix_shape
 from .tokens import Encoder
 
 
@@ -31,13 +33,13 @@ class ModelAdapter:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, family: Family) -> ModelAdapter:
-        """Freeze ``model`` and wrap it; raises `UsageError` where the family's paths do not resolve."""
+        """Freeze ``model`` and wrap it; raises `UsageError` where the family's paths do not fit it (`check_paths`)."""
+        check_paths(model, family)
+        if family.mixture and next(iter(model.parameters())).dtype == torch.float64:
+            model.set_experts_implementation("eager")  # torch multiplies groups of rows in single precision at most
         model.eval()
         model.requires_grad_(False)
-        host = cls(model, tokenizer, family, Encoder(tokenizer, model.get_input_embeddings().weight.shape[0]))
-        for layer in range(host.n_layers):
-            host.down_projection(layer)
-        return host
+        return cls(model, tokenizer, family, Encoder(tokenizer, model.get_input_embeddings().weight.shape[0]))
 
     @property
     def device(self) -> torch.device:
@@ -66,12 +68,37 @@ class ModelAdapter:
     def n_layers(self) -> int:
         return len(self.blocks)
 
+    @property
+    def config(self) -> Any:
+        """The language model's config: of a model that also takes images, the part about its text."""
+        return self.model.config.get_text_config(decoder=True)
+
     def down_projection_path(self, layer: int) -> str:
-        """Full name of the MLP's down-projection in ``layer``: the matrix that the locate-then-edit family writes."""
+        """Full name of the MLP's down-projection in ``layer``: the matrix that the locate-then-edit family writes.
+
+        Raises:
+            UsageError: the MLP is a mixture of experts, each of which has its own.
+        """
+        if self.family.mixture:
+            raise UsageError(
+                "the MLP is a mixture of experts, each of which has a down-projection of its own",
+                where=f"family '{self.family.name}'",
+                fix="edit another module, such as the attention's output or the whole MLP",
+            )
         return f"{self.family.blocks}.{layer}.{self.family.down_projection}"
 
     def down_projection(self, layer: int) -> nn.Module:
         return self._module(self.down_projection_path(layer))  # type: ignore[no-any-return]
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(d_model, d_k): how wide the hidden states are, and what the MLP makes of a token, in all its experts."""
+        if not self.family.mixture:
+            return self.matrix_shape(0)
+        d_model, _ = matrix_shape(self.module(f"{self.family.blocks}.0.{self.family.attention_output}"))
+        config = self.config
+        one = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
+        return d_model, int(one) * int(getattr(config, "num_experts_per_tok", 1))
 
     def module(self, path: str) -> nn.Module:
         """The module of that full name."""
@@ -79,11 +106,7 @@ class ModelAdapter:
 
     def matrix_shape(self, layer: int) -> tuple[int, int]:
         """(d_o, d_k) of the down-projection's matrix, whichever way round the module stores it."""
-        module = self.down_projection(layer)
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        rows, columns = weight.shape
-        # Decided by module type, never by shape: square matrices exist.
-        return (columns, rows) if is_transposed(module) else (rows, columns)
+        return matrix_shape(self.down_projection(layer))
 
     def _module(self, path: str) -> Any:
         try:
@@ -94,8 +117,3 @@ class ModelAdapter:
                 where=f"family '{self.family.name}'",
                 fix="correct the family's declaration (docs/families.md shows how one is written)",
             ) from error
-
-
-def is_transposed(module: nn.Module) -> bool:
-    """Whether the module keeps W as (d_in, d_out), as GPT-2's Conv1D does."""
-    return type(module).__name__ == "Conv1D"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .matrices import is_matrix
 from .model_adapter import ModelAdapter
 
 Anatomy = tuple[tuple[int, int], ...]
@@ -27,11 +28,18 @@ class _Place:
         path: inside the block.
         answers: whether only the block's own output depends on its output (keys and values do not).
         loaded: what it consisted of when it was called with hidden states alone; None if it never was.
+        inside: the MLP that it is a part of, if any: where that can be given fewer tokens, so is this.
     """
 
     path: str
     answers: bool
     loaded: Anatomy | None = None
+    inside: _Place | None = None
+
+    @property
+    def packs(self) -> bool:
+        """Whether it is to be given the tokens that matter only."""
+        return self.loaded is not None and (self.inside is None or self.inside.loaded is None)
 
 
 class TokenPacking:
@@ -69,7 +77,7 @@ class TokenPacking:
         with ExitStack() as stack:
             for layer in layers if tokens is not None or asked is not None else ():
                 block = self._host.blocks[layer]
-                found = [(place, _as_loaded(block, place)) for place in self._places[layer] if place.loaded is not None]
+                found = [(place, _as_loaded(block, place)) for place in self._places[layer] if place.packs]
                 ends = asked is not None and layer == layers[-1]
                 if ends and (_is_watched(block) or any(module is None for _, module in found)):
                     ends = False  # a hook on the last block may need the tokens that are not asked for
@@ -83,14 +91,19 @@ class TokenPacking:
 
 
 def _places(host: ModelAdapter, block: nn.Module) -> list[_Place]:
-    """The MLP as a whole, and every other matrix of the block."""
+    """The MLP as a whole, its declared matrices, and every matrix outside of it.
+
+    The declared ones stand in for an MLP that is called with more than hidden states, as Bloom's is. Others inside are
+    no places: those of experts get some of the tokens each.
+    """
     family = host.family
-    found = [_Place(family.mlp, answers=True)] if family.mlp else []
-    answers = {family.attention_output, family.down_projection, *family.up_projections}
+    mlp = _Place(family.mlp, answers=True) if family.mlp else None
+    declared = {family.attention_output, family.down_projection, *family.up_projections}
+    found = [] if mlp is None else [mlp]
     for path, module in block.named_modules():
-        inside = family.mlp and f"{path}.".startswith(f"{family.mlp}.")
-        if not inside and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"):
-            found.append(_Place(path, answers=path in answers))
+        inside = mlp is not None and f"{path}.".startswith(f"{mlp.path}.")
+        if is_matrix(module) and (path in declared or not inside):
+            found.append(_Place(path, answers=path in declared, inside=mlp if inside else None))
     return found
 
 

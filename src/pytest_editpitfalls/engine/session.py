@@ -95,7 +95,10 @@ class EngineSession:
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype, announce)
         models.check_finite(model, source)
-        session = cls(settings, ModelAdapter.of(model, tokenizer, family_for(model.config)), source, announce)
+        family = family_for(model.config)
+        if family.origin:
+            announce(f"model type '{model.config.model_type}': the declaration of {family.origin} is used")
+        session = cls(settings, ModelAdapter.of(model, tokenizer, family), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
 
@@ -193,6 +196,8 @@ class EngineSession:
         """Everything that the numbers depend on, as plain JSON types."""
         chosen = self._editor(editor)
         parameters = sum(p.numel() for p in self.host.model.parameters())
+        family = self.host.family
+        declaration = asdict(replace(family, origin="")) if family.origin else None
         return {
             "editor": chosen.describe(),
             "model": {
@@ -200,7 +205,8 @@ class EngineSession:
                 "label": self.source.short_name,
                 "fingerprint": self.fingerprint,
                 "architecture": type(self.host.model).__name__,
-                "family": self.host.family.name,
+                "family": family.name,
+                **({"declared_by": family.origin, "declaration": declaration} if family.origin else {}),
                 "layers": self.host.n_layers,
                 "parameters": parameters,
                 "dtype": self._dtype,
@@ -305,6 +311,6 @@ class EngineSession:
 
 
 def _shape(host: ModelAdapter) -> Shape:
-    d_model, d_k = host.matrix_shape(0)
+    d_model, d_k = host.widths
     vocabulary = int(host.model.get_output_embeddings().weight.shape[0])
     return Shape(host.n_layers, d_model, d_k, vocabulary, host.edit_dtype.itemsize)

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .block_probe import first_tensor
 from .bucketing import buckets
-from .forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows, columns_from, first_tensor
+from .forward import LAUNCH_TOKENS, Forward, KeptPrefix, Rows, columns_from
 from .model_adapter import ModelAdapter
 from .overlay import Overlay
 
@@ -321,9 +322,12 @@ class UpperBlocks:
 
 def _goes_straight(host: ModelAdapter, layer: int, module: nn.Module) -> bool:
     """Whether what is added to the module's output arrives unchanged in the block's, so that it need not run."""
+    family = host.family
     if module is host.blocks[layer]:
         return True
-    return module is host.down_projection(layer) and not host.family.norm_after_mlp
+    if family.mixture or family.norm_after_mlp or family.mlp_factor != 1:
+        return False
+    return module is host.down_projection(layer)
 
 
 @contextmanager

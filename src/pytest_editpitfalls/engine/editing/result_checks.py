@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import (
     Change,
     DenseDelta,

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, Overlay
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 

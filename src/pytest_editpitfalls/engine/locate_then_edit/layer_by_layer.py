@@ -12,7 +12,8 @@ A^-1 = (P K_p K_p^T P + L2 I)^-1 P: AlphaEdit. A^-1 K comes from one factorisati
 here is n x n.
 
 Where the target vector lives: at the output of the last edited block, unless an editor says otherwise. In families with
-a norm after the MLP a residual there is no residual of the matrix: they are refused by name.
+a norm after the MLP a residual there is no residual of the matrix: they are refused by name. Where the block multiplies
+its MLP's output by a factor (Granite), the matrix's residual is the block's by that factor.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pytest_editpitfalls.engine.overlay import LowRankDelta
 from pytest_editpitfalls.engine.sampling import SEED_WORDS
 
 from .core import Batch, LocateThenEdit, Written
+from .sites import Site
 from .subject_states import SubjectReader
 from .target_vector import TargetVectors
 
@@ -40,6 +42,7 @@ class LayerByLayer(LocateThenEdit[M]):
 
     def _write(self, batch: Batch, vectors: TargetVectors) -> list[Written]:
         target = vectors.target()
+        factor = self._host.family.mlp_factor if self.sites[0] is Site.BLOCK else 1.0
         reader = SubjectReader(
             self._resources.forward,
             batch.owner,
@@ -53,7 +56,7 @@ class LayerByLayer(LocateThenEdit[M]):
             overlay = self._overlay(batch.before, *written)
             keys = reader.climb(overlay, layer).keys
             now = reader.state(overlay, self.sites[0], self._layers[-1])
-            residual = (target - now).double() * self._share(len(self._layers) - index)
+            residual = (target - now).double() * self._share(len(self._layers) - index) / factor
             used[layer] = batch.of_job(keys)
             parts = zip(batch.of_job(residual), used[layer], self._weighted(batch, layer, keys), strict=True)
             written.append([self._delta(layer, *closed_form(*each, self._gamma(len(each[1])))) for each in parts])

@@ -15,6 +15,7 @@ from .adapters import merge
 from .embedded import GGUF_SHA256, embedded_gguf
 from .fingerprint import checkpoint_state, note_origin
 from .gguf import converted_directory, converted_name, first_line
+from .heads import auto_class
 from .hub import cached_copy, elsewhere, not_here, refuse_hub_adapter, unreachable
 from .known import known_names
 from .loading_report import check_report
@@ -25,8 +26,6 @@ from .tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-
-_CAUSAL = ("ForCausalLM", "LMHeadModel", "Model")
 
 
 def prepare(source: ModelSource, announce: Callable[[str], None] | None = None) -> Path | None:
@@ -78,7 +77,8 @@ def load_config(source: ModelSource) -> PretrainedConfig:
     """Return the config of a causal language model that the engine can work with.
 
     Raises:
-        UsageError: it cannot be fetched or read, is quantised, is an encoder-decoder or has no head.
+        UsageError: it cannot be fetched or read, is quantised, is an encoder-decoder or has no head for the
+            next token.
     """
     with _explained(source):  # the checks, too: a config may hold anything
         return _checked_config(source)
@@ -106,13 +106,7 @@ def _checked_config(source: ModelSource) -> PretrainedConfig:
             where=where,
             fix="use a causal (decoder-only) language model",
         )
-    architectures = config.architectures or ()
-    if architectures and not any(name.endswith(_CAUSAL) for name in architectures):
-        raise UsageError(
-            f"the checkpoint is a {architectures[0]}, which has no language-model head",
-            where=where,
-            fix="use the checkpoint of the causal language model",
-        )
+    auto_class(config, where)
     return config
 
 
@@ -134,7 +128,7 @@ def load(
         UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, is not what its checkpoint
             says (`check_report`), or has no fast tokenizer or one that does not fit.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     place = resolve_device(device)
     config = load_config(source)
@@ -151,7 +145,7 @@ def load(
     with _explained(source, "its tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(_tokenizer_place(source), **_options(source))
     with _explained(source):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto_class(config, source.name).from_pretrained(
             _place(source),
             dtype=chosen,
             output_loading_info=True,
@@ -240,14 +234,18 @@ def _options(source: ModelSource) -> dict[str, Any]:
 
 def _estimate(source: ModelSource, config: PretrainedConfig, family: Family, dtype: Any, device: Any) -> MemoryEstimate:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    make: Any = AutoModelForCausalLM.from_config
+    from pytest_editpitfalls.engine.declared_paths import check_paths
+    from pytest_editpitfalls.engine.matrices import matrix_shape
+
+    make: Any = auto_class(config, source.name).from_config
     with _explained(source), torch.device("meta"):
         skeleton = make(config, trust_remote_code=source.allow_remote_code)
         skeleton.tie_weights()
-        weight = skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}").weight
-        d_k = weight.numel() // config.hidden_size
+    check_paths(skeleton, family)
+    d_k = 0  # of experts no second moments are taken
+    if not family.mixture:
+        d_k = matrix_shape(skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}"))[1]
     return estimate(source.short_name, skeleton, d_k, dtype, device)
 
 

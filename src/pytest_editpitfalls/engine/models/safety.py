@@ -55,6 +55,9 @@ def check_config(config: Any, where: str, place: str) -> None:
     Raises:
         UsageError: the config asks for one of these.
     """
+    for name in getattr(config, "sub_configs", ()):  # the parts of a model that takes images, too
+        if (part := getattr(config, name, None)) is not None:
+            check_config(part, where, place)
     blocks = getattr(config, "num_hidden_layers", None)
     if isinstance(blocks, int) and blocks > MAX_BLOCKS:
         raise UsageError(

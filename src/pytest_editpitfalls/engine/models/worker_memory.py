@@ -8,10 +8,12 @@ does not work on a file's pages).
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from pytest_editpitfalls.engine.batch_size.memory_model import Shape
 from pytest_editpitfalls.engine.families import family_for
@@ -159,14 +161,21 @@ def _read(source: ModelSource, width: int) -> tuple[tuple[StoredTensor, ...], Sh
         return None
     config = config_of(directory) or {}
     try:
-        end = f".{family_for(SimpleNamespace(**config)).down_projection}.weight"
-    except (UsageError, AttributeError, TypeError):
+        family = family_for(_namespace(config))
+    except (UsageError, TypeError):
         return None
+    end = f".{family.down_projection or family.attention_output}.weight"
     shapes = [tensor.shape for tensor in tensors if tensor.name.endswith(end) and len(tensor.shape) == 2]
     if not shapes:
         return None
+    largest = max(shapes, key=math.prod)  # an image encoder may have such matrices, too
     vocabulary = max(max(tensor.shape, default=0) for tensor in tensors if len(tensor.shape) == 2)
-    return tensors, Shape(len(shapes), min(shapes[0]), max(shapes[0]), vocabulary, width)
+    return tensors, Shape(shapes.count(largest), min(largest), max(largest), vocabulary, width)
+
+
+def _namespace(values: dict[str, Any]) -> SimpleNamespace:
+    """A config as `family_for` reads it, the configs of its parts included."""
+    return SimpleNamespace(**{key: _namespace(v) if isinstance(v, dict) else v for key, v in values.items()})
 
 
 def _directory(source: ModelSource) -> Path | None:

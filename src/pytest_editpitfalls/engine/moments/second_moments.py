@@ -155,7 +155,7 @@ class SecondMoments:
 
     def _documents(self, source: MomentSource, content: str, progress: ProgressCallback) -> Documents[Any]:
         host = self._forward.host
-        limit = getattr(host.model.config, "max_position_embeddings", None) or 2048
+        limit = getattr(host.config, "max_position_embeddings", None) or 2048
         if source.kind == "sampled":
             return tokenised(self._sampled(source, content, min(SAMPLED_LENGTH, limit), progress))
 

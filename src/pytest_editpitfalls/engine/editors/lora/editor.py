@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import ForwardHook, LowRankDelta, Overlay, low_rank_hook
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
 from pytest_editpitfalls.errors import UsageError, did_you_mean

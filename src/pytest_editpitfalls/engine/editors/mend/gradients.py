@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.errors import UsageError
 
 

@@ -40,7 +40,8 @@ from transformers.activations import ACT2FN
 
 from pytest_editpitfalls.engine.draws import generator_of
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
-from pytest_editpitfalls.engine.model_adapter import ModelAdapter, is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import Overlay, without
 from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
@@ -223,7 +224,7 @@ def _matrix(host: ModelAdapter, path: str) -> Tensor:
 
 
 def _activation_name(host: ModelAdapter) -> str:
-    config = host.model.config
+    config = host.config
     for key in ("hidden_act", "activation_function", "hidden_activation", "activation"):
         name = getattr(config, key, None)
         if isinstance(name, str) and name in ACT2FN:

@@ -1,0 +1,26 @@
+"""What a declaration may call a projection: a linear layer, or GPT-2's Conv1D, which stores its matrix transposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def is_matrix(module: Any) -> bool:
+    """Whether the module holds one matrix, (d_o, d_k) or transposed."""
+    weight = getattr(module, "weight", None)
+    return (isinstance(module, nn.Linear) or is_transposed(module)) and isinstance(weight, Tensor) and weight.ndim == 2
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether the module keeps W as (d_in, d_out), as GPT-2's Conv1D does."""
+    return type(module).__name__ == "Conv1D"
+
+
+def matrix_shape(module: nn.Module) -> tuple[int, int]:
+    """(d_o, d_k) of a matrix, whichever way round the module stores it."""
+    weight: Any = module.weight
+    rows, columns = weight.shape
+    # Decided by module type, never by shape: square matrices exist.
+    return (columns, rows) if is_transposed(module) else (rows, columns)
