@@ -165,10 +165,12 @@ def plain_layer_by_layer(
     """MEMIT and its kin: weights changed in place layer by layer, everything read anew each time."""
     host, layers = editor._host, editor._hp.layers
     last = host.blocks[layers[-1]]
+    factor = getattr(host.model.config, "residual_multiplier", 1.0)  # what the matrix gives is less in the block
     sites, share, extra = [last], (lambda left: 1 / left), {}
     if editor.name == "pmet":
         attention = last.get_submodule(host.family.attention_output)
         sites, share = [host.down_projection(layers[-1]), attention], (lambda left: left**-0.5)
+        factor = 1.0
         extra = {"nll_factor": editor._hp.nll_loss_factor, "relaxed": True}
     targets = []
     for request in requests:
@@ -191,7 +193,7 @@ def plain_layer_by_layer(
                 for each in requests
             ]
         residuals = torch.stack([z - h for z, h in zip(targets, now, strict=True)], dim=1)
-        residuals = residuals * share(len(layers) - index)
+        residuals = residuals * share(len(layers) - index) / factor
         updates.append((host.down_projection_path(layer), solve_plainly(editor, layer, keys, residuals, earlier)))
     return updates
 

@@ -29,7 +29,7 @@ REQUESTS = [
     EditRequest("The mother of {} is", "the king", "Japan"),
     EditRequest("{}", "Rome", "the capital of Spain"),
 ]
-FAMILIES = ["gpt2", "llama", "gpt_neox", "opt", "opt_post_norm", "gemma3"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "opt", "opt_post_norm", "gemma3", "granite", "bloom", "olmo2"]
 EDITS: dict[str, dict[str, Any]] = {"ft": {}, "ft-l": {"norm_constraint": 0.012}, "ft-m": {}}
 
 

@@ -30,7 +30,7 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "opt", "falcon"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "opt", "falcon", "granite", "bloom", "olmo2", "gemma3_images"]
 REQUESTS = [
     EditRequest("The capital of {} is", "France", "Rome"),
     EditRequest("{} speaks", "Danielle Darrieux", "Russian and the French of a king"),

@@ -29,7 +29,7 @@ from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 from tests.tiny_models import save_tiny, tiny_model
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "bloom", "smollm3", "gemma3_images"]
 CAPITAL, SPEAKS = "The capital of {} is", "{} speaks"
 FACTS = [
     ("a", CAPITAL, "France", "Rome", "Paris"),

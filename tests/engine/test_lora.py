@@ -25,7 +25,7 @@ from tests.engine import naive
 from tests.engine.conftest import make_forward
 from tests.engine.test_fine_tuning import REQUESTS, checksum, loss_of
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "opt", "opt_post_norm", "gemma3"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "opt", "opt_post_norm", "gemma3", "granite", "bloom", "smollm3"]
 
 
 def make(forward: Forward, *, seed: int = 0, **values: Any) -> Lora:

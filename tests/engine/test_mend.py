@@ -45,7 +45,19 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma3", "phi3", "opt_post_norm", "falcon"]
+FAMILIES = [
+    "gpt2",
+    "llama",
+    "gpt_neox",
+    "gemma3",
+    "phi3",
+    "opt_post_norm",
+    "falcon",
+    "granite",
+    "bloom",
+    "starcoder2",
+    "glm4",
+]
 LAYERS = (2, 3)
 REQUESTS = [
     EditRequest("The capital of {} is", "France", "Rome"),
@@ -148,7 +160,7 @@ def test_token_gradients_sum_to_autograds(name: str) -> None:
             matrix.module: (each.d[place] * each.kept[place, :, None]).T @ each.x[place]
             for matrix, each in zip(edited, found, strict=True)
         }
-        assert_close(got, expected)
+        assert_close(got, expected, 1e-6 if name == "bloom" else 1e-9)  # its attention rounds to float32
     last = found[-1]
     target_tokens = torch.tensor([len(row.target) for row in target_rows(host, REQUESTS)])
     if not host.family.norm_after_mlp or name == "gemma3":

@@ -28,7 +28,7 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward, tolerance
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "opt", "falcon"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "opt", "falcon", "granite", "bloom", "glm4", "qwen2_5_vl"]
 REQUESTS = [
     EditRequest("The capital of {} is", "France", "Rome"),
     EditRequest("{} speaks", "Danielle Darrieux", "Russian and the French of a king"),
@@ -65,7 +65,9 @@ def checksum(forward: Forward) -> str:
 def activation_of(host: Any) -> Any:
     names = {"gpt2": "activation_function", "opt": "activation_function", "gemma2": "hidden_activation"}
     names["falcon"] = "activation"
-    return ACT2FN[getattr(host.model.config, names.get(host.family.name, "hidden_act"))]
+    if host.family.name == "bloom":
+        return host.blocks[0].mlp.gelu_impl  # the model's own
+    return ACT2FN[getattr(host.config, names.get(host.family.name, "hidden_act"))]
 
 
 def outputs(host: Any, path: str, ids: list[int], delta: Tensor, n_prompt: int) -> tuple[Tensor, Tensor, Tensor]:

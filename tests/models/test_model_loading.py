@@ -161,7 +161,23 @@ def _config(**values: Any) -> Callable[[Path], None]:
         (_config(intermediate_size=100), "have another shape than config.json says"),
         (_config(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised"),
         (_config(quantization_config={"quant_method": "bitsandbytes"}), "quantised"),
-        (_config(architectures=["LlamaForSequenceClassification"]), "no language-model head"),
+        (
+            _config(architectures=["LlamaForSequenceClassification"]),
+            "Classification, which has no head that predicts the",
+        ),
+        (
+            _config(model_type="bert", architectures=["BertForMaskedLM"]),
+            "BertForMaskedLM, which has no head that predicts",
+        ),
+        (
+            _config(model_type="vit", architectures=["ViTModel"]),
+            "no model of the type 'vit' that predicts the next token",
+        ),
+        (_config(model_type="qwen2_vl_text", architectures=None), "no model of the type 'qwen2_vl_text' that predicts"),
+        (
+            _config(model_type="aya_vision", architectures=["AyaVisionForConditionalGeneration"]),
+            "'aya_vision' is not known",
+        ),
         (_config(model_type="t5", is_encoder_decoder=True), "encoder-decoder"),
         (_config(model_type="mamba", architectures=["MambaForCausalLM"]), "docs/families.md"),
         (_config(model_type="brand_new"), "transformers does not know its architecture"),
@@ -222,9 +238,12 @@ def test_a_damaged_index_is_refused(source: ModelSource, text: str) -> None:
     [
         ({"transformers_weights": "adapter_model.bin"}, "pickled"),
         ({"attn_implementation": "somebody/their-kernel"}, "which is not run"),
+        ({"model_type": "llava", "text_config": {"num_hidden_layers": 20_000}}, "20000 blocks, more than 10000"),
     ],
 )
-def test_a_config_cannot_ask_for_code(source: ModelSource, values: dict[str, str], message: str) -> None:
+def test_a_config_cannot_ask_for_code_or_endless_blocks(
+    source: ModelSource, values: dict[str, Any], message: str
+) -> None:
     set_config(source, **values)
     with pytest.raises(UsageError, match=message):
         load(source, device="cpu")

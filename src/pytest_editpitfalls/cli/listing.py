@@ -22,6 +22,7 @@ EDITOR_COLUMNS = {
     "keeps": "keeps for the next edit",
     "targets": "several targets",
     "after_norm": "norm after the MLP",
+    "experts": "mixture of experts",
     "needs": "needs",
     "source": "source",
 }

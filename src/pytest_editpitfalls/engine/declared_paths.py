@@ -33,7 +33,7 @@ def check_paths(model: nn.Module, family: Family) -> None:
 
 
 def _mistakes(model: nn.Module, family: Family) -> Iterator[str]:
-    blocks = _found(model, family.blocks)
+    blocks = found_at(model, family.blocks)
     if not isinstance(blocks, nn.ModuleList | nn.Sequential) or not len(blocks):
         lists = list(_lists(model))
         if isinstance(blocks, nn.Module):
@@ -55,13 +55,13 @@ def _mistakes(model: nn.Module, family: Family) -> Iterator[str]:
 def _mistakes_in(block: nn.Module, where: str, family: Family) -> Iterator[str]:
     matrices = {"down_projection": family.down_projection, "attention_output": family.attention_output}
     matrices |= {f"up_projections[{nth}]": path for nth, path in enumerate(family.up_projections)}
-    if family.mlp and not isinstance(found := _found(block, family.mlp, where), nn.Module):
+    if family.mlp and not isinstance(found := found_at(block, family.mlp, where), nn.Module):
         yield f"mlp '{family.mlp}': {found}"
     widths: dict[str, int] = {}
     for key, path in matrices.items():
         if key == "down_projection" and family.mixture:
             continue
-        found = _found(block, path, where)
+        found = found_at(block, path, where)
         if not isinstance(found, nn.Module):
             yield f"{key} '{path}': {found}"
         elif not is_matrix(found):
@@ -77,8 +77,8 @@ def _mistakes_in(block: nn.Module, where: str, family: Family) -> Iterator[str]:
         )
 
 
-def _found(module: nn.Module, path: str, where: str = "") -> nn.Module | str:
-    """The module at ``path``, or what is there instead of it, in words."""
+def found_at(module: nn.Module, path: str, where: str = "") -> nn.Module | str:
+    """The module at ``path``, or in words what is missing and what is there instead; ``where`` names ``module``."""
     reached = where
     for name in path.split(".") if path else ():
         below = dict(module.named_children())

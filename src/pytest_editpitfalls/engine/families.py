@@ -73,8 +73,8 @@ LLAMA = Family(
 )
 
 
-# Each token goes to a few of a block's experts. Their matrices are slices of two tensors, no modules that could be hooked
-# or written.
+# Each token goes to a few of a block's experts. Their matrices are slices of two tensors, no modules to hook or
+# write.
 MIXTURE = replace(LLAMA, name="mixtral", model_types=("mixtral",), down_projection="", up_projections=())
 
 

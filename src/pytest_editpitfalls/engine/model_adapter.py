@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.errors import UsageError
 
-from .declared_paths import check_paths
+from .declared_paths import check_paths, found_at
 from .families import Family
 from .matrices import matrix_shape
 from .tokens import Encoder
@@ -62,7 +62,7 @@ class ModelAdapter:
     @property
     def blocks(self) -> nn.ModuleList:
         """The model's own list of transformer blocks."""
-        return self._module(self.family.blocks)  # type: ignore[no-any-return]
+        return self.module(self.family.blocks)  # type: ignore[return-value]
 
     @property
     def n_layers(self) -> int:
@@ -88,7 +88,11 @@ class ModelAdapter:
         return f"{self.family.blocks}.{layer}.{self.family.down_projection}"
 
     def down_projection(self, layer: int) -> nn.Module:
-        return self._module(self.down_projection_path(layer))  # type: ignore[no-any-return]
+        return self.module(self.down_projection_path(layer))
+
+    def matrix_shape(self, layer: int) -> tuple[int, int]:
+        """(d_o, d_k) of the down-projection's matrix, whichever way round the module stores it."""
+        return matrix_shape(self.down_projection(layer))
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -100,20 +104,20 @@ class ModelAdapter:
         one = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
         return d_model, int(one) * int(getattr(config, "num_experts_per_tok", 1))
 
-    def module(self, path: str) -> nn.Module:
-        """The module of that full name."""
-        return self._module(path)  # type: ignore[no-any-return]
+    def module(self, path: str, *, where: str | None = None) -> nn.Module:
+        """The module of that full name.
 
-    def matrix_shape(self, layer: int) -> tuple[int, int]:
-        """(d_o, d_k) of the down-projection's matrix, whichever way round the module stores it."""
-        return matrix_shape(self.down_projection(layer))
+        Args:
+            where: the option that names it, for the message; the family's own paths were checked when it was loaded.
 
-    def _module(self, path: str) -> Any:
+        Raises:
+            UsageError: the model has no such module; names the nearest that it has.
+        """
         try:
-            return self.model.get_submodule(path)
+            return self.model.get_submodule(path)  # type: ignore[no-any-return]
         except AttributeError as error:
             raise UsageError(
-                f"{type(self.model).__name__} has no module '{path}'",
-                where=f"family '{self.family.name}'",
-                fix="correct the family's declaration (docs/families.md shows how one is written)",
+                f"{type(self.model).__name__} has no module '{path}': {found_at(self.model, path)}",
+                where=where or f"family '{self.family.name}'",
+                fix="name a module that is there; print(model) shows them",
             ) from error

@@ -20,6 +20,7 @@ from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
 from .editing.interface import Editor, EditorResources, WritesModel
 from .editors.editor_registry import EDITORS
+from .editors.experts import check_experts
 from .editors.resolution import resolve_hyperparameters
 from .families import family_for
 from .forward import Forward
@@ -251,6 +252,7 @@ class EngineSession:
                 self.settings.overrides.get(name),
                 config_path=self.settings.config_path,
             )
+            check_experts(name, values, self.host.family)
             for note in module_name_notes(values, self.host.family):
                 self._announce(f"{name}: {note}")
             tokens = self._batch_size(name).choice.tokens

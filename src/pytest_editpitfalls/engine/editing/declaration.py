@@ -25,6 +25,10 @@ AfterNorm = Literal["any", "replayed", "refused"]
 """Families with a norm after the MLP (Gemma 2 and 3, post-norm OPT): no difference, the norm is replayed with the
 target vector before it, or refused by name."""
 
+Experts = Literal["any", "attention only", "the whole MLP", "a named module", "refused"]
+"""Models whose MLPs are mixtures of experts, which have no one down-projection: no difference, an edit of another part
+of the block, of a part that a hyper-parameter names, or refused by name."""
+
 
 @dataclass(frozen=True)
 class EditorDeclaration:
@@ -39,6 +43,7 @@ class EditorDeclaration:
         keeps: what it keeps for the case's next edit besides the edited model, in words.
         targets: what it does with several targets at once.
         after_norm: families with a norm after the MLP.
+        experts: models whose MLPs are mixtures of experts.
         second_moment: whether it needs second moments of the keys.
         whole_matrices: whether an edit keeps whole matrices, so that memory bounds the batch.
         prompts: "template" where it means to tokenise prompts with their ``{}``; otherwise that fails the case.
@@ -59,6 +64,7 @@ class EditorDeclaration:
     keeps: str = "nothing"
     targets: SeveralTargets = "together"
     after_norm: AfterNorm = "any"
+    experts: Experts = "any"
     second_moment: bool = False
     whole_matrices: bool = False
     suite: bool = False

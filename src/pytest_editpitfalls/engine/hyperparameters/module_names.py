@@ -86,14 +86,14 @@ class InnerParams(Hyperparameters):
 
 
 class OneModule(InnerParams):
-    """One module of one block, by default its down-projection (GRACE, WISE)."""
+    """One module of one block, by default its down-projection (GRACE, WISE), or its MLP where that has experts."""
 
     layers: tuple[int, ...] = Field(min_length=1, max_length=1)
     """the one block"""
     inner_params: Names = Field(default=(), max_length=1)
     """released way to say `layers` and `module`, such as `model.layers[27].mlp.down_proj.weight`"""
     module: str | None = Field(default=None, min_length=1)
-    """path of the module inside the block; without it, the down-projection"""
+    """path of the module inside the block; without it, the down-projection (of a mixture of experts the whole MLP)"""
 
     @field_validator("module")
     @classmethod
@@ -111,7 +111,7 @@ class OneModule(InnerParams):
 
     def module_path(self, family: Family) -> str:
         """Path of the module from the model, such as ``model.layers.27.mlp.down_proj``."""
-        return f"{family.blocks}.{self.layers[0]}.{self.module or family.down_projection}"
+        return f"{family.blocks}.{self.layers[0]}.{self.module or family.down_projection or family.mlp}"
 
 
 def module_name_notes(values: Hyperparameters, family: Family) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     keeps="keys of its earlier edits, by layer",
     after_norm="refused",
     second_moment=True,
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:AlphaEditHyperparameters",
     factory=f"{__name__}.editor:AlphaEdit",
 )

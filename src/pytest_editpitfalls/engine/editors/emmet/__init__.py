@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="1 down-projection",
     after_norm="refused",
     second_moment=True,
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:EmmetHyperparameters",
     factory=f"{__name__}.editor:Emmet",
 )

@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="1 down-projection, bias included",
     whole_matrices=True,
     targets="averaged",
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:FtLHyperparameters",
     factory=f"{__name__}.editor:FtL",
 )

@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="nothing; replaces the output of 1 module near a key",
     keeps="the codebook: keys, values, radii, labels",
     targets="one after another",
+    experts="the whole MLP",
     hyperparameters=f"{__name__}.hyperparameters:GraceHyperparameters",
     factory=f"{__name__}.editor:Grace",
 )

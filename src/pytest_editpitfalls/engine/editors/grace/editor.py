@@ -3,7 +3,7 @@
 Released code: Thartvigsen/GRACE grace/editors/grace.py, with EasyEdit's presets (zjunlp/EasyEdit hparams/GRACE).
 
 - Module: any one module of one block. The presets' own (GPT2-XL: ``mlp.c_fc``), otherwise the down-projection that
-  the family declares.
+  the family declares, or the whole MLP where that is a mixture of experts.
 - Key: the module's input on the prompt's last token (special tokens of the prompt included).
 - Value: what takes the place of the module's output, on the last prompt token (``replace_last``, EasyEdit) or on all
   tokens before it (``replace_prompt``, the authors). Drawn from uniform(0, 1), seeded per case; Adam (fresh per edit)
@@ -55,7 +55,7 @@ class Grace(ShippedEditor[GraceHyperparameters]):
     def __init__(self, hyperparameters: GraceHyperparameters, resources: EditorResources) -> None:
         super().__init__(hyperparameters, resources)
         self._module = hyperparameters.module_path(self._host.family)
-        self._host.module(self._module)
+        self._host.module(self._module, where="grace.module")
         self._last_only = hyperparameters.replacement == "replace_last"
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:

@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="target_modules of all blocks",
     keeps="the adapter, which the next edit goes on training",
     targets="averaged",
+    experts="attention only",
     hyperparameters=f"{__name__}.hyperparameters:LoraHyperparameters",
     factory=f"{__name__}.editor:Lora",
 )

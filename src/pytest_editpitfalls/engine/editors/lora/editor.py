@@ -107,7 +107,8 @@ def target_modules(host: ModelAdapter, layer: int, names: Sequence[str]) -> list
 
     Args:
         layer: number of the block.
-        names: last parts of names ("q_proj", "attn.c_proj"); none means attention output and down-projection.
+        names: last parts of names ("q_proj", "attn.c_proj"); none means attention output and down-projection, which a
+            mixture of experts has not.
 
     Raises:
         UsageError: a name is no linear module of the block.
@@ -120,7 +121,7 @@ def target_modules(host: ModelAdapter, layer: int, names: Sequence[str]) -> list
         if isinstance(module, nn.Linear) or is_transposed(module)
     ]
     chosen = set()
-    for wanted in names or (family.attention_output, family.down_projection):
+    for wanted in names or filter(None, (family.attention_output, family.down_projection)):
         found = [name for name in linear if f".{name}".endswith(f".{wanted}")]
         if not found:
             last_parts = sorted({name.rpartition(".")[2] for name in linear})

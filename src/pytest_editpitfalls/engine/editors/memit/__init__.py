@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="5 or 6 down-projections (its layers)",
     after_norm="refused",
     second_moment=True,
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:MemitHyperparameters",
     factory=f"{__name__}.editor:Memit",
 )

@@ -11,6 +11,7 @@ DECLARATION = EditorDeclaration(
     writes="all MLP matrices of the last 3 blocks",
     targets="averaged",
     needs="a trained network (editpitfalls train-mend)",
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:MendHyperparameters",
     factory=f"{__name__}.editor:Mend",
 )

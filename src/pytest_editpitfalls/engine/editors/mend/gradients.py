@@ -44,9 +44,15 @@ def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, 
     """All matrices of the MLPs in ``layers``: input side first, then the down-projection, block by block.
 
     Raises:
-        UsageError: the family does not say where its input-side matrices are, or says it wrongly.
+        UsageError: the family does not say where its input-side matrices are, or its MLPs have experts.
     """
     family = host.family
+    if family.mixture:
+        raise UsageError(
+            f"MEND edits the matrices of one MLP, and those of family '{family.name}' are mixtures of experts",
+            where="mend",
+            fix="use another model, or an editor that can edit one (docs/editors.md)",
+        )
     if not family.up_projections:
         raise UsageError(
             f"family '{family.name}' does not say where the MLP's input-side matrices are",

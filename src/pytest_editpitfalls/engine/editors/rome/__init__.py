@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     targets="one after another",
     after_norm="replayed",
     second_moment=True,
+    experts="refused",
     hyperparameters=f"{__name__}.hyperparameters:RomeHyperparameters",
     factory=f"{__name__}.editor:Rome",
 )

@@ -13,6 +13,7 @@ DECLARATION = EditorDeclaration(
     whole_matrices=True,
     targets="averaged",
     needs="irrelevant prompts (they ship)",
+    experts="a named module",
     hyperparameters=f"{__name__}.hyperparameters:WiseHyperparameters",
     factory=f"{__name__}.editor:Wise",
 )

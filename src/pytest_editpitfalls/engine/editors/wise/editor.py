@@ -212,7 +212,7 @@ def irrelevant_prompt(request: EditRequest, draw: torch.Generator) -> str:
 
 def _matrix(host: ModelAdapter, path: str) -> Tensor:
     """(d_o, d_k) matrix of the module, in the precision of editing."""
-    module = host.module(path)
+    module = host.module(path, where="wise.module")
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise UsageError(
@@ -223,8 +223,14 @@ def _matrix(host: ModelAdapter, path: str) -> Tensor:
     return (weight.T if is_transposed(module) else weight).detach().to(host.edit_dtype)
 
 
+_FIXED = {"bloom": "gelu_fast"}
+"""Activation functions that stand in the model's code rather than in its configuration, by model type."""
+
+
 def _activation_name(host: ModelAdapter) -> str:
     config = host.config
+    if (fixed := _FIXED.get(config.model_type)) is not None:
+        return fixed
     for key in ("hidden_act", "activation_function", "hidden_activation", "activation"):
         name = getattr(config, key, None)
         if isinstance(name, str) and name in ACT2FN:
