@@ -24,7 +24,7 @@ def check_experts(name: str, values: Hyperparameters, family: Family) -> None:
     named = declaration.experts == "a named module"
     if not family.mixture or not (named or declaration.experts == "refused") or getattr(values, "module", None):
         return
-    why = "its own is a down-projection" if named else f"it writes {declaration.writes}"
+    why = "without one it copies a down-projection" if named else f"it writes {declaration.writes}"
     others = [each.name for each in shipped_editors() if each.experts not in ("refused", "a named module")]
     use = f"use one of {', '.join(others)}, or an editor of your own (docs/write-an-editor.md)"
     raise UsageError(

@@ -93,7 +93,7 @@ class OneModule(InnerParams):
     inner_params: Names = Field(default=(), max_length=1)
     """released way to say `layers` and `module`, such as `model.layers[27].mlp.down_proj.weight`"""
     module: str | None = Field(default=None, min_length=1)
-    """path of the module inside the block; without it, the down-projection (of a mixture of experts the whole MLP)"""
+    """path of the module inside the block; without it, the down-projection"""
 
     @field_validator("module")
     @classmethod

@@ -37,8 +37,7 @@ class LoraHyperparameters(Hyperparameters):
     lora_dropout: Annotated[NotNegative, Field(lt=1)] = 0.1
     """dropout before A, while training"""
     target_modules: Names = ()
-    """last part of the names of the modules with an adapter; none means attention output and down-projection
-    (of a mixture of experts the attention output alone)"""
+    """last part of the adapted modules' names; none means attention output and, without experts, down-projection"""
     num_steps: Count = LORA_STEPS
     """steps of Adam; there is no early stop"""
     lr: Positive = 5e-3
