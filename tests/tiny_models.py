@@ -159,8 +159,11 @@ def _bloom(layers: int, hidden: int) -> dict[str, Any]:
 
 
 def _experts(layers: int, hidden: int) -> dict[str, Any]:
-    few = {"num_local_experts": 5, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": hidden}
-    return {**_gated(layers, hidden), **few}
+    return {**_gated(layers, hidden), "num_local_experts": 5, "num_experts_per_tok": 2}
+
+
+def _small_experts(layers: int, hidden: int) -> dict[str, Any]:
+    return {**_experts(layers, hidden), "moe_intermediate_size": hidden}
 
 
 _with_bos = partial(byte_level_tokenizer, bos=True)
@@ -185,6 +188,7 @@ _qwen_eye = {
     "patch_size": 14,
     "fullatt_block_indexes": [0],
     "deepstack_visual_indexes": [0],
+    "num_position_embeddings": 16,
 }
 _mrope = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
 
@@ -231,8 +235,8 @@ TINY: dict[str, _Tiny] = {
     "starcoder2": _Tiny("starcoder2", _gated, byte_level_tokenizer, {"sliding_window": 6}),
     "bloom": _Tiny("bloom", _bloom, byte_level_tokenizer),
     "mixtral": _Tiny("mixtral", _experts, metaspace_tokenizer, {"sliding_window": 6}),
-    "qwen3_moe": _Tiny("qwen3_moe", _experts, byte_level_tokenizer, {"norm_topk_prob": True}),
-    "qwen3_moe_mixed": _Tiny("qwen3_moe", _experts, byte_level_tokenizer, {"mlp_only_layers": [1]}),
+    "qwen3_moe": _Tiny("qwen3_moe", _small_experts, byte_level_tokenizer, {"norm_topk_prob": True}),
+    "qwen3_moe_mixed": _Tiny("qwen3_moe", _small_experts, byte_level_tokenizer, {"mlp_only_layers": [1]}),
     "falcon": _Tiny("falcon", _neox, byte_level_tokenizer),
     "falcon_new": _Tiny("falcon", _neox, byte_level_tokenizer, {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon_alibi": _Tiny(

@@ -93,7 +93,11 @@ def test_every_family_is_mapped(family: str, tmp_path: Path) -> None:
     """No weight of any family is converted, fused or copied on its way from the file into the model."""
     directory = save_tiny(tmp_path / family, family)
     model, _ = load(resolve(str(directory), cache_dir=tmp_path / "cache"), device="cpu")
-    assert unmapped(model, directory) == []
+    own = unmapped(model, directory)
+    if family in ("mixtral", "qwen3_moe", "qwen3_moe_mixed"):  # transformers joins experts; the estimate counts that
+        assert own
+        own = [name for name in own if ".experts." not in name]
+    assert own == []
 
 
 @only_linux

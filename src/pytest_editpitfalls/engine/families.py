@@ -285,5 +285,11 @@ def family_for(config: Any) -> Family:
     return replace(family, origin=origin) if origin else family
 
 
+def experts_width(config: Any) -> int:
+    """How many numbers a mixture of experts makes of a token, in all experts that the token goes to."""
+    one = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
+    return int(one) * int(getattr(config, "num_experts_per_tok", 1))
+
+
 def _made(declaration: FamilyDeclaration, config: Any) -> Family:
     return declaration(config) if callable(declaration) else declaration

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pytest_editpitfalls.errors import UsageError
 
 from .declared_paths import check_paths, found_at
-from .families import Family
+from .families import Family, experts_width
 from .matrices import matrix_shape
 from .tokens import Encoder
 
@@ -100,9 +100,7 @@ class ModelAdapter:
         if not self.family.mixture:
             return self.matrix_shape(0)
         d_model, _ = matrix_shape(self.module(f"{self.family.blocks}.0.{self.family.attention_output}"))
-        config = self.config
-        one = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
-        return d_model, int(one) * int(getattr(config, "num_experts_per_tok", 1))
+        return d_model, experts_width(self.config)
 
     def module(self, path: str, *, where: str | None = None) -> nn.Module:
         """The module of that full name.

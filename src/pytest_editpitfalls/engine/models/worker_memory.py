@@ -2,8 +2,8 @@
 
 On a CPU transformers maps the safetensors files: every worker's weights are the same pages of the page cache, and an
 in-place write reaches only the writer's own copy of a page. Weights that have to be converted to another dtype are
-private copies, and so are those that in-place editors are lent (their snapshot is made by torch's copy-on-write, which
-does not work on a file's pages).
+private copies; so are those of experts, which transformers joins, and those that in-place editors are lent (their
+snapshot is made by torch's copy-on-write, which does not work on a file's pages).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_editpitfalls.engine.batch_size.memory_model import Shape
-from pytest_editpitfalls.engine.families import family_for
+from pytest_editpitfalls.engine.families import experts_width, family_for
 from pytest_editpitfalls.errors import UsageError
 
 from .checkpoint import StoredTensor, config_of, stored_tensors
@@ -32,6 +32,9 @@ PROCESS_BYTES = 380_000_000
 Measured: 340 to 349 MB of anonymous memory after `EngineSession.open` (torch 2.13, transformers 5.23, Linux) for models
 of 52 to 145 M parameters, 368 MB with pytest, xdist and the plugin.
 """
+
+_EXPERTS = ".experts."
+"""What names of experts' weights have in them, each expert's own in the files."""
 
 BATCH_TOKENS = 768
 """Padded tokens of one forward pass on a CPU (`engine.session.CPU_TOKENS`)."""
@@ -138,31 +141,45 @@ def workers_estimate(
     read = _read(source, width=max(4, BYTES.get(wanted, 0)))
     if read is None or wanted not in BYTES:
         return None
-    tensors, shape = read
-    mapped = sum(tensor.bytes for tensor in tensors if tensor.dtype == wanted)
-    converted = BYTES[wanted] * sum(tensor.elements for tensor in tensors if tensor.dtype != wanted)
+    others = [tensor for tensor in read.tensors if tensor.dtype != wanted]
+    joined = [tensor for tensor in read.tensors if read.experts and _EXPERTS in tensor.name]
+    own = {*others, *joined}
+    mapped = sum(tensor.bytes for tensor in read.tensors if tensor not in own)
+    converted = BYTES[wanted] * sum(tensor.elements for tensor in own)
     copied = ""
-    if converted:
-        found = next(tensor.dtype for tensor in tensors if tensor.dtype != wanted)
-        copied = f"a copy of the weights each: {found} is converted to {wanted}"
-    elif source.adapter is not None:
-        mapped, converted = 0, mapped
+    if others:
+        copied = f"a copy of the weights each: {others[0].dtype} is converted to {wanted}"
+    elif joined:
+        copied = "a copy of the experts' weights each: they are joined when they are loaded"
+    if not others and source.adapter is not None:
+        mapped, converted = 0, mapped + converted
         copied = "a copy of the weights each, for the adapter"
-    elif in_place or sys.platform == "win32":  # where transformers reads the files instead of mapping them
-        mapped, converted = 0, mapped
+    elif not others and (in_place or sys.platform == "win32"):  # where transformers reads the files, without mapping
+        mapped, converted = 0, mapped + converted
         copied = f"a copy of the weights each, {'for the in-place editor' if in_place else 'on Windows'}"
-    private = PROCESS_BYTES + converted + 16 * shape.d_k**2 + int(BATCH_TOKENS * shape.token_bytes)
+    private = PROCESS_BYTES + converted + read.moment_bytes + int(BATCH_TOKENS * read.shape.token_bytes)
     return WorkersEstimate(workers, mapped, private, host_memory(), copied)
 
 
-def _read(source: ModelSource, width: int) -> tuple[tuple[StoredTensor, ...], Shape] | None:
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What the estimate needs: ``moment_bytes`` are a second moment's with its factor; of experts none is taken."""
+
+    tensors: tuple[StoredTensor, ...]
+    shape: Shape
+    moment_bytes: int
+    experts: bool
+
+
+def _read(source: ModelSource, width: int) -> _Checkpoint | None:
     directory = _directory(source)
     if directory is None or (tensors := stored_tensors(directory)) is None:
         return None
-    config = config_of(directory) or {}
+    config = _namespace(config_of(directory) or {})
     try:
-        family = family_for(_namespace(config))
-    except (UsageError, TypeError):
+        family = family_for(config)
+        experts = experts_width(getattr(config, "text_config", config)) if family.mixture else 0
+    except (UsageError, TypeError, ValueError, AttributeError):
         return None
     end = f".{family.down_projection or family.attention_output}.weight"
     shapes = [tensor.shape for tensor in tensors if tensor.name.endswith(end) and len(tensor.shape) == 2]
@@ -170,7 +187,9 @@ def _read(source: ModelSource, width: int) -> tuple[tuple[StoredTensor, ...], Sh
         return None
     largest = max(shapes, key=math.prod)  # an image encoder may have such matrices, too
     vocabulary = max(max(tensor.shape, default=0) for tensor in tensors if len(tensor.shape) == 2)
-    return tensors, Shape(shapes.count(largest), min(largest), max(largest), vocabulary, width)
+    d_k = experts or max(largest)
+    shape = Shape(shapes.count(largest), min(largest), d_k, vocabulary, width)
+    return _Checkpoint(tensors, shape, 0 if experts else 16 * d_k**2, bool(experts))
 
 
 def _namespace(values: dict[str, Any]) -> SimpleNamespace:
