@@ -252,6 +252,16 @@ def test_a_declaration_of_another_package_is_said_and_kept(declared: Callable[..
     json.dumps(kept)
 
 
+def test_a_wrong_path_is_found_before_any_weight_is_read(declared: Callable[..., None], tmp_path: Path) -> None:
+    directory = save_tiny(tmp_path / "gpt2", "gpt2")
+    (directory / "model.safetensors").unlink()
+    declared(("gpt2", f"{__name__}:WRONG_GPT2"))
+    with pytest.raises(UsageError) as caught:
+        EngineSession.open(EngineSettings(str(directory)))
+    start = f"family 'own' of a package ({__name__}:WRONG_GPT2): the declaration does not fit GPT2LMHeadModel: down_pro"
+    assert str(caught.value).startswith(start)
+
+
 def _broken(config: Any) -> Family:
     return Family(config.no_such_key, (), "", "", "", "")
 
@@ -364,4 +374,5 @@ def test_a_path_that_only_one_block_lacks_is_found() -> None:
 
 
 OWN_GPT2 = Family("own", ("gpt2",), "transformer.h", "mlp", "mlp.c_proj", "attn.c_proj")
+WRONG_GPT2 = replace(OWN_GPT2, down_projection="mlp.down_proj")
 MAMBA = Family("mamba", ("mamba",), "backbone.layers", "", "mixer.out_proj", "mixer.out_proj")
