@@ -18,8 +18,10 @@ SLOW = {
     "reports/test_junit.py": "runs of pytest with workers",
     # The engine against plain editing: every editor on tiny models of every family.
     "engine/test_batch_size.py": "batches until the memory is full",
+    "engine/test_experts.py": "trains",
     "engine/test_fine_tuning.py": "trains",
     "engine/test_grace.py": "trains",
+    "engine/test_images.py": "every model that takes images",
     "engine/test_in_context.py": "every family",
     "engine/test_in_place.py": "every family",
     "engine/test_locate_then_edit.py": "every editor in every family",
