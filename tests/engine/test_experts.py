@@ -105,6 +105,41 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> EngineSession:
     return EngineSession.open(EngineSettings(str(directory)))
 
 
+def test_single_precision_is_scored_with_transformers_own_products(session: EngineSession) -> None:
+    """Of groups of rows: what a run multiplies with by default."""
+    host = session.host
+    assert host.dtype == torch.float32
+    asked = [(p, t) for p in PROMPTS for t in TARGETS]
+    questions = [Question(0, host.encoder.prompt(p), host.encoder.target(t)) for p, t in asked]
+    got = Scorer(session.forward, max_tokens=60).mean_log_probs([()], questions)
+    for (prompt, target), value in zip(asked, got, strict=True):
+        assert abs(value - naive.mean_log_prob(host.model, host.tokenizer, prompt, target)) < 1e-4
+
+
+class Writer:
+    """Somebody's batched editor that says that it writes down-projections."""
+
+    experts = "refused"
+    writes = "1 down-projection"
+
+    def __init__(self, values: Any, resources: EditorResources) -> None:
+        raise AssertionError("it was made")
+
+    def prepare(self, progress: Any = None) -> None: ...
+
+    def edit(self, jobs: Any, progress: Any = None) -> list[Any]:
+        return []
+
+
+def test_an_editor_of_ones_own_can_say_that_it_does_not(session: EngineSession) -> None:
+    EDITORS.add("writer", Writer, origin="here")
+    try:
+        with pytest.raises(UsageError, match=r"writer cannot edit a mixture of experts .* it writes 1 down-projection"):
+            session.describe("writer")
+    finally:
+        EDITORS.forget_added()
+
+
 @pytest.mark.parametrize("editor", [each.name for each in shipped_editors()])
 def test_every_editor_edits_it_or_is_refused_by_name(session: EngineSession, editor: str) -> None:
     experts = EDITORS.get(editor).experts

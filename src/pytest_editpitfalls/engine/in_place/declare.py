@@ -123,6 +123,7 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         writes=getattr(kind, "writes", "not said"),
         keeps=getattr(kind, "keeps", "nothing"),
         targets=getattr(kind, "targets", "together"),
+        experts=getattr(kind, "experts", "any"),
         second_moment=bool(getattr(kind, "second_moment", False)),
         prompts=getattr(kind, "prompts", None),
         suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
