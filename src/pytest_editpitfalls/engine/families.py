@@ -73,8 +73,7 @@ LLAMA = Family(
 )
 
 
-# Each token goes to a few of a block's experts. Their matrices are slices of two tensors, no modules to hook or
-# write.
+# Each token goes to a few of a block's experts. Their matrices are slices of two tensors: no module holds one alone.
 MIXTURE = replace(LLAMA, name="mixtral", model_types=("mixtral",), down_projection="", up_projections=())
 
 

@@ -13,7 +13,7 @@ here is n x n.
 
 Where the target vector lives: at the output of the last edited block, unless an editor says otherwise. In families with
 a norm after the MLP a residual there is no residual of the matrix: they are refused by name. Where the block multiplies
-its MLP's output by a factor (Granite), the matrix's residual is the block's by that factor.
+its MLP's output by a factor (Granite), the matrix's residual is the block's divided by it.
 """
 
 from __future__ import annotations
