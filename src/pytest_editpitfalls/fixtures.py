@@ -5,8 +5,8 @@ This module is loaded at every start of pytest: what only a run with an editor n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,8 +54,12 @@ def edited_model(request: pytest.FixtureRequest, pitfall_case: Case) -> Callable
     """
     session, case = _session(request), _selected_case(request)
 
-    def edited(name: str | None = None) -> AbstractContextManager[Any]:
-        return _models(session).edited(case, name)
+    @contextmanager
+    def edited(name: str | None = None) -> Iterator[Any]:
+        with ExitStack() as stack:
+            with session.timers.stopped():
+                model = stack.enter_context(_models(session).edited(case, name))
+            yield model
 
     return edited
 
@@ -77,7 +81,8 @@ def _base(request: pytest.FixtureRequest) -> EngineSession:
 
     session, case = _session(request), case_of(request.node)
     _models(session)  # skips where there is none
-    return session.executor.session(case.model if case is not None else next(iter(session.run.labels.values())))
+    with session.timers.stopped():
+        return session.executor.session(case.model if case is not None else next(iter(session.run.labels.values())))
 
 
 def _models(session: PitfallsSession) -> ModelLender:

@@ -56,6 +56,7 @@ class EngineSession:
     kills_once: Collection[str] = ()
     hangs: Collection[str] = ()
     slow = 0.0  # seconds of a batch
+    edit_slow = 0.0  # seconds of an edit for a lent model
     fingerprint = "f" * 8
     batches = 0
 
@@ -128,6 +129,7 @@ class EngineSession:
     def edited(self, editor: str, program: Program, state: str, suite: Any = None) -> Iterator[Any]:
         self.model.state = state
         self.model.steps = [len(step) for step in program.steps]
+        time.sleep(self.edit_slow)
         try:
             yield self.model
         finally:

@@ -15,7 +15,7 @@ from pytest_editpitfalls.program import CaseScores
 from .executor import Answers, Job, ProgressListener
 from .forked import ForkedCases
 from .planning import PlannedCase
-from .time_limit import BatchTimeout, time_limit
+from .time_limit import BatchTimeout, time_limit, too_slow
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
@@ -108,8 +108,7 @@ class LocalExecutor:
                 for case in job.batch:
                     yield from self.run_job(job.only((case,)))
                 return
-            error = f"editor '{job.editor}' took longer than {limit:g} s (--pitfalls-timeout)"
-            scores = [CaseScores(job.programs[0].case_id, error=error)]
+            scores = [CaseScores(job.programs[0].case_id, error=too_slow(job.editor, limit))]
         by_id = {each.case_id: each for each in scores}
         missing = [program.case_id for program in job.programs if program.case_id not in by_id]
         if missing:

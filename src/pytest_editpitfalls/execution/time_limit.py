@@ -1,4 +1,4 @@
-"""A limit on the time of one batch (``--pitfalls-timeout``)."""
+"""A limit on the time of one batch, or of one edit that a test asks for (``--pitfalls-timeout``)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ EXIT_STATUS = 75
 
 class BatchTimeout(BaseException):
     """The batch took too long. No `Exception`: an editor's own ``except Exception`` must not swallow it."""
+
+
+def too_slow(editor: str, seconds: float | None) -> str:
+    """Return what is said of a case that took too long."""
+    return f"editor '{editor}' took longer than {seconds:g} s (--pitfalls-timeout)"
 
 
 @contextmanager

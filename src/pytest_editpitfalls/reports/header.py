@@ -20,8 +20,8 @@ _TARGETS = {
 """What an editor does with several targets of one fact, where it does not solve for them together."""
 
 
-def header(run: RunConfig, selected: Sequence[Suite]) -> list[str]:
-    """Return the lines for pytest's header."""
+def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = None) -> list[str]:
+    """Return the lines for pytest's header; ``per_test``: seconds that another plugin gives each test."""
     suites = ", ".join(suite.name for suite in selected)
     text = f"pitfalls: {', '.join(run.editors)} on {', '.join(run.models)}, device {run.device}"
     if suites:
@@ -34,12 +34,18 @@ def header(run: RunConfig, selected: Sequence[Suite]) -> list[str]:
     return [
         visible(text),
         visible(f"pitfalls: results {store} {_short(run.store_path)}"),
+        *([] if per_test is None else [_limits(per_test, run.timeout)]),
         *(visible(f"pitfalls: {line}") for line in multi_label_lines(run.editors, selected)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
         ),
     ]
+
+
+def _limits(per_test: float, per_batch: float | None) -> str:
+    limit = "have no limit (--pitfalls-timeout sets one)" if per_batch is None else f"may take {per_batch:g} s each"
+    return f"pitfalls: the {per_test:g} s of pytest-timeout do not count batches of cases, which {limit}"
 
 
 def _short(path: Path) -> str:

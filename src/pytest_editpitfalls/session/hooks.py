@@ -33,6 +33,7 @@ from .outcome import PitfallFailed
 from .recorder import Recorder
 from .rerun import rerun_command
 from .session import PitfallsSession
+from .timers import seconds_per_test
 
 
 class SessionHooks:
@@ -59,6 +60,7 @@ class SessionHooks:
             _check_names(run)
         self.directory = directory
         self.session = PitfallsSession(config, run, listener, directory, sharing)
+        config.pluginmanager.register(self.session.timers, "editpitfalls-timers")
         if not self.is_worker:
             _check_paths(run)
             if not self.session.selection.paths:  # a user's own module may bring further suites
@@ -75,9 +77,9 @@ class SessionHooks:
             hooks = DistributionHooks(config, self.controller, self.recorder)
             config.pluginmanager.register(hooks, "editpitfalls-distribution")
 
-    def pytest_report_header(self) -> list[str]:
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is edited, in which model."""
-        return header(self.session.run, self.session.selection.suites)
+        return header(self.session.run, self.session.selection.suites, seconds_per_test(config))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self) -> Generator[None, object, object]:

@@ -26,6 +26,7 @@ from .items import Parametrizer
 from .outcome import Outcome
 from .rerun import rerun_command
 from .selection import select
+from .timers import TestTimers
 from .verdict_policy import VerdictPolicy
 
 
@@ -34,6 +35,7 @@ class PitfallsSession:
 
     Attributes:
         suites: the suites of the run by name; those of test modules are added while they are collected.
+        timers: those that limit a single test: stopped while the engine works.
         usage_error: why the model or the editor cannot be used at all; None where nothing is wrong so far.
 
     Args:
@@ -64,7 +66,7 @@ class PitfallsSession:
         programs, cache = CompiledSuites(), ResultCache(run, run_id)
         self.executor = _executor(run, listener, sharing)
         self.runner = CaseRunner(run, self.executor, cache, programs, listener, isolated_units)
-        self.models = ModelLender(run, self.executor, programs)
+        self.models = ModelLender(run, self.executor, programs, listener)
         self.reporter = ItemReporter(
             self.runner,
             self.executor,
@@ -73,6 +75,7 @@ class PitfallsSession:
             frozenset(self.suites),
             with_junit=bool(config.getoption("xmlpath", None)),
         )
+        self.timers = TestTimers(config)
         self.usage_error: str | None = None
 
     def outcome(self, item: pytest.Item, case: SelectedCase) -> Outcome:
@@ -110,7 +113,8 @@ class PitfallsSession:
 
     def _scores(self, item: pytest.Item, case: SelectedCase) -> CaseScores:
         try:
-            scores = self.runner.scores(case)
+            with self.timers.stopped():
+                scores = self.runner.scores(case)
             if self.baseline.baseline is not None:
                 model = (self.runner.description(case) or {})["model"]
                 self.baseline.check_model(case.model, model.get("fingerprint"))
