@@ -182,7 +182,8 @@ class SessionHooks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the item's report, in the process that writes results."""
         if not self.is_worker and (wire := getattr(report, "pitfall", None)) is not None:
-            self.recorder.add(ItemReport.from_wire(wire))
+            # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
+            self.recorder.add(ItemReport.from_wire(wire), counts=report.outcome != "rerun")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

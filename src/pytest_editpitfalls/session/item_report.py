@@ -18,7 +18,7 @@ from pytest_editpitfalls.execution.executor import Executor
 from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.program import CaseScores
-from pytest_editpitfalls.reports.junit import case_properties
+from pytest_editpitfalls.reports.junit import PREFIX, case_properties
 from pytest_editpitfalls.results.build import case_record, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome
 from pytest_editpitfalls.verdicts.thresholds import Verdict
@@ -191,7 +191,8 @@ class ItemReporter:
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(reason)}")
         report.pitfall = ours.to_wire()  # type: ignore[attr-defined]
         if self._with_junit:
-            item.user_properties.extend(case_properties(ours.record))
+            theirs = [each for each in item.user_properties if not each[0].startswith(PREFIX)]  # no earlier attempt's
+            item.user_properties[:] = [*theirs, *case_properties(ours.record)]
         ours.seconds = {}  # a later report of the item must not count them again
 
     def _new_description(self, case: SelectedCase) -> Mapping[str, Any] | None:

@@ -48,8 +48,8 @@ class Recorder:
         self._clock = time.perf_counter()
         self._results: RunResults | None = None
 
-    def add(self, report: ItemReport) -> None:
-        """Take one item's report."""
+    def add(self, report: ItemReport, *, counts: bool = True) -> None:
+        """Take one item's report; one that does not ``count`` only says what the run is made of and what it took."""
         key = report.record.key
         for stage, seconds in report.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -63,6 +63,8 @@ class Recorder:
             self.first_result = {"total": time.perf_counter() - self._clock, **self.seconds}
             if report.first_batch is not None:
                 self.first_result["first batch"] = report.first_batch
+        if not counts:
+            return
         known = self.reports.get(key)
         self.reports[key] = report if known is None else _merged(known, report)
 
