@@ -38,6 +38,8 @@ SLOW = {
     "plugin/test_distribution.py": "runs with workers",
     "plugin/test_example.py": "runs the example with the embedded model",
     "plugin/test_noise_command.py": "several runs per test",
+    "plugin/test_other_plugins.py": "runs with workers",
+    "plugin/test_other_timers.py": "batches that take longer than a timer",
     "plugin/test_own_editors.py": "runs with torch",
     "plugin/test_own_pitfall.py": "runs with torch",
     "project/test_recipes.py": "copies of the package, and runs with them",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from plugin_helpers import STORED, case_ids
+from plugin_helpers import case_ids
 
 SLOW = 1.0
 """Seconds of a batch of four cases."""
@@ -36,9 +36,7 @@ def test_a_batch_is_not_charged_to_its_first_test(project, method, workers):
 def test_the_header_says_what_limits_what(project):
     result = project.run(*FOUR, LIMIT)
     result.stdout.fnmatch_lines(
-        [
-            "pitfalls: the 0.6 s of pytest-timeout do not count batches of cases, which have no limit (--pitfalls-timeout*"
-        ]
+        ["pitfalls: the 0.6 s of pytest-timeout do not count batches of cases, which have no limit (--pitfalls-*"]
     )
     result = project.run(*FOUR, LIMIT, "--pitfalls-timeout=30")
     result.stdout.fnmatch_lines(["pitfalls: * do not count batches of cases, which may take 30 s each"])

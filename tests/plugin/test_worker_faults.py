@@ -79,7 +79,8 @@ def test_a_run_killed_as_a_whole_goes_on_where_it_was(project):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
-def test_ctrl_c_tells_what_was_done_and_goes_on_later(project, workers):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_ctrl_c_tells_what_was_done_and_goes_on_later(project, workers, number):
     cases = case_ids("reverse", 12)
     project.engine(slow=1.2, size=3)
     words = [*ALONE, *workers]
@@ -98,18 +99,57 @@ def test_ctrl_c_tells_what_was_done_and_goes_on_later(project, workers):
     while len(list(records.rglob("*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the run
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: every process of the run
+    else:
+        os.kill(process.pid, number)  # as a scheduler does
     text, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, text
     assert "editing pitfalls" in text
     assert (project.path / "out.json").exists()
     stored = len(list(records.rglob("*.json")))
     assert 3 <= stored < 12
+    *_, counts, last = text.splitlines()
+    assert " passed" in counts
+    assert last == f"pitfalls: {stored} of 12 cases are stored; the same command goes on with the rest"
+    assert "Traceback" not in text
     before = len(computed(project))
     project.engine()
     project.run(*R12, STORED).assert_outcomes(passed=12)
     assert len(computed(project)) - before == 12 - stored
     assert set(computed(project)[before:]) <= set(cases)
+
+
+@pytest.mark.parametrize(
+    ("batches", "options", "line"),
+    [
+        (0, (), "0 of 12 cases are stored; the same command begins anew"),
+        (1, ("--pitfalls-fresh",), "3 of 12 cases are stored; the same command without --pitfalls-fresh goes on *"),
+    ],
+)
+def test_what_the_last_line_says(project, batches, options, line):
+    project.engine(interrupt_after=batches, size=3)
+    result = project.pytester.runpytest_subprocess(*ALONE[3:], *options)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*no tests ran*" if not batches else "*3 passed*", f"pitfalls: {line}"])
+
+
+def test_errors_and_what_the_disk_did_not_take_are_not_counted(project):
+    cases = case_ids("reverse", 12)
+    (project.path / "store").mkdir()
+    project.engine(
+        interrupt_after=2,
+        size=3,
+        errors=cases[1:2],
+        extra="from pytest_editpitfalls.store.directory import Store\n"
+        "write, Store.written = Store.write, 0\n"
+        "def full(self, path, data):\n"
+        "    Store.written += 'records' in str(path)\n"
+        "    return Store.written <= 4 and write(self, path, data)\n"
+        "Store.write = full\n",
+    )
+    result = project.pytester.runpytest_subprocess(*ALONE[3:])
+    result.stdout.fnmatch_lines(["pitfalls: 3 of 12 cases are stored; the same command goes on with the rest"])
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])

@@ -202,6 +202,7 @@ class CaseRunner:
                 batch.cases.pop(planned, None)
                 self._cached.add(planned)
         batch.is_looked_up = True
+        self._cache.report_stored()
 
     def _finish(self, case: PlannedCase, scores: CaseScores) -> None:
         self._scores[case] = scores

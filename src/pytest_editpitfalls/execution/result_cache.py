@@ -5,7 +5,7 @@ Collecting, and the controller of a distributed run, need no store: it is import
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,19 @@ Finished = tuple[SelectedCase, CaseScores, Mapping[str, "float | None"]]
 class ResultCache:
     """Scores of earlier runs, found by what they depend on, and those of this one as they come.
 
+    Attributes:
+        stored: the cases that this process found in the store or wrote there.
+
     Args:
         run_id: what all processes of this run share and no other run has.
+        tell_stored: is told `stored` when it has changed.
     """
 
-    def __init__(self, run: RunConfig, run_id: str) -> None:
+    def __init__(
+        self, run: RunConfig, run_id: str, tell_stored: Callable[[Set[PlannedCase]], object] | None = None
+    ) -> None:
+        self.stored: set[PlannedCase] = set()
+        self._tell_stored = tell_stored
         self._run = run
         self._run_id = run_id
         self._headers: dict[Pair, RunHeader] = {}
@@ -106,13 +114,15 @@ class ResultCache:
         record = self.directory.get(self._key(case, suite))
         if record is None or (record.is_error and not self._run.replay):
             return None
+        if not record.is_error:
+            self.stored.add(case.planned)
         return record.scores()
 
     def store(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
         from pytest_editpitfalls.store.stored_case import StoredCase
 
-        self.directory.put_all(
+        kept = self.directory.put_all(
             [
                 StoredCase.of(
                     self._key(case, suite),
@@ -126,10 +136,20 @@ class ResultCache:
                 for case, scores, metrics in finished
             ]
         )
+        pairs = zip(finished, kept, strict=True)
+        self.stored.update(case.planned for (case, scores, _), is_kept in pairs if is_kept and scores.error is None)
+        self.report_stored()
+
+    def report_stored(self) -> None:
+        """Pass on what is in the store: after looking up a batch, as after each change of it."""
+        if self._tell_stored is not None:
+            self._tell_stored(self.stored)
 
     def forget(self, cases: Sequence[SelectedCase]) -> None:
         """Take the records of cases that `store` has written out of the store again."""
         self.directory.remove(self._keys[case.planned][1] for case in cases if case.planned in self._keys)
+        self.stored.difference_update(case.planned for case in cases)
+        self.report_stored()
 
     def update_description(self, case: SelectedCase, description: dict[str, Any]) -> None:
         """Keep the description that an editor has after its first batch, and whenever its batch size has changed.

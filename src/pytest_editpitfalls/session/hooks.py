@@ -26,6 +26,7 @@ from pytest_editpitfalls.results.writer import check_writable
 from .distribution import DistributionHooks
 from .extensions import register_extensions
 from .finalizer import Finalizer
+from .interruption import InterruptionHooks
 from .item_report import ItemReport, case_facts
 from .items import case_of, deselect_other_shards, sort_by_model
 from .modules import collect_suites
@@ -71,11 +72,16 @@ class SessionHooks:
         self.finalizer = Finalizer(config, self.session, self.recorder)
         self.is_empty_shard = False
         self.controller: Controller | None = None
-        if self.session.is_distributed and not self.is_worker:
+        if self.is_worker:
+            return
+        count = self.session.count_stored
+        if self.session.is_distributed:
             self.controller = Controller(config, run)
+            count = self.controller.count_stored
             config.pluginmanager.register(self.controller, "editpitfalls-controller")
             hooks = DistributionHooks(config, self.controller, self.recorder)
             config.pluginmanager.register(hooks, "editpitfalls-distribution")
+        config.pluginmanager.register(InterruptionHooks(run, count), "editpitfalls-interruption")
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is edited, in which model."""
@@ -183,7 +189,7 @@ class SessionHooks:
         """Take the item's report, in the process that writes results."""
         if not self.is_worker and (wire := getattr(report, "pitfall", None)) is not None:
             # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
-            self.recorder.add(ItemReport.from_wire(wire), counts=report.outcome != "rerun")
+            self.recorder.add(ItemReport.from_wire(wire), counts=str(report.outcome) != "rerun")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -54,7 +54,8 @@ class PitfallsSession:
         directory: RunDirectory | None = None,
         sharing: int = 1,
     ) -> None:
-        run_id = getattr(config, "workerinput", {}).get("testrunuid") or uuid.uuid4().hex
+        worker = getattr(config, "workerinput", {})
+        run_id = worker.get("testrunuid") or uuid.uuid4().hex
         isolated_units = tuple if directory is None else directory.isolated_units
         self.run = run
         self.is_distributed = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
@@ -63,14 +64,15 @@ class PitfallsSession:
         self.parametrizer = Parametrizer(run, self.suites)
         self.baseline = BaselinePolicy(run, config.rootpath)
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
-        programs, cache = CompiledSuites(), ResultCache(run, run_id)
+        tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
+        programs, self.cache = CompiledSuites(), ResultCache(run, run_id, tell_stored)
         self.executor = _executor(run, listener, sharing)
-        self.runner = CaseRunner(run, self.executor, cache, programs, listener, isolated_units)
+        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units)
         self.models = ModelLender(run, self.executor, programs, listener)
         self.reporter = ItemReporter(
             self.runner,
             self.executor,
-            cache,
+            self.cache,
             self.verdicts,
             frozenset(self.suites),
             with_junit=bool(config.getoption("xmlpath", None)),
@@ -110,6 +112,10 @@ class PitfallsSession:
             judge_by=partial(self.verdicts.judge_by, case.case.kind, metrics),
             make_rerun=partial(rerun_command, item, case, self.run),
         )
+
+    def count_stored(self) -> tuple[int, int]:
+        """Return how many cases of this process are in the store, and how many there are."""
+        return len(self.cache.stored), len(self.runner.batches)
 
     def _scores(self, item: pytest.Item, case: SelectedCase) -> CaseScores:
         try:

@@ -49,10 +49,11 @@ class TestTimers:
 
 def seconds_per_test(config: pytest.Config) -> float | None:
     """Return what pytest-timeout gives every test; None where it gives no limit or is not there."""
-    plugin = config.pluginmanager.get_plugin("timeout")
+    plugin: Any = config.pluginmanager.get_plugin("timeout")
     if not hasattr(plugin, "get_env_settings"):
         return None
-    return plugin.get_env_settings(config).timeout or None
+    seconds: float | None = plugin.get_env_settings(config).timeout
+    return seconds or None
 
 
 def _stop_dump(config: pytest.Config) -> dict[str, Any] | None:

@@ -152,16 +152,20 @@ class Store:
         self._touch({record.header})
         return kept
 
-    def put_all(self, records: Sequence[StoredCase]) -> None:
-        """Keep the records of one batch, each as `put` does; on return all are on the disk.
+    def put_all(self, records: Sequence[StoredCase]) -> list[bool]:
+        """Keep the records of one batch, each as `put` does, and return which are kept; on return they are on the disk.
 
         A disk makes many files last in hardly more time than one, if it is told of them at once.
         """
         if self._writers is None:  # the threads are kept: starting them costs more than a small batch does
             self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="editpitfalls-store")
         parts = [records[start::WRITERS] for start in range(min(WRITERS, len(records)))]
-        self.not_kept += sum(not kept for part in self._writers.map(self._put_part, parts) for kept in part)
+        kept = [False] * len(records)
+        for start, part in enumerate(self._writers.map(self._put_part, parts)):
+            kept[start::WRITERS] = part
+        self.not_kept += kept.count(False)
         self._touch({record.header for record in records})
+        return kept
 
     def remove(self, keys: Iterable[str]) -> None:
         """Take records out, as far as they are there; where the directory does not allow it, `problem` says so."""

@@ -21,7 +21,7 @@ from pytest_editpitfalls.execution.processors import processor_count, visible_gp
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import editor_name
 
-from .run_directory import ItemFacts, RunDirectory
+from .run_directory import CASE_KEY, ItemFacts, RunDirectory
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -145,9 +145,13 @@ class Controller:
         self.directory = RunDirectory(Path(tempfile.mkdtemp(prefix="editpitfalls-")))
 
     def case_count(self) -> int:
-        """Return the number of items that have a case; 0 before the workers have planned."""
+        """Return the number of the run's cases; 0 before the workers have planned."""
         planned = self._scheduler.planned if self._scheduler is not None else ()
-        return sum(facts is not None for facts in planned)
+        return len({tuple(facts[name] for name in CASE_KEY) for facts in planned if facts is not None})
+
+    def count_stored(self) -> tuple[int, int]:
+        """Return how many cases the workers found in the store or wrote there, and how many the run has."""
+        return self.directory.stored_count(), self.case_count()
 
     def facts_of(self, nodeid: str) -> ItemFacts | None:
         """Return what the plan says of an item; None for one without a case."""

@@ -6,19 +6,23 @@ which items have to run apart. Each file is replaced in one move, so that nobody
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.execution.planning import Unit
+from pytest_editpitfalls.execution.planning import PlannedCase, Unit
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
 
 ItemFacts = dict[str, Any]
-"""What the controller has to know of an item, as plain JSON types; what it holds is up to who writes the plan."""
+"""What the controller has to know of an item, as plain JSON types: `CASE_KEY`, and what the plan's writer likes."""
+
+CASE_KEY = ("suite", "editor", "model", "index")
+"""The facts that tell the cases of a run apart."""
 
 
 class RunDirectory:
@@ -80,6 +84,16 @@ class RunDirectory:
             if progress is not None:
                 latest[file.stem.removeprefix("progress-")] = progress
         return latest
+
+    def report_stored(self, worker: str, cases: Iterable[PlannedCase]) -> None:
+        """Report all cases of which a worker knows that they are in the store; never raises, as `report_progress`."""
+        with contextlib.suppress(OSError):
+            self._write(self.folder / f"stored-{worker}.json", [astuple(case) for case in cases])
+
+    def stored_count(self) -> int:
+        """Return how many cases the workers know to be in the store."""
+        files = self.folder.glob("stored-*.json")
+        return len({str(case) for file in files for case in json.loads(file.read_text(encoding="utf-8"))})
 
     def _write(self, path: Path, value: Any) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder)
