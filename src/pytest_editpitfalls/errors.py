@@ -67,7 +67,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``."""
     import difflib  # pytest loads this module at every start
 
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
     if close:
         match = next(name for name in names if name.lower() == close[0])

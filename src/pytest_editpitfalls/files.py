@@ -71,6 +71,31 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def is_there(path: Path, where: str | None = None) -> bool:
+    """Whether there is anything at ``path``; a link that leads nowhere is nothing.
+
+    Raises:
+        UsageError: that cannot be found out: a circle of links, a name too long, a directory that may not be read.
+            ``where`` is the option that named it.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a character that no path may hold
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot look for '{path}': {reason}", where=where, fix="check the path") from None
+    return True
+
+
+def absolute(path: Path) -> Path:
+    """Return the path with its links followed; a circle of links is left for whoever opens the file."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:
+        return path.absolute()
+
+
 def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
     """Return what a TOML file holds, and its bytes; raises `UsageError` as `read_bounded`, or with line and column."""
     data = read_bounded(path, MAX_SMALL_FILE_BYTES)
@@ -115,11 +140,7 @@ def inside(header: Path, name: str, field: str) -> Path:
         UsageError: the name leads out of the header's directory (absolute, "..", or through a link).
     """
     path = header.parent / name
-    try:
-        within = path.resolve().is_relative_to(header.parent.resolve())
-    except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
-        within = False
-    if not within or Path(name).is_absolute():
+    if not absolute(path).is_relative_to(absolute(header.parent)) or Path(name).is_absolute():
         raise UsageError(
             f"'{name}' lies outside the suite's directory",
             where=f"{header}, field {field}",

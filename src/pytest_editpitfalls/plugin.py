@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         '("reverse", or the path of a case file); needs --pitfalls-editor',
     )
     try:
-        command_line.refuse_empty(config)
+        command_line.refuse_unusable(config)
         if config.getoption("pitfalls_editor"):
             from .session.hooks import SessionHooks
 

@@ -247,7 +247,7 @@ def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object,
         ("titel", "x", "unknown field 'titel'"),
         ("relations", "../relations.toml", "outside the suite's directory"),
         ("cases", "/etc/hostname", "outside the suite's directory"),
-        ("cases", "a\u0000b", "outside the suite's directory"),
+        ("cases", "a\u0000b", "cannot read the file"),
         ("cases", "absent.jsonl", "cannot read the file"),
     ],
 )

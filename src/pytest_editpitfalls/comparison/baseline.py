@@ -18,7 +18,7 @@ from pydantic import ConfigDict, FailFast, Field, ValidationError, field_validat
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.files import MAX_FILE_BYTES, read_bounded, refuse_repeated_fields
+from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.results.records import EditorRecord, Number, Outcome, Record, RunResults
 from pytest_editpitfalls.results.writer import write_text
 from pytest_editpitfalls.validation import usage_error
@@ -162,7 +162,7 @@ class Baseline(FrozenRecord):
         Raises:
             UsageError: it is absent, too large, cut off, damaged, of another version or no baseline at all.
         """
-        if not path.exists():
+        if not is_there(path, "--pitfalls-baseline"):
             raise UsageError(
                 "there is no such baseline",
                 where=str(path),

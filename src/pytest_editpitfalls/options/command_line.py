@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.escaping import encodable
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, SUCCESS_FLOOR
 
@@ -121,18 +122,21 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         parser.addini(f"pitfalls_{name}", HELP[name], default="")
 
 
-def refuse_empty(config: pytest.Config) -> None:
-    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish."""
+def refuse_unusable(config: pytest.Config) -> None:
+    """Raise `UsageError` for ``--pitfalls-model=`` and the like: an unset variable in a script, not a wish.
+
+    Also for a file name that is not UTF-8: reports, the store and workers carry names as text.
+    """
     for dest, given in vars(config.option).items():
         if given is None or not dest.startswith("pitfalls_"):
             continue
         name = dest.removeprefix("pitfalls_")
-        if any(not str(value).strip() for value in (given if isinstance(given, list) else [given])):
-            raise UsageError(
-                "the value is empty",
-                where=f"--pitfalls-{name.replace('_', '-')}",
-                fix="give a value or leave the option out",
-            )
+        where = f"--pitfalls-{name.replace('_', '-')}"
+        for value in map(str, given if isinstance(given, list) else [given]):
+            if not value.strip():
+                raise UsageError("the value is empty", where=where, fix="give a value or leave the option out")
+            if encodable(value, "utf-8") != value:
+                raise UsageError(f"the name '{value}' is not UTF-8", where=where, fix="rename the file or directory")
 
 
 def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False) -> tuple[str, ...]:

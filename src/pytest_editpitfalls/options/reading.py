@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.files import read_toml
+from pytest_editpitfalls.files import absolute, is_there, read_toml
 
 from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig, Shard
@@ -99,7 +99,7 @@ def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
     """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    if not path.exists():
+    if not is_there(path, source):
         raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
     tables, _ = read_toml(path)
     for name, table in tables.items():
@@ -287,7 +287,7 @@ def _ini_model(name: str, root: Path) -> str:
     """Make a model's path absolute, starting in the ini file's folder; leave names and ids alone."""
     path = root / _expanded(name, "the ini key pitfalls_model")
     is_path = name.startswith(("./", "../", "/", "~")) or name.lower().endswith(".gguf")
-    if not is_path and path.exists():
+    if not is_path and is_there(path, "the ini key pitfalls_model"):
         from pytest_editpitfalls.engine.models.known import short_name_of
 
         # a short name wins over a folder of that name, as on the command line
@@ -319,4 +319,4 @@ def _from_folder(suite: str, folder: Path) -> str:
     """Make a suite's path absolute, starting in ``folder``; leave names and groups alone."""
     if not any(mark in suite for mark in "/\\."):
         return suite
-    return str((folder / _expanded(suite, "--pitfalls-suite")).resolve())
+    return str(absolute(folder / _expanded(suite, "--pitfalls-suite")))

@@ -17,6 +17,7 @@ from pytest_editpitfalls.comparison.relative_gates import (
 )
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
+from pytest_editpitfalls.files import is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import definitions_digest
 from pytest_editpitfalls.results.records import RunResults
@@ -38,7 +39,7 @@ class BaselinePolicy:
         self._root = root
         self._fingerprints: set[str] = set()
         self.baseline: Baseline | None = None
-        if run.baseline is not None and not (run.update_baseline and not self.path.exists()):
+        if run.baseline is not None and not (run.update_baseline and not is_there(self.path, "--pitfalls-baseline")):
             self.baseline = Baseline.read(self.path)
 
     @cached_property

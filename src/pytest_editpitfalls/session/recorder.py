@@ -13,6 +13,7 @@ import pytest
 
 import pytest_editpitfalls as package
 from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.escaping import encodable
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
 from pytest_editpitfalls.pitfalls import definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate, mark_unrepeatable
@@ -127,7 +128,7 @@ class Recorder:
             {
                 "started": self.started.isoformat(timespec="seconds"),
                 "seconds": time.perf_counter() - self._clock,
-                "command": list(self.command),
+                "command": [encodable(word, "utf-8") for word in self.command],
                 "seed": run.seed,
                 "device": first.get("model", {}).get("device"),
                 "dtype": first.get("model", {}).get("dtype"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
@@ -118,7 +119,7 @@ def parse_target(argument: str, here: Path) -> Target | None:
     directory.
     """
     path, target = _split(argument)
-    is_ours = path.suffix == ".py" and path.parent.name == NODE_FOLDER and not (here / path).exists()
+    is_ours = path.suffix == ".py" and path.parent.name == NODE_FOLDER and not is_there(here / path, argument)
     return target if is_ours else None
 
 
@@ -126,8 +127,8 @@ def _shipped_module(argument: str, here: Path) -> Target | None:
     """Read the real path of a shipped suite's test module (``suites/reverse.py``) as its node id."""
     path, target = _split(argument)
     path = here / path
-    ships = path.suffix == ".py" and path.stem in shipped_suites() and path.exists()
-    return target if ships and path.resolve().parent == suites_directory() else None
+    ships = path.suffix == ".py" and path.stem in shipped_suites() and is_there(path, argument)
+    return target if ships and absolute(path).parent == suites_directory() else None
 
 
 def _split(argument: str) -> tuple[Path, Target]:

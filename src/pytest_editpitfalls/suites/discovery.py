@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.files import read_toml
+from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.pitfalls import pitfall_of
 
 from .readers import reader_of, readers
@@ -79,16 +79,7 @@ def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Pa
         if spec in names:
             paths.update(dict.fromkeys(suites_directory() / f"{name}.toml" for name in names[spec]))
         else:
-            try:
-                paths[_suite_file(spec, base or Path.cwd())] = None
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # no permission, a name too long, or one that no path may have
-                reason = getattr(error, "strerror", None) or str(error)
-                raise UsageError(
-                    f"cannot look for '{spec}': {reason}", where="--pitfalls-suite", fix="check the path"
-                ) from None
+            paths[_suite_file(spec, base or Path.cwd())] = None
     return tuple(paths)
 
 
@@ -97,15 +88,19 @@ def _suite_file(spec: str, base: Path) -> Path:
         path = base / Path(spec).expanduser()
     except RuntimeError:  # "~somebody" whose home is unknown
         path = base / spec
+    is_something = is_there(path, "--pitfalls-suite")
     if path.is_dir():
-        found = sorted(entry.name for entry in path.iterdir() if is_suite(entry))
+        try:
+            found = sorted(entry.name for entry in path.iterdir() if is_suite(entry))
+        except OSError:  # it may be entered, not listed
+            found = []
         fix = f"name a file in it: {', '.join(found[:10])}" if found else "it holds no suite file"
         raise UsageError(f"'{spec}' is a directory", where="--pitfalls-suite", fix=fix)
     if reader_of(path) is not None:
-        if not path.is_file():
+        if not is_something:
             raise UsageError(f"there is no file '{spec}'", where="--pitfalls-suite", fix="check the path")
-        return path.resolve()
-    if path.exists():
+        return absolute(path)
+    if is_something:
         raise UsageError(
             f"'{spec}' is no suite file",
             where="--pitfalls-suite",

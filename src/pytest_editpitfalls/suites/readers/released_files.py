@@ -19,6 +19,7 @@ from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
 from pytest_editpitfalls.files import (
     MAX_PARAPHRASES,
     MAX_SMALL_FILE_BYTES,
+    is_there,
     plain_name,
     read_bounded,
     refuse_repeated_fields,
@@ -62,7 +63,7 @@ def read_published_suite(path: Path) -> SuiteContent:
     kind = _recognise(path, data)
     form = _published_files()[kind]
     prompts_path = path.parent / form.prompts
-    if not prompts_path.is_file():
+    if not is_there(prompts_path):
         raise UsageError(
             f"the file of paraphrases, {prompts_path.name}, is not beside it",
             where=str(path),
