@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.files import plain_name
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
         visible(f"pitfalls: results {store} {_short(run.store_path)}"),
         *([] if per_test is None else [_limits(per_test, run.timeout)]),
         *(visible(f"pitfalls: {line}") for line in multi_label_lines(run.editors, selected)),
+        *(visible(f"pitfalls: {line}") for line in _same_names(run, selected)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
@@ -46,6 +48,21 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
 def _limits(per_test: float, per_batch: float | None) -> str:
     limit = "have no limit (--pitfalls-timeout sets one)" if per_batch is None else f"may take {per_batch:g} s each"
     return f"pitfalls: the {per_test:g} s of pytest-timeout do not count batches of cases, which {limit}"
+
+
+def _same_names(run: RunConfig, selected: Sequence[Suite]) -> Iterator[str]:
+    """Say which suite is which, where two have one name."""
+    from pytest_editpitfalls.suites.discovery import is_suite, suite_names
+
+    sources = {suite.name: suite.source for suite in selected}
+    for suite in selected:
+        _, _, short = suite.name.partition(f"{plain_name(suite.source.parent.name)}-")
+        if short in sources:
+            yield f"'{suite.name}' is {_short(suite.source)}, '{short}' is {_short(sources[short])}"
+    for name in run.suites if run.suites_asked else ():
+        beside = sorted(Path.cwd().glob(f"{name}.*")) if name in suite_names() else []
+        for own in filter(is_suite, beside):
+            yield f"'{name}' is the one that ships; the file here is --pitfalls-suite=./{own.name}"
 
 
 def _short(path: Path) -> str:

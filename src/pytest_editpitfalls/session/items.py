@@ -13,8 +13,9 @@ from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase, case
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig, Shard
 from pytest_editpitfalls.options.defaults import CASE_FIXTURE, MARKER
+from pytest_editpitfalls.suites.discovery import suite_names
 from pytest_editpitfalls.suites.limit import limit_cases
-from pytest_editpitfalls.suites.suite import Suite, load_suite, long_name, renamed
+from pytest_editpitfalls.suites.suite import Suite, load_suite, long_name, renamed, ships
 
 from .modules import SuiteModule
 
@@ -69,8 +70,9 @@ class Parametrizer:
         return self._load(str(marker.args[0]), metafunc.definition.path.parent)
 
     def _load(self, spec: str, folder: Path) -> Suite:
-        if spec in self.suites:
-            return self.suites[spec]
+        known = self.suites.get(spec)
+        if known is not None and (spec not in suite_names() or ships(known)):  # a name that ships is never another's
+            return known
         suite = load_suite(spec, base=folder)
         if (known := self.suites.get(suite.name)) is not None:
             if known.source == suite.source:

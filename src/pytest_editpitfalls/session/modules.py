@@ -12,8 +12,7 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
-from pytest_editpitfalls.suites.discovery import suites_directory
-from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.suites.suite import Suite, ships
 
 from .selection import Selection, check_targets
 
@@ -48,7 +47,7 @@ class SuiteModule(pytest.Module):
 
     def _getobj(self) -> types.ModuleType:
         file = self.suite.source.with_suffix(".py")
-        if _ships(self.suite) and file.is_file():
+        if ships(self.suite) and file.is_file():
             return _load(file)
         return _generic_module(self.suite)
 
@@ -78,10 +77,6 @@ def collect_suites(session: pytest.Session, selection: Selection) -> list[pytest
             collected = [item for function, item in named if any(t.covers(function, item.name) for t in targets)]
         items += collected
     return items
-
-
-def _ships(suite: Suite) -> bool:
-    return suite.source.parent == suites_directory()
 
 
 def _load(path: Path) -> types.ModuleType:

@@ -14,7 +14,7 @@ from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
 from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
 from pytest_editpitfalls.options.editor_labels import as_typed
-from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
+from pytest_editpitfalls.suites.suite import ships
 
 from .modules import SuiteModule
 from .selection import parse_target
@@ -40,8 +40,7 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
 
 def _suite(case: SelectedCase) -> str:
     """Return how the suite is named on a command line: by name when it ships, otherwise by its path."""
-    ships = case.suite.name in shipped_suites() and case.suite.source.parent == suites_directory()
-    return case.suite.name if ships else str(case.suite.source)
+    return case.suite.source.stem if ships(case.suite) else str(case.suite.source)
 
 
 def _settings(case: SelectedCase, run: RunConfig) -> list[str]:

@@ -66,25 +66,29 @@ def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
 def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suite, ...]:
     """Load suites given by names, groups and paths; each file once, in the order in which they were named.
 
-    A suite whose name is taken by an earlier one is named after its directory as well ("GPT-J-easy"), and its
-    cases with it.
+    A suite whose name is taken by an earlier one, or by one that ships, is named after its directory as well
+    ("GPT-J-easy"), and its cases with it. One that ships keeps its name, so that a gate means the same in any order.
 
     Raises:
         UsageError: as `load_suite`; or two suites cannot be told apart by name and directory.
     """
-    suites: dict[str, Suite] = {}
-    for path in discovery.expand_suites(specs, base=base):
-        suite = _load_file(path)
-        if suite.name in suites:
-            suite = renamed(suite, long_name(suite))
-        if suite.name in suites:
+    loaded = [_load_file(path) for path in discovery.expand_suites(specs, base=base)]
+    suites = {suite.name: suite for suite in loaded if ships(suite)}
+    for place, suite in enumerate(loaded):
+        if suites.get(suite.name, suite) is not suite:
+            loaded[place] = suite = renamed(suite, long_name(suite))
+        if (other := suites.setdefault(suite.name, suite)) is not suite:
             raise UsageError(
-                f"two suites are called '{suite.name}' ({suites[suite.name].source} and {path})",
+                f"two suites are called '{suite.name}' ({other.source} and {suite.source})",
                 where="--pitfalls-suite",
                 fix="give one of the files or its directory another name",
             )
-        suites[suite.name] = suite
-    return tuple(suites.values())
+    return tuple(loaded)
+
+
+def ships(suite: Suite) -> bool:
+    """Whether the suite is one of this package's own."""
+    return suite.source.parent == discovery.suites_directory()
 
 
 def select_case(suite: Suite, case_id: str) -> Case:
@@ -118,7 +122,8 @@ def _load_file(path: Path) -> Suite:
 
 def long_name(suite: Suite) -> str:
     """Return the name that tells a suite from another of its name: with its directory ("GPT-J-easy")."""
-    return f"{files.plain_name(suite.source.parent.name)}-{suite.name}"
+    folder = "shipped" if ships(suite) else files.plain_name(suite.source.parent.name)
+    return f"{folder}-{suite.name}"
 
 
 def renamed(suite: Suite, name: str) -> Suite:
