@@ -54,6 +54,13 @@ def pytest_load_initial_conftests(
     early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(
         parser, args, has_editor=has_editor
     )
+    if has_editor or "--editor" in command_line.short_forms_in(args):
+        from .options.missing_plugins import refuse_missing_plugins
+
+        try:
+            refuse_missing_plugins(parser, args)
+        except PitfallsError as error:
+            raise pytest.UsageError(str(error)) from None
     return result
 
 
