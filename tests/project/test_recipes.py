@@ -227,6 +227,26 @@ def test_a_report_is_one_module_with_its_option(copy: Copy) -> None:
     assert all(line.startswith("reverse,") and line.endswith(",passed") for line in lines)
 
 
+ADAPTER = '''"""A list of stories, for somebody who asks for durations."""
+
+from . import Adapter
+
+
+def _add(case):
+    with open("stories.txt", "a") as file:
+        file.write(case.story + "\\n")
+
+
+ADAPTER = Adapter("pytest", "durations", _add)
+'''
+
+
+def test_an_adapter_is_one_module(copy: Copy) -> None:
+    copy.write("reports/adapters/stories.py", ADAPTER)
+    copy.pytest("--editor=rome", "--pitfalls-suite=reverse", "--pitfalls-limit=2", "--durations=1")
+    assert (copy.folder / "stories.txt").read_text().count("edit 1: ") == 2
+
+
 def test_a_metric_is_written_in_the_module_of_its_kind(copy: Copy) -> None:
     name = "pitfalls/coverage.py"
     copy.replace(

@@ -191,11 +191,15 @@ class SessionHooks:
             # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
             self.recorder.add(ItemReport.from_wire(wire), counts=str(report.outcome) != "rerun")
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Judge the gates, set the exit status and write the results, also after ``-x`` or Ctrl-C."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge the gates, set the exit status and write the results, also after ``-x`` or Ctrl-C.
+
+        Before all other plugins: pytest-json-report writes the exit status down.
+        """
         if not self.is_worker and not session.config.option.collectonly:
             self.finalizer.finish(session, is_empty_shard=self.is_empty_shard)
+        return (yield)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the tables, and what could not be written."""

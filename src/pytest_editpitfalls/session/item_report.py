@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pytest_editpitfalls.execution.executor import Executor
 from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.reports.adapters import Adapter, CaseOfItem, story_of
 from pytest_editpitfalls.reports.junit import PREFIX, case_properties
 from pytest_editpitfalls.results.build import case_record, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome
@@ -107,6 +108,7 @@ class ItemReporter:
     Args:
         known_suites: names of the suites that every process of the run knows.
         with_junit: whether pytest writes a JUnit file.
+        adapters: those of other plugins' reports that this run writes.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class ItemReporter:
         known_suites: Collection[str],
         *,
         with_junit: bool,
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         self._runner = runner
         self._executor = executor
@@ -125,6 +128,7 @@ class ItemReporter:
         self._verdicts = verdicts
         self._known_suites = known_suites
         self._with_junit = with_junit
+        self._adapters = adapters
         self._described: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def start(
@@ -193,6 +197,10 @@ class ItemReporter:
         if self._with_junit:
             theirs = [each for each in item.user_properties if not each[0].startswith(PREFIX)]  # no earlier attempt's
             item.user_properties[:] = [*theirs, *case_properties(ours.record)]
+        if self._adapters:
+            told = CaseOfItem(item, report, ours.record, story_of(ours.record, ours.kind))
+            for adapter in self._adapters:
+                adapter.add(told)
         ours.seconds = {}  # a later report of the item must not count them again
 
     def _new_description(self, case: SelectedCase) -> Mapping[str, Any] | None:

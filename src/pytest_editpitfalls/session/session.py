@@ -18,6 +18,7 @@ from pytest_editpitfalls.execution.selected_case import CompiledSuites, Selected
 from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.reports.adapters import wanted_adapters
 from pytest_editpitfalls.suites.suite import Suite
 
 from .baseline_policy import BaselinePolicy
@@ -76,6 +77,7 @@ class PitfallsSession:
             self.verdicts,
             frozenset(self.suites),
             with_junit=bool(config.getoption("xmlpath", None)),
+            adapters=wanted_adapters(config),
         )
         self.timers = TestTimers(config)
         self.usage_error: str | None = None
