@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-# pytester puts sys.modules back after each run: what cannot be imported twice, or slowly, is imported before
+# pytester puts sys.modules back after each run: what cannot be imported twice, or slowly, is imported before; so is
+# what tests patch, since the parent package would keep the module of an earlier run
 import rich.table  # noqa: F401
 import scipy.stats  # noqa: F401
 from plugin_helpers import STORED
+
+import pytest_editpitfalls.execution.xdist.controller  # noqa: F401
 
 HERE = Path(__file__).parent
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
