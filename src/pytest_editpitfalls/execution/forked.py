@@ -6,19 +6,20 @@ The model is loaded and the editor prepared once; a child shares that memory unt
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import pickle
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
-from pytest_editpitfalls.errors import PitfallsError, UsageError
-from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.program import CaseScores, ProbeScore, Program, SuitePrograms
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
@@ -86,11 +87,7 @@ class ForkedCases:
             data = _read(reading)
         if not data:
             return CaseScores(case_id, error=f"its process ended {_how(status[0])} ({OPTION})")
-        found: Any = pickle.loads(data)  # from our own child
-        if isinstance(found, PitfallsError):
-            raise found
-        answer: CaseScores = found
-        return answer
+        return _received(data)
 
     def _be_child(self, writing: int, work: Callable[[], CaseScores]) -> None:
         """Work, send the answer and end, whatever happens; nothing of pytest's own end may run here."""
@@ -102,11 +99,11 @@ class ForkedCases:
 
             threads.use(self._threads)
             try:
-                answer: CaseScores | PitfallsError = work()
+                sent: dict[str, Any] = asdict(work())
             except PitfallsError as error:
-                answer = error
-            with open(writing, "wb") as pipe:
-                pickle.dump(answer, pipe)
+                sent = {"raised": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+            with open(writing, "w", encoding="utf-8") as pipe:
+                json.dump(sent, pipe)
             status = 0
         except BaseException:
             traceback.print_exc()  # with -s it is seen; the parent says that the process ended
@@ -138,9 +135,22 @@ def _ended(child: int) -> Iterator[list[int]]:
     status.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def _read(handle: int) -> bytes:
-    with open(handle, "rb") as pipe:
+def _read(handle: int) -> str:
+    with open(handle, encoding="utf-8") as pipe:
         return pipe.read()
+
+
+def _received(data: str) -> CaseScores:
+    """What the child sent; raises what it raised."""
+    found = json.loads(data)
+    if "raised" in found:
+        kind = UsageError if found["raised"] == UsageError.__name__ else CaseError
+        raise kind(found["what"], where=found["where"], fix=found["fix"])
+    found["notes"] = tuple(found["notes"])
+    found["probes"] = tuple(
+        ProbeScore(each["fact"], each["state"], tuple(each["probabilities"])) for each in found["probes"]
+    )
+    return CaseScores(**found)
 
 
 def _how(status: int) -> str:
