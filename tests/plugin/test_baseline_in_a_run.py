@@ -90,15 +90,40 @@ def test_deselected_cases_are_counted_and_gates_wait(project, whole, cases):
     assert project.last.ret == pytest.ExitCode.TESTS_FAILED  # it was typed for this run: never a pass
 
 
+REFUSED = "ERROR: --pitfalls-save: no baseline is saved from an incomplete run"
+
+
 def test_no_baseline_of_an_incomplete_run(project, whole, cases):
+    """Refused before anything is computed where it can be known; a case that is an error is found last."""
     project.engine()
-    for options in (("-k", cases[0]), ("--pitfalls-limit=2",), ("--pitfalls-shard=1/2",)):
-        result = project.run(whole, "--pitfalls-save=main", *options)
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stdout.fnmatch_lines(["ERROR: --pitfalls-save: no baseline is saved from an incomplete run*"])
+    for options, why in (
+        (("-k", cases[0]), "1 of 6 cases of reverse with rome on smollm2-135m are selected"),
+        ((f"pitfalls/reverse.py::test_reverse[rome-smollm2-135m-{cases[0]}]",), "1 of 6 cases of reverse with rome"),
+        (("--pitfalls-suite=easy", "-k", "reverse"), "no case of easy is selected"),
+        (("--pitfalls-limit=2",), "the limit leaves 2 of 6 cases of reverse"),
+        (("--pitfalls-shard=1/2",), "shard 1/2 has a part of the cases"),
+        (("--pitfalls-limit=2", "-n2"), "the limit leaves 2 of 6 cases of reverse"),
+    ):
+        for saving in (("--pitfalls-save=main",), ("--pitfalls-baseline=main", "--pitfalls-update-baseline")):
+            result = project.run(whole, *saving, *options)
+            assert result.ret == pytest.ExitCode.USAGE_ERROR
+            result.stderr.fnmatch_lines([f"ERROR: {saving[-1].partition('=')[0]}: no baseline is saved*: *{why}*"])
+    assert not (project.path / "calls.jsonl").exists()
+    project.pytester.makeini("[pytest]\npitfalls_limit = 2\n")
+    project.run(whole, "--pitfalls-save=main").stderr.fnmatch_lines([f"{REFUSED}*limit leaves 2*"])
+    assert not (project.path / "calls.jsonl").exists()
+    project.pytester.makeini("[pytest]\n")
+    result = project.run(whole, "--pitfalls-save=main", "-n2", "-k", cases[0])  # xdist's controller collects nothing
+    result.stdout.fnmatch_lines([f"{REFUSED}*it has 1 of 6 cases*"])
     project.engine(errors=cases[:1])
-    assert project.run(whole, "--pitfalls-save=main").ret == pytest.ExitCode.USAGE_ERROR
+    result = project.run(whole, "--pitfalls-save=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines([f"{REFUSED}*"])
     assert not (project.path / "pitfalls-baselines").exists()
+
+
+def test_a_limit_that_leaves_all_cases_is_none(project, whole):
+    project.run(whole, "--pitfalls-save=main", "--pitfalls-limit=6").stdout.fnmatch_lines(["*baseline saved to*"])
 
 
 def test_update_accepts_what_became_worse(project, whole, cases):

@@ -211,7 +211,7 @@ FORMAT = Format("csv", "write one line per case to this file", f"{__name__}:writ
 
 
 def write(results, path, where):
-    from pytest_editpitfalls.results.writer import write_text
+    from pytest_editpitfalls.outputs import write_text
 
     lines = [f"{case.suite},{case.id},{case.outcome}" for case in results.cases]
     write_text("\\n".join(lines) + "\\n", path, where=where)

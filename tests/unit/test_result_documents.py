@@ -31,7 +31,7 @@ from pytest_editpitfalls.results.build import case_record
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord
 from pytest_editpitfalls.results.schema import schema_text
-from pytest_editpitfalls.results.writer import check_writable, write_results
+from pytest_editpitfalls.results.writer import write_results
 from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.verdicts.reliability import unreliable_reason
@@ -371,42 +371,6 @@ def test_the_file_has_usual_permissions(small_suite: Callable[[str], Any], tmp_p
     plain.touch()
     write_results(results(small_suite), tmp_path / "results.json")
     assert stat.S_IMODE((tmp_path / "results.json").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
-
-
-@pytest.mark.parametrize(
-    ("path", "what"),
-    [("absent/results.json", "does not exist"), (".", "is a directory")],
-)
-def test_unwritable_paths_are_found_early(tmp_path: Path, path: str, what: str) -> None:
-    with pytest.raises(UsageError, match=what):
-        check_writable(tmp_path / path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(
-    os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
-)
-def test_a_read_only_directory_is_found_early(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(UsageError, match="cannot write"):
-            check_writable(tmp_path / "results.json")
-    finally:
-        tmp_path.chmod(0o700)
-
-
-def test_a_full_device_is_found_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", fail)
-    with pytest.raises(UsageError, match="Read-only file system"):
-        check_writable(tmp_path / "results.json")
-
-
-def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
-    check_writable(tmp_path / "results.json")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

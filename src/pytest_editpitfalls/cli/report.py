@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.terminal import body, is_ascii
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import RunResults
-from pytest_editpitfalls.results.writer import write_text
 
 from .runs import DEFAULT_STORE, RunArgument, RunArguments, StoreOption, SuiteOption, open_run, open_runs
 from .show import encoding, show

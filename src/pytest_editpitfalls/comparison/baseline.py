@@ -7,6 +7,7 @@ the case does.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ from pydantic import ConfigDict, FailFast, Field, ValidationError, field_validat
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, refuse_repeated_fields
+from pytest_editpitfalls.outputs import check_writable, write_text
 from pytest_editpitfalls.results.records import EditorRecord, Number, Outcome, Record, RunResults
-from pytest_editpitfalls.results.writer import write_text
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"
@@ -240,6 +241,14 @@ def resolve(name_or_file: str, root: Path, *, where: str = "--pitfalls-baseline"
         where=where,
         fix="use letters, digits, '-' and '_' for a name, or name a file: main.json",
     )
+
+
+def check_place(path: Path, *, where: str) -> None:
+    """Find out before the run whether a baseline can be written to ``path``; raises as `check_writable`."""
+    folder = path.parent
+    if folder.name == FOLDER and folder.parent.is_dir() and not os.path.lexists(folder):
+        path = folder.parent / path.name  # the folder will be made
+    check_writable(path, where=where)
 
 
 def incomplete(results: RunResults) -> list[str]:

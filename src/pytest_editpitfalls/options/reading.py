@@ -13,6 +13,7 @@ import pytest
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import absolute, is_there, read_toml
+from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig, Shard
@@ -61,7 +62,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         report_paths={
             name: path
             for name in reports
-            if (path := _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")) is not None
+            if (path := _output(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")) is not None
         },
         success_floor=_success_floor(config),
         fails_untaken=_fails_untaken(config),
@@ -303,6 +304,10 @@ def _device(text: str) -> str:
 
 def _path(text: str | None, folder: Path, source: str) -> Path | None:
     return folder / _expanded(text, source) if text else None
+
+
+def _output(text: str | None, folder: Path, source: str) -> Path | None:
+    return STANDARD_OUTPUT if text == "-" else _path(text, folder, source)
 
 
 def _expanded(text: str, source: str) -> Path:

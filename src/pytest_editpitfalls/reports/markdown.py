@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.results.writer import write_text
+from pytest_editpitfalls.outputs import write_text
 
 from .view.run import RunView
 from .view.tables import Row

@@ -18,10 +18,10 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.files import plain_name
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.pitfalls._released_layout import Fields, Numbered, ReleasedFile
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
-from pytest_editpitfalls.results.writer import write_text
 
 from .view.run import RunView
 

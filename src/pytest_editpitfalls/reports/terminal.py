@@ -34,24 +34,18 @@ _GATE_STYLE = {True: "green", False: "bold red", None: "bold yellow"}
 def write_summary(reporter: pytest.TerminalReporter, results: RunResults, *, summed: bool) -> None:
     """Write the summary of a run; ``summed`` as in `RunView`.
 
-    Honours ``-q`` (short), ``--no-summary``, the terminal's width, ``NO_COLOR`` and ``--color``.
+    Honours ``-q`` (short), the terminal's width, ``NO_COLOR`` and ``--color``.
     """
     encoding = getattr(reporter._tw._file, "encoding", None)
-    if reporter.config.getoption("no_summary"):  # only what explains the exit status
-        failed = [gate_line(gate) for gate in results.gates if gate.passed is False]
-        failed += [relative_gate_line(gate) for gate in results.relative_gates if gate.passed is False]
-        _write(reporter, failed, encoding)
-        return
     view = RunView(results, summed=summed)
     if reporter.config.get_verbosity() < 0:
-        _write(reporter, short_summary(view), encoding)
+        write_lines(reporter, short_summary(view))
         return
     reporter.section("editing pitfalls", sep="=")
     width, colour = max(20, reporter._tw.fullwidth), reporter._tw.hasmarkup
     summary = body(view, width=width, ascii_only=is_ascii(encoding))
     colours = "standard" if colour else None
-    lines = drawn(summary, width=width, force_terminal=colour, color_system=colours, no_color=not colour)
-    _write(reporter, lines, encoding)
+    write_lines(reporter, drawn(summary, width=width, force_terminal=colour, color_system=colours, no_color=not colour))
 
 
 def is_ascii(encoding: str | None) -> bool:
@@ -194,6 +188,8 @@ def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str
     return f"{value}{between}{around}" if around else value
 
 
-def _write(reporter: Any, lines: Sequence[str], encoding: str | None) -> None:
+def write_lines(reporter: pytest.TerminalReporter, lines: Sequence[str]) -> None:
+    """Write lines, with what the terminal's encoding lacks escaped."""
+    encoding = getattr(reporter._tw._file, "encoding", None)
     for line in lines:
         reporter.write_line(encodable(line, encoding))

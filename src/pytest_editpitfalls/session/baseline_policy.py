@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -48,6 +48,26 @@ class BaselinePolicy:
         assert self._run.baseline is not None
         return resolve(self._run.baseline, self._root)
 
+    @cached_property
+    def places(self) -> dict[Path, str]:
+        """Where this run is written as a baseline: file -> the option that asks for it.
+
+        Raises:
+            UsageError: the name is none, or the baseline to compare with would be written over.
+        """
+        wanted: dict[Path, str] = {}
+        if self._run.save is not None:
+            wanted[resolve(self._run.save, self._root, where="--pitfalls-save")] = "--pitfalls-save"
+        if self._run.update_baseline:
+            wanted[self.path] = "--pitfalls-update-baseline"
+        elif self._run.baseline is not None and self.path in wanted:
+            raise UsageError(
+                "the baseline would be written over",
+                where="--pitfalls-save",
+                fix="say so with --pitfalls-update-baseline, or give another name",
+            )
+        return wanted
+
     def gates(self, kinds: Mapping[str, Kind]) -> tuple[RelativeGate, ...]:
         """Return the relative gates; raises `UsageError` for one that cannot be read, or that has no baseline."""
         if self._run.baseline is None or not self._run.relative_gates:
@@ -68,6 +88,43 @@ class BaselinePolicy:
         """Refuse a baseline of another protocol before anything is computed; raises `UsageError`."""
         if self.baseline is not None:
             self._check(digests_of(suites), {})
+
+    def check_complete(self, suites: Iterable[Suite]) -> None:
+        """Refuse to save a baseline of a run that will have a part of its cases; raises `UsageError`."""
+        run, reasons = self._run, []
+        if run.shard is not None:
+            reasons.append(f"shard {run.shard} has a part of the cases")
+        if run.limit is not None:
+            reasons += [
+                f"the limit leaves {run.limit} of {len(suite.cases)} cases of {suite.name}"
+                for suite in suites
+                if run.limit < len(suite.cases)
+            ]
+        self._refuse_to_save(reasons)
+
+    def check_selection(self, cases: Iterable[SelectedCase], suites: Iterable[Suite]) -> None:
+        """As `check_complete` when the items are selected: ``-k``, ``--lf`` and node ids count as well.
+
+        Args:
+            suites: those that the run was asked for; a test module may bring others.
+        """
+        selected: dict[tuple[str, str, str], set[str]] = {}
+        totals = {suite.name: len(suite.cases) for suite in suites}
+        asked = list(totals)
+        for case in cases:
+            selected.setdefault((case.suite.name, case.editor, case.model), set()).add(case.case.id)
+            totals[case.suite.name] = len(case.suite.cases)
+        reasons = [
+            f"{len(ids)} of {totals[name]} cases of {name} with {editor} on {model} are selected"
+            for (name, editor, model), ids in selected.items()
+            if len(ids) < totals[name]
+        ]
+        reasons += [f"no case of {name} is selected" for name in asked if not any(name == key[0] for key in selected)]
+        self._refuse_to_save(reasons)
+
+    def _refuse_to_save(self, reasons: Sequence[str]) -> None:
+        if reasons and self.places:
+            raise _incomplete(reasons, next(iter(self.places.values())))
 
     def check_model(self, label: str, fingerprint: str | None) -> None:
         """Refuse a baseline of other weights when a model is open; raises `UsageError`."""
@@ -107,20 +164,11 @@ class BaselinePolicy:
         Raises:
             UsageError: the run is incomplete, or a file cannot be written.
         """
-        wanted: dict[str, Path] = {}
-        if self._run.save is not None:
-            wanted["--pitfalls-save"] = resolve(self._run.save, self._root, where="--pitfalls-save")
-        if self._run.update_baseline:
-            wanted["--pitfalls-update-baseline"] = self.path
-        for where, path in wanted.items():
+        for path, where in self.places.items():
             if reasons := incomplete(results):
-                raise UsageError(
-                    f"no baseline is saved from an incomplete run: {'; '.join(reasons)}",
-                    where=where,
-                    fix="run all cases of the suites, without -k, --lf, -x, limit or shards, until none is an error",
-                )
+                raise _incomplete(reasons, where)
             Baseline.of(results).write(path, where=where)
-        return list(wanted.values())
+        return list(self.places)
 
     def _check(self, digests: Mapping[tuple[str, str], str] | None, fingerprints: Mapping[str, str | None]) -> None:
         if self.baseline is None or self._run.update_baseline:
@@ -136,3 +184,11 @@ class BaselinePolicy:
 def digests_of(suites: Iterable[Suite]) -> dict[tuple[str, str], str]:
     """Return the digests of what the cases of the suites ask, selected or not: (suite, id) -> digest."""
     return {(suite.name, case.id): case_digest(case)[:DIGITS] for suite in suites for case in suite.cases}
+
+
+def _incomplete(reasons: Sequence[str], where: str) -> UsageError:
+    return UsageError(
+        f"no baseline is saved from an incomplete run: {'; '.join(reasons)}",
+        where=where,
+        fix="run all cases of the suites, without -k, --lf, -x, limit or shards, until none is an error",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.outputs import is_standard_output
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.junit import add_run_properties
+from pytest_editpitfalls.reports.view.verdicts import AnyGate, line_of
 from pytest_editpitfalls.results.records import RunResults
 
 from .recorder import Recorder
@@ -35,19 +38,26 @@ class Finalizer:
         self.problems: list[str] = []
         self.remarks: list[str] = []
         self.saved: list[Path] = []
+        self._failing: list[AnyGate] = []
+        self._last: list[Callable[[], object]] = []
+        self._pytest_session: pytest.Session | None = None
+        self._status: pytest.ExitCode | None = None
+        self._is_told = False
 
     def finish(self, session: pytest.Session, *, is_empty_shard: bool) -> None:
         """Judge, set the exit status and write the reports, also after ``-x`` or Ctrl-C."""
         ours, recorder = self._session, self._recorder
+        self._pytest_session = session
         self.problems += [str(each) for each in recorder.unrepeatable]
         results = recorder.results()
         part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
             self._try(lambda: ours.baseline.judge(results, ours.suites.values(), part))
+        self._failing = ours.verdicts.failing(results, recorder.part_of)
         if self.problems or recorder.usage_error is not None:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif session.exitstatus == pytest.ExitCode.OK and ours.verdicts.gates_fail(results, recorder.part_of):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._end_with(pytest.ExitCode.USAGE_ERROR)
+        elif self._failing and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            self._end_with(pytest.ExitCode.TESTS_FAILED)
         elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and is_empty_shard:
             session.exitstatus = pytest.ExitCode.OK  # more shards than cases
         results.run.exit_status = int(session.exitstatus)
@@ -56,13 +66,17 @@ class Finalizer:
         if results.cases or results.run.exit_status != pytest.ExitCode.USAGE_ERROR:
             self._write(results)
         if len(self.problems) > before:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self._end_with(pytest.ExitCode.USAGE_ERROR)
 
     def write_summary(self, reporter: pytest.TerminalReporter) -> None:
-        """Print the tables, what was saved and what could not be written."""
-        recorder = self._recorder
-        if recorder.reports:
-            from pytest_editpitfalls.reports.terminal import write_summary  # imports rich
+        """Print the tables, what was saved and what could not be written; with ``--no-summary`` what failed the run."""
+        recorder, self._is_told = self._recorder, True
+        if reporter.config.getoption("no_summary"):
+            from pytest_editpitfalls.reports.terminal import write_lines  # imports rich
+
+            write_lines(reporter, self._verdicts())
+        elif recorder.reports:
+            from pytest_editpitfalls.reports.terminal import write_summary
 
             write_summary(reporter, recorder.results(), summed=self._session.is_distributed)
         for path in self.saved:
@@ -78,13 +92,60 @@ class Finalizer:
             for annotation in gate_annotations(recorder.results()):
                 reporter.write_line(annotation)
 
+    def conclude(self) -> None:
+        """Do what comes behind all other plugins: keep the exit status, give its reason, fill standard output.
+
+        Plugins change the exit status when the session is finished: one that combines its own with ours by ``|``
+        would make "no tests collected" (5) of a usage error (4).
+        """
+        session = self._pytest_session
+        if session is None:
+            return
+        if not self._is_told:
+            self._tell()
+        for write in self._last:
+            before = len(self.problems)
+            self._try(write)
+            for problem in self.problems[before:]:
+                self._end_with(pytest.ExitCode.USAGE_ERROR)
+                print(f"ERROR: {problem}", file=sys.stderr)
+        if self._status is not None:
+            session.exitstatus = self._status
+
+    def _tell(self) -> None:
+        """Say why the run failed where pytest has asked for no summary.
+
+        It does not after an internal error, without a terminal, and before pytest 9 with ``--no-summary``.
+        """
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and reporter.config.getoption("no_summary"):
+            self.write_summary(reporter)
+            return
+        for line in (*self._verdicts(), *(f"ERROR: {problem}" for problem in self.problems)):
+            print(line, file=sys.stderr)
+
+    def _verdicts(self) -> list[str]:
+        """Return what made the run fail, in words, beside the tests."""
+        reasons = [line_of(gate) for gate in self._failing]
+        if self._recorder.usage_error is not None:
+            reasons.append(f"ERROR: {self._recorder.usage_error}")
+        return reasons
+
+    def _end_with(self, status: pytest.ExitCode) -> None:
+        assert self._pytest_session is not None
+        self._pytest_session.exitstatus = self._status = status
+
     def _write(self, results: RunResults) -> None:
         run = self._session.run
         if (run.save is not None or run.update_baseline) and not self._recorder.unrepeatable:
             self._try(lambda: self.saved.extend(self._session.baseline.save(results)))
         for report in FORMATS:
             if (path := run.report_paths.get(report.name)) is not None:
-                self._try(partial(report.write, results, path, report.option))
+                write = partial(report.write, results, path, report.option)
+                if is_standard_output(path):
+                    self._last.append(write)  # behind pytest's own lines
+                else:
+                    self._try(write)
         if os.environ.get("GITHUB_STEP_SUMMARY") and (remark := add_step_summary(results)) is not None:
             self.remarks.append(remark)
         if self._config.getoption("xmlpath", None):

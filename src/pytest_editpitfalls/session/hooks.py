@@ -21,7 +21,6 @@ from pytest_editpitfalls.options.reading import build
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
 from pytest_editpitfalls.reports.progress import ProgressLine
-from pytest_editpitfalls.results.writer import check_writable
 
 from .distribution import DistributionHooks
 from .extensions import register_extensions
@@ -31,6 +30,7 @@ from .item_report import ItemReport, case_facts
 from .items import case_of, deselect_other_shards, sort_by_model
 from .modules import collect_suites
 from .outcome import PitfallFailed
+from .places import check_places
 from .recorder import Recorder
 from .rerun import rerun_command
 from .session import PitfallsSession
@@ -63,7 +63,8 @@ class SessionHooks:
         self.session = PitfallsSession(config, run, listener, directory, sharing)
         config.pluginmanager.register(self.session.timers, "editpitfalls-timers")
         if not self.is_worker:
-            _check_paths(run)
+            check_places(config, self.session)
+            self.session.baseline.check_complete(self.session.selection.suites)
             if not self.session.selection.paths:  # a user's own module may bring further suites
                 self.session.baseline.check_suites(self.session.suites.values())
         config.args = list(self.session.selection.paths)
@@ -152,6 +153,9 @@ class SessionHooks:
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not (self.is_worker or broken or session.config.option.collectonly):
             try:
+                if not self.session.is_distributed:  # where the controller collects nothing
+                    cases = [case for item in session.items if (case := case_of(item)) is not None]
+                    self.session.baseline.check_selection(cases, self.session.selection.suites)
                 self.session.runner.prepare()
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
@@ -205,9 +209,11 @@ class SessionHooks:
         """Print the tables, and what could not be written."""
         self.finalizer.write_summary(terminalreporter)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """End the executor's processes with the run."""
+        """End the executor's processes with the run, and say last what nobody may change or write behind."""
         self.session.executor.close()
+        self.finalizer.conclude()
 
 
 def _check_names(run: RunConfig) -> None:
@@ -224,16 +230,3 @@ def _check_names(run: RunConfig) -> None:
         raise no_tf32(run.device)
     for model in run.models:
         resolve(model)
-
-
-def _check_paths(run: RunConfig) -> None:
-    """Raise `UsageError` for a report that cannot be written."""
-    for report in FORMATS:
-        if (path := run.report_paths.get(report.name)) is not None:
-            check_writable(path, where=report.option)
-    if run.save is not None and run.save == run.baseline and not run.update_baseline:
-        raise UsageError(
-            "the baseline would be written over",
-            where="--pitfalls-save",
-            fix="say so with --pitfalls-update-baseline, or give another name",
-        )

@@ -113,8 +113,10 @@ class VerdictPolicy:
             )
         return JUDGED_BY_GATE if self._is_gated[name] else self._baseline.excuse(case)
 
-    def gates_fail(self, results: RunResults, part_of: Callable[[str, str, str], str | None]) -> bool:
-        """Whether the gates fail the run.
+    def failing(
+        self, results: RunResults, part_of: Callable[[str, str, str], str | None]
+    ) -> list[GateRecord | RelativeGateRecord]:
+        """Return the gates that fail the run.
 
         One that failed does, and one that could not be evaluated although all its cases ran. A gate of ini whose
         suite was not run, or run in part, does not; one that was typed for this very run does, unless it is the run
@@ -135,7 +137,7 @@ class VerdictPolicy:
             return part_of(gate.suite, gate.editor, gate.model) is None
 
         judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
-        return any(fails(gate) for gate in judged)
+        return [gate for gate in judged if fails(gate)]
 
     def _parse_gate(self, text: str) -> Gate:
         suite = _suite_of(text)

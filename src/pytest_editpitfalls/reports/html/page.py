@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import baseline_counts
 from pytest_editpitfalls.reports.view.words import MARK
 from pytest_editpitfalls.results.records import RunResults
-from pytest_editpitfalls.results.writer import write_text
 
 from .charts import share_bar
 from .figures import matrix, outcome_counts, suite_parts

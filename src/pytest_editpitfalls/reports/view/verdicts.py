@@ -37,6 +37,11 @@ def state_of(gate: AnyGate) -> State:
     return _VERDICTS[gate.verdict if isinstance(gate, RelativeGateRecord) else gate.passed]
 
 
+def line_of(gate: AnyGate) -> str:
+    """Return the verdict of any gate in words."""
+    return relative_gate_line(gate) if isinstance(gate, RelativeGateRecord) else gate_line(gate)
+
+
 def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
