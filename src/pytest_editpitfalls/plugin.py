@@ -21,7 +21,7 @@ from .fixtures import (  # pytest finds fixtures among the plugin's names
     pitfall_case,
     pitfall_outcome,
 )
-from .options import command_line
+from .options import command_line, given
 from .options.defaults import MARKER, NODE_FOLDER
 from .reports.formats import FORMATS
 
@@ -73,16 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     try:
         command_line.refuse_unusable(config)
-        if config.getoption("pitfalls_editor"):
+        if not config.getoption("pitfalls_editor"):
+            _without_editor(config)
+        elif not given.prints_help(config):
             from .session.hooks import SessionHooks
 
             hooks = SessionHooks(config)
             config.stash[SESSION] = hooks.session
             config.pluginmanager.register(hooks, "editpitfalls-run")
-            return
     except PitfallsError as error:
         raise pytest.UsageError(str(error)) from None
-    _refuse_targets(config)
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
@@ -102,6 +102,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip marked tests where there is no editor."""
     if SESSION not in item.config.stash and item.get_closest_marker(MARKER) is not None:
         pytest.skip(NO_EDITOR)
+
+
+def _without_editor(config: pytest.Config) -> None:
+    """Refuse what was typed for an editor, and say what of the configuration waits for one; raises `UsageError`."""
+    _refuse_targets(config)
+    if hasattr(config, "workerinput") or given.only_shows(config):
+        return
+    if (line := given.refuse_without_editor(config)) is not None:
+        from .session.notices import show
+
+        show(config, [line])
 
 
 def _refuse_targets(config: pytest.Config) -> None:

@@ -24,16 +24,56 @@ def test_an_item_per_case(project):
     assert project.ids(*R3) == reverse_ids()
 
 
-def test_without_a_path_the_shipped_suites_run_instead_of_testpaths(project):
+@pytest.fixture
+def own_tests(project):
+    """A repository with tests of its own below testpaths."""
     project.pytester.makeini("[pytest]\ntestpaths = tests\n")
     (project.path / "tests").mkdir()
     (project.path / "tests" / "test_mine.py").write_text("def test_mine(): pass\n")
-    ids = project.ids("--pitfalls-limit=1")
+    return project
+
+
+def test_without_a_path_the_shipped_suites_run_instead_of_testpaths(own_tests):
+    ids = own_tests.ids("--pitfalls-limit=1")
     assert [name.partition("::")[0] for name in ids] == [
         f"pitfalls/{suite}.py" for suite in ("reverse", "composite", "coverage", "easy", "hard")
     ]
-    assert project.ids("tests") == ["tests/test_mine.py::test_mine"]
-    assert project.ids("tests", *R3) == ["tests/test_mine.py::test_mine", *reverse_ids()]
+    line = "pitfalls: the suites run instead of testpaths; for both: pytest tests --pitfalls-suite=all"
+    own_tests.run("--collect-only", *R3).stdout.fnmatch_lines([line])
+    own_tests.run("--collect-only", *R3, "-q").stdout.fnmatch_lines([line])
+    assert own_tests.ids("tests") == ["tests/test_mine.py::test_mine"]
+    assert own_tests.ids("tests", *R3) == ["tests/test_mine.py::test_mine", *reverse_ids()]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
+@pytest.mark.parametrize("place", ["addopts", "PYTEST_ADDOPTS"])
+@pytest.mark.parametrize("testpaths", [True, False], ids=["testpaths", "directory"])
+def test_an_editor_that_nobody_typed_takes_no_tests_away(own_tests, monkeypatch, workers, place, testpaths):
+    ini = ["[pytest]", "pitfalls_suites = reverse", "pitfalls_limit = 3", *["testpaths = tests"] * testpaths]
+    if place == "addopts":
+        ini.append("addopts = --editor=rome")
+    else:
+        monkeypatch.setenv("PYTEST_ADDOPTS", "--pitfalls-editor=rome")
+    own_tests.pytester.makeini("\n".join(ini))
+    result = own_tests.run(*workers, editor=False)
+    result.assert_outcomes(passed=4)
+    place = "testpaths (tests)" if testpaths else "the tests found here"
+    result.stdout.fnmatch_lines([f"pitfalls: the editor comes from addopts: the suites run beside {place}"])
+    assert len([line for line in result.outlines if "comes from addopts" in line]) == 1
+    own_tests.run("tests", *workers, editor=False).assert_outcomes(passed=1)
+    own_tests.run("--pitfalls-suite=reverse", *workers, editor=False).assert_outcomes(passed=3)
+    own_tests.run(f"{reverse_ids()[0]}", *workers, editor=False).assert_outcomes(passed=1)
+
+
+def test_an_editor_that_no_test_asks_for(own_tests):
+    """A path without marked tests: what the editor would have broken is not known."""
+    result = own_tests.run("tests")
+    assert result.ret == pytest.ExitCode.OK
+    line = "pitfalls: no case ran: no selected test asks for one; --pitfalls-suite=all adds the suites"
+    result.stdout.fnmatch_lines([line])
+    own_tests.run("tests", "-q").stdout.fnmatch_lines([line])
+    own_tests.run("tests", *R3).stdout.no_fnmatch_line("*no case ran*")
+    own_tests.run("tests", "--collect-only").stdout.no_fnmatch_line("*no case ran*")
 
 
 def test_suites_of_ini(project):

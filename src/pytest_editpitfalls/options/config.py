@@ -49,6 +49,7 @@ class RunConfig:
         suites_asked: whether ``--pitfalls-suite`` was given.
         limit: cases per suite, or None for all.
         overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
+        overrides_asked: the editors whose values were typed for this run.
         config_path: the file of ``--pitfalls-config``.
         config_tables: its tables: editor -> key -> value.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -87,6 +88,7 @@ class RunConfig:
     suites_asked: bool = False
     limit: int | None = None
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    overrides_asked: frozenset[str] = frozenset()
     config_path: Path | None = None
     config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "auto"

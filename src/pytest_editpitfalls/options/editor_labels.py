@@ -63,6 +63,32 @@ def check_settings(label: str, known: Collection[str], *, where: str) -> None:
         raise UsageError(f"unknown editor '{label}'", where=where, fix=did_you_mean(label, known))
 
 
+def check_are_used(run: RunConfig) -> None:
+    """Raise `UsageError` where hyper-parameters were typed for an editor that is not run."""
+    editors = {editor_name(label) for label in run.editors}
+    if unused := sorted(run.overrides_asked - editors):
+        raise UsageError(
+            f"{_listed(unused)} is not run",
+            where="--pitfalls-set",
+            fix=f"this run has {_listed(sorted(editors))}: correct the name, or add --pitfalls-editor={unused[0]}",
+        )
+
+
+def unused_settings(run: RunConfig) -> str | None:
+    """Return what there is to say of hyper-parameters in files for editors that are not run; None where all are."""
+    editors = {editor_name(label) for label in run.editors}
+    sources = [
+        ("pitfalls_set or addopts", sorted(run.overrides.keys() - editors)),
+        (str(run.config_path), sorted(run.config_tables.keys() - editors)),
+    ]
+    found = "; ".join(f"{_listed(names)} ({source})" for source, names in sources if names)
+    return f"hyper-parameters of editors that are not run: {found}" if found else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
 def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Labels of editors as typed: an editor given as ``package.module:attribute`` is called by its attribute.
 

@@ -19,12 +19,14 @@ from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import labels_of
+from .given import check_ini_names, typed_options
 
 MAX_SEED = 2**32 - 1
 
 
 def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     """Read command line and ini of a run with an editor; raises `UsageError` for what cannot be understood."""
+    check_ini_names(config)
     editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
     suites = _unique(config.getoption("pitfalls_suite") or ())
     engine, actors = _engine(config)
@@ -44,6 +46,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         suites_asked=bool(suites),
         limit=_positive(config, "limit"),
         overrides=parse_overrides([*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]),
+        overrides_asked=frozenset(parse_overrides(typed_options(config).get("pitfalls_set", ()))),
         config_path=config_path,
         config_tables=read_config_file(config_path, config_source) if config_path else {},
         device=_device(_text(config, "device") or "auto"),

@@ -42,7 +42,7 @@ class Finalizer:
         self._last: list[Callable[[], object]] = []
         self._pytest_session: pytest.Session | None = None
         self._status: pytest.ExitCode | None = None
-        self._is_told = False
+        self._is_told = self._is_without_cases = False
 
     def finish(self, session: pytest.Session, *, is_empty_shard: bool) -> None:
         """Judge, set the exit status and write the reports, also after ``-x`` or Ctrl-C."""
@@ -50,6 +50,8 @@ class Finalizer:
         self._pytest_session = session
         self.problems += [str(each) for each in recorder.unrepeatable]
         results = recorder.results()
+        is_good = session.exitstatus == pytest.ExitCode.OK
+        self._is_without_cases = is_good and not results.cases and ours.run.shard is None
         part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
             self._try(lambda: ours.baseline.judge(results, ours.suites.values(), part))
@@ -79,6 +81,9 @@ class Finalizer:
             from pytest_editpitfalls.reports.terminal import write_summary
 
             write_summary(reporter, recorder.results(), summed=self._session.is_distributed)
+        elif self._is_without_cases:
+            line = "no case ran: no selected test asks for one; --pitfalls-suite=all adds the suites"
+            reporter.write_line(f"pitfalls: {line}", yellow=True)
         for path in self.saved:
             shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
             reporter.write_line(f"pitfalls: baseline saved to {shown}")

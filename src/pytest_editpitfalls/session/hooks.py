@@ -16,7 +16,7 @@ from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSet
 from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import check_label, check_settings
+from pytest_editpitfalls.options.editor_labels import check_are_used, check_label, check_settings, unused_settings
 from pytest_editpitfalls.options.reading import build
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
@@ -29,6 +29,7 @@ from .interruption import InterruptionHooks
 from .item_report import ItemReport, case_facts
 from .items import case_of, deselect_other_shards, sort_by_model
 from .modules import collect_suites
+from .notices import show
 from .outcome import PitfallFailed
 from .places import check_places
 from .recorder import Recorder
@@ -65,8 +66,9 @@ class SessionHooks:
         if not self.is_worker:
             check_places(config, self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
-            if not self.session.selection.paths:  # a user's own module may bring further suites
-                self.session.baseline.check_suites(self.session.suites.values())
+            self.session.baseline.check_suites(self.session.suites.values())
+        notices = [self.session.selection.notice, unused_settings(run)]
+        show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
         self.recorder = Recorder(self.session, config.invocation_params.args)
@@ -152,13 +154,7 @@ class SessionHooks:
         """
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not (self.is_worker or broken or session.config.option.collectonly):
-            try:
-                if not self.session.is_distributed:  # where the controller collects nothing
-                    cases = [case for item in session.items if (case := case_of(item)) is not None]
-                    self.session.baseline.check_selection(cases, self.session.selection.suites)
-                self.session.runner.prepare()
-            except UsageError as error:
-                raise pytest.UsageError(str(error)) from None
+            self._check_before_tests(session)
         result = yield
         runner = self.session.runner
         runner.check_repeatable()
@@ -168,6 +164,16 @@ class SessionHooks:
         if self.controller is not None:
             self.recorder.unrepeatable += self.controller.directory.unrepeatable()
         return result
+
+    def _check_before_tests(self, session: pytest.Session) -> None:
+        try:
+            if not self.session.is_distributed:  # where the controller collects nothing
+                cases = [case for item in session.items if (case := case_of(item)) is not None]
+                self.session.verdicts.check_relative_gates()
+                self.session.baseline.check_selection(cases, self.session.selection.suites)
+            self.session.runner.prepare()
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -224,6 +230,7 @@ def _check_names(run: RunConfig) -> None:
     for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):
         for editor in names:
             check_settings(editor, known, where=source)
+    check_are_used(run)
     if run.dtype is not None and run.dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES))
     if run.dtype == "tf32" and run.device == "cpu":

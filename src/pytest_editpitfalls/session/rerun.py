@@ -53,9 +53,8 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")
     options += [
-        f"--pitfalls-set={editor}.{key}={value}"
-        for editor, values in run.overrides.items()
-        for key, value in values.items()
+        f"--pitfalls-set={case.engine_editor}.{key}={value}"
+        for key, value in run.overrides.get(case.engine_editor, {}).items()
     ]
     if run.device != "auto":
         options.append(f"--pitfalls-device={run.device}")

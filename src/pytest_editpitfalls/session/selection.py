@@ -16,6 +16,7 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
+from pytest_editpitfalls.options.given import typed_options
 from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
 from pytest_editpitfalls.suites.suite import Suite, load_suite, load_suites, long_name, renamed
 
@@ -49,18 +50,20 @@ class Selection:
         suites: the suites to collect, in order.
         targets: for suites that are not collected whole, the parts that are: suite name -> targets.
         paths: the arguments left to pytest.
+        notice: what is left out or added, where nobody typed it; otherwise None.
     """
 
     suites: tuple[Suite, ...]
     paths: tuple[str, ...]
     targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    notice: str | None = None
 
 
 def select(config: pytest.Config, run: RunConfig) -> Selection:
     """Decide what is collected; raises `UsageError` for an unknown or broken suite.
 
-    With a path, pytest's arguments run (and what ``--pitfalls-suite`` names). Without one, the suites run instead
-    of testpaths.
+    With a path, pytest's arguments run (and what ``--pitfalls-suite`` names). Without one, the suites run: instead of
+    testpaths where this run was asked for them, otherwise (the editor comes from ``addopts``) beside them.
     """
     typed = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
     here = config.invocation_params.dir
@@ -72,6 +75,10 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
             paths.append(argument)
         else:
             targets.setdefault(target.suite, []).append(target)
+    notice = None
+    if not typed:
+        own, notice = _own_tests(config)
+        paths += own
     wanted = load_suites(run.suites) if run.suites_asked or not typed else ()
     # a rerun names the suite as its run did, beside another of its name; alone it has its short name
     asked = {suite.name for suite in wanted}
@@ -90,7 +97,20 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         tuple(suites[name] for name in order),
         tuple(paths),
         {name: tuple(found) for name, found in targets.items()},
+        notice,
     )
+
+
+def _own_tests(config: pytest.Config) -> tuple[list[str], str | None]:
+    """Return what pytest would collect by itself and the suites leave in, and what there is to say of it."""
+    has_testpaths = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    paths = " ".join(config.args)
+    if not typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite"}:
+        own = f"testpaths ({paths})" if has_testpaths else "the tests found here"
+        return list(config.args), f"the editor comes from addopts: the suites run beside {own}"
+    if not has_testpaths:
+        return [], None
+    return [], f"the suites run instead of testpaths; for both: pytest {paths} --pitfalls-suite=all"
 
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:

@@ -113,6 +113,10 @@ class VerdictPolicy:
             )
         return JUDGED_BY_GATE if self._is_gated[name] else self._baseline.excuse(case)
 
+    def check_relative_gates(self) -> None:
+        """Read the gates relative to the baseline when all suites are known; raises `UsageError` for a wrong one."""
+        self._baseline.gates(self._kinds())
+
     def failing(
         self, results: RunResults, part_of: Callable[[str, str, str], str | None]
     ) -> list[GateRecord | RelativeGateRecord]:

@@ -1,0 +1,113 @@
+"""What was given, and where: typed for this run, in ``addopts``, or in the configuration file.
+
+What is typed and cannot have an effect is a mistake. What stands in a file is there for other runs as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from .command_line import SHORT_FORMS, SHORT_FORMS_TAKEN, short_forms_in
+
+PREFIX = "pitfalls_"
+
+_SHOWS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+"""What makes pytest print something and run nothing."""
+
+
+def only_shows(config: pytest.Config) -> bool:
+    """Whether this is no run: ``--help``, ``--markers``, ``--fixtures`` and the like."""
+    return any(config.getoption(name, None) for name in _SHOWS)
+
+
+def prints_help(config: pytest.Config) -> bool:
+    """Whether pytest only explains itself, so that no option matters."""
+    return any(config.getoption(name, None) for name in _SHOWS[:3])
+
+
+def typed_options(config: pytest.Config) -> dict[str, Any]:
+    """Return our options as they were typed for this run, ``addopts`` and ``PYTEST_ADDOPTS`` apart: dest -> value."""
+    return _ours(_typed(config))
+
+
+def ini_values(config: pytest.Config) -> dict[str, Any]:
+    """Return our ini keys with their values as the file has them, of whatever type.
+
+    `Config.getini` refuses a number or a boolean of a TOML table (pytest 9) where the key is registered as a string,
+    and before 9.2 pytest knows no key that may have one of several types.
+    """
+    found = getattr(config, "_inicfg", None)
+    if found is None:
+        found = getattr(config, "inicfg", {})  # before pytest 9
+    values = {name: getattr(value, "value", value) for name, value in found.items() if name.startswith(PREFIX)}
+    return dict.fromkeys(_overridden(config.option), "") | values
+
+
+def check_ini_names(config: pytest.Config) -> None:
+    """Raise `UsageError` for a key that looks like one of ours and is none: pytest would only warn of it."""
+    known = [name for name in config._parser._inidict if name.startswith(PREFIX)]
+    for name in ini_values(config):
+        if name not in known:
+            raise UsageError(
+                f"there is no such key: '{name}'",
+                where=str(config.inipath or "-o"),
+                fix=did_you_mean(name, known),
+            )
+
+
+def refuse_without_editor(config: pytest.Config) -> str | None:
+    """Look for settings of a run that has no editor, so that they have no effect.
+
+    Returns:
+        What there is to say of those in files and ``addopts``; None where there are none.
+
+    Raises:
+        UsageError: something was typed for this very run.
+    """
+    options, keys = _ours(config.option), ini_values(config)
+    if not options and not keys:
+        return None
+    alone = _typed(config)
+    if typed := [*(_flag(config, name) for name in _ours(alone)), *(f"-o {name}" for name in _overridden(alone))]:
+        taken = "--editor" in config.stash.get(SHORT_FORMS_TAKEN, ())
+        raise UsageError(
+            "no editor is given: nothing would be edited, measured or judged",
+            where=", ".join(typed),
+            fix="--editor belongs to another plugin or conftest here: name the editor with --pitfalls-editor"
+            if taken
+            else "add --editor=NAME ('editpitfalls editors' lists them)",
+        )
+    names = ", ".join([*keys, *(f"{_flag(config, name)} (addopts)" for name in options)])
+    return f"no editor is given: without effect here: {names}; --editor=NAME makes use of them"
+
+
+def _ours(namespace: argparse.Namespace) -> dict[str, Any]:
+    return {
+        name: value for name, value in vars(namespace).items() if name.startswith(PREFIX) and value not in (None, [])
+    }
+
+
+def _typed(config: pytest.Config) -> argparse.Namespace:
+    return config._parser.parse_known_args(list(config.invocation_params.args))
+
+
+def _overridden(options: argparse.Namespace) -> list[str]:
+    """Return our ini keys that ``-o`` gives a value."""
+    names = [entry.partition("=")[0] for entry in getattr(options, "override_ini", None) or ()]
+    return [name for name in names if name.startswith(PREFIX)]
+
+
+def _flag(config: pytest.Config, dest: str) -> str:
+    """Return the option as it was typed."""
+    long = "--" + dest.replace("_", "-")
+    args = config.invocation_params.args
+    taken = config.stash.get(SHORT_FORMS_TAKEN, ())
+    typed = short_forms_in(args).difference(taken)
+    short = next((short for short in typed if SHORT_FORMS[short] == long), None)
+    is_long = any(arg == long or arg.startswith(f"{long}=") for arg in args)
+    return short if short is not None and not is_long else long
