@@ -94,7 +94,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     from .execution.xdist.controller import automatic_workers
 
-    return automatic_workers(config.getoption("pitfalls_device") or config.getini("pitfalls_device") or "auto")
+    try:
+        return automatic_workers(config.getoption("pitfalls_device") or given.ini_text(config, "device") or "auto")
+    except PitfallsError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(tryfirst=True)

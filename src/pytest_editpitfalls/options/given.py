@@ -6,6 +6,7 @@ What is typed and cannot have an effect is a mistake. What stands in a file is t
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from .command_line import SHORT_FORMS, SHORT_FORMS_TAKEN, short_forms_in
 
 PREFIX = "pitfalls_"
+
+NUMBERS = ("limit", "seed", "batch_size", "success_floor", "timeout")
+"""Ini keys that take a number."""
 
 _SHOWS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """What makes pytest print something and run nothing."""
@@ -36,16 +40,50 @@ def typed_options(config: pytest.Config) -> dict[str, Any]:
 
 
 def ini_values(config: pytest.Config) -> dict[str, Any]:
-    """Return our ini keys with their values as the file has them, of whatever type.
-
-    `Config.getini` refuses a number or a boolean of a TOML table (pytest 9) where the key is registered as a string,
-    and before 9.2 pytest knows no key that may have one of several types.
-    """
+    """Return our ini keys with their values as the file has them: in a TOML table of pytest 9, of whatever type."""
     found = getattr(config, "_inicfg", None)
     if found is None:
         found = getattr(config, "inicfg", {})  # before pytest 9
     values = {name: getattr(value, "value", value) for name, value in found.items() if name.startswith(PREFIX)}
     return dict.fromkeys(_overridden(config.option), "") | values
+
+
+def ini_text(config: pytest.Config, name: str) -> str:
+    """Return an ini key of one value as text, "" where it is not there; raises `UsageError` for a wrong type.
+
+    A number of a TOML table is as good as its digits where the key takes a number. pytest refuses it, and before 9.2
+    it knows no key that may have one of several types.
+    """
+    value = _ini(config, name)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float) if name in NUMBERS else str):
+        words, example = ("a number", "3") if name in NUMBERS else ("text", '"..."')
+        raise _wrong_type(config, name, value, words, example)
+    return str(value).strip()
+
+
+def ini_list(config: pytest.Config, name: str) -> list[str]:
+    """Return an ini key of several values; raises `UsageError` for a wrong type."""
+    value = _ini(config, name)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        example = json.dumps([str(each) for each in (value if isinstance(value, list) else [value])])
+        raise _wrong_type(config, name, value, "a list of texts", example)
+    return value
+
+
+def ini_flag(config: pytest.Config, name: str) -> bool:
+    """Return an ini key that is true or false; raises `UsageError` for a wrong type."""
+    value = _ini(config, name)
+    if not isinstance(value, bool):
+        raise _wrong_type(config, name, value, "true or false", "true")
+    return value
+
+
+def source_of(config: pytest.Config, name: str) -> tuple[str, str]:
+    """Return where a setting of one value is from, for messages, and how it is written there: up to the value."""
+    if config.getoption(f"{PREFIX}{name}") is not None:
+        flag = f"--pitfalls-{name.replace('_', '-')}"
+        return flag, f"{flag}="
+    return f"{config.inipath or '-o'}, {PREFIX}{name}", f"{PREFIX}{name} = "
 
 
 def check_ini_names(config: pytest.Config) -> None:
@@ -84,6 +122,18 @@ def refuse_without_editor(config: pytest.Config) -> str | None:
         )
     names = ", ".join([*keys, *(f"{_flag(config, name)} (addopts)" for name in options)])
     return f"no editor is given: without effect here: {names}; --editor=NAME makes use of them"
+
+
+def _ini(config: pytest.Config, name: str) -> object:
+    try:
+        return config.getini(f"{PREFIX}{name}")
+    except (TypeError, ValueError, pytest.UsageError):  # what is raised depends on pytest's version
+        return ini_values(config)[f"{PREFIX}{name}"]
+
+
+def _wrong_type(config: pytest.Config, name: str, value: object, words: str, example: str) -> UsageError:
+    where = f"{config.inipath or '-o'}, {PREFIX}{name}"
+    return UsageError(f"this takes {words}, not {value!r}", where=where, fix=f"for instance {PREFIX}{name} = {example}")
 
 
 def _ours(namespace: argparse.Namespace) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .command_line import SHORT_FORMS_TAKEN
 from .config import RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import labels_of
-from .given import check_ini_names, typed_options
+from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
 
 MAX_SEED = 2**32 - 1
 
@@ -32,12 +32,12 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     engine, actors = _engine(config)
     root = config.inipath.parent if config.inipath else config.rootpath
     here = config.invocation_params.dir
-    ini_suites = tuple(_from_folder(name, root) for name in config.getini("pitfalls_suites"))
+    ini_suites = tuple(_from_folder(name, root) for name in ini_list(config, "suites"))
     config_path = _path(config.getoption("pitfalls_config"), here, "--pitfalls-config")
     config_source = "--pitfalls-config"
     if config_path is None:
         config_source = "the ini key pitfalls_config"
-        config_path = _path(config.getini("pitfalls_config"), root, config_source)
+        config_path = _path(ini_text(config, "config"), root, config_source)
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
@@ -45,7 +45,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
         suites_asked=bool(suites),
         limit=_positive(config, "limit"),
-        overrides=parse_overrides([*config.getini("pitfalls_set"), *(config.getoption("pitfalls_set") or ())]),
+        overrides=parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())]),
         overrides_asked=frozenset(parse_overrides(typed_options(config).get("pitfalls_set", ()))),
         config_path=config_path,
         config_tables=read_config_file(config_path, config_source) if config_path else {},
@@ -54,14 +54,14 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
         seed=_seed(config),
         seed_asked=_text(config, "seed") is not None,
-        gates=_unique([*config.getini("pitfalls_gates"), *(config.getoption("pitfalls_gate") or ())]),
+        gates=_unique([*ini_list(config, "gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         save=_file_or_name(config.getoption("pitfalls_save"), here, "--pitfalls-save"),
         baseline=_baseline(config, here, root),
         update_baseline=bool(config.getoption("pitfalls_update_baseline")),
-        relative_gates=_unique([*config.getini("pitfalls_fail_on"), *(config.getoption("pitfalls_fail_on") or ())]),
+        relative_gates=_unique([*ini_list(config, "fail_on"), *(config.getoption("pitfalls_fail_on") or ())]),
         relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
-        strict=bool(config.getoption("pitfalls_strict") or config.getini("pitfalls_strict")),
+        strict=bool(config.getoption("pitfalls_strict") or ini_flag(config, "strict")),
         report_paths={
             name: path
             for name in reports
@@ -70,7 +70,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         success_floor=_success_floor(config),
         fails_untaken=_fails_untaken(config),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
-        or _path(config.getini("pitfalls_store"), root, "the ini key pitfalls_store")
+        or _path(ini_text(config, "store"), root, "the ini key pitfalls_store")
         or config.rootpath / DEFAULT_STORE,
         fresh=bool(config.getoption("pitfalls_fresh")),
         replay=_replay(config),
@@ -80,7 +80,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         isolate=_isolate(config),
         engine=engine,
         actors=actors,
-        thresholds=tuple(config.getini("pitfalls_thresholds")),
+        thresholds=tuple(ini_list(config, "thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
 
@@ -123,9 +123,7 @@ def _unique(values: Iterable[str]) -> tuple[str, ...]:
 
 def _text(config: pytest.Config, name: str) -> str | None:
     value = config.getoption(f"pitfalls_{name}")
-    if value is None:
-        value = config.getini(f"pitfalls_{name}")
-    return str(value).strip() or None
+    return (ini_text(config, name) if value is None else str(value).strip()) or None
 
 
 def _integer(config: pytest.Config, name: str) -> int | None:
@@ -135,8 +133,8 @@ def _integer(config: pytest.Config, name: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        flag = f"--pitfalls-{name.replace('_', '-')}"
-        raise UsageError(f"'{text}' is not a whole number", where=flag, fix=f"for instance {flag}=8") from None
+        where, written = source_of(config, name)
+        raise UsageError(f"'{text}' is not a whole number", where=where, fix=f"for instance {written}8") from None
 
 
 def _float(text: str) -> float:
@@ -149,19 +147,16 @@ def _float(text: str) -> float:
 def _positive(config: pytest.Config, name: str) -> int | None:
     number = _integer(config, name)
     if number is not None and number < 1:
-        flag = f"--pitfalls-{name.replace('_', '-')}"
-        raise UsageError(f"{number} is less than 1", where=flag, fix=f"for instance {flag}=8")
+        where, written = source_of(config, name)
+        raise UsageError(f"{number} is less than 1", where=where, fix=f"for instance {written}8")
     return number
 
 
 def _seed(config: pytest.Config) -> int:
     seed = _integer(config, "seed") or 0
     if not 0 <= seed <= MAX_SEED:
-        raise UsageError(
-            f"{seed} is not between 0 and {MAX_SEED}",
-            where="--pitfalls-seed",
-            fix="for instance --pitfalls-seed=8",
-        )
+        where, written = source_of(config, "seed")
+        raise UsageError(f"{seed} is not between 0 and {MAX_SEED}", where=where, fix=f"for instance {written}8")
     return seed
 
 
@@ -171,7 +166,7 @@ def _success_floor(config: pytest.Config) -> float:
     if not 0.0 <= floor <= 1.0:  # refuses nan as well
         raise UsageError(
             f"'{text}' is not a fraction between 0 and 1",
-            where="--pitfalls-success-floor",
+            where=source_of(config, "success_floor")[0],
             fix=f"write {SUCCESS_FLOOR}, not {100 * SUCCESS_FLOOR:.0f}",
         )
     return floor
@@ -186,7 +181,7 @@ def _fails_untaken(config: pytest.Config) -> bool:
 
 def _baseline(config: pytest.Config, here: Path, root: Path) -> str | None:
     baseline = _file_or_name(config.getoption("pitfalls_baseline"), here, "--pitfalls-baseline") or _file_or_name(
-        config.getini("pitfalls_baseline"), root, "the ini key pitfalls_baseline"
+        ini_text(config, "baseline"), root, "the ini key pitfalls_baseline"
     )
     for option in ("update_baseline", "fail_on", "strict"):
         if baseline is None and config.getoption(f"pitfalls_{option}"):
@@ -232,7 +227,9 @@ def _timeout(config: pytest.Config) -> float | None:
     text = _text(config, "timeout")
     seconds = None if text is None else _float(text)
     if seconds is not None and not 0.0 < seconds < float("inf"):  # refuses nan as well
-        raise UsageError(f"'{text}' is no number of seconds", where="--pitfalls-timeout", fix="for instance 600")
+        raise UsageError(
+            f"'{text}' is no number of seconds", where=source_of(config, "timeout")[0], fix="for instance 600"
+        )
     return seconds
 
 
@@ -283,7 +280,7 @@ def _models(config: pytest.Config, root: Path) -> tuple[str, ...]:
     typed = _unique(config.getoption("pitfalls_model") or ())
     for name in typed:
         _expanded(name, "--pitfalls-model")  # finds an unknown "~somebody"
-    from_ini = _unique(config.getini("pitfalls_model"))
+    from_ini = _unique(ini_list(config, "model"))
     return typed or _unique(_ini_model(name, root) for name in from_ini) or (DEFAULT_MODEL,)
 
 
