@@ -51,8 +51,9 @@ def check_writable(path: Path, *, where: str) -> None:
         if mode is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if mode is None or stat.S_ISREG(mode):
-            if not target.parent.is_dir():
-                raise UsageError(f"the directory '{target.parent}' does not exist", where=where, fix="make it first")
+            folder = target.parent if os.path.islink(path) else path.parent
+            if not folder.is_dir():
+                raise UsageError(f"the directory '{folder}' does not exist", where=where, fix="make it first")
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=_PREFIX):
                 pass
     except (OSError, ValueError) as error:

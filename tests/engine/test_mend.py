@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from pytest_editpitfalls.engine.editors.mend.weights import (
     WeightsHeader,
     load_weights,
     read_header,
+    replacing,
     save_weights,
 )
 from pytest_editpitfalls.engine.forward import Forward
@@ -623,6 +625,25 @@ def tmp_path_empty(tmp_path: Path) -> Path:
     empty = tmp_path / "empty"
     empty.mkdir()
     return empty
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of a POSIX system")
+def test_a_network_goes_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("there")
+    with replacing(tmp_path / "link") as temporary:
+        temporary.write_text("network")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "network"
+
+
+@pytest.mark.parametrize(("out", "words"), [("-", "is no file"), ("/dev/null", "is no file"), ("d.jsonl/x", "d.jsonl")])
+def test_a_place_where_no_network_can_be_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    facts = load_training_data(write_data(tmp_path / "d.jsonl"))
+    with pytest.raises(UsageError, match=f"--out: .*{words}"):
+        train("absent/model", facts, Path(out), options=MendTraining(layers=[2, 3]), device="cpu", console=Console())
 
 
 def test_train_from_end_to_end(tmp_path: Path) -> None:

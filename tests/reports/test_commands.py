@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,57 @@ def test_report_in_files(command: Command) -> None:
     assert read_results(Path("again.json")) == command.first
 
 
+@pytest.mark.parametrize("report", ["json", "markdown", "html"])
+def test_a_report_alone_on_standard_output(command: Command, report: str) -> None:
+    status, out, _ = command("report", "a.json", f"--{report}", "-", *(["--html=b.html"] if report == "json" else []))
+    assert status == 0
+    if report == "json":
+        assert RunResults.model_validate_json(out) == command.first
+    else:
+        assert "wrote" not in out.splitlines()[0] + out.splitlines()[-1]
+        command("report", "a.json", f"--{report}", "same")
+        assert out == (command.path / "same").read_text("utf-8")
+    assert not (command.path / "-").exists()
+
+
+def test_tables_on_standard_output(command: Command) -> None:
+    assert command("table", "a.json", "--latex", "--out=-")[1] == command("table", "a.json", "--latex")[1] != ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of a POSIX system")
+def test_reports_go_through_links(command: Command) -> None:
+    for name in ("json", "html", "tex"):
+        (command.path / f"link.{name}").symlink_to(f"there.{name}")
+    assert command("report", "a.json", "--json=link.json", "--html=link.html")[0] == 0
+    assert command("table", "a.json", "--latex", "--out=link.tex")[0] == 0
+    for name in ("json", "html", "tex"):
+        assert (command.path / f"link.{name}").is_symlink()
+        assert (command.path / f"there.{name}").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("report", "a.json", "--json=-", "--html=-"), "--json and --html: both would be written to standard output"),
+        (("report", "a.json", "--json=x", "--html=./x"), "both would be written to"),
+        (("report", "a.json", "--html=a.json"), "--html: 'a.json' would be written over, which RUN names"),
+        (("report", "a.json", "--html=absent/x"), "--html: the directory 'absent' does not exist"),
+        (("report", "a.json", "--json=new.json", "--html=b.json/x"), "--html: cannot write 'b.json/x': 'b.json' is a"),
+        (("table", "a.json", "--latex", "--out=a.json"), "--out: 'a.json' would be written over, which RUN names"),
+        (("table", "a.json", "--latex", "--out=."), "--out: '.' is a directory"),
+    ],
+)
+def test_a_bad_place_is_refused_before_anything_is_written(
+    command: Command, words: tuple[str, ...], message: str
+) -> None:
+    before = {path.name: path.read_bytes() for path in command.path.iterdir()}
+    status, out, err = command(*words)
+    assert status == 4
+    assert out == ""
+    assert message in err
+    assert {path.name: path.read_bytes() for path in command.path.iterdir()} == before
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_every_form_of_report_has_an_option_here_and_in_pytest(
     command: Command, form: Format, pytestconfig: pytest.Config
@@ -267,7 +319,7 @@ def test_hostile_runs_are_shown_inertly(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("report", "a.json", "--html", "no/dir/a.html"), "cannot write"),
+        (("report", "a.json", "--html", "no/dir/a.html"), "does not exist"),
         (("report", "a.json", "--markdown", "."), "--markdown"),
         (("table", "a.json"), "nothing says which form"),
         (("export", "--released", "r", "a.json", "--editor", "memit"), "the run has no 'memit'"),

@@ -29,6 +29,7 @@ from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.files import read_bounded
+from pytest_editpitfalls.outputs import check_writable, is_standard_output
 from pytest_editpitfalls.program import EditRequest
 from pytest_editpitfalls.suites.discovery import is_suite, shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite
@@ -290,10 +291,9 @@ def _check_out(out: Path, resume: bool) -> None:
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        probe = out.with_name(f".{out.name}.writable")
-        probe.touch()
-        probe.unlink()
     except OSError as error:
-        raise UsageError(
-            f"it cannot be written: {error.strerror}", where=f"--out {out}", fix="name a file that can be"
-        ) from None
+        what = f"the directory '{out.parent}' cannot be made: {error.strerror}"
+        raise UsageError(what, where="--out", fix="name a file that can be written") from None
+    check_writable(out, where="--out")
+    if is_standard_output(out) or (out.exists() and not out.is_file()):
+        raise UsageError(f"'{out}' is no file", where="--out", fix="name a file, such as mend.safetensors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,13 @@ import typer
 from rich.console import Console
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.outputs import write_text
+from pytest_editpitfalls.outputs import (
+    STANDARD_OUTPUT,
+    check_writable,
+    is_standard_output,
+    refuse_shared,
+    write_text,
+)
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.terminal import body, is_ascii
 from pytest_editpitfalls.reports.view.run import RunView
@@ -25,12 +31,15 @@ def report(
     run: RunArgument, store: StoreOption = DEFAULT_STORE, suite: SuiteOption = None, **paths: Path | None
 ) -> None:
     """Show a run again: on the terminal, or in the files that are named."""
+    wanted = [(each, f"--{each.name}", path) for each in FORMATS if (path := paths.get(each.name)) is not None]
+    for _, where, path in wanted:
+        check_writable(path, where=where)
+    refuse_shared([(where, path) for _, where, path in wanted], [("RUN", Path(run))])
     opened = open_run(run, store, suite or ())
-    for each in FORMATS:
-        if (path := paths.get(each.name)) is not None:
-            each.write(opened.results, path, f"--{each.name}")
-            typer.echo(f"wrote {path}")
-    if not any(paths.values()):
+    for each, where, path in wanted:
+        each.write(opened.results, path, where)
+    _say_written(path for _, _, path in wanted)
+    if not wanted:
         show(body(RunView(opened.results), width=Console().width, ascii_only=is_ascii(encoding())))
 
 
@@ -92,12 +101,11 @@ def table(
             where="editpitfalls table",
             fix="give --latex ('editpitfalls report' prints them for a terminal)",
         )
-    text = latex_tables(open_runs(runs, store, suite or ()))
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(text, out, where="--out")
-        typer.echo(f"wrote {out}")
+    out = STANDARD_OUTPUT if out is None else out
+    check_writable(out, where="--out")
+    refuse_shared([("--out", out)], [("RUN", Path(run)) for run in runs])
+    write_text(latex_tables(open_runs(runs, store, suite or ())), out, where="--out")
+    _say_written([out])
 
 
 def export(
@@ -124,6 +132,14 @@ def export(
         typer.echo(f"{number} case(s) left out of {reason}")
     for remark in dict.fromkeys(exported.remarks):
         typer.echo(remark)
+
+
+def _say_written(paths: Iterable[Path]) -> None:
+    """Name the files that were written, unless standard output holds one of the documents."""
+    written = list(paths)
+    if not any(map(is_standard_output, written)):
+        for path in written:
+            typer.echo(f"wrote {path}")
 
 
 def _part(results: RunResults, editors: list[str] | None, suites: list[str] | None) -> RunResults:

@@ -2,4 +2,6 @@
 
 from . import Format
 
-FORMAT = Format("html", "write a report to this HTML file", "pytest_editpitfalls.reports.html:write_html")
+FORMAT = Format(
+    "html", "write a report to this HTML file (-: standard output)", "pytest_editpitfalls.reports.html:write_html"
+)

@@ -3,5 +3,8 @@
 from . import Format
 
 FORMAT = Format(
-    "json", "write all results to this JSON file", "pytest_editpitfalls.results.writer:write_results", order=0
+    "json",
+    "write all results to this JSON file (-: standard output)",
+    "pytest_editpitfalls.results.writer:write_results",
+    order=0,
 )

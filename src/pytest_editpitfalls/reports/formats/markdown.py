@@ -4,6 +4,6 @@ from . import Format
 
 FORMAT = Format(
     "markdown",
-    "write a report for a pull request to this Markdown file",
+    "write a report for a pull request to this Markdown file (-: standard output)",
     "pytest_editpitfalls.reports.markdown:write_markdown",
 )

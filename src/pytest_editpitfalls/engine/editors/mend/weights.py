@@ -176,7 +176,11 @@ def load_weights(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an exception."""
+    """A temporary path beside ``path`` that takes its place when the block ends without an exception.
+
+    Where ``path`` is a link, that is the place of the file that it leads to.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
