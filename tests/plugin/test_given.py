@@ -115,7 +115,7 @@ def test_a_key_that_pytest_would_only_warn_of(own):
     result = own.run(*R1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: *tox.ini: there is no such key: 'pitfalls_gate'", "  fix: did you mean 'pitfalls_gates'?*"]
+        ["ERROR: *tox.ini, pitfalls_gate: there is no such key", "  fix: did you mean 'pitfalls_gates'?*"]
     )
 
 

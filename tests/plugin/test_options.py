@@ -60,7 +60,7 @@ def test_model_labels_fit_into_node_ids():
         (["--pitfalls-success-floor=nan"], "--pitfalls-success-floor: 'nan' is not a fraction*"),
         (["--pitfalls-success-floor=-0.1"], "--pitfalls-success-floor: '-0.1' is not a fraction*"),
         (["--pitfalls-success-floor="], "--pitfalls-success-floor: the value is empty*"),
-        (["-o", "pitfalls_success_floor=most"], "--pitfalls-success-floor: 'most' is not a fraction*"),
+        (["-o", "pitfalls_success_floor=most"], "-o pitfalls_success_floor: 'most' is not a fraction*"),
         (["--pitfalls-limit=0"], "--pitfalls-limit: 0 is less than 1*"),
         (["--pitfalls-limit=many"], "--pitfalls-limit: 'many' is not a whole number*"),
         (["--pitfalls-batch-size=big"], "--pitfalls-batch-size: 'big' is not a whole number*"),

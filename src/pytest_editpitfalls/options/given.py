@@ -83,7 +83,7 @@ def source_of(config: pytest.Config, name: str) -> tuple[str, str]:
     if config.getoption(f"{PREFIX}{name}") is not None:
         flag = f"--pitfalls-{name.replace('_', '-')}"
         return flag, f"{flag}="
-    return f"{config.inipath or '-o'}, {PREFIX}{name}", f"{PREFIX}{name} = "
+    return _place(config, f"{PREFIX}{name}"), f"{PREFIX}{name} = "
 
 
 def check_ini_names(config: pytest.Config) -> None:
@@ -92,8 +92,8 @@ def check_ini_names(config: pytest.Config) -> None:
     for name in ini_values(config):
         if name not in known:
             raise UsageError(
-                f"there is no such key: '{name}'",
-                where=str(config.inipath or "-o"),
+                "there is no such key",
+                where=_place(config, name),
                 fix=did_you_mean(name, known),
             )
 
@@ -132,8 +132,13 @@ def _ini(config: pytest.Config, name: str) -> object:
 
 
 def _wrong_type(config: pytest.Config, name: str, value: object, words: str, example: str) -> UsageError:
-    where = f"{config.inipath or '-o'}, {PREFIX}{name}"
-    return UsageError(f"this takes {words}, not {value!r}", where=where, fix=f"for instance {PREFIX}{name} = {example}")
+    key = f"{PREFIX}{name}"
+    fix = f"for instance {key} = {example}"
+    return UsageError(f"this takes {words}, not {value!r}", where=_place(config, key), fix=fix)
+
+
+def _place(config: pytest.Config, key: str) -> str:
+    return f"-o {key}" if key in _overridden(config.option) else f"{config.inipath}, {key}"
 
 
 def _ours(namespace: argparse.Namespace) -> dict[str, Any]:

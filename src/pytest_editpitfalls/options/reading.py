@@ -234,7 +234,7 @@ def _timeout(config: pytest.Config) -> float | None:
 
 
 def _isolate(config: pytest.Config) -> bool:
-    isolate = bool(config.getoption("pitfalls_isolate") or config.getini("pitfalls_isolate"))
+    isolate = bool(config.getoption("pitfalls_isolate") or ini_flag(config, "isolate"))
     where = "--pitfalls-isolate"
     if isolate and not hasattr(os, "fork"):
         raise UsageError("processes cannot be forked on this system", where=where, fix="leave it out")

@@ -11,6 +11,7 @@ import pytest
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
 from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.executor import ProgressListener, WorkerProgress
 from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSetup, check_distribution
 from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
@@ -67,7 +68,7 @@ class SessionHooks:
             check_places(config, self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
-        notices = [self.session.selection.notice, unused_settings(run)]
+        notices = [self.session.selection.left_out, unused_settings(run)]
         show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
@@ -88,7 +89,9 @@ class SessionHooks:
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is edited, in which model."""
-        return header(self.session.run, self.session.selection.suites, seconds_per_test(config))
+        selection = self.session.selection
+        lines = header(self.session.run, selection.suites, seconds_per_test(config))
+        return lines if selection.added is None else [*lines, visible(f"pitfalls: {selection.added}")]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self) -> Generator[None, object, object]:

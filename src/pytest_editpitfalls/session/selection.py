@@ -50,13 +50,15 @@ class Selection:
         suites: the suites to collect, in order.
         targets: for suites that are not collected whole, the parts that are: suite name -> targets.
         paths: the arguments left to pytest.
-        notice: what is left out or added, where nobody typed it; otherwise None.
+        added: that the suites come on top of what nobody had to type; otherwise None.
+        left_out: that testpaths does not run; otherwise None.
     """
 
     suites: tuple[Suite, ...]
     paths: tuple[str, ...]
     targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
-    notice: str | None = None
+    added: str | None = None
+    left_out: str | None = None
 
 
 def select(config: pytest.Config, run: RunConfig) -> Selection:
@@ -75,10 +77,12 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
             paths.append(argument)
         else:
             targets.setdefault(target.suite, []).append(target)
-    notice = None
-    if not typed:
-        own, notice = _own_tests(config)
-        paths += own
+    added = left_out = None
+    if not typed and typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite"}:
+        left_out = _left_out(config)
+    elif not typed:
+        paths += config.args
+        added = _added(config)
     wanted = load_suites(run.suites) if run.suites_asked or not typed else ()
     # a rerun names the suite as its run did, beside another of its name; alone it has its short name
     asked = {suite.name for suite in wanted}
@@ -97,20 +101,21 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         tuple(suites[name] for name in order),
         tuple(paths),
         {name: tuple(found) for name, found in targets.items()},
-        notice,
+        added,
+        left_out,
     )
 
 
-def _own_tests(config: pytest.Config) -> tuple[list[str], str | None]:
-    """Return what pytest would collect by itself and the suites leave in, and what there is to say of it."""
+def _added(config: pytest.Config) -> str:
     has_testpaths = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    paths = " ".join(config.args)
-    if not typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite"}:
-        own = f"testpaths ({paths})" if has_testpaths else "the tests found here"
-        return list(config.args), f"the editor comes from addopts: the suites run beside {own}"
-    if not has_testpaths:
-        return [], None
-    return [], f"the suites run instead of testpaths; for both: pytest {paths} --pitfalls-suite=all"
+    own = f"testpaths ({' '.join(config.args)})" if has_testpaths else "the tests found here"
+    return f"the editor comes from addopts: the suites run beside {own}"
+
+
+def _left_out(config: pytest.Config) -> str | None:
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return None
+    return f"the suites run instead of testpaths; for both: pytest {' '.join(config.args)} --pitfalls-suite=all"
 
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:
