@@ -107,7 +107,7 @@ def refuse_shared(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[st
             )
         if place in read:
             raise UsageError(
-                f"{name} would be written over, which {read[place]} names",
+                f"{name} would be written over: it is read ({read[place]})",
                 where=where,
                 fix="give it a place of its own",
             )

@@ -38,6 +38,17 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(project, optio
     assert not (project.path / "calls.jsonl").exists()
 
 
+@posix
+@pytest.mark.parametrize("option", ["--pitfalls-baseline", "--pitfalls-config", "--pitfalls-suite"])
+def test_a_file_to_read_that_no_file_can_be(project, option):
+    whole = project.whole("reverse", 3)
+    (project.path / "circle.toml").symlink_to("circle.toml")
+    for path in ("circle.toml", "circle.toml/x.toml", "x" * 300 + ".toml"):
+        result = project.run(whole, f"{option}={path}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: *", "  fix: *"])
+
+
 def test_a_baseline_whose_name_is_none_is_refused_before_the_run(project):
     (project.path / "pitfalls-baselines").touch()
     for name, what in (

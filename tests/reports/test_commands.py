@@ -258,10 +258,10 @@ def test_reports_go_through_links(command: Command) -> None:
     [
         (("report", "a.json", "--json=-", "--html=-"), "--json and --html: both would be written to standard output"),
         (("report", "a.json", "--json=x", "--html=./x"), "both would be written to"),
-        (("report", "a.json", "--html=a.json"), "--html: 'a.json' would be written over, which RUN names"),
+        (("report", "a.json", "--html=a.json"), "--html: 'a.json' would be written over: it is read (RUN)"),
         (("report", "a.json", "--html=absent/x"), "--html: the directory 'absent' does not exist"),
         (("report", "a.json", "--json=new.json", "--html=b.json/x"), "--html: cannot write 'b.json/x': 'b.json' is a"),
-        (("table", "a.json", "--latex", "--out=a.json"), "--out: 'a.json' would be written over, which RUN names"),
+        (("table", "a.json", "--latex", "--out=a.json"), "--out: 'a.json' would be written over: it is read (RUN)"),
         (("table", "a.json", "--latex", "--out=."), "--out: '.' is a directory"),
     ],
 )

@@ -187,7 +187,7 @@ def test_two_outputs_on_one_path(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"^--one and --other: both would be written to"):
             refuse_shared([("--one", one), ("--other", other)])
     for one, other in pairs[:2]:
-        with pytest.raises(UsageError, match=r"^--out: .* would be written over, which --config names"):
+        with pytest.raises(UsageError, match=r"^--out: .* would be written over: it is read \(--config\)"):
             refuse_shared([("--out", one)], [("--config", other)])
     refuse_shared([("--one", tmp_path / "a"), ("--other", tmp_path / "b")], [("--in", tmp_path / "c")])
     refuse_shared([("--one", Path(os.devnull)), ("--other", Path(os.devnull))])

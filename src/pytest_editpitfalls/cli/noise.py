@@ -146,7 +146,11 @@ def _run_all(
     with tempfile.TemporaryDirectory(prefix="editpitfalls-noise-") as name:
         folder = Path(name)
         out = folder if keep is None else keep
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"the directory '{out}' cannot be made: {error.strerror}"
+            raise UsageError(what, where="--keep", fix="name another one") from None
         wanted = [(FIRST, ())] + [(text, (f"--pitfalls-{text}",)) for text in checked]
         found = []
         for place, (title, own) in enumerate(wanted):
