@@ -131,6 +131,10 @@ class ProbeScore:
     probabilities: tuple[float, ...]
 
 
+NOTHING_CHANGED = "edit 1: changed nothing"
+"""Note on a case whose first edit left the model as it was: nothing can be said of what it breaks."""
+
+
 @dataclass(frozen=True, slots=True)
 class CaseScores:
     """The engine's answer to one `Program`.
@@ -153,3 +157,8 @@ class CaseScores:
     error: str | None = None
     skipped: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def changed_nothing(self) -> bool:
+        """Whether the first edit left the model as it was."""
+        return NOTHING_CHANGED in self.notes

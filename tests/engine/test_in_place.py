@@ -357,6 +357,44 @@ def test_kept_attachments_are_scored_as_part_of_the_edit(kind: str) -> None:
     assert not any(isinstance(module, Wrapper) for module in bench.model.modules())
 
 
+def test_a_method_of_a_class_is_put_back() -> None:
+    """What is changed in a class would be in every later case, and in the base model."""
+
+    def edit(model: Any, _tokenizer: Any, _requests: Any) -> Any:
+        kind = type(model.model.layers[1].mlp)
+        plain = kind.forward
+        kind.forward = lambda self, x: plain(self, x) * 1.5
+        return model
+
+    bench = Bench()
+    kind = type(bench.model.model.layers[1].mlp)
+    plain = kind.forward
+    (answer,) = bench.scores(in_place_editor(keeps="attachments")(edit))
+    assert f"changed 'forward' of the class {kind.__name__}, which all models share" in (answer.error or "")
+    assert kind.forward is plain
+
+
+def test_a_chain_that_branches_is_made_again_from_its_start() -> None:
+    kept: list[str] = []
+    seen: list[tuple[str, ...]] = []
+
+    @in_place_editor(reset=kept.clear)
+    def edit(model: Any, _tokenizer: Any, requests: Any) -> Any:
+        kept.append(requests[0]["target_new"])
+        seen.append(tuple(kept))
+        with torch.no_grad():
+            matrix(model).mul_(1.1)
+        return model
+
+    plain = program()
+    third = (EditRequest("{} speaks", "Danielle Darrieux", "Greek", relation="P103"),)
+    states = (State("1", (0,)), State("12", (0, 1)), State("13", (0, 2)), State("2", (1,)))
+    probes = tuple(Probe("fact", state.name, PROMPTS, "Rome") for state in states)
+    (answer,) = Bench().scores(edit, Program("branches", (*plain.steps, third), states, probes))
+    assert answer.error is None
+    assert set(seen) == {("Rome",), ("Rome", "Russian"), ("Rome", "Greek"), ("Russian",)}
+
+
 def test_flags_and_settings_are_restored_with_a_note() -> None:
     def edit(model: Any, tokenizer: Any, _requests: Any) -> None:
         with torch.no_grad():
@@ -448,7 +486,8 @@ def test_one_broken_case_is_an_error_with_editor_and_step(harm: Any, words: str)
 def test_an_editor_that_changes_nothing_and_says_so_is_noted() -> None:
     (answer,) = Bench().scores(lambda model, _tokenizer, _requests: model)
     assert answer.error is None
-    assert "edit 1: changed no weight" in answer.notes
+    assert "edit 1: changed nothing" in answer.notes
+    assert answer.changed_nothing
 
 
 def test_interrupt_restores_the_model() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -25,13 +27,13 @@ def test_a_literal_place_is_named() -> None:
     bench = Bench()
     (answer,) = bench.scores(naive)
     assert answer.error is not None
-    assert "edit 1: it tokenised a prompt with a literal '{}': 'The capital of {} is Rome'" in answer.error
+    assert "edit 1: it tokenised a prompt with a literal '{}': 'The capital of {} is'" in answer.error
     assert "declare @in_place_editor(prompts='filled')" in answer.error
     assert not answer.probes
     bench.check_restored()
 
 
-@pytest.mark.parametrize("way", ["list", "keyword", "encode", "tokenize"])
+@pytest.mark.parametrize("way", ["list", "keyword", "encode", "tokenize", "another tokenizer"])
 def test_whichever_way_it_goes_to_the_tokenizer(way: str) -> None:
     def edit(model: Any, tokenizer: Any, requests: Any) -> Any:
         text = requests[0]["prompt"]
@@ -39,6 +41,8 @@ def test_whichever_way_it_goes_to_the_tokenizer(way: str) -> None:
             tokenizer([text, "x"])
         elif way == "keyword":
             tokenizer(text=[text])
+        elif way == "another tokenizer":
+            copy.deepcopy(tokenizer)(text)
         elif way == "encode":
             tokenizer.encode(text)
         else:
@@ -67,6 +71,16 @@ def test_declared_prompts_come_filled() -> None:
 
 def test_a_template_on_purpose() -> None:
     (answer,) = Bench().scores(in_place_editor(prompts="template")(naive))
+    assert answer.error is None
+
+
+def test_braces_of_another_text_and_a_pickled_tokenizer() -> None:
+    def edit(model: Any, tokenizer: Any, requests: Any) -> Any:
+        tokenizer("\\frac{}{} of Wikipedia")
+        assert pickle.loads(pickle.dumps(tokenizer))("a")["input_ids"]
+        return by_gradient(model, tokenizer, requests)
+
+    (answer,) = Bench().scores(edit)
     assert answer.error is None
 
 

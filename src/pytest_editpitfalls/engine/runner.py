@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 import torch
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
-from pytest_editpitfalls.program import CaseScores, HeldQuestion, ProbeScore, Program, SuitePrograms
+from pytest_editpitfalls.program import (
+    NOTHING_CHANGED,
+    CaseScores,
+    HeldQuestion,
+    ProbeScore,
+    Program,
+    SuitePrograms,
+)
 
 from .editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
 from .overlay import EditedModel, not_finite, prefix_of
@@ -177,6 +184,8 @@ def edit_programs(
             for note in result.notes:
                 run.note(note)
             error = result.error
+            if error is None and steps[-1] == 0 and len(steps) == 1 and not result.model:
+                run.note(NOTHING_CHANGED)
             if error is None and (wrong := not_finite(result.model)) is not None:
                 error = f"edit {steps[-1] + 1}: {wrong}"
             if error is not None:  # names editor and step; the report adds the case
@@ -198,7 +207,13 @@ def _in_turns(editor: Editor, runs: Sequence[_Run]) -> list[list[tuple[_Run, Ste
         for steps in sorted({state.steps[:n] for state in run.program.states for n in range(1, len(state.steps) + 1)})
     ]
     if isinstance(editor, WritesModel):
-        return [[each] for each in chains]
+        turns: list[list[tuple[_Run, Steps]]] = []
+        for run, steps in chains:
+            if len(steps) > 1 and turns[-1] != [(run, steps[:-1])]:
+                # what the editor keeps is another chain's: it has to come to this point again
+                turns += [[(run, steps[:n])] for n in range(1, len(steps))]
+            turns.append([(run, steps)])
+        return turns
     depth = max((len(steps) for _, steps in chains), default=0)
     return [[each for each in chains if len(each[1]) == level] for level in range(1, depth + 1)]
 

@@ -8,6 +8,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import fact_probabilities
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
+from pytest_editpitfalls.program import NOTHING_CHANGED
 
 from .view.cases import ordered_states, state_words
 
@@ -49,19 +50,23 @@ def probability_table(outcome: Outcome) -> list[str]:
 
 
 def untaken(outcome: Outcome) -> list[str]:
-    """Return that the case's own edit 1 did not take (es = 0), and the probabilities that say so; else nothing."""
+    """Return that the case's own edit 1 did not take, and what says so; nothing where it took."""
+    if NOTHING_CHANGED in outcome.notes:
+        return ["edit 1 changed nothing"]
     if outcome.metrics.get("es") != 0.0:
         return []
+    lines = ["edit 1 did not take (es = 0)"]
     prompts = fact_probabilities(outcome.probes).prompts
-    edit = outcome.case.edits[0]
-    pitfall = pitfall_of(outcome.case.kind)
-    new, true = prompts[pitfall.written, "1"][0], prompts[pitfall.replaced, "1"][0]
-    return [
-        "edit 1 did not take (es = 0)",
-        visible(
-            f"after the rewrite prompt p1({edit.new_object}) = {new:.3g} is not above p1({edit.object}) = {true:.3g}"
-        ),
-    ]
+    edit, pitfall = outcome.case.edits[0], pitfall_of(outcome.case.kind)
+    new, true = prompts.get((pitfall.written, "1")), prompts.get((pitfall.replaced, "1"))
+    if new and true:  # a kind of somebody's own may ask otherwise
+        lines.append(
+            visible(
+                f"after the rewrite prompt p1({edit.new_object}) = {new[0]:.3g} is not above "
+                f"p1({edit.object}) = {true[0]:.3g}"
+            )
+        )
+    return lines
 
 
 def explain(outcome: Outcome, verdict: Verdict) -> str:

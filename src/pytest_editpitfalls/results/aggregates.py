@@ -12,6 +12,7 @@ from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.pitfalls import metrics_for, pitfall_of
+from pytest_editpitfalls.program import NOTHING_CHANGED
 from pytest_editpitfalls.verdicts.reliability import is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate
@@ -46,7 +47,10 @@ def aggregate(
             metric.name: summarise(metric, [case.metrics.get(metric.name) for case in scored], seed=seed)
             for metric in metrics_for(kind)
         }
-        record = AggregateRecord(suite=suite, editor=editor, model=model, n=len(scored), metrics=metrics)
+        unchanged = sum(NOTHING_CHANGED in case.notes for case in scored)
+        record = AggregateRecord(
+            suite=suite, editor=editor, model=model, n=len(scored), metrics=metrics, unchanged=unchanged
+        )
         _mark(record, kind, success_floor)
         records.append(record)
     return records

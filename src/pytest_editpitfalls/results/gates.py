@@ -48,13 +48,16 @@ def evaluate_gates(
 
 def is_untaken(aggregate: AggregateRecord, metric: str) -> bool:
     """Whether no edit of an aggregate took, so that ``metric`` is about the unedited model; never of ``es`` itself."""
+    if metric in {"es", "ps"} or not aggregate.n:
+        return False
     success = aggregate.metrics.get("es")
-    return metric not in {"es", "ps"} and success is not None and success.value == 0.0
+    return aggregate.unchanged == aggregate.n or (success is not None and success.value == 0.0)
 
 
 def untaken_reason(aggregate: AggregateRecord) -> str:
     """Return why a gate fails where no edit took."""
-    return f"{NO_EDIT_TOOK} (es = 0 in {aggregate.n} scored case{'' if aggregate.n == 1 else 's'})"
+    why = "nothing was changed" if aggregate.unchanged == aggregate.n else "es = 0"
+    return f"{NO_EDIT_TOOK} ({why} in {aggregate.n} scored case{'' if aggregate.n == 1 else 's'})"
 
 
 def _evaluate(gate: Gate, aggregate: AggregateRecord, part: str | None) -> GateRecord:

@@ -187,6 +187,9 @@ class AggregateRecord(Record):
         "figures say little; null: es is unknown",
     )
     reliable_reason: str | None = Field(default=None, description="why not reliable, or why that is unknown")
+    unchanged: int = Field(
+        default=0, ge=0, description="scored cases whose first edit left the model as it was: they did not take"
+    )
     repeatable: bool = Field(
         default=True,
         description="false: a case of this editor depends on the cases before it, so none of its figures counts; "

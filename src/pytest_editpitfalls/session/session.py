@@ -92,7 +92,8 @@ class PitfallsSession:
         scores = self._scores(item, case)
         metrics = self.runner.metrics(case)
         is_scored = scores.error is None and scores.skipped is None
-        verdict = self.verdicts.judge(case.suite, metrics) if is_scored else None
+        nothing = scores.changed_nothing
+        verdict = self.verdicts.judge(case.suite, metrics, changed_nothing=nothing) if is_scored else None
         self.reporter.start(item, case, scores, metrics, verdict)
         if scores.error is not None:
             raise CaseError(scores.error, where=f"{case.suite.name} case {case.case.id}")
@@ -111,7 +112,7 @@ class PitfallsSession:
             seconds=scores.seconds,
             timings=scores.timings,
             excuse=self.verdicts.excuse(case),
-            judge_by=partial(self.verdicts.judge_by, case.case.kind, metrics),
+            judge_by=partial(self.verdicts.judge_by, case.case.kind, metrics, nothing),
             make_rerun=partial(rerun_command, item, case, self.run),
         )
 

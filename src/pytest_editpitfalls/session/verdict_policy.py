@@ -14,6 +14,7 @@ from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import (
     Gate,
     Threshold,
+    ThresholdResult,
     Verdict,
     judge,
     parse_gate,
@@ -83,18 +84,24 @@ class VerdictPolicy:
             self._thresholds[suite.name] = self._with_taken(parsed)
         return self._thresholds[suite.name]
 
-    def judge(self, suite: Suite, metrics: Mapping[str, float | None]) -> Verdict:
-        """Hold a case's metrics against its suite's thresholds."""
-        return judge(metrics, _evaluable(self.thresholds(suite), metrics))
+    def judge(self, suite: Suite, metrics: Mapping[str, float | None], *, changed_nothing: bool) -> Verdict:
+        """Hold a case's metrics against its suite's thresholds.
 
-    def judge_by(self, kind: Kind, metrics: Mapping[str, float | None], texts: Iterable[str]) -> Verdict:
+        Args:
+            changed_nothing: whether its first edit left the model as it was: then it did not take, whatever ``es`` is.
+        """
+        return _judged(metrics, self.thresholds(suite), changed_nothing)
+
+    def judge_by(
+        self, kind: Kind, metrics: Mapping[str, float | None], changed_nothing: bool, texts: Iterable[str]
+    ) -> Verdict:
         """Hold a case's metrics against thresholds of a test of the user's, instead of the suite's.
 
         Raises:
             UsageError: one cannot be read, or its metric is unknown for this kind.
         """
         parsed = self._with_taken(tuple(parse_threshold(text, kind=kind) for text in texts))
-        return judge(metrics, _evaluable(parsed, metrics))
+        return _judged(metrics, parsed, changed_nothing)
 
     def _with_taken(self, thresholds: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         is_asked = any(threshold.metric == TAKEN.metric for threshold in thresholds)
@@ -158,9 +165,15 @@ class VerdictPolicy:
         return {**shipped_suites(), **{name: suite.kind for name, suite in self._suites.items()}}
 
 
-def _evaluable(thresholds: tuple[Threshold, ...], metrics: Mapping[str, float | None]) -> tuple[Threshold, ...]:
+def _judged(metrics: Mapping[str, float | None], thresholds: tuple[Threshold, ...], changed_nothing: bool) -> Verdict:
     """`TAKEN` is left out where nobody can know: a case without the fact that its edit replaces."""
-    return tuple(each for each in thresholds if each is not TAKEN or metrics.get(TAKEN.metric) is not None)
+    success = metrics.get(TAKEN.metric)
+    known = tuple(each for each in thresholds if each is not TAKEN or success is not None or changed_nothing)
+    verdict = judge(metrics, known)
+    if not changed_nothing or TAKEN not in known:
+        return verdict
+    failed = ThresholdResult(TAKEN, 0.0, False, TAKEN.bound)
+    return Verdict(tuple(failed if each.threshold is TAKEN else each for each in verdict.results), False)
 
 
 def _same(gate: Gate, text: str) -> bool:

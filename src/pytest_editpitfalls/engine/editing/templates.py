@@ -6,6 +6,7 @@ would teach the model the two braces, without a word.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -18,42 +19,48 @@ PromptForm = Literal["template", "filled"]
 
 PLACE = "{}"
 
+_WAYS = ("__call__", "encode", "tokenize", "_encode_plus")
+"""Methods of a tokenizer that take text."""
+
 
 @contextmanager
 def templates_seen(tokenizer: Any) -> Iterator[list[str]]:
-    """While open, the texts with ``{}`` in them that ``tokenizer`` is given are collected; yields their list."""
+    """While open, collect the texts with ``{}`` in them that tokenizers of this class are given; yields their list.
+
+    The class is watched, not the object: an editor may load a tokenizer of its own.
+    """
     kind: Any = type(tokenizer)
     seen: list[str] = []
 
-    class Watched(kind):  # type: ignore[misc]
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            seen.extend(_with_place((args, kwargs)))
-            return super().__call__(*args, **kwargs)
+    def watching(name: str) -> Any:
+        plain = getattr(kind, name)
 
-        def encode(self, *args: Any, **kwargs: Any) -> Any:
+        @functools.wraps(plain)
+        def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
             seen.extend(_with_place((args, kwargs)))
-            return super().encode(*args, **kwargs)
+            return plain(self, *args, **kwargs)
 
-        def tokenize(self, *args: Any, **kwargs: Any) -> Any:
-            seen.extend(_with_place((args, kwargs)))
-            return super().tokenize(*args, **kwargs)
+        return watched
 
-    Watched.__name__, Watched.__qualname__, Watched.__module__ = kind.__name__, kind.__qualname__, kind.__module__
-    tokenizer.__class__ = Watched
+    own = {name: vars(kind).get(name) for name in _WAYS}
+    for name in _WAYS:
+        setattr(kind, name, watching(name))
     try:
         yield seen
     finally:
-        tokenizer.__class__ = kind
+        for name, before in own.items():
+            if before is None:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, before)
 
 
 def check_filled(seen: Sequence[str], requests: Iterable[EditRequest], fix: str) -> None:
-    """Raise `CaseError` where a prompt of ``requests`` was tokenised with its ``{}``.
-
-    Labels that have braces themselves cannot be told from it: nothing is said then.
-    """
-    labels = [label for each in requests for label in (each.subject, each.target_new, each.target_true or "")]
-    if seen and not any(PLACE in label for label in labels):
-        raise CaseError(f"it tokenised a prompt with a literal '{PLACE}': {seen[0]!r}", fix=fix)
+    """Raise `CaseError` where a prompt of ``requests`` was tokenised with its ``{}``; other texts may have braces."""
+    prompts = {each.prompt for each in requests if PLACE not in each.subject}
+    found = next((prompt for text in seen for prompt in prompts if prompt in text), None)
+    if found is not None:
+        raise CaseError(f"it tokenised a prompt with a literal '{PLACE}': {found!r}", fix=fix)
 
 
 def _with_place(value: Any) -> Iterator[str]:

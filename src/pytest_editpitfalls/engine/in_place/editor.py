@@ -131,7 +131,7 @@ class InPlaceEditor:
                 fix="write to the model that is passed, or return the edited one",
             )
         if not changed:
-            notes.append("changed no weight")
+            notes.append("changed nothing")
         return difference
 
     def _call(self, job: EditJob) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ class Structure:
         self._tables = [{name: dict(vars(module).get(name, {})) for name in TABLES} for module, _ in self.places]
         self._plain = [_plain(module) for module, _ in self.places]
         self._classes = [type(module) for module, _ in self.places]
+        kinds = {kind for own in self._classes for kind in own.__mro__ if issubclass(kind, nn.Module)}
+        self._class_tables = {kind: dict(vars(kind)) for kind in kinds}
         self._global = {name: dict(getattr(nn.modules.module, name, {})) for name in _GLOBAL}
         self._configs = {
             name: dict(vars(found))
@@ -158,6 +160,11 @@ class Structure:
                 del now[key]
             now.update(values)
             now["training"] = False
+        for kind, key in list(self._changed_classes()):
+            if (old := self._class_tables[kind].get(key, ABSENT)) is ABSENT:
+                delattr(kind, key)
+            else:
+                setattr(kind, key, old)
         for name, before in self._global.items():
             _refill(getattr(nn.modules.module, name, {}), before)
         for name, before in self._configs.items():
@@ -177,7 +184,21 @@ class Structure:
             ]
         return changed
 
+    def _changed_classes(self) -> Iterator[tuple[type, str]]:
+        """Classes of modules, torch's own included, with the name of a method that is another one than before."""
+        for kind, before in self._class_tables.items():
+            now = vars(kind)
+            for key in dict.fromkeys([*before, *now]):
+                old, new = before.get(key, ABSENT), now.get(key, ABSENT)
+                if old is not new and any(callable(each) for each in (old, new) if each is not ABSENT):
+                    yield kind, key
+
     def _check_elsewhere(self) -> None:
+        for kind, key in self._changed_classes():
+            raise CaseError(
+                f"changed '{key}' of the class {kind.__name__}, which all models share; it has been put back",
+                fix="change the module itself: module.forward = ..., with @in_place_editor(keeps='attachments')",
+            )
         for name, word in _GLOBAL.items():
             if len(getattr(nn.modules.module, name, {})) > len(self._global[name]):
                 raise CaseError(f"left a {word} on every module; it has been taken away", fix=_REMOVE)
