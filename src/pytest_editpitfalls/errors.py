@@ -39,6 +39,10 @@ class UsageError(PitfallsError):
     """A wrong command line, configuration or suite file: pytest's usage-error exit (4)."""
 
 
+class UntrustedEditor(UsageError):
+    """An editor whose declaration turned out wrong: what it has answered before cannot be believed either."""
+
+
 class CaseError(PitfallsError):
     """One case cannot be computed (a diverging edit, a broken editor): an error of that item only."""
 

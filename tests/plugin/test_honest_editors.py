@@ -104,12 +104,13 @@ def test_an_editor_that_keeps_state_is_an_error_and_leaves_nothing_in_the_store(
     suites = ("--pitfalls-suite=reverse", "--pitfalls-limit=4", *workers)
     done = run("own:leaky", *suites, "--pitfalls-save=base")
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "ERROR: editor 'leaky' on tiny-llama: a case depends on the cases before it (" in done.stdout
+    words = "a case depends on the cases before it, or on chance of its own ("
+    assert f"ERROR: editor 'leaky' on tiny-llama: {words}" in done.stdout
     assert "run again at the end: log p of '" in done.stdout
     assert (
         "fix: keep nothing between calls, or keep it by the requests' case_id and step; give the editor" in done.stdout
     )
-    assert "! leaky on tiny-llama: a case depends on the cases before it (" in done.stdout
+    assert f"! leaky on tiny-llama: {words}" in done.stdout
     assert not (tmp_path / "pitfalls-baselines").exists()
     (aggregate,) = document(tmp_path)["aggregates"]
     assert (aggregate["repeatable"], aggregate["reliable"]) == (False, False)
@@ -165,3 +166,52 @@ def test_a_gpu_cannot_be_isolated(run, argument):
     done = run("rome", *REVERSE, "--pitfalls-isolate", argument)
     assert done.returncode == 4
     assert "ERROR: --pitfalls-isolate: a process that uses a GPU cannot be forked" in done.stderr
+
+
+def test_a_run_that_stops_early_is_looked_at_too(run, tmp_path):
+    (tmp_path / "own.py").write_text(LEAKS, encoding="utf-8")
+    suites = ("--pitfalls-suite=reverse", "--pitfalls-limit=4")
+    done = run("own:leaky", *suites, "--maxfail=2")
+    assert "depends on the cases before it" in done.stdout, done.stdout
+    assert done.returncode == 4
+    run("own:leaky", *suites)
+    assert not any(case["cached"] for case in document(tmp_path)["cases"])
+
+
+def test_what_a_cut_off_run_left_in_the_store_goes_with_the_rest(run, tmp_path):
+    """A run of one case cannot be compared with anything; the next whole run finds out for all of them."""
+    (tmp_path / "own.py").write_text(LEAKS, encoding="utf-8")
+    run("own:leaky", "--pitfalls-suite=reverse", "--pitfalls-limit=1")
+    done = run("own:leaky", "--pitfalls-suite=reverse", "--pitfalls-limit=4")
+    assert done.returncode == 4, done.stdout
+    assert sum(case["cached"] for case in document(tmp_path)["cases"]) == 1
+    run("own:leaky", "--pitfalls-suite=reverse", "--pitfalls-limit=1")
+    assert not any(case["cached"] for case in document(tmp_path)["cases"])
+
+
+def test_a_gate_over_an_editor_that_does_nothing_fails(run, tmp_path):
+    (tmp_path / "lazy.py").write_text("def noop(model, tokenizer, requests):\n    return model\n", encoding="utf-8")
+    done = run("lazy:noop", "--pitfalls-suite=reverse", "--pitfalls-gate=reverse.cs_exp >= 0.01")
+    assert done.returncode == 1, done.stdout
+    assert "no edit took (nothing was changed in " in done.stdout
+    cases = document(tmp_path)["cases"]
+    assert {case["metrics"]["es"] for case in cases} == {0, 1}  # a random model, unedited
+    assert {case["outcome"] for case in cases} == {"xfailed"}
+
+
+def test_a_wrong_declaration_ends_the_run(run, tmp_path):
+    text = """
+from pytest_editpitfalls.editors import in_place_editor
+
+
+@in_place_editor(keeps="attachments", independent_rows=True)
+def by_mean(model, tokenizer, requests):
+    model.model.layers[1].mlp.register_forward_hook(lambda m, a, out: out * 3 if out.mean() > 0 else out - 1)
+    return model
+"""
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    done = run("own:by_mean", "--pitfalls-suite=reverse", "--pitfalls-limit=8")
+    assert done.returncode == 4, done.stdout
+    said = done.stdout + done.stderr
+    assert "editor 'by_mean': the edited model answers a row by what else is in the batch" in said
+    assert not [*(tmp_path / ".pitfalls" / "records").rglob("*.json")]

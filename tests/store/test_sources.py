@@ -228,8 +228,9 @@ EDITOR = """
 import functools
 from pytest_editpitfalls.editors import EditorDeclaration, Hyperparameters, in_place_editor
 
-decorators = __import__("".join(["decor", "ators"]))  # no import that can be read: objects tell of it
-Base = __import__("".join(["ba", "ses"])).Base
+import sys
+decorators = sys.modules["decorators"]  # no import that can be read: objects tell of it
+Base = sys.modules["bases"].Base
 
 def edit(model, tokenizer, requests, rate=0.5):
     return model
@@ -327,6 +328,8 @@ def test_an_editor_is_keyed_by_all_that_it_is_made_of(home: Path, name: str, fil
             "lab/other.py": "",
         },
     )
+    importlib.import_module("decorators")
+    importlib.import_module("bases")
     value = getattr(importlib.import_module("editor"), name)
     everything = [path for path in home.rglob("*.py") if path.stat().st_size or path.name == "other.py"]
     found = {
@@ -378,6 +381,48 @@ def test_what_cannot_be_found_where_it_is_imported(home: Path) -> None:
     # put on the path when it runs, perhaps: nothing is known of it
     written(home, {"later.py": "def edit(model, tokenizer, requests):\n    import method_nowhere\n"})
     assert of_editor(importlib.import_module("later").edit) is None
+
+
+IN_A_FUNCTION = "def edit(model, tokenizer, requests):\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("finally", IN_A_FUNCTION + "    try:\n        import method_away\n    finally:\n        pass\n"),
+        (
+            "by_file",
+            "import importlib.util\nspec = importlib.util.spec_from_file_location\n"
+            + IN_A_FUNCTION
+            + "    spec_from_file_location('m', 'm.py')\n",
+        ),
+        ("run", "import runpy\n" + IN_A_FUNCTION + "    runpy.run_path('m.py')\n"),
+        ("executed", IN_A_FUNCTION + "    exec(open('m.py').read())\n"),
+        ("named", "import importlib\nNAME = 'deep'\n" + IN_A_FUNCTION + "    importlib.import_module(NAME)\n"),
+        ("below", "import middle\n" + IN_A_FUNCTION + "    return middle\n"),
+    ],
+)
+def test_code_that_is_found_when_it_runs_is_never_the_same(home: Path, name: str, text: str) -> None:
+    written(
+        home,
+        {f"{name}.py": text, "middle.py": "import sys\ndef go():\n    sys.path.insert(0, 'x')\n    import far_away\n"},
+    )
+    assert of_editor(importlib.import_module(name).edit) is None
+
+
+def test_a_linked_folder_counts_by_content(home: Path) -> None:
+    written(home, {"lab/__init__.py": "", "lab/mine.py": PLAIN, "elsewhere/core.py": "lr = 1\n"})
+    (home / "lab" / "core").symlink_to(home / "elsewhere")
+    (home / "lab" / "again").symlink_to(home / "lab")
+    value = importlib.import_module("lab.mine").edit
+    assert changes(lambda: of_editor(value), home / "elsewhere/core.py", "lr = 2\n")
+
+
+def test_a_package_that_requires_an_editable_one_is_never_the_same(home: Path) -> None:
+    installed(home, "faber", {"faber/__init__.py": ""}, requires="Requires-Dist: forum\n")
+    installed(home, "forum", {"forum/__init__.py": ""}, editable=True)
+    written(home, {"adapter.py": "import faber\n" + PLAIN})
+    assert of_editor(importlib.import_module("adapter").edit) is None
 
 
 def installed(home: Path, name: str, files: dict[str, str], *, requires: str = "", editable: bool = False) -> Path:

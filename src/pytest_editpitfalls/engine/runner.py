@@ -15,7 +15,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UnscorableCase, UsageError, did_you_mean
+from pytest_editpitfalls.errors import (
+    CaseError,
+    PitfallsError,
+    UnscorableCase,
+    UntrustedEditor,
+    UsageError,
+    did_you_mean,
+)
 from pytest_editpitfalls.program import (
     NOTHING_CHANGED,
     CaseScores,
@@ -94,7 +101,10 @@ def run_batch(
         _check_scorable(run, encoder)
     edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
-    _score(scorer, encoder, [run for run in runs if run.open], progress, alone=len(runs) == 1)
+    try:
+        _score(scorer, encoder, [run for run in runs if run.open], progress, alone=len(runs) == 1)
+    except UntrustedEditor as error:
+        raise UntrustedEditor(error.what, where=f"editor '{editor.name}'", fix=error.fix) from None
     if (wrong := _written_outside_of_edits(editor)) is not None:
         for run in runs:
             run.error = wrong if run.open else run.error
@@ -287,7 +297,7 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
         for held, targets in zip(run.program.held, candidates, strict=True):
             questions += [Question(0, encoder.prompt(held.prompt), target) for target in targets]
     found = scorer.mean_log_probs(models, questions)
-    check_one_row(scorer, models, questions, found)
+    check_one_row(scorer, models, questions, found)  # before anything is written into a run
     values = iter(found)
 
     def take(count: int) -> list[float]:

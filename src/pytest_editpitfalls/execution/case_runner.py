@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.errors import PitfallsError, UntrustedEditor
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import compute_metrics
 from pytest_editpitfalls.program import CaseScores
@@ -129,8 +129,12 @@ class CaseRunner:
         To be called when all cases of this process have run, and before another model is opened.
         """
         for pair in self._repeat_check.check():
-            self._cache.forget(self._computed.get(pair, ()))
+            self._forget(self._computed.get(pair, ()))
         self._computed.clear()
+
+    def _forget(self, cases: Iterable[SelectedCase]) -> None:
+        for case in {(each.editor, each.model): each for each in cases}.values():  # an editor with and without +mle
+            self._cache.forget(case)
 
     def prepare(self) -> None:
         """Open the first model and look at every editor, so that a wrong command line stops before the first test.
@@ -219,6 +223,9 @@ class CaseRunner:
         try:
             for answers in self._executor.run(case.planned, itertools.chain([first], self._remaining_jobs())):
                 self._keep(answers)
+        except UntrustedEditor:
+            self._forget([case])
+            raise
         finally:
             self._listener.stop()
 

@@ -10,15 +10,16 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UntrustedEditor, UsageError
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program, SuitePrograms
 
 if TYPE_CHECKING:
@@ -75,22 +76,21 @@ class ForkedCases:
     def _in_child(self, case_id: str, work: Callable[[], CaseScores]) -> CaseScores:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write it a second time
-        reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # other threads of ours wait, and hold no lock
-            child = os.fork()
-        if child == 0:
-            os.close(reading)
-            self._be_child(writing, work)
-        os.close(writing)
-        with _ended(child) as status:
-            data = _read(reading)
-        if not data:
-            return CaseScores(case_id, error=f"its process ended {_how(status[0])} ({OPTION})")
-        return _received(data)
+        # A file and no pipe: a process that the editor starts may hold a pipe open for ever.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as sent:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # other threads of ours wait, and hold no lock
+                child = os.fork()
+            if child == 0:
+                self._be_child(sent, work)
+            status = _end_of(child)
+            if status != 0:
+                return CaseScores(case_id, error=f"its process ended {_how(status)} ({OPTION})")
+            sent.seek(0)
+            return _received(sent.read())
 
-    def _be_child(self, writing: int, work: Callable[[], CaseScores]) -> None:
-        """Work, send the answer and end, whatever happens; nothing of pytest's own end may run here."""
+    def _be_child(self, file: TextIO, work: Callable[[], CaseScores]) -> NoReturn:
+        """Work, leave the answer and end, whatever happens; nothing of pytest's own end may run here."""
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
@@ -99,11 +99,11 @@ class ForkedCases:
 
             threads.use(self._threads)
             try:
-                sent: dict[str, Any] = asdict(work())
+                answer: dict[str, Any] = asdict(work())
             except PitfallsError as error:
-                sent = {"raised": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
-            with open(writing, "w", encoding="utf-8") as pipe:
-                json.dump(sent, pipe)
+                answer = {"raised": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+            json.dump(answer, file)
+            file.flush()
             status = 0
         except BaseException:
             traceback.print_exc()  # with -s it is seen; the parent says that the process ended
@@ -118,34 +118,23 @@ def _only(session: EngineSession, editor: str, program: Program, suite: SuitePro
     return session.run(editor, [program], suite=suite)[0]
 
 
-@contextlib.contextmanager
-def _ended(child: int) -> Iterator[list[int]]:
-    """Wait for a child behind the block, or end it where an exception leaves the block.
-
-    Yields:
-        A list that gets its exit status.
-    """
-    status: list[int] = []
+def _end_of(child: int) -> int:
+    """Wait for a child, and end it where an exception comes first; its exit status, negative for a signal."""
     try:
-        yield status
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
         raise
-    status.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def _read(handle: int) -> str:
-    with open(handle, encoding="utf-8") as pipe:
-        return pipe.read()
 
 
 def _received(data: str) -> CaseScores:
     """What the child sent; raises what it raised."""
     found = json.loads(data)
     if "raised" in found:
-        kind = UsageError if found["raised"] == UsageError.__name__ else CaseError
-        raise kind(found["what"], where=found["where"], fix=found["fix"])
+        kinds = {kind.__name__: kind for kind in (UsageError, UntrustedEditor)}
+        raise kinds.get(found["raised"], CaseError)(found["what"], where=found["where"], fix=found["fix"])
     found["notes"] = tuple(found["notes"])
     found["probes"] = tuple(
         ProbeScore(each["fact"], each["state"], tuple(each["probabilities"])) for each in found["probes"]

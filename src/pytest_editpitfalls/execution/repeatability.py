@@ -14,8 +14,14 @@ from .executor import Job
 Pair = tuple[str, str]
 """Names of an editor, as the engine calls it, and of a model."""
 
-LARGEST = 0.02
-"""Difference of a log-probability, relative to the larger of 1 and its size, that rounding may make."""
+LARGEST = 0.002
+"""Difference of a log-probability, relative to the larger of 1 and its size, that rounding may make.
+
+This much in place, where the same passes are run again.
+"""
+
+LARGEST_IN_BATCHES = 0.02
+"""The same where the case ran in a batch before: small differences of an edit can grow."""
 
 LARGEST_IN_HALF = 0.2
 """The same for a model in bfloat16 or float16."""
@@ -49,7 +55,10 @@ class Unrepeatable:
     @property
     def reason(self) -> str:
         """Why its figures cannot be believed, in one line."""
-        return f"a case depends on the cases before it ({self.case}, run again at the end: {self.what})"
+        return (
+            f"a case depends on the cases before it, or on chance of its own ({self.case}, run again at the end: "
+            f"{self.what})"
+        )
 
 
 @dataclass
@@ -96,18 +105,23 @@ class RepeatCheck:
         """
         wrong = []
         for pair, first in self._first.items():
-            if first.computed > 1 and (what := difference(first.scores, self.run(first.job), self.dtype_of(pair))):
+            if first.computed > 1 and (what := self._difference(pair, first)):
                 self.found.append(Unrepeatable(*pair, first.scores.case_id, what))
                 wrong.append(pair)
         self._first.clear()
         return wrong
 
+    def _difference(self, pair: Pair, first: _First) -> str | None:
+        in_place = EDITORS.get(pair[0]).form == "in place"
+        in_half = self.dtype_of(pair) in {"bfloat16", "float16"}
+        allowed = LARGEST_IN_HALF if in_half else LARGEST if in_place else LARGEST_IN_BATCHES
+        return difference(first.scores, self.run(first.job), allowed)
 
-def difference(first: CaseScores, again: CaseScores, dtype: str) -> str | None:
+
+def difference(first: CaseScores, again: CaseScores, allowed: float) -> str | None:
     """Return how two answers to one case differ, in words; None where rounding may be all of it."""
     if again.error is not None or again.skipped is not None:
         return f"it ended with: {again.error or again.skipped}"
-    allowed = LARGEST_IN_HALF if dtype in {"bfloat16", "float16"} else LARGEST
     worst, words = 0.0, None
     for one, other in zip(first.probes, again.probes, strict=True):
         for a, b in zip(one.probabilities, other.probabilities, strict=True):

@@ -145,10 +145,12 @@ class ResultCache:
         if self._tell_stored is not None:
             self._tell_stored(self.stored)
 
-    def forget(self, cases: Sequence[SelectedCase]) -> None:
-        """Take the records of cases that `store` has written out of the store again."""
-        self.directory.remove(self._keys[case.planned][1] for case in cases if case.planned in self._keys)
-        self.stored.difference_update(case.planned for case in cases)
+    def forget(self, case: SelectedCase) -> None:
+        """Take all that the case's editor has ever stored on this model out of the store, not only this run's."""
+        if (header := self._headers.get(_pair(case))) is not None:
+            self.directory.remove_all_of(header.key)
+        pair = _pair(case)
+        self.stored -= {each for each in self.stored if (each.group.editor, each.group.model) == pair}
         self.report_stored()
 
     def update_description(self, case: SelectedCase, description: dict[str, Any]) -> None:

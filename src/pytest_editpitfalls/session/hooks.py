@@ -158,7 +158,18 @@ class SessionHooks:
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not (self.is_worker or broken or session.config.option.collectonly):
             self._check_before_tests(session)
-        result = yield
+        try:
+            result = yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # -x, --maxfail: what has run until then is looked at, too
+            self._look_back(session)
+            raise
+        self._look_back(session)
+        return result
+
+    def _look_back(self, session: pytest.Session) -> None:
+        """See whether what has been computed can be repeated, in this process or in the workers."""
         runner = self.session.runner
         runner.check_repeatable()
         if self.worker is not None and self.directory is not None:
@@ -166,7 +177,6 @@ class SessionHooks:
         self.recorder.unrepeatable += runner.unrepeatable
         if self.controller is not None:
             self.recorder.unrepeatable += self.controller.directory.unrepeatable()
-        return result
 
     def _check_before_tests(self, session: pytest.Session) -> None:
         try:

@@ -167,11 +167,12 @@ class Store:
         self._touch({record.header for record in records})
         return kept
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Take records out, as far as they are there; where the directory does not allow it, `problem` says so."""
+    def remove_all_of(self, header_key: str) -> None:
+        """Take all records of a header out; where the directory does not allow it, `problem` says so."""
         try:
-            for key in keys:
-                self.record_path(key).unlink(missing_ok=True)
+            for key in self.record_keys():
+                if (record := self.get(key)) is not None and record.header == header_key:
+                    self.record_path(key).unlink(missing_ok=True)
         except OSError as error:
             self._report(error)
 

@@ -40,12 +40,18 @@ class Imports:
         distributions: (name, version, digest of RECORD) of what is installed.
         absent: names that nothing was found for, where the import is inside of a ``try``.
         unknown: other names that nothing was found for: the code may put them on the path when it runs.
+        hidden: what is loaded besides, in a way that cannot be read off: code by its file, a name made when it runs.
+        moves_path: whether it changes where modules are looked for.
+        unreadable: installed packages, required by others, whose author goes on to change them.
     """
 
     packages: set[str] = field(default_factory=set)
     distributions: set[tuple[str, str, str]] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    moves_path: bool = False
+    unreadable: set[str] = field(default_factory=set)
 
 
 def imports_of(files: Iterable[Path]) -> Imports:
@@ -57,14 +63,21 @@ def imports_of(files: Iterable[Path]) -> Imports:
     found = Imports()
     needed: dict[str, bool] = {}
     for path in files:
-        for name, is_optional in _names_in(path.read_bytes()):
+        source = path.read_bytes()
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue  # no Python of this version: nothing runs it
+        for name, is_optional in _names_in(tree):
             needed[name] = needed.get(name, False) or not is_optional
+        found.hidden |= _hidden_in(tree)
+        found.moves_path = found.moves_path or b"sys.path" in source or b"addsitedir" in source
     for name, is_needed in needed.items():
         if name in sys.stdlib_module_names or name in KEYED_ELSEWHERE:
             continue
         if distributions := _distributions_with(name):
             for each in distributions:
-                found.distributions |= _with_requirements(each)
+                found.distributions |= _with_requirements(each, found.unreadable)
         elif _is_there(name):
             found.packages.add(name)
         else:
@@ -72,16 +85,12 @@ def imports_of(files: Iterable[Path]) -> Imports:
     return found
 
 
-def _names_in(source: bytes) -> Iterator[tuple[str, bool]]:
-    """Top-level names that a file imports, and whether each is inside of a ``try``; nothing for what is no Python."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return
+def _names_in(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """Top-level names that a file imports, and whether it goes on where the module is not there."""
     optional = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Try)
+        if isinstance(node, ast.Try) and any(map(_catches_import_errors, node.handlers))
         for part in node.body
         for inner in ast.walk(part)
     }
@@ -97,6 +106,27 @@ def _names_in(source: bytes) -> Iterator[tuple[str, bool]]:
                 names = [first.value]
         for name in names:
             yield name.partition(".")[0], id(node) in optional
+
+
+def _catches_import_errors(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    wanted = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+    return any(kind is None or (isinstance(kind, ast.Name) and kind.id in wanted) for kind in kinds)
+
+
+def _hidden_in(tree: ast.Module) -> set[str]:
+    """Calls that load code in a way that its source does not tell."""
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = _called(node.func)
+        by_file = name in {"spec_from_file_location", "run_path", "SourceFileLoader"}
+        by_text = name == "exec" and isinstance(node.func, ast.Name)
+        by_name = name in {"import_module", "__import__"} and node.args and not isinstance(node.args[0], ast.Constant)
+        if by_file or by_text or by_name:
+            found.add(name)
+    return found
 
 
 def _called(function: ast.expr) -> str:
@@ -132,7 +162,8 @@ def _distributions_by_name() -> dict[str, list[str]]:
 def _brings(distribution: importlib.metadata.Distribution, name: str) -> bool:
     """Whether ``name`` is found in the distribution's folder, and not in one that comes before it on the path."""
     root = Path(str(distribution.locate_file(""))).resolve()
-    return any(Path(place).resolve().is_relative_to(root) for place in _places(name))
+    places = _places(name)  # several for a namespace package, of which a part may lie loose
+    return bool(places) and all(Path(place).resolve().is_relative_to(root) for place in places)
 
 
 def _places(name: str) -> list[str]:
@@ -164,8 +195,10 @@ def _record(distribution: importlib.metadata.Distribution) -> str | None:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _with_requirements(distribution: importlib.metadata.Distribution) -> set[tuple[str, str, str]]:
-    """The distribution and all that it requires, as far as it is installed."""
+def _with_requirements(
+    distribution: importlib.metadata.Distribution, unreadable: set[str]
+) -> set[tuple[str, str, str]]:
+    """The distribution and all that it requires, as far as it is installed; editable ones go into ``unreadable``."""
     found: dict[str, tuple[str, str, str]] = {}
     waiting = [distribution]
     while waiting:
@@ -174,6 +207,8 @@ def _with_requirements(distribution: importlib.metadata.Distribution) -> set[tup
         if name in found or name in _OWN_DISTRIBUTIONS:
             continue
         found[name] = (name, each.version, _record(each) or "")
+        if is_editable(each):
+            unreadable.add(name)  # its RECORD says nothing of its code
         for wanted in _requirements(each):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 waiting.append(importlib.metadata.distribution(wanted))

@@ -110,8 +110,9 @@ def editor_source_digest(name: str) -> str | None:
         if found is None or imports is None:
             return None
         digests.add(found)
-        if imports.unknown and place[0] in own_packages:
-            return None  # it may be put on the path when the editor runs
+        is_own = place[0] in own_packages
+        if imports.unreadable or (imports.unknown and (is_own or imports.moves_path)) or (imports.hidden and is_own):
+            return None  # what runs is decided when it runs
         digests |= {_digest(each) for each in imports.distributions}
         digests |= {_digest(["absent", name]) for name in imports.absent | imports.unknown}
         waiting += [(name, None) for name in imports.packages]
@@ -256,8 +257,13 @@ def _is_conftest(file: str | None) -> bool:
 
 def _files(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
     """Path inside ``folder`` and path of its files, without caches and hidden ones."""
-    for directory, inside, names in os.walk(folder, onerror=_raise):
+    seen: set[str] = set()
+    for directory, inside, names in os.walk(folder, onerror=_raise, followlinks=True):
         inside[:] = [name for name in inside if name != "__pycache__" and not name.startswith(".")]
+        if (real := os.path.realpath(directory)) in seen:  # a link to a folder above
+            inside.clear()
+            continue
+        seen.add(real)
         for name in names:
             path = Path(directory, name)
             if wanted(name) and not name.startswith("."):

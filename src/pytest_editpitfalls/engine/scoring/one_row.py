@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from pytest_editpitfalls.engine.overlay import EditedModel, Replacement
-from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.errors import UntrustedEditor
 
 from .questions import Question
 from .scorer import Scorer
@@ -34,24 +34,29 @@ def check_one_row(
         values: what they answered together, one for each question.
 
     Raises:
-        CaseError: one answers otherwise.
+        UntrustedEditor: one answers otherwise.
     """
     claims = [index for index, model in enumerate(models) if _claims_independent_rows(model)][:MOST_MODELS]
     for model in claims:
         asked = [place for place, question in enumerate(questions) if question.model == model]
-        if len(asked) < 2:
+        if not asked or len(asked if _is_alone(models[model]) else questions) < 2:
             continue
         place = asked[zlib.crc32(repr(questions[asked[0]]).encode()) % len(asked)]
         question = questions[place]
         (alone,) = scorer.mean_log_probs([models[model]], [Question(0, question.prompt, question.target)])
         together = values[place]
         if not abs(alone - together) <= rounding(scorer.dtype) * max(1.0, abs(alone)):  # NaN is a difference, too
-            raise CaseError(
-                f"what it attached answers a row by what else is in the batch: asked alone a target has log p "
-                f"{alone:.3f}, beside {len(asked) - 1} other questions {together:.3f}",
+            raise UntrustedEditor(
+                f"the edited model answers a row by what else is in the batch: asked alone a target has log p "
+                f"{alone:.3f}, beside other questions {together:.3f}",
                 fix="leave independent_rows=True out of @in_place_editor (each row then has a pass of its own); in a "
                 "Change of your own, answer each row by that row alone",
             )
+
+
+def _is_alone(model: EditedModel) -> bool:
+    """Whether rows of other models are in no pass with its own."""
+    return any(isinstance(change, Replacement) for change in model)
 
 
 def _claims_independent_rows(model: EditedModel) -> bool:
