@@ -38,7 +38,7 @@ SLOW = {
     "plugin/test_distribution.py": "runs with workers",
     "plugin/test_example.py": "runs the example with the embedded model",
     "plugin/test_noise_command.py": "several runs per test",
-    "plugin/test_adapters.py": "runs with workers",
+    "plugin/test_report_adapters.py": "runs with workers",
     "plugin/test_other_plugins.py": "runs with workers",
     "plugin/test_other_timers.py": "batches that take longer than a timer",
     "plugin/test_own_editors.py": "runs with torch",

@@ -13,7 +13,7 @@ import pytest
 # what tests patch, since the parent package would keep the module of an earlier run
 import rich.table  # noqa: F401
 import scipy.stats  # noqa: F401
-from plugin_helpers import STORED
+from plugin_helpers import STORED, write_small
 
 import pytest_editpitfalls.execution.xdist.controller  # noqa: F401
 
@@ -50,20 +50,7 @@ class Project:
 
         A gate judges whole suites only.
         """
-        from plugin_helpers import case_ids
-
-        from pytest_editpitfalls.suites.discovery import suites_directory
-
-        source, folder = suites_directory(), self.path / "suites"
-        folder.mkdir(exist_ok=True)
-        (folder / "relations.toml").write_bytes((source / "relations.toml").read_bytes())
-        header = (source / f"{suite}.toml").read_text(encoding="utf-8")
-        (folder / f"{suite}.toml").write_text(header, encoding="utf-8")
-        kept = set(case_ids(suite, count))
-        rows = (source / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines()
-        lines = [row for row in rows if json.loads(row)["id"] in kept]
-        (folder / f"{suite}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return f"--pitfalls-suite=suites/{suite}.toml"
+        return write_small(self.path, suite, count)
 
     def ids(self, *args: str) -> list[str]:
         """Return the node ids that a run collects."""

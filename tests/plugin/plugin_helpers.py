@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,22 @@ def case_ids(suite: str, limit: int) -> list[str]:
     from pytest_editpitfalls.suites.limit import limit_cases
 
     return [case.id for case in limit_cases(load_suite(suite).cases, limit)]
+
+
+def write_small(folder: Path, suite: str, count: int) -> str:
+    """Write a suite that has the cases that ``--pitfalls-limit=count`` keeps, and no others; return its option."""
+    from pytest_editpitfalls.suites.discovery import suites_directory
+
+    source, target = suites_directory(), folder / "suites"
+    target.mkdir(exist_ok=True)
+    (target / "relations.toml").write_bytes((source / "relations.toml").read_bytes())
+    header = (source / f"{suite}.toml").read_text(encoding="utf-8")
+    (target / f"{suite}.toml").write_text(header, encoding="utf-8")
+    kept = set(case_ids(suite, count))
+    rows = (source / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = [row for row in rows if json.loads(row)["id"] in kept]
+    (target / f"{suite}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"--pitfalls-suite=suites/{suite}.toml"
 
 
 def command(*words: str) -> int:

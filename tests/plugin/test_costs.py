@@ -60,6 +60,7 @@ def test_an_unused_plugin_imports_next_to_nothing(tmp_path, monkeypatch):
         "options",
         "options.command_line",
         "options.defaults",
+        "options.given",
         "plugin",
         "reports",
         "reports.formats",
@@ -119,7 +120,7 @@ def test_each_case_is_looked_up_and_written_once(project, monkeypatch):
 
     def counting_put_all(self, records):
         written.append([record.case_id for record in records])
-        put_all(self, records)
+        return put_all(self, records)
 
     monkeypatch.setattr(ResultCache, "lookup", counting_lookup)
     monkeypatch.setattr(files.Store, "put_all", counting_put_all)
@@ -160,9 +161,9 @@ def test_the_engine_is_described_once_a_batch_and_reported_when_it_changes(proje
         described.append(editor)
         return describe(self, editor, model)
 
-    def watching_add(self, report):
+    def watching_add(self, report, **how):
         reported.append(report.engine is not None)
-        add(self, report)
+        add(self, report, **how)
 
     monkeypatch.setattr(LocalExecutor, "describe", counting_describe)
     monkeypatch.setattr(Recorder, "add", watching_add)

@@ -119,7 +119,7 @@ def test_an_installed_kind_is_collected_judged_reported_and_gated(installed, tmp
         near = ["neighbour:0", "neighbour:1"]
         expected = sum(means[name, "1"] >= 0.9 * means[name, "0"] for name in near) / 2
         assert case["metrics"]["unharmed"] == expected
-        assert case["outcome"] == ("xfailed" if expected < 0.5 else "passed")
+        assert case["outcome"] == ("xfailed" if expected < 0.5 or case["metrics"]["es"] < 1 else "passed")
     for file, words in {"run.html": "a fact that nobody edited", "run.md": "Unharmed"}.items():
         assert words in (tmp_path / file).read_text(encoding="utf-8"), file
     latex = command(tmp_path, "pytest_editpitfalls.cli.app", "table", "--latex", "run.json", path=installed)
