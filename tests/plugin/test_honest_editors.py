@@ -48,6 +48,7 @@ def run(pytester, folder, tiny, monkeypatch):
     import pytest_editpitfalls.engine.session  # noqa: F401  pytester takes what a run imports out of sys.modules again
 
     monkeypatch.setenv("COLUMNS", "220")
+    from pytest_editpitfalls.store.sources import package_source_digest
 
     def run(editor: str, *arguments: str) -> pytest.RunResult:
         options = [
@@ -59,6 +60,7 @@ def run(pytester, folder, tiny, monkeypatch):
             "--pitfalls-json=out.json",
         ]
         makes_others = {"-n2", "--pitfalls-isolate"} & set(arguments)
+        package_source_digest.cache_clear()  # taken once a process, and here a process has several runs
         start = pytester.runpytest_subprocess if makes_others else pytester.runpytest_inprocess
         return start(*options, *arguments)
 
