@@ -37,7 +37,7 @@ def fast(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite."""
-    run(session, ("pytest", *session.posargs))
+    run(session, ("pytest", "-n", "2", *session.posargs))
 
 
 @nox.session
