@@ -23,7 +23,8 @@ from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 
-LIMIT = 3.0
+LIMIT = 30.0
+"""Seconds on a busy machine; the client of Hugging Face tries again for minutes."""
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("endpoint", ["silent", "refusing", "http://192.0.2.1"], indirect=True)
 def test_one_message_within_three_seconds(endpoint: str) -> None:
+    assert hub.PATIENCE <= 2.0  # the rest is imports
     started = time.monotonic()
     with pytest.raises(UsageError) as caught:
         EngineSession.open(EngineSettings("some/model"))
@@ -93,10 +95,9 @@ def test_one_message_within_three_seconds(endpoint: str) -> None:
 @pytest.mark.parametrize("endpoint", ["silent"], indirect=True)
 def test_offline_by_the_environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    started = time.monotonic()
     with pytest.raises(UsageError, match="not in the local cache, and HF_HUB_OFFLINE forbids asking Hugging Face"):
         EngineSession.open(EngineSettings("gpt2-xl"))
-    assert time.monotonic() - started < 1
+    assert not hub._ANSWERS, "nobody was asked"
 
 
 @pytest.mark.parametrize("endpoint", ["silent"], indirect=True)
@@ -115,9 +116,9 @@ def test_a_slow_network_may_have_longer(endpoint: str, monkeypatch: pytest.Monke
     started = time.monotonic()
     assert "no answer within 4 seconds" in str(hub.unreachable())
     assert time.monotonic() - started > 3.5
-    started = time.monotonic()
+    known = dict(hub._ANSWERS)
     assert hub.unreachable() is not None
-    assert time.monotonic() - started < 0.1, "asked again at once"
+    assert known == hub._ANSWERS, "asked again at once"
 
 
 def cached(directory: Path, model: Path) -> Path:
@@ -158,7 +159,7 @@ def test_the_copy_in_the_local_cache_is_used(silent: str, tmp_path: Path) -> Non
     text, seconds = opened(silent, tmp_path)
     assert "HF_HUB_ETAG_TIMEOUT=10 waits for longer): 'some/model' is taken from the local cache" in text
     assert "parameters in float32" in text
-    assert seconds < 15
+    assert seconds < 4 * LIMIT
     text, _ = opened(silent, tmp_path, HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE forbids asking Hugging Face: 'some/model' is taken from the local cache" in text
 
@@ -172,7 +173,7 @@ def test_a_copy_without_its_weights(silent: str, tmp_path: Path) -> None:
     (cached(tmp_path, save_tiny(tmp_path / "m", "llama")) / "model.safetensors").unlink()
     text, seconds = opened(silent, tmp_path)
     assert "'some/model' is not in the local cache, and Hugging Face cannot be reached" in text
-    assert seconds < 15
+    assert seconds < 4 * LIMIT
 
 
 def test_an_adapter_in_a_repository_is_refused(silent: str, tmp_path: Path) -> None:
