@@ -154,6 +154,15 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content; raises `OSError` where it cannot be read."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            found.update(block)
+    return found.hexdigest()
+
+
 def digest(parts: Iterable[bytes]) -> str:
     """Return the SHA-256 of several files as one text; the border between two files counts."""
     total = hashlib.sha256()

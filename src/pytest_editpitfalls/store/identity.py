@@ -22,10 +22,11 @@ from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.program import Program, SuitePrograms
 
-from .sources import editor_source_digest, engine_source_digest, file_digest, files_digest
+from .sources import editor_source_digest, engine_source_digest, files_digest
 
 FORMAT: Literal[2] = 2
 """Version of headers, records and keys; a store of another version is refused. 2: a case's digest covers its row."""

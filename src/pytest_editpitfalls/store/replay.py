@@ -13,11 +13,11 @@ from pydantic import JsonValue
 from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.options.editor_labels import editor_name
 
 from .directory import Store
 from .identity import CONTENT, RunHeader
-from .sources import file_digest
 
 OPTION = "--pitfalls-replay"
 RUN_OPTION = "--pitfalls-replay-run"

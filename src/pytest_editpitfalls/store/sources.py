@@ -20,6 +20,7 @@ from typing import Any
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.registry import imported
 
 from .imports import Imports, imports_of
@@ -35,15 +36,6 @@ _CODE = (".py", ".pyc", ".so", ".pyd")
 
 Origin = tuple[str | None, str | None]
 """Name and file of the module that a piece of code is from; None for what is not known."""
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content; raises `OSError` where it cannot be read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def files_digest(named: Mapping[str, Path]) -> str:

@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pytest_editpitfalls.files import file_digest
+
 from .cache import remember
 from .checkpoint import HEADER_BYTES
 
@@ -31,7 +33,7 @@ def file_sha256(path: Path, cache: Path) -> str:
     memo = cache / "digests" / f"{before}.txt"
     if memo.is_file():
         return memo.read_text(encoding="utf-8").strip()
-    digest = _whole(path)
+    digest = file_digest(path)
     if state_key([path]) == before:  # not written meanwhile
         remember(memo, digest)
     return digest
@@ -50,7 +52,7 @@ def state_key(paths: Iterable[Path], *extra: str) -> str:
 
 def _sampled(path: Path, status: os.stat_result) -> str:
     if status.st_size <= WHOLE or status.st_ctime_ns % _SECOND == 0:
-        return _whole(path)
+        return file_digest(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for place in sorted(_places(path, status.st_size)):
@@ -82,11 +84,3 @@ def _tensors(path: Path) -> Iterator[tuple[int, int]]:
                     yield 8 + length + int(start), 8 + length + int(end)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return
-
-
-def _whole(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
