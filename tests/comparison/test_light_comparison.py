@@ -27,7 +27,7 @@ def test_imports_stay_light(modules: str) -> None:
 
 
 def test_the_calibration_in_the_docs_is_what_was_computed() -> None:
-    from pytest_editpitfalls.comparison.calibration import CalibrationRecord
+    from pytest_editpitfalls.calibration.gates import CalibrationRecord
 
     lines = (DOCS / "images" / "calibration.jsonl").read_text("utf-8").splitlines()
     records = [CalibrationRecord.model_validate(json.loads(line)) for line in lines]

@@ -15,7 +15,7 @@ from .runs import DEFAULT_STORE, StoreOption, SuiteOption, open_runs
 from .show import print_json
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.comparison.calibration import CalibrationRecord
+    from pytest_editpitfalls.calibration.gates import CalibrationRecord
 
 BROKEN = 1
 """Exit status where a promise does not hold."""
@@ -52,7 +52,7 @@ def calibrate(
 
     Exit status 1 where a share is worse than that by more than two standard errors.
     """
-    from pytest_editpitfalls.comparison.calibration import calibrate_stored, calibrate_synthetic
+    from pytest_editpitfalls.calibration.gates import calibrate_stored, calibrate_synthetic
 
     progress = None if as_json else _show_record
     if runs:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import metrics_for
+from pytest_editpitfalls.statistics.drops import PairedDrop
 
-from .drops import PairedDrop
 from .pairing import Comparison, Pair
 
 

@@ -14,10 +14,10 @@ from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
 from pytest_editpitfalls.results.gates import is_untaken, untaken_reason
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
+from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm, reach_of
+from pytest_editpitfalls.statistics.paired_binary import mcnemar
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS
 
-from .drops import LEVEL, PairedDrop, holm, reach_of
-from .paired_binary import mcnemar
 from .pairing import Comparison, Pair
 
 Unit = Literal["pp", "%", ""]

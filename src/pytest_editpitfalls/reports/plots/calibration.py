@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_editpitfalls.comparison.drops import LEVEL, POWER
+from pytest_editpitfalls.statistics.drops import LEVEL, POWER
 
 from .drawing import panels, write_figures
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pytest_editpitfalls.comparison.calibration import CalibrationRecord
+    from pytest_editpitfalls.calibration.gates import CalibrationRecord
 
 WHERE = "editpitfalls calibrate --plot"
 

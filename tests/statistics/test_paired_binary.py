@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import beta, binom, multinomial
 
-from pytest_editpitfalls.comparison.paired_binary import bound, mcnemar, p_value, tail, tango_score
+from pytest_editpitfalls.statistics.paired_binary import bound, mcnemar, p_value, tail, tango_score
 
 COUNTS = st.integers(1, 60).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda worse: st.tuples(st.just(worse), st.integers(0, n - worse), st.just(n)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from .pairing import Comparison
+    from pytest_editpitfalls.comparison.pairing import Comparison
 
 Sample = tuple[list[float], list[int]]
 """Differences (positive = worse) and the cluster of each."""
@@ -187,8 +187,7 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
     import numpy as np
 
     from pytest_editpitfalls.pitfalls import METRICS, metric_of
-
-    from .drops import reach_of
+    from pytest_editpitfalls.statistics.drops import reach_of
 
     kinds = {suite.name: suite.kind for suite in comparison.base.suites}
     found: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}

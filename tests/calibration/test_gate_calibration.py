@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from comparison_samples import metric_runs
 
-from pytest_editpitfalls.comparison import calibration, drops
-from pytest_editpitfalls.comparison.calibration import (
+from pytest_editpitfalls.calibration import gates as calibration
+from pytest_editpitfalls.calibration.gates import (
     CalibrationRecord,
     calibrate_stored,
     calibrate_synthetic,
     simulate,
     simulate_family,
 )
-from pytest_editpitfalls.comparison.pairing import Comparison
-from pytest_editpitfalls.comparison.populations import (
+from pytest_editpitfalls.calibration.populations import (
     SHAPES,
     Population,
     flips,
@@ -28,7 +27,9 @@ from pytest_editpitfalls.comparison.populations import (
     stored,
     uneven,
 )
+from pytest_editpitfalls.comparison.pairing import Comparison
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.statistics import drops
 
 POPULATIONS = [
     flips(40, noise=0.1),

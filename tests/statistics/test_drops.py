@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, t
 
-from pytest_editpitfalls.comparison.clusters import Clusters, bounded_draws, studentised
-from pytest_editpitfalls.comparison.drops import FEW_CLUSTERS, FEW_FLIPS, PairedDrop, holm
+from pytest_editpitfalls.statistics.clusters import Clusters, bounded_draws, studentised
+from pytest_editpitfalls.statistics.drops import FEW_CLUSTERS, FEW_FLIPS, PairedDrop, holm
 
 VALUES = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=2, max_size=70)
 FLIPS = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=2, max_size=70)

@@ -15,14 +15,14 @@ from pydantic import Field
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results.records import Number, Record
+from pytest_editpitfalls.statistics.drops import LEVEL, POWER, PairedDrop, holm
 
-from .drops import LEVEL, POWER, PairedDrop, holm
 from .populations import Population, Sample, flips, pools, shifted, stepped, stored, uneven
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from .pairing import Comparison
+    from pytest_editpitfalls.comparison.pairing import Comparison
 
 RESAMPLES = 999
 """Resamples of each simulated gate; a real one has ten times as many."""

@@ -1,0 +1,1 @@
+"""Simulations that show whether gates and intervals keep what they promise."""

@@ -1,0 +1,1 @@
+"""What can be said of a population from some of its cases: clusters, bounds and tests. Pure Python."""
