@@ -57,8 +57,8 @@ STAGES = {
     "fact_1": ("tied", "1"),
     "fact_2": ("tied", "12"),
     "fact_o": ("tied", "2"),
-    "S_pre": ("single_old", "2"),
-    "S_post": ("single_new", "2"),
+    "S_pre": ("old", "2"),
+    "S_post": ("new_exp", "2"),
 }
 ROUND_STATES = {"model": "0", "edit1": "1", "edit2": "12"}
 BASE_BOUND, MEDIAN_BOUND = 1e-4, 1e-3

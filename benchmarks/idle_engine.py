@@ -74,7 +74,7 @@ def _scores(program: Program) -> CaseScores:
         )
         for probe in program.probes
     )
-    return CaseScores(program.case_id, probes=tuple(probes), held=True)
+    return CaseScores(program.case_id, probes=tuple(probes), held_parts={"edit1": True})
 
 
 class NothingStored(ResultCache):

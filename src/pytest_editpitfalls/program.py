@@ -7,7 +7,8 @@ with a `CaseScores`. These types are the whole interface between the pitfalls an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -74,9 +75,11 @@ class Probe:
 class HeldQuestion:
     """Does the base model hold a fact: is ``object`` the likeliest of ``candidates`` after ``prompt``?
 
-    ``candidates`` excludes ``object`` and every other true object of the same subject and relation.
+    ``candidates`` excludes ``object`` and every other true object of the same subject and relation. ``name`` says
+    which fact of the case it is ("edit1", "tied").
     """
 
+    name: str
     prompt: str
     object: str
     candidates: tuple[str, ...]
@@ -124,11 +127,23 @@ class SuitePrograms:
 
 @dataclass(frozen=True, slots=True)
 class ProbeScore:
-    """The answer to one `Probe`: ``exp(mean log-probability of the target's tokens)`` for each prompt."""
+    """The answer to one `Probe`: ``exp(mean log-probability of the target's tokens)`` for each prompt.
+
+    Attributes:
+        tokens: how many tokens the target has; None where it is not known (an engine that does not say).
+    """
 
     fact: str
     state: str
     probabilities: tuple[float, ...]
+    tokens: int | None = None
+
+    @property
+    def log_probabilities(self) -> tuple[float, ...] | None:
+        """Log-probability of the whole target after each prompt: summed over its tokens, in nats."""
+        if self.tokens is None:
+            return None
+        return tuple(self.tokens * math.log(p) if p > 0.0 else -math.inf for p in self.probabilities)
 
 
 NOTHING_CHANGED = "edit 1: changed nothing"
@@ -142,7 +157,8 @@ class CaseScores:
     Attributes:
         case_id: id of the case.
         probes: one score per probe, in the program's order; empty when there is an error or a skip.
-        held: whether the base model holds every fact of `Program.held`; None when nothing was asked.
+        held_parts: for each fact of `Program.held` by its name, whether the base model holds it; None where the model's
+            tokenizer cannot write it.
         seconds: the case's share of its batch's wall time.
         notes: remarks on the edit ("tiny divisor at edit 2: ...").
         error: why the case could not be computed (an editor's or the model's exception), else None.
@@ -151,7 +167,7 @@ class CaseScores:
 
     case_id: str
     probes: tuple[ProbeScore, ...] = ()
-    held: bool | None = None
+    held_parts: Mapping[str, bool | None] = field(default_factory=dict)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     error: str | None = None
@@ -159,6 +175,17 @@ class CaseScores:
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
+    def held(self) -> bool | None:
+        """Whether the base model holds everything that the case takes for granted; None where that is not known."""
+        return all_held(self.held_parts)
+
+    @property
     def changed_nothing(self) -> bool:
         """Whether the first edit left the model as it was."""
         return NOTHING_CHANGED in self.notes
+
+
+def all_held(held: Mapping[str, bool | None]) -> bool | None:
+    """Return whether every fact is held; None where one is unknown and none is missing, or where none was asked."""
+    answers = set(held.values())
+    return False if False in answers else None if None in answers or not answers else True

@@ -15,12 +15,13 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.mark.parametrize(
     "modules",
     [
-        "baseline, pairing, relative_gates, drops, noise, differences",
-        "calibration, populations, clusters, paired_binary",
+        "comparison.baseline, comparison.pairing, comparison.relative_gates, comparison.noise, comparison.differences",
+        "calibration.gates, calibration.populations",
+        "statistics.drops, statistics.clusters, statistics.paired_binary",
     ],
 )
 def test_imports_stay_light(modules: str) -> None:
-    names = ", ".join(f"pytest_editpitfalls.comparison.{name.strip()}" for name in modules.split(","))
+    names = ", ".join(f"pytest_editpitfalls.{name.strip()}" for name in modules.split(","))
     code = f"import sys, {names}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "pytest", "_pytest", "scipy", "numpy", "rich"} & set(loaded)

@@ -124,7 +124,7 @@ def run(editor: FakeEditor, programs: Sequence[Program], progress: ProgressCallb
 
 def same(a: CaseScores, b: CaseScores) -> bool:
     """Equal up to rounding and time."""
-    if (a.case_id, a.held, a.error, a.skipped, a.notes) != (b.case_id, b.held, b.error, b.skipped, b.notes):
+    if (a.case_id, a.held_parts, a.error, a.skipped, a.notes) != (b.case_id, b.held_parts, b.error, b.skipped, b.notes):
         return False
     if [(p.fact, p.state, len(p.probabilities)) for p in a.probes] != [
         (p.fact, p.state, len(p.probabilities)) for p in b.probes
@@ -220,24 +220,25 @@ def test_held_is_true_false_or_unknown(forward: Forward) -> None:
     order = sorted(
         LABELS, key=lambda label: naive.mean_log_prob(host.model, host.tokenizer, prompt, label), reverse=True
     )
-    best = HeldQuestion(prompt, order[0], tuple(order[1:]))
-    second = HeldQuestion(prompt, order[1], (order[2], order[0]))
-    without_rivals = HeldQuestion(prompt, order[-1], ())
-    asked = [(best,), (second,), (best, second), (best, best), (), (without_rivals,)]
+    best = HeldQuestion("edit1", prompt, order[0], tuple(order[1:]))
+    second = HeldQuestion("tied", prompt, order[1], (order[2], order[0]))
+    without_rivals = HeldQuestion("edit1", prompt, order[-1], ())
+    asked = [(best,), (second,), (best, second), (best, replace(best, name="tied")), (), (without_rivals,)]
     programs = [program(number, (BASE, ONE), held=held) for number, held in enumerate(asked)]
     answers = run(FakeEditor(forward), programs)
     assert [answer.held for answer in answers] == [True, False, False, True, None, True]
+    assert answers[2].held_parts == {"edit1": True, "tied": False}
     # The questions stand among the probes: neither takes the other's answers.
     for case, answer in zip(programs, answers, strict=True):
         bare = Program(case.case_id, case.steps, case.states, case.probes)
         (alone,) = run(FakeEditor(forward), [bare])
         assert alone.held is None
-        assert same(alone, replace(answer, held=None))
+        assert same(alone, replace(answer, held_parts={}))
 
 
 def test_an_object_that_cannot_be_written_leaves_held_unknown(forward: Forward) -> None:
     """No metric needs the object of the fact that was edited away, so the case is run all the same."""
-    question = HeldQuestion("The king", " ", ("Rome",))
+    question = HeldQuestion("edit1", "The king", " ", ("Rome",))
     (answer,) = run(FakeEditor(forward), [program(0, held=[question])])
     assert (answer.error, answer.skipped, answer.held) == (None, None, None)
     assert answer.probes
@@ -245,7 +246,7 @@ def test_an_object_that_cannot_be_written_leaves_held_unknown(forward: Forward) 
 
 
 def test_a_tie_is_not_held(forward: Forward) -> None:
-    question = HeldQuestion("The capital of France is", "Rome", ("Rome",))
+    question = HeldQuestion("edit1", "The capital of France is", "Rome", ("Rome",))
     assert run(FakeEditor(forward), [program(0, held=[question])])[0].held is False
 
 
@@ -286,7 +287,7 @@ def test_a_rival_that_the_tokenizer_cannot_write_is_no_rival(forward: Forward, m
         return target(label)
 
     monkeypatch.setattr(encoder, "target", known)
-    question = HeldQuestion("The capital of France is", "Rome", ("日本",))
+    question = HeldQuestion("edit1", "The capital of France is", "Rome", ("日本",))
     (answer,) = run(FakeEditor(forward), [program(0, held=[question])])
     assert (answer.held, answer.error, answer.skipped) == (True, None, None)
 

@@ -144,7 +144,7 @@ class EngineSession:
         return CaseScores(
             case,
             probes=tuple(self._probe(case, probe) for probe in program.probes),
-            held=True,
+            held_parts={"edit1": True},
             seconds=0.01,
             notes=self.notes,
             timings={"edit": 0.01, "score": 0.002},

@@ -65,7 +65,7 @@ def program(number: int) -> Program:
         for state in STATES[: 2 + number % 3]
         for fact, label in (("old", first), ("new", second))
     )
-    return Program(name, steps, STATES, probes, (HeldQuestion(asked[0], first, (second,)),))
+    return Program(name, steps, STATES, probes, (HeldQuestion("edit1", asked[0], first, (second,)),))
 
 
 BROKEN, SKIPPED = 6, 7

@@ -66,7 +66,7 @@ def case(number: int) -> Case:
 
 def scores(one: Case, values: Sequence[float] = (0.25, 0.5), **facts: Any) -> CaseScores:
     probes = tuple(ProbeScore(probe.fact, probe.state, tuple(values)) for probe in compile_case(one).probes)
-    return CaseScores(one.id, **({"probes": probes, "held": True, "seconds": 0.5} | facts))
+    return CaseScores(one.id, **({"probes": probes, "held_parts": {"edit1": True}, "seconds": 0.5} | facts))
 
 
 def record(number: int = 0, of: RunHeader = HEADER, **facts: Any) -> StoredCase:

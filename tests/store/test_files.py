@@ -47,7 +47,7 @@ def test_a_new_store_ignores_itself_and_says_its_format(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "store"
     Store.open(path)
     assert (path / ".gitignore").read_text() == "*\n"
-    assert json.loads((path / "store.json").read_text())["format"] == 2
+    assert json.loads((path / "store.json").read_text())["format"] == 3
     assert sorted(each.name for each in path.iterdir()) == [".gitignore", "store.json"]
     filled(path)
     again = Store.open(path, create=False)
@@ -64,17 +64,17 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other" / "thesis.tex").write_text("x")
     (tmp_path / "npm").mkdir()
     (tmp_path / "npm" / "store.json").write_text('{"name": "shop"}')
-    for name, other in {"older": "1", "newer": "3"}.items():
+    for name, other in {"older": "1", "newer": "4"}.items():
         Store.open(tmp_path / name)
         marker = tmp_path / name / "store.json"
-        marker.write_text(marker.read_text().replace("2", other))
+        marker.write_text(marker.read_text().replace("3", other))
     for name, words in {
         "file": "is not a directory",
         "file/store": "is not a directory",
         "other": "something else in it (thesis.tex)",
         "npm": "something else in it (store.json)",
         "older": "has format 1",
-        "newer": "has format 3",
+        "newer": "has format 4",
     }.items():
         with pytest.raises(UsageError) as caught:
             Store.open(tmp_path / name)

@@ -156,7 +156,7 @@ CASE_CHANGES: list[dict[str, Any]] = [
     {"row": CompositeRow.model_construct(**dict(CASE.row), tied=CASE.edits[0].before)},
     {"relations": (Relation("P36", "The capital of {} is", ("{}'s main city is",)), CASE.relations[1])},
     {"relations": (Relation("P36", "The capital of {}:", ("{}'s capital is",)), CASE.relations[1])},
-    {"held": (HeldFact(CASE.edits[0].before, ("Rome", "Oslo")),)},
+    {"held": (HeldFact("edit1", CASE.edits[0].before, ("Rome", "Oslo")),)},
 ]
 
 

@@ -28,9 +28,9 @@ def bits(values: tuple[float, ...]) -> list[bytes]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(TEXTS, st.lists(FLOATS, max_size=4)), max_size=4),
+    st.lists(st.tuples(TEXTS, st.lists(FLOATS, max_size=4), st.none() | st.integers(1, 9)), max_size=4),
     st.lists(TEXTS, max_size=3),
-    st.sampled_from([True, False, None]),
+    st.dictionaries(TEXTS, st.sampled_from([True, False, None]), max_size=2),
     st.dictionaries(TEXTS, FLOATS, max_size=3),
     st.none() | TEXTS,
     st.none() | TEXTS,
@@ -38,9 +38,9 @@ def bits(values: tuple[float, ...]) -> list[bytes]:
 )
 def test_any_scores_come_back_bit_for_bit(
     tmp_path: Path,
-    probes: list[tuple[str, list[float]]],
+    probes: list[tuple[str, list[float], int | None]],
     notes: list[str],
-    held: bool | None,
+    held: dict[str, bool | None],
     timings: dict[str, float],
     error: str | None,
     skipped: str | None,
@@ -48,7 +48,7 @@ def test_any_scores_come_back_bit_for_bit(
 ) -> None:
     before = CaseScores(
         CASE.id,
-        tuple(ProbeScore(fact, "12", tuple(values)) for fact, values in probes),
+        tuple(ProbeScore(fact, "12", tuple(values), tokens) for fact, values, tokens in probes),
         held,
         seconds,
         tuple(notes),
@@ -155,7 +155,7 @@ def test_every_flipped_bit_shows(tmp_path: Path) -> None:
         {"kind": 3},
         {"seconds": "1.5"},
         {"seconds": True},
-        {"held": 1},
+        {"held_parts": {"edit1": 1}},
         {"notes": "one"},
         {"probes": [{"fact": "old", "state": "1", "probabilities": [None]}]},
         {"probes": {}},

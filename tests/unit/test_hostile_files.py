@@ -61,7 +61,7 @@ def test_many_true_objects_of_one_subject_take_no_square_time() -> None:
     facts = [Fact("P1", "s", str(number)) for number in range(20_000)]
     base = BaseFacts([*facts, Fact("P1", "other", "x"), *(Fact("P1", "other", f"x{n}") for n in range(40))])
     started = time.perf_counter()
-    held = base.held(facts)
+    held = base.held({str(place): fact for place, fact in enumerate(facts)})
     assert time.perf_counter() - started < 5
     assert len(held) == len(facts)
     assert held[-1].candidates == ("x", *(f"x{n}" for n in range(MAX_CANDIDATES - 1)))
@@ -69,7 +69,7 @@ def test_many_true_objects_of_one_subject_take_no_square_time() -> None:
 
 def test_a_candidate_is_not_the_fact_itself() -> None:
     base = BaseFacts(Fact("P1", "other", f"x{n}") for n in range(MAX_CANDIDATES + 5))
-    (held,) = base.held([Fact("P1", "s", "x3")])
+    (held,) = base.held({"edit1": Fact("P1", "s", "x3")})
     assert len(held.candidates) == MAX_CANDIDATES
     assert "x3" not in held.candidates
 

@@ -21,34 +21,100 @@ from pytest_editpitfalls.pitfalls import (
     jensen_shannon,
     metric_of,
     metrics_for,
+    unequal_tokens,
 )
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites import load_suite
 
 
-def scores(**facts: dict[str, float]) -> list[ProbeScore]:
+def scores(tokens: int | None = None, **facts: dict[str, float]) -> list[ProbeScore]:
     """``scores(old={"1": 0.4})``: two prompts around the mean 0.4."""
     return [
-        ProbeScore(fact.replace("other_", "other:"), state, (p - min(p, 1 - p) / 2, p + min(p, 1 - p) / 2))
+        ProbeScore(fact.replace("other_", "other:"), state, (p - min(p, 1 - p) / 2, p + min(p, 1 - p) / 2), tokens)
         for fact, states in facts.items()
         for state, p in states.items()
     ]
 
 
 KINDS = [kind.name for kind in PITFALLS]
-REVERSE = {"old": {"1": 0.4, "12": 0.1}, "new_exp": {"12": 0.2}, "new_imp": {"12": 0.05}}
+REVERSE = {
+    "old": {"0": 0.3, "1": 0.4, "12": 0.1, "2": 0.3},
+    "new_exp": {"0": 0.1, "12": 0.2, "2": 0.4},
+    "new_imp": {"0": 0.4, "12": 0.05, "2": 0.1},
+    "old_imp": {"0": 0.2, "12": 0.1, "2": 0.5},
+}
+CONFLICT_BY_HAND = {
+    "es": None,
+    "ps": None,
+    "es2": 1.0,
+    "es2_alone": 0.0,
+    "cs_exp": 1.0,
+    "cs_exp_0": 0.0,
+    "cs_exp_2": 1.0,
+    "cs_exp_lift": 1.0,
+}
 
 
 def test_reverse_by_hand() -> None:
     metrics = compute_metrics("reverse", scores(**REVERSE))
     assert metrics == {
-        "es": None,
-        "ps": None,
-        "cs_exp": 1.0,
+        **CONFLICT_BY_HAND,
         "cs_imp": 0.0,
+        "cs_imp_0": 1.0,
+        "cs_imp_2": 0.0,
+        "cs_imp_lift": -1.0,
+        "cs_same": 1.0,
+        "cs_same_0": 0.0,
+        "cs_same_2": 0.0,
+        "cs_same_lift": 1.0,
+        "cs_gain": None,
+        "cs_gain_imp": None,
         "cm": pytest.approx(0.75),
         "cm_unclamped": pytest.approx(0.75),
     }
+
+
+def test_a_gain_is_that_of_the_whole_object() -> None:
+    """Three tokens that gain a factor of two each gain more than one that gains a factor of four."""
+    before, after = {"old": 0.1, "new_exp": 0.1}, {"old": 0.4, "new_exp": 0.2}
+
+    def gain(old: int | None, new: int | None) -> float | None:
+        probes = [
+            ProbeScore(fact, state, (values[fact],) * 2, tokens)
+            for state, values in (("0", before), ("12", after))
+            for fact, tokens in (("old", old), ("new_exp", new))
+        ]
+        return compute_metrics("reverse", probes)["cs_gain"]
+
+    assert gain(1, 1) == 0.0
+    assert gain(1, 3) == 1.0
+    assert gain(3, 3) == 0.0
+    assert gain(None, 3) is None, "an engine that counts no tokens"
+
+
+def test_an_editor_that_does_nothing_has_no_lift() -> None:
+    """Its conflict score is that of the model, and nothing else says so."""
+    same = {name: dict.fromkeys(states, states["0"]) for name, states in REVERSE.items()}
+    same["old"]["1"] = same["old"]["0"]
+    metrics = compute_metrics("reverse", scores(1, **{**same, "new_exp": dict.fromkeys(("0", "12", "2"), 0.6)}))
+    assert (metrics["cs_exp"], metrics["cs_exp_0"], metrics["cs_exp_lift"]) == (1.0, 1.0, 0.0)
+    assert metrics["cs_gain"] == 0.0
+
+
+def test_which_scores_length_may_decide() -> None:
+    probes = [
+        ProbeScore("old", "12", (0.1,), 2),
+        ProbeScore("new_exp", "12", (0.1,), 1),
+        ProbeScore("new_imp", "12", (0.1,), 2),
+        ProbeScore("old_imp", "12", (0.1,), 1),
+    ]
+    assert unequal_tokens("reverse", probes) == ["cs_exp", "cs_exp_0", "cs_exp_2"]
+    assert unequal_tokens("reverse", [ProbeScore("old", "12", (0.1,)), probes[1]]) == []
+
+
+def test_log_probabilities_come_back_from_probability_and_tokens() -> None:
+    assert ProbeScore("old", "1", (math.exp(-2.0), 0.0), 3).log_probabilities == (pytest.approx(-6.0), -math.inf)
+    assert ProbeScore("old", "1", (0.5,)).log_probabilities is None
 
 
 def test_a_growing_old_fact_is_cut_off_at_minus_one_only_in_cm() -> None:
@@ -67,21 +133,34 @@ def test_composite_by_hand() -> None:
     metrics = compute_metrics("composite", scores(**REVERSE, tied={"0": 0.5, "1": 0.4, "12": 0.1, "2": 0.3}))
     assert metrics["tfd"] == pytest.approx(0.75)
     assert metrics["tfd_released"] == pytest.approx(0.8)
+    assert metrics["tfd_edit1"] == pytest.approx(0.2)
+    assert metrics["tied_log_ratio"] == pytest.approx(math.log(0.1 / 0.5))
+    assert metrics["tied_log_ratio_edit1"] == pytest.approx(math.log(0.4 / 0.5))
+    assert metrics["es2"] is None, "nothing asked what edit 2 replaces"
+    assert compute_metrics("composite", scores(new_exp={"12": 0.2}, replaced_2={"12": 0.1}))["es2"] == 1.0
+
+
+def test_a_tied_fact_that_edit_1_destroyed_is_seen() -> None:
+    """TFD starts after edit 1: it says 0 there."""
+    metrics = compute_metrics("composite", scores(**REVERSE, tied={"0": 0.5, "1": 0.001, "12": 0.001, "2": 0.5}))
+    assert metrics["tfd"] == 0.0
+    assert metrics["tfd_edit1"] == pytest.approx(0.998)
+    assert metrics["tied_log_ratio_edit1"] == pytest.approx(math.log(0.002))
 
 
 def test_coverage_by_hand() -> None:
     facts = {
-        "old": {"1": 0.4, "12": 0.1},
-        "new_exp": {"12": 0.2},
-        "single_old": {"2": 0.3},
-        "single_new": {"2": 0.1},
+        "old": {"0": 0.3, "1": 0.4, "12": 0.1, "2": 0.5},
+        "replaced": {"2": 0.35},
+        "new_exp": {"0": 0.1, "12": 0.2, "2": 0.4},
     }
     metrics = compute_metrics("coverage", scores(**facts))
     assert metrics == {
-        "es": None,
-        "ps": None,
-        "succ": 0.0,
-        "cs_exp": 1.0,
+        **CONFLICT_BY_HAND,
+        "cs_exp_2": 0.0,
+        "succ": 1.0,  # against o1, as in the paper
+        "succ_released": 0.0,  # against o2
+        "cs_gain": None,
         "cm": pytest.approx(0.75),
         "cm_unclamped": pytest.approx(0.75),
     }
@@ -125,6 +204,24 @@ def test_round_by_hand() -> None:
     by_hand = sum(a * math.log(a / c) + b * math.log(b / c) for a, b, c in zip(p, q, m, strict=True)) / 2
     assert metrics["distortion"] == pytest.approx(by_hand)
     assert metrics["distortion_released"] == pytest.approx(by_hand / 4)
+    assert metrics["ir_10"] == pytest.approx(2 / 3)
+    assert metrics["mass_ratio"] == pytest.approx(1.0 / 0.5)
+    assert metrics["mass_ratio_others"] == pytest.approx(0.2 / 0.3)
+
+
+def test_a_loss_of_nothing_and_a_loss_of_everything_are_told_apart() -> None:
+    """IR counts a loss of 1e-9, and D is 0 where all objects lose alike."""
+    hair = {"12": 0.1 * (1 - 1e-9)}
+    shaved = {**ROUND, **{f"other_{place}": {"0": 0.1, **hair} for place in range(3)}}
+    metrics = compute_metrics("round", scores(**shaved))
+    assert (metrics["ir"], metrics["ir_10"]) == (1.0, 0.0)
+    drained = {
+        name: {**states, "12": states["0"] / 1000} if name != "new_object" else states for name, states in ROUND.items()
+    }
+    metrics = compute_metrics("round", scores(**drained))
+    assert metrics["distortion"] == pytest.approx(0.0, abs=1e-15)
+    assert metrics["mass_ratio"] == pytest.approx(0.001)
+    assert (metrics["ir_10"], metrics["mass_ratio_others"]) == (1.0, pytest.approx(0.001))
 
 
 def test_exactly_half_is_no_failure() -> None:
@@ -167,7 +264,9 @@ def test_what_is_no_probability_is_unknown(value: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_answers_every_metric_of_its_kind(small_suite: Callable[[str], Any], kind: Any) -> None:
     case = load_suite(small_suite(kind).write()).cases[0]
-    answers = [ProbeScore(probe.fact, probe.state, (0.3,) * len(probe.prompts)) for probe in compile_case(case).probes]
+    answers = [
+        ProbeScore(probe.fact, probe.state, (0.3,) * len(probe.prompts), 2) for probe in compile_case(case).probes
+    ]
     metrics = compute_metrics(kind, answers)
     assert list(metrics) == [metric.name for metric in metrics_for(kind)]
     assert None not in metrics.values()
@@ -177,8 +276,8 @@ probability = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 5e-324, math
 
 
 FACTS = (
-    "old", "replaced", "new_exp", "new_imp", "tied",
-    "single_old", "single_new", "object", "new_object", "other:0", "other:1",
+    "old", "replaced", "replaced_2", "new_exp", "new_imp", "old_imp", "tied",
+    "object", "new_object", "other:0", "other:1",
 )  # fmt: skip
 
 
@@ -191,9 +290,12 @@ FACTS = (
         ),
         st.lists(probability, max_size=3),
     ),
+    tokens=st.none() | st.integers(1, 9),
 )
-def test_every_value_is_in_its_range_or_unknown(kind: Any, values: dict[tuple[str, str], list[float]]) -> None:
-    metrics = compute_metrics(kind, [ProbeScore(*key, tuple(value)) for key, value in values.items()])
+def test_every_value_is_in_its_range_or_unknown(
+    kind: Any, values: dict[tuple[str, str], list[float]], tokens: int | None
+) -> None:
+    metrics = compute_metrics(kind, [ProbeScore(*key, tuple(value), tokens) for key, value in values.items()])
     for name, value in metrics.items():
         metric = metric_of(kind, name)
         assert metric is not None
@@ -229,10 +331,11 @@ def test_jensen_shannon_extremes() -> None:
 
 
 def test_specs_are_complete() -> None:
-    expected = {
-        "es", "ps",
-        "cs_exp", "cs_imp", "cm", "cm_unclamped", "tfd", "tfd_released", "succ", "distortion",
-        "distortion_released", "ir", "fr",
+    scored = {f"cs_{score}{form}" for score in ("exp", "imp", "same") for form in ("", "_0", "_2", "_lift")}
+    expected = scored | {
+        "es", "ps", "es2", "es2_alone", "cs_gain", "cs_gain_imp", "cm", "cm_unclamped",
+        "tfd", "tfd_released", "tfd_edit1", "tied_log_ratio", "tied_log_ratio_edit1", "succ", "succ_released",
+        "distortion", "distortion_released", "ir", "ir_10", "fr", "mass_ratio", "mass_ratio_others",
     }  # fmt: skip
     assert set(METRICS) == expected
     for name in METRICS:
@@ -244,8 +347,12 @@ def test_specs_are_complete() -> None:
     binary = {(kind, metric.name) for kind in KINDS for metric in metrics_for(kind) if metric.is_binary}
     assert binary == {
         *((kind, "es") for kind in KINDS),
-        *((kind, "cs_exp") for kind in ("reverse", "composite", "coverage")),
-        *((kind, "cs_imp") for kind in ("reverse", "composite")),
+        *((kind, name) for kind in ("reverse", "composite", "coverage") for name in ("es2", "es2_alone", "cs_gain")),
+        *((kind, f"cs_exp{state}") for kind in ("reverse", "composite", "coverage") for state in ("", "_0", "_2")),
+        *((kind, f"cs_imp{state}") for kind in ("reverse", "composite") for state in ("", "_0", "_2")),
+        *((kind, f"cs_same{state}") for kind in ("reverse", "composite") for state in ("", "_0", "_2")),
+        *((kind, "cs_gain_imp") for kind in ("reverse", "composite")),
         ("coverage", "succ"),
+        ("coverage", "succ_released"),
         ("round", "fr"),
     }

@@ -30,28 +30,34 @@ def asked(program: Program) -> list[tuple[str, str, str, str]]:
 def test_reverse(small_suite: Make) -> None:
     result = program(small_suite, "reverse")
     assert asked(result) == [
-        ("old", "1", "The capital of France is", "Rome"),
-        ("old", "12", "The capital of France is", "Rome"),
+        *(("old", state, "The capital of France is", "Rome") for state in ("0", "1", "12", "2")),
         ("replaced", "1", "The capital of France is", "Paris"),
-        ("new_exp", "12", "Rome is the capital of", "Spain"),
-        ("new_imp", "12", "The capital of Spain is", "Rome"),
+        *(("new_exp", state, "Rome is the capital of", "Spain") for state in ("0", "12", "2")),
+        *(("new_imp", state, "The capital of Spain is", "Rome") for state in ("0", "12", "2")),
+        *(("old_imp", state, "Rome is the capital of", "France") for state in ("0", "12", "2")),
     ]
-    assert [(state.name, state.steps) for state in result.states] == [("1", (0,)), ("12", (0, 1))]
+    assert [(state.name, state.steps) for state in result.states] == [
+        ("0", ()),
+        ("1", (0,)),
+        ("12", (0, 1)),
+        ("2", (1,)),
+    ]
     assert result.steps == (
         (EditRequest("The capital of {} is", "France", "Rome", "Paris", "P36"),),
         (EditRequest("{} is the capital of", "Rome", "Spain", "France", "P1376"),),
     )
-    assert result.held == (HeldQuestion("The capital of France is", "Paris", ("Tokyo",)),)
+    assert result.held == (HeldQuestion("edit1", "The capital of France is", "Paris", ("Tokyo",)),)
 
 
 def test_composite(small_suite: Make) -> None:
     result = program(small_suite, "composite")
     assert asked(result) == [
-        ("old", "1", "The capital of France is", "Rome"),
-        ("old", "12", "The capital of France is", "Rome"),
+        *(("old", state, "The capital of France is", "Rome") for state in ("0", "1", "12", "2")),
         ("replaced", "1", "The capital of France is", "Paris"),
-        ("new_exp", "12", "Lyon is a kind of", "Oslo"),
-        ("new_imp", "12", "The capital of France is", "Oslo"),
+        *(("new_exp", state, "Lyon is a kind of", "Oslo") for state in ("0", "12", "2")),
+        *(("new_imp", state, "The capital of France is", "Oslo") for state in ("0", "12", "2")),
+        *(("old_imp", state, "Lyon is a kind of", "Rome") for state in ("0", "12", "2")),
+        *(("replaced_2", state, "Lyon is a kind of", "Paris") for state in ("12", "2")),
         *(("tied", state, "The country of Lyon is", "France") for state in ("0", "1", "12", "2")),
     ]
     assert [(state.name, state.steps) for state in result.states] == [
@@ -60,21 +66,18 @@ def test_composite(small_suite: Make) -> None:
         ("12", (0, 1)),
         ("2", (1,)),
     ]
-    assert [question.object for question in result.held] == ["Paris", "France"]
+    assert [(question.name, question.object) for question in result.held] == [("edit1", "Paris"), ("tied", "France")]
 
 
 def test_coverage(small_suite: Make) -> None:
     result = program(small_suite, "coverage")
     question = "The capital of France is"
     assert asked(result) == [
-        ("old", "1", question, "Rome"),
-        ("old", "12", question, "Rome"),
-        ("replaced", "1", question, "Paris"),
-        ("new_exp", "12", question, "Oslo"),
-        ("single_old", "2", question, "Rome"),
-        ("single_new", "2", question, "Oslo"),
+        *(("old", state, question, "Rome") for state in ("0", "1", "12", "2")),
+        *(("replaced", state, question, "Paris") for state in ("1", "2")),
+        *(("new_exp", state, question, "Oslo") for state in ("0", "12", "2")),
     ]
-    assert [state.name for state in result.states] == ["1", "12", "2"]
+    assert [state.name for state in result.states] == ["0", "1", "12", "2"]
 
 
 def test_round(small_suite: Make) -> None:
@@ -100,7 +103,7 @@ def test_an_edit_that_replaces_nothing_does_not_ask_for_it(small_suite: Make, re
     row = case.row.model_copy(update={"edits": (first, case.edits[1])})
     changed = dataclasses.replace(case, row=row)
     facts = {probe.fact for probe in compile_case(changed).probes}
-    assert facts == {"old", "new_exp", "new_imp"}
+    assert facts == {"old", "new_exp", "new_imp", "old_imp"}
 
 
 def test_multi_label_writes_all_true_objects_in_step_two(small_suite: Make) -> None:

@@ -72,9 +72,9 @@ def test_what_is_printed_parses_back(operator: str, bound: float, value: float) 
             "tfd <= 0.5",
             "reverse",
             "a reverse suite has no metric 'tfd'",
-            "it has: es, ps, cs_exp, cs_imp, cm",
+            "it has: es, ps, es2, es2_alone, cs_exp, cs_exp_0, cs_exp_2, cs_exp_lift, cs_imp",
         ),
-        ("ir <= 0.5", "coverage", "a coverage suite has no metric 'ir'", "it has: es, ps, succ"),
+        ("ir <= 0.5", "coverage", "a coverage suite has no metric 'ir'", "it has: es, ps, es2, es2_alone, succ"),
     ],
 )
 def test_a_wrong_threshold_is_refused(text: str, kind: Any, what: str, fix: str) -> None:

@@ -102,9 +102,12 @@ class Row(BaseModel):
         """Give the facts that the row takes as true before any edit; by default what edit 1 replaces."""
         yield self.edits[0].before
 
-    def held_facts(self) -> tuple[Fact, ...]:
-        """Return the facts that the base model is asked for before any edit; by default what edit 1 replaces."""
-        return (self.edits[0].before,)
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return the facts that the base model is asked for before any edit, by name; by default what edit 1 replaces.
+
+        The names are for reports ("edit1").
+        """
+        return {"edit1": self.edits[0].before}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,13 @@ class HeldFact:
     """A fact that the case takes for granted in the base model.
 
     Attributes:
+        name: which fact of the case it is ("edit1", "tied").
         fact: the fact; the model holds it when its object is likelier than every candidate.
         candidates: objects of the same relation that are not true for this subject, in file order, at most
             32.
     """
 
+    name: str
     fact: Fact
     candidates: tuple[str, ...]
 

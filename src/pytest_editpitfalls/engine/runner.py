@@ -63,7 +63,7 @@ class _Run:
     states: dict[Steps, Any] = field(default_factory=dict)  # the editor's own
     notes: list[str] = field(default_factory=list)
     probes: tuple[ProbeScore, ...] = ()
-    held: bool | None = None
+    held_parts: dict[str, bool | None] = field(default_factory=dict)
     error: str | None = None
     skipped: str | None = None
 
@@ -119,7 +119,7 @@ def run_batch(
             CaseScores(
                 case_id=run.program.case_id,
                 probes=run.probes if run.open else (),
-                held=run.held if run.open else None,
+                held_parts=run.held_parts if run.open else {},
                 seconds=sum(timings.values()) if run.skipped is None else 0.0,
                 notes=tuple(run.notes),
                 error=run.error,
@@ -305,13 +305,18 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
 
     for run, candidates in zip(runs, asked, strict=True):
         run.probes = tuple(
-            ProbeScore(probe.fact, probe.state, tuple(map(math.exp, take(len(probe.prompts)))))
+            ProbeScore(
+                probe.fact,
+                probe.state,
+                tuple(map(math.exp, take(len(probe.prompts)))),
+                len(encoder.target(probe.target)),
+            )
             for probe in run.program.probes
         )
-        scores = [take(len(targets)) for targets in candidates]
-        if scores and all(scores):
-            run.held = all(own > other for own, *rest in scores for other in rest)
-        elif scores:
+        for held, targets in zip(run.program.held, candidates, strict=True):
+            scores = take(len(targets))
+            run.held_parts[held.name] = all(scores[0] > other for other in scores[1:]) if scores else None
+        if None in run.held_parts.values():
             run.notes.append("held is unknown: the model's tokenizer cannot write the fact's object")
     return [None] * len(runs)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pytest_editpitfalls.program import ProbeScore
 
 RELEASED = "released code of the pitfalls benchmark, experiments/summarize.py"
 PAPER = "Li et al. 2024 (arXiv:2310.02129), section {section}"
+NOT_PUBLISHED = "this project; docs/metrics.md says why"
 
 
 class FactProbabilities(dict[tuple[str, str], float]):
@@ -22,11 +24,27 @@ class FactProbabilities(dict[tuple[str, str], float]):
 
     Attributes:
         prompts: (fact, state) -> the probabilities behind the mean, rewrite prompt first, then the paraphrases.
+        tokens: (fact, state) -> how many tokens the fact's object has, where that is known.
     """
 
-    def __init__(self, prompts: Mapping[tuple[str, str], tuple[float, ...]]) -> None:
+    def __init__(
+        self,
+        prompts: Mapping[tuple[str, str], tuple[float, ...]],
+        tokens: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    ) -> None:
         super().__init__({key: math.fsum(values) / len(values) for key, values in prompts.items()})
         self.prompts = prompts
+        self.tokens = tokens
+
+    def log_probability(self, fact: str, state: str) -> float | None:
+        """Return the log-probability (nats) of the whole object, summed over its tokens: the mean over the prompts.
+
+        None where the number of tokens is unknown or a probability is 0.
+        """
+        values, tokens = self.prompts.get((fact, state)), self.tokens.get((fact, state))
+        if values is None or tokens is None or 0.0 in values:
+            return None
+        return tokens * math.fsum(map(math.log, values)) / len(values)
 
 
 Compute = Callable[[FactProbabilities], "float | None"]
@@ -43,7 +61,7 @@ class Metric:
         title: the column title in reports.
         higher_is_better: direction.
         low: smallest possible value, or None when unbounded below.
-        high: largest possible value.
+        high: largest possible value; `math.inf` when unbounded above.
         definition: one line.
         source: where the definition was read.
         compute: the function; it returns None when a probability that it needs is unknown.
@@ -51,6 +69,10 @@ class Metric:
         is_binary: whether every case scores 0 or 1 (then an interval for a proportion applies).
         released_form_of: the metric that this one is the released code's variant of; it is shown only where published
             figures stand beside it.
+        control: the metric that is the same on the model before any edit: what somebody scores who does nothing.
+        lift: the metric that is the difference of this one and its control, case by case.
+        compares: the two facts whose probabilities it holds against each other, where it is decided by which is
+            larger; a case whose two objects have unequal numbers of tokens is marked.
     """
 
     name: str
@@ -64,6 +86,9 @@ class Metric:
     question: str = ""
     is_binary: bool = False
     released_form_of: str | None = None
+    control: str | None = None
+    lift: str | None = None
+    compares: tuple[str, str] | None = None
 
 
 def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:
@@ -73,10 +98,13 @@ def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:
     unknown.
     """
     known: dict[tuple[str, str], tuple[float, ...]] = {}
+    tokens: dict[tuple[str, str], int] = {}
     for score in scores:
         values = score.probabilities
         # A probability is exp of a mean log-probability: rounding may lift it a hair above 1.
         # What is not finite shows in the sum; min and max alone could miss a NaN.
         if values and math.isfinite(sum(values)) and min(values) >= 0.0 and max(values) <= 1.0 + 1e-6:
             known[score.fact, score.state] = values
-    return FactProbabilities(known)
+            if score.tokens is not None:
+                tokens[score.fact, score.state] = score.tokens
+    return FactProbabilities(known, tokens)

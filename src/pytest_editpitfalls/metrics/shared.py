@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from .metric import Compute, FactProbabilities, Metric
 
@@ -17,10 +18,6 @@ def edit_success(written: str, replaced: str) -> tuple[Metric, Metric]:
         replaced: name of the fact that edit 1 replaces; it is asked in state 1.
     """
 
-    def success(p: FactProbabilities) -> float | None:
-        wins = wins_by_prompt(p, written, replaced, "1")
-        return None if wins is None else float(wins[0])
-
     def paraphrase_success(p: FactProbabilities) -> float | None:
         wins = wins_by_prompt(p, written, replaced, "1")
         return None if wins is None or len(wins) < 2 else sum(wins[1:]) / len(wins[1:])
@@ -34,7 +31,7 @@ def edit_success(written: str, replaced: str) -> tuple[Metric, Metric]:
             high=1.0,
             definition="edit success of edit 1: p1(target_new) > p1(target_true) after the rewrite prompt",
             source=COUNTERFACT,
-            compute=success,
+            compute=wins_on_rewrite_prompt(written, replaced, "1"),
             question="Does edit 1 take? 1 when the model then prefers the new object to the one that it replaces.",
             is_binary=True,
         ),
@@ -65,6 +62,38 @@ def wins(winner: tuple[str, str], loser: tuple[str, str]) -> Compute:
 
     def compute(p: FactProbabilities) -> float | None:
         return None if winner not in p or loser not in p else float(p[winner] > p[loser])
+
+    return compute
+
+
+def wins_on_rewrite_prompt(winner: str, loser: str, state: str) -> Compute:
+    """1 when p(winner) > p(loser) after the rewrite prompt, strictly, else 0: edit success."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        by_prompt = wins_by_prompt(p, winner, loser, state)
+        return None if by_prompt is None else float(by_prompt[0])
+
+    return compute
+
+
+def difference(one: Compute, other: Compute) -> Compute:
+    """One metric minus another, of the same case."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        first, second = one(p), other(p)
+        return None if first is None or second is None else first - second
+
+    return compute
+
+
+def log_ratio(fact: str, before: str, after: str) -> Compute:
+    """ln(p_after / p_before) of one fact, prompt by prompt, and the median of these; unknown where a p is 0."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        first, second = p.prompts.get((fact, before)), p.prompts.get((fact, after))
+        if first is None or second is None or len(first) != len(second) or 0.0 in (*first, *second):
+            return None
+        return statistics.median(math.log(b / a) for a, b in zip(first, second, strict=True))
 
     return compute
 

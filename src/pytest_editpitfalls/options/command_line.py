@@ -36,6 +36,8 @@ HELP = {
     f"(default: {SUCCESS_FLOOR})",
     "untaken": "what becomes of a case whose own edit did not take (es = 0): fail (default), or judge it by the "
     "suite's own thresholds alone",
+    "held_only": "skip cases whose facts the model does not hold before any edit (field held): aggregates and gates "
+    "are then over held cases alone",
     "store": f"directory where every finished case is kept and looked up (default: {DEFAULT_STORE} in the rootdir)",
     "fresh": "ignore stored results: compute every case anew",
     "replay": "judge and report stored results alone; no model is loaded",
@@ -78,6 +80,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
     option("untaken", metavar="fail|judge")
+    option("held_only", action="store_true")
     option("save", metavar="NAME|FILE")
     option("baseline", metavar="NAME|FILE")
     option("update_baseline", action="store_true")
@@ -102,7 +105,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         ("fail_on", "gates relative to the baseline, one per line: reverse.cs_exp:2pp"),
     ):
         parser.addini(f"pitfalls_{name}", text, type="linelist", default=[])
-    for name in ("strict", "isolate"):
+    for name in ("strict", "isolate", "held_only"):
         parser.addini(f"pitfalls_{name}", HELP[name], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (

@@ -76,6 +76,7 @@ class RunConfig:
         strict: whether an inconclusive relative gate fails.
         report_paths: name of a form of report -> where it goes; those that are asked for.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
+        held_only: whether a case is skipped whose facts the model does not hold.
         fails_untaken: whether a case fails whose own edit did not take.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to another plugin or conftest ("--model").
@@ -116,6 +117,7 @@ class RunConfig:
     report_paths: Mapping[str, Path] = field(default_factory=dict)
     success_floor: float = SUCCESS_FLOOR
     fails_untaken: bool = True
+    held_only: bool = False
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
 

@@ -6,8 +6,9 @@ A kind of one's own is a subclass of `Pitfall` (docs/write-a-pitfall.md); all th
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.cases.labels import Label
 from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.metrics.controls import score_with_controls
 from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, relative_loss, wins
+from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log_ratio, relative_loss, wins
 from pytest_editpitfalls.program import Probe, Program
 
 from ._definitions import definitions_digest
@@ -22,6 +23,7 @@ from ._registry import (
     metrics_for,
     pitfall_of,
     topics,
+    unequal_tokens,
 )
 
 __all__ = [
@@ -49,12 +51,15 @@ __all__ = [
     "definitions_digest",
     "edit_success",
     "jensen_shannon",
+    "log_ratio",
     "merged",
     "metric_of",
     "metrics_for",
     "pitfall_of",
     "program_of",
     "relative_loss",
+    "score_with_controls",
     "topics",
+    "unequal_tokens",
     "wins",
 ]

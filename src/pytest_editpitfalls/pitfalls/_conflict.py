@@ -15,8 +15,9 @@ from typing_extensions import NotRequired, TypedDict
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.errors import RowError
-from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success, relative_loss, wins
+from pytest_editpitfalls.metrics.controls import gains_more, score_with_controls
+from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, FactProbabilities, Metric
+from pytest_editpitfalls.metrics.shared import edit_success, relative_loss, wins_on_rewrite_prompt
 from pytest_editpitfalls.program import Probe
 
 from ._pitfall import FactWords, PublishedFigures, Topic, ask
@@ -43,7 +44,12 @@ FACTS: Mapping[str, FactWords] = MappingProxyType(
         "new_exp": FactWords("what edit 2 writes", "edit 2's fact"),
     }
 )
-IMPLIED = FactWords("what edit 2 implies", "implied fact")
+IMPLIED: Mapping[str, FactWords] = MappingProxyType(
+    {
+        "new_imp": FactWords("what edit 2 implies", "implied fact"),
+        "old_imp": FactWords("what edit 1 implies, asked as edit 2 is"),
+    }
+)
 
 
 class ConflictRow(Row):
@@ -64,16 +70,37 @@ def must_differ(field: str, value: str, other_field: str, other: str) -> None:
         raise RowError(field, f"'{value}' makes no conflict: {other_field} is the same", "choose another object")
 
 
-def conflict_probes(case: Case, implied: Fact | None) -> tuple[Probe, ...]:
-    """Return what all three kinds ask: both edits' facts, and the one that edit 2 implies where there is one."""
+def conflict_probes(
+    case: Case, implied: Mapping[str, Fact] = MappingProxyType({}), replaced_in: Sequence[str] = ("1",)
+) -> tuple[Probe, ...]:
+    """Return what all three kinds ask: both edits' facts, and those that they imply.
+
+    Facts that are compared are asked before any edit and after edit 2 alone, too: a score needs its controls.
+
+    Args:
+        implied: ``new_imp`` and ``old_imp``, what edit 2 and edit 1 imply, where they imply something else than
+            they write.
+        replaced_in: the states in which the object is asked that edit 1 replaces.
+    """
     first, second = case.edits
-    probes = ask(case, "old", first.after, "1", "12")
-    if first.object not in ("", first.new_object):  # the published files write some objects over themselves
-        probes += ask(case, "replaced", first.before, "1")
-    probes += ask(case, "new_exp", second.after, "12")
-    if implied is not None:
-        probes += ask(case, "new_imp", implied, "12")
+    probes = ask(case, "old", first.after, "0", "1", "12", "2")
+    if _replaces(first):
+        probes += ask(case, "replaced", first.before, *replaced_in)
+    probes += ask(case, "new_exp", second.after, "0", "12", "2")
+    for name, fact in implied.items():
+        probes += ask(case, name, fact, "0", "12", "2")
     return probes
+
+
+def replaced_by_edit_2(case: Case) -> tuple[Probe, ...]:
+    """Return what asks for the object that edit 2 replaces, where no other fact of the case does."""
+    second = case.edits[1]
+    return ask(case, "replaced_2", second.before, "12", "2") if _replaces(second) else ()
+
+
+def _replaces(edit: Edit) -> bool:
+    """Whether there is another object to be replaced: the published files write some over themselves."""
+    return edit.object not in ("", edit.new_object)
 
 
 def _conflict_magnitude(p: FactProbabilities) -> float | None:
@@ -83,30 +110,78 @@ def _conflict_magnitude(p: FactProbabilities) -> float | None:
 
 EDIT_SUCCESS = edit_success("old", "replaced")
 
-CS_EXP = Metric(
-    name="cs_exp",
-    title="CS exp",
-    higher_is_better=True,
-    low=0.0,
-    high=1.0,
+CS_EXP = score_with_controls(
+    "cs_exp",
+    "CS exp",
+    "new_exp",
+    "old",
     definition="conflict score, explicit: p12(edit 2's fact) > p12(edit 1's fact)",
-    source=RELEASED,
-    compute=wins(("new_exp", "12"), ("old", "12")),
+    source=f"{RELEASED}; the paper prints it in its tables and defines the implicit one",
     question="Does the later edit win? 1 when the model believes edit 2 rather than edit 1 after both.",
-    is_binary=True,
 )
-CS_IMP = Metric(
-    name="cs_imp",
-    title="CS imp",
-    higher_is_better=True,
-    low=0.0,
-    high=1.0,
+CS_IMP = score_with_controls(
+    "cs_imp",
+    "CS imp",
+    "new_imp",
+    "old",
     definition="conflict score, implicit: p12(fact that edit 2 implies) > p12(edit 1's fact)",
-    source=RELEASED,
-    compute=wins(("new_imp", "12"), ("old", "12")),
+    source=PAPER.format(section="2.2"),
     question="Does what edit 2 implies win, too? 1 when the model draws the conclusion from edit 2.",
-    is_binary=True,
 )
+CS_SAME = score_with_controls(
+    "cs_same",
+    "CS same",
+    "new_exp",
+    "old_imp",
+    definition="conflict score on one prompt: p12(edit 2's object) > p12(object that edit 1 implies there)",
+    source=PAPER.format(section="2.2, its example"),
+    question="Asked as edit 2 is, with two objects to choose from: does the later edit win?",
+)
+
+
+def _gain(name: str, title: str, newer: str, words: str) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        higher_is_better=True,
+        low=0.0,
+        high=1.0,
+        definition=f"log P12 - log P0 of {words} > log P12 - log P0 of edit 1's fact; P: of the whole object",
+        source=NOT_PUBLISHED,
+        compute=gains_more(newer, "old"),
+        question=f"Did {words} gain more by both edits than edit 1's? How long or usual an object is cancels out.",
+        is_binary=True,
+    )
+
+
+CS_GAIN = _gain("cs_gain", "CS gain", "new_exp", "edit 2's fact")
+CS_GAIN_IMP = _gain("cs_gain_imp", "CS gain imp", "new_imp", "the fact that edit 2 implies")
+
+
+def edit_2_success(replaced: str) -> tuple[Metric, Metric]:
+    """Return ES of edit 2 after both edits, and after edit 2 alone.
+
+    Args:
+        replaced: name of the fact that edit 2 replaces; it is asked in states 12 and 2.
+    """
+
+    def success(name: str, title: str, state: str, when: str) -> Metric:
+        return Metric(
+            name=name,
+            title=title,
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition=f"edit success of edit 2 {when}: p{state}(target_new) > p{state}(target_true), rewrite prompt",
+            source=NOT_PUBLISHED,
+            compute=wins_on_rewrite_prompt("new_exp", replaced, state),
+            question=f"Does edit 2 take {when}?",
+            is_binary=True,
+        )
+
+    return success("es2", "ES 2", "12", "after edit 1"), success("es2_alone", "ES 2 alone", "2", "on its own")
+
+
 CONFLICT_MAGNITUDE = (
     Metric(
         name="cm",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ._registry import PITFALLS, AnyPitfall
 
-DEFINITIONS = 1
+DEFINITIONS = 2
 """To be counted up when a metric that ships gets another value for the same probabilities."""
 
 

@@ -219,6 +219,7 @@ def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[Probe]) -> Pr
         probes=asked,
         held=tuple(
             HeldQuestion(
+                name=held.name,
                 prompt=fill(case.relation(held.fact.relation).prompt, held.fact.subject),
                 object=held.fact.object,
                 candidates=held.candidates,

@@ -171,6 +171,17 @@ def compute_metrics(kind: str, scores: Iterable[ProbeScore]) -> dict[str, float 
     return {metric.name: _finite(metric.compute(probabilities)) for metric in metrics_for(kind)}
 
 
+def unequal_tokens(kind: str, scores: Iterable[ProbeScore]) -> list[str]:
+    """Return the metrics of ``kind`` that compare two objects of unequal numbers of tokens, where these are known."""
+    tokens = {score.fact: score.tokens for score in scores if score.tokens is not None}
+    found = []
+    for metric in metrics_for(kind):
+        counts = {tokens[fact] for fact in metric.compares or () if fact in tokens}
+        if len(counts) > 1:
+            found.append(metric.name)
+    return found
+
+
 @lru_cache(maxsize=1024)
 def compile_case(case: Case, multi_label: bool = False) -> Program:
     """Return the program that the engine runs for ``case``; the latest ones are remembered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import ClassVar
@@ -10,8 +11,8 @@ from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
-from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
-from pytest_editpitfalls.metrics.shared import relative_loss
+from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, Metric
+from pytest_editpitfalls.metrics.shared import log_ratio, relative_loss
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
@@ -44,9 +45,9 @@ class CompositeRow(conflict.ConflictRow):
         yield self.tied
         yield from (edit.before for edit in self.edits)
 
-    def held_facts(self) -> tuple[Fact, ...]:
-        """What edit 1 replaces, and the tied fact."""
-        return (*super().held_facts(), self.tied)
+    def held_facts(self) -> Mapping[str, Fact]:
+        """What edit 1 replaces, and the tied fact. The paper's authors asked for the tied fact alone (section 2.2)."""
+        return {**super().held_facts(), "tied": self.tied}
 
 
 def _check_published(row: conflict.PublishedConflict) -> None:
@@ -56,7 +57,7 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 
 
 class Composite(Pitfall[CompositeRow]):
-    """Implied by e2: (s1, r1, o3)."""
+    """Implied by e2: (s1, r1, o3); by e1: (s, r2, o2)."""
 
     name = "composite"
     question = "Of a fact and one that follows from it and a tied fact, does the newer win, and is the tied fact alive?"
@@ -65,15 +66,20 @@ class Composite(Pitfall[CompositeRow]):
     facts: ClassVar = MappingProxyType(
         {
             **conflict.FACTS,
-            "new_imp": conflict.IMPLIED,
+            **conflict.IMPLIED,
+            "replaced_2": FactWords("what edit 2 replaces", in_story=False),
             "tied": FactWords("tied fact: it should survive both edits", "tied fact"),
         }
     )
     written, replaced = "old", "replaced"
     metrics = (
         *conflict.EDIT_SUCCESS,
-        conflict.CS_EXP,
-        conflict.CS_IMP,
+        *conflict.edit_2_success("replaced_2"),
+        *conflict.CS_EXP,
+        *conflict.CS_IMP,
+        *conflict.CS_SAME,
+        conflict.CS_GAIN,
+        conflict.CS_GAIN_IMP,
         *conflict.CONFLICT_MAGNITUDE,
         Metric(
             name="tfd",
@@ -97,6 +103,39 @@ class Composite(Pitfall[CompositeRow]):
             compute=relative_loss("tied", "0", "12"),
             question="As TFD, measured from the model before any edit.",
             released_form_of="tfd",
+        ),
+        Metric(
+            name="tfd_edit1",
+            title="TFD edit 1",
+            higher_is_better=False,
+            low=None,
+            high=1.0,
+            definition="tied fact damage by edit 1 alone: (p0 - p1) / p0 of the tied fact",
+            source=NOT_PUBLISHED,
+            compute=relative_loss("tied", "0", "1"),
+            question="How much the tied fact loses by edit 1: TFD starts after it, and does not see that.",
+        ),
+        Metric(
+            name="tied_log_ratio",
+            title="ln tied",
+            higher_is_better=True,
+            low=None,
+            high=math.inf,
+            definition="ln(p12 / p0) of the tied fact, median over its prompts",
+            source=NOT_PUBLISHED,
+            compute=log_ratio("tied", "0", "12"),
+            question="By which factor the tied fact changed by both edits, as a logarithm: 0 not at all, -2.3 a tenth.",
+        ),
+        Metric(
+            name="tied_log_ratio_edit1",
+            title="ln tied, edit 1",
+            higher_is_better=True,
+            low=None,
+            high=math.inf,
+            definition="ln(p1 / p0) of the tied fact, median over its prompts",
+            source=NOT_PUBLISHED,
+            compute=log_ratio("tied", "0", "1"),
+            question="The same by edit 1 alone.",
         ),
     )
     thresholds = ("cs_exp >= 1", "tfd <= 0.5")
@@ -132,6 +171,10 @@ class Composite(Pitfall[CompositeRow]):
 
     def program(self, case: Case, row: CompositeRow) -> Program:
         first, second = row.edits
-        implied = Fact(first.relation, first.subject, second.new_object)
-        probes = conflict.conflict_probes(case, implied) + ask(case, "tied", row.tied, "0", "1", "12", "2")
+        implied = {
+            "new_imp": Fact(first.relation, first.subject, second.new_object),
+            "old_imp": Fact(second.relation, second.subject, first.new_object),
+        }
+        probes = conflict.conflict_probes(case, implied) + conflict.replaced_by_edit_2(case)
+        probes += ask(case, "tied", row.tied, "0", "1", "12", "2")
         return program_of(case, row.edits, probes)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import RowError
-from pytest_editpitfalls.metrics.metric import RELEASED, Metric
+from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import wins
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
-from ._pitfall import FactWords, Pitfall, ask, program_of
+from ._pitfall import Pitfall, program_of
 
 
 class CoverageRow(conflict.ConflictRow):
@@ -36,43 +35,52 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 
 
 class Coverage(Pitfall[CoverageRow]):
-    """Edit 2 alone gives the single-edit success."""
+    """Edit 2 alone gives the single-edit success. Old and new fact share their prompts, so that CS is CS same."""
 
     name = "coverage"
     question = "When the same fact is written twice, does the newer one win?"
     topic = conflict.CONFLICT
     row = CoverageRow
-    facts: ClassVar = MappingProxyType(
-        {
-            **conflict.FACTS,
-            "single_old": FactWords("what edit 1 would write, edit 1 not made"),
-            "single_new": FactWords("what edit 2 writes, on its own"),
-        }
-    )
+    facts: ClassVar = conflict.FACTS
     written, replaced = "old", "replaced"
     metrics = (
         *conflict.EDIT_SUCCESS,
+        *conflict.edit_2_success("old"),
         Metric(
             name="succ",
             title="Succ",
             higher_is_better=True,
             low=0.0,
             high=1.0,
-            definition="p2(o3) > p2(o2) after edit 2 alone",
-            source=RELEASED,
-            compute=wins(("single_new", "2"), ("single_old", "2")),
-            question="Does edit 2 take on its own?",
+            definition="single-edit success: p2(o3) > p2(o1) after edit 2 alone",
+            source=PAPER.format(section="2.2"),
+            compute=wins(("new_exp", "2"), ("replaced", "2")),
+            question="Does edit 2 take on its own, against the object that is true?",
             is_binary=True,
         ),
-        conflict.CS_EXP,
+        Metric(
+            name="succ_released",
+            title="Succ rel.",
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition="single-edit success, released: p2(o3) > p2(o2) after edit 2 alone",
+            source=RELEASED,
+            compute=wins(("new_exp", "2"), ("old", "2")),
+            question="As Succ, against an object that nobody wrote in that state.",
+            is_binary=True,
+            released_form_of="succ",
+        ),
+        *conflict.CS_EXP,
+        conflict.CS_GAIN,
         *conflict.CONFLICT_MAGNITUDE,
     )
     thresholds = ("cs_exp >= 1",)
-    columns = ("es", "ps", "cs_exp", "cm", "succ")
+    columns = ("es", "ps", "cs_exp", "cm", "succ", "succ_released")
     order = 3
     published = conflict.figures(
         "coverage",
-        ("succ", "cs_exp", "cm"),
+        ("succ_released", "cs_exp", "cm"),
         {
             ("gpt2-xl", "ft"): (82.56, 78.88, 70.86),
             ("gpt2-xl", "mend"): (98.40, 91.04, 60.01),
@@ -86,13 +94,10 @@ class Coverage(Pitfall[CoverageRow]):
         place=1,
     )
     released_layout = conflict.released_layout(
-        {"explicit": "new_exp"}, {"S_pre": ("single_old", "2"), "S_post": ("single_new", "2")}
+        {"explicit": "new_exp"}, {"S_pre": ("old", "2"), "S_post": ("new_exp", "2")}
     )
     plots_by_group = ("cs_exp",)
     published_file = conflict.published_conflict("coverage", CoverageRow, _check_published)
 
     def program(self, case: Case, row: CoverageRow) -> Program:
-        first, second = row.edits
-        probes = conflict.conflict_probes(case, None)
-        probes += ask(case, "single_old", first.after, "2") + ask(case, "single_new", second.after, "2")
-        return program_of(case, row.edits, probes)
+        return program_of(case, row.edits, conflict.conflict_probes(case, replaced_in=("1", "2")))

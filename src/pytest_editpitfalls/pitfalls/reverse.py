@@ -40,15 +40,24 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 
 
 class Reverse(Pitfall[ReverseRow]):
-    """Implied by e2: (s2, r1, o2)."""
+    """Implied by e2: (s2, r1, o2); by e1: (o2, r2, s1)."""
 
     name = "reverse"
     question = "Of two facts that are each other's inverse, does the newer one win, also where it only follows?"
     topic = conflict.CONFLICT
     row = ReverseRow
-    facts: ClassVar = MappingProxyType({**conflict.FACTS, "new_imp": conflict.IMPLIED})
+    facts: ClassVar = MappingProxyType({**conflict.FACTS, **conflict.IMPLIED})
     written, replaced = "old", "replaced"
-    metrics = (*conflict.EDIT_SUCCESS, conflict.CS_EXP, conflict.CS_IMP, *conflict.CONFLICT_MAGNITUDE)
+    metrics = (
+        *conflict.EDIT_SUCCESS,
+        *conflict.edit_2_success("old_imp"),
+        *conflict.CS_EXP,
+        *conflict.CS_IMP,
+        *conflict.CS_SAME,
+        conflict.CS_GAIN,
+        conflict.CS_GAIN_IMP,
+        *conflict.CONFLICT_MAGNITUDE,
+    )
     thresholds = ("cs_exp >= 1",)
     columns = ("es", "ps", "cs_exp", "cs_imp", "cm")
     order = 1
@@ -74,5 +83,8 @@ class Reverse(Pitfall[ReverseRow]):
 
     def program(self, case: Case, row: ReverseRow) -> Program:
         first, second = row.edits
-        implied = Fact(first.relation, second.new_object, first.new_object)
+        implied = {
+            "new_imp": Fact(first.relation, second.new_object, first.new_object),
+            "old_imp": Fact(second.relation, first.new_object, first.subject),
+        }
         return program_of(case, row.edits, conflict.conflict_probes(case, implied))

@@ -15,7 +15,7 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.cases.labels import Label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
-from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, FactProbabilities, Metric
+from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, Compute, FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, wins
 from pytest_editpitfalls.program import Program
 
@@ -123,6 +123,26 @@ def _failure_rate(p: FactProbabilities) -> float | None:
     return None if rate is None else float(rate > 0.5)
 
 
+def _ignore_rate_10(p: FactProbabilities) -> float | None:
+    before, after = object_probabilities(p, "0"), object_probabilities(p, "12")
+    if before is None or after is None:
+        return None
+    lost = [new < 0.9 * old for old, new in zip(before[1:], after[1:], strict=True)]
+    return sum(lost) / len(lost)
+
+
+def _mass_ratio(first: int) -> Compute:
+    """Sum of p12 over sum of p0 of the true objects from place ``first`` on; o1 is at place 0."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        before, after = object_probabilities(p, "0"), object_probabilities(p, "12")
+        if before is None or after is None or (mass := math.fsum(before[first:])) == 0.0:
+            return None
+        return math.fsum(after[first:]) / mass
+
+    return compute
+
+
 def _success(p: FactProbabilities) -> float | None:
     there = wins(("new_object", "1"), ("object", "1"))(p)
     back = wins(("object", "12"), ("new_object", "12"))(p)
@@ -192,7 +212,7 @@ class Round(Pitfall[RoundRow]):
             low=0.0,
             high=1.0,
             definition="mean of p1(o*) > p1(o1) and p12(o1) > p12(o*)",
-            source=RELEASED,
+            source=f"{PAPER.format(section='2.3')}; released code: the same",
             compute=_success,
             question="Do the edits take, there and back?",
         ),
@@ -227,9 +247,42 @@ class Round(Pitfall[RoundRow]):
             low=0.0,
             high=1.0,
             definition="ignore rate: share of the other true objects with p0 > p12",
-            source=RELEASED,
+            source=f"{PAPER.format(section='2.3')}; released code: the same",
             compute=_ignore_rate,
             question="The share of the other true answers that are less likely after there and back.",
+        ),
+        Metric(
+            name="ir_10",
+            title="IR 10 %",
+            higher_is_better=False,
+            low=0.0,
+            high=1.0,
+            definition="share of the other true objects that lost more than a tenth: p12 < 0.9 p0",
+            source=NOT_PUBLISHED,
+            compute=_ignore_rate_10,
+            question="The share of the other true answers that lost more than a tenth: IR counts the smallest loss.",
+        ),
+        Metric(
+            name="mass_ratio",
+            title="mass",
+            higher_is_better=True,
+            low=0.0,
+            high=math.inf,
+            definition="sum of p12 over sum of p0 of the true objects, o1 among them",
+            source=NOT_PUBLISHED,
+            compute=_mass_ratio(0),
+            question="How much of the true answers' probability is left: D sees only their proportions.",
+        ),
+        Metric(
+            name="mass_ratio_others",
+            title="mass others",
+            higher_is_better=True,
+            low=0.0,
+            high=math.inf,
+            definition="sum of p12 over sum of p0 of the true objects without o1",
+            source=NOT_PUBLISHED,
+            compute=_mass_ratio(1),
+            question="The same of the answers that nobody edited.",
         ),
         Metric(
             name="fr",
@@ -238,7 +291,7 @@ class Round(Pitfall[RoundRow]):
             low=0.0,
             high=1.0,
             definition="failure rate: IR > 0.5",
-            source=RELEASED,
+            source=f"{PAPER.format(section='2.3')}; released code: the same",
             compute=_failure_rate,
             question="1 when more than half of the other true answers are less likely after there and back.",
             is_binary=True,

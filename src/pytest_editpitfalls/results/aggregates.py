@@ -56,6 +56,18 @@ def aggregate(
     return records
 
 
+def aggregate_held(
+    cases: Iterable[CaseRecord],
+    kinds: Mapping[str, Kind],
+    *,
+    seed: int = 0,
+    success_floor: float = SUCCESS_FLOOR,
+) -> list[AggregateRecord]:
+    """Return the same over the cases whose facts the model holds; there is no record where none is held."""
+    held = [case for case in cases if case.held]
+    return aggregate(held, kinds, seed=seed, success_floor=success_floor)
+
+
 def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
     """Say in ``record`` whether its editor edits often enough for its figures to mean something."""
     success = record.metrics["es"].value

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of
+from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of, unequal_tokens
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
@@ -65,6 +65,8 @@ def case_record(
             "outcome": outcome,
             "reason": reason or scores.error or scores.skipped,
             "held": scores.held,
+            "held_parts": dict(scores.held_parts),
+            "unequal_tokens": unequal_tokens(case.kind, scores.probes),
             "metrics": dict(metrics),
             "probes": probe_facts(scores.probes),
             "thresholds": [] if verdict is None else [_threshold(result) for result in verdict.results],
@@ -77,7 +79,15 @@ def case_record(
 
 def probe_facts(probes: Iterable[Any]) -> list[dict[str, Any]]:
     """Return the fields of the `ProbeRecord` of each probe."""
-    return [{"fact": probe.fact, "state": probe.state, "probabilities": list(probe.probabilities)} for probe in probes]
+    return [
+        {
+            "fact": probe.fact,
+            "state": probe.state,
+            "probabilities": list(probe.probabilities),
+            "tokens": probe.tokens,
+        }
+        for probe in probes
+    ]
 
 
 def threshold_record(result: ThresholdResult) -> ThresholdRecord:

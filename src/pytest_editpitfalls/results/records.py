@@ -113,11 +113,18 @@ class ProbeRecord(Record):
     """One fact in one state."""
 
     fact: str = Field(
-        description="conflict: old, replaced, new_exp, new_imp, tied, single_old, single_new; "
+        description="conflict: old, replaced, new_exp, old_imp, new_imp, tied, replaced_2; "
         "round: object (o1), new_object (o*), other:0, other:1, ... in file order"
     )
     state: str = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
-    probabilities: list[Number] = Field(description="rewrite prompt first, then the paraphrases in order")
+    probabilities: list[Number] = Field(
+        description="exp of the mean log-probability of the object's tokens; rewrite prompt first, then the "
+        "paraphrases in order"
+    )
+    tokens: int | None = Field(
+        default=None,
+        description="tokens of the object: `tokens * ln(probability)` is its summed log-probability; null: unknown",
+    )
 
 
 class ThresholdRecord(Record):
@@ -146,7 +153,16 @@ class CaseRecord(Record):
     outcome: Outcome
     reason: str | None = Field(default=None, description="why it failed, was skipped or is an error")
     held: bool | None = Field(default=None, description="the base model holds the facts; null: not asked")
+    held_parts: dict[str, bool | None] = Field(
+        default_factory=dict,
+        description="the same for each fact: `edit1` (what edit 1 replaces), `tied` (composite); null: the model's "
+        "tokenizer cannot write it",
+    )
     metrics: dict[str, Number] = Field(default_factory=dict, description="fractions; null is unknown")
+    unequal_tokens: list[str] = Field(
+        default_factory=list,
+        description="metrics that compare two objects of unequal numbers of tokens in this case: length may decide",
+    )
     probes: list[ProbeRecord] = Field(default_factory=list)
     thresholds: list[ThresholdRecord] = Field(default_factory=list)
     seconds: Number = Field(default=None, description="the case's share of its batch's wall time")
@@ -305,6 +321,9 @@ class RunResults(Record):
     run: RunRecord
     cases: Annotated[list[CaseRecord], FailFast()] = Field(default_factory=list)
     aggregates: list[AggregateRecord] = Field(default_factory=list)
+    held_aggregates: list[AggregateRecord] = Field(
+        default_factory=list, description="the same over the cases whose facts the base model holds (`cases[].held`)"
+    )
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)
     comparison: ComparisonRecord | None = Field(default=None, description="null without a baseline")

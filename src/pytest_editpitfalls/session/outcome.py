@@ -32,6 +32,7 @@ class Outcome:
         probes: probabilities by fact and state, rewrite prompt first.
         verdict: whether each threshold passed.
         held: whether the model held the facts that were edited; None when nothing was asked.
+        held_parts: the same for each of these facts by its name ("edit1", "tied").
         notes: the editor's remarks ("tiny divisor at edit 2").
         seconds: the case's share of the time of its batch.
         excuse: why a failing case is an expected failure (a gate judges the suite, or it failed in the baseline);
@@ -47,6 +48,7 @@ class Outcome:
     probes: tuple[ProbeScore, ...]
     verdict: Verdict
     held: bool | None = None
+    held_parts: dict[str, bool | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     excuse: str | None = None

@@ -16,7 +16,7 @@ from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.escaping import encodable
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate, mark_unrepeatable
+from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, mark_unrepeatable
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord, RunResults
@@ -83,7 +83,13 @@ class Recorder:
                 aggregates,
                 part_of=lambda found: self.part_of(found.suite, found.editor, found.model),
             )
-            self._results = RunResults(run=self._run_record(), cases=cases, aggregates=aggregates, gates=gates)
+            self._results = RunResults(
+                run=self._run_record(),
+                cases=cases,
+                aggregates=aggregates,
+                held_aggregates=aggregate_held(cases, kinds, seed=run.seed, success_floor=run.success_floor),
+                gates=gates,
+            )
         return self._results
 
     def part_of(self, suite: str, editor: str, model: str) -> str | None:

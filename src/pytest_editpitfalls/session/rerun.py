@@ -62,6 +62,8 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
         options.append(f"--pitfalls-dtype={run.dtype}")
     if run.isolate:
         options.append("--pitfalls-isolate")
+    if run.held_only:
+        options.append("--pitfalls-held-only")
     if not run.fails_untaken:
         options.append("--pitfalls-untaken=judge")
     if run.seed:

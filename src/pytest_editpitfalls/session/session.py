@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -22,6 +23,7 @@ from pytest_editpitfalls.reports.adapters import wanted_adapters
 from pytest_editpitfalls.suites.suite import Suite
 
 from .baseline_policy import BaselinePolicy
+from .held_only import unheld_reason
 from .item_report import ItemReporter
 from .items import Parametrizer
 from .outcome import Outcome
@@ -90,6 +92,8 @@ class PitfallsSession:
             UsageError: the model or the editor cannot be used at all; pytest stops after this item.
         """
         scores = self._scores(item, case)
+        if self.run.held_only and scores.error is None and scores.skipped is None:
+            scores = replace(scores, skipped=unheld_reason(case.case, scores))
         metrics = self.runner.metrics(case)
         is_scored = scores.error is None and scores.skipped is None
         nothing = scores.changed_nothing
@@ -108,6 +112,7 @@ class PitfallsSession:
             probes=scores.probes,
             verdict=verdict,
             held=scores.held,
+            held_parts=dict(scores.held_parts),
             notes=scores.notes,
             seconds=scores.seconds,
             timings=scores.timings,

@@ -223,8 +223,8 @@ class _Bounds:
 
 
 def reach_of(metric: Metric) -> float | None:
-    """Return the largest difference of two values of a metric; None where its range has no lower end."""
-    return None if metric.low is None else metric.high - metric.low
+    """Return the largest difference of two values of a metric; None where its range has an open end."""
+    return None if metric.low is None or math.isinf(metric.high) else metric.high - metric.low
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -28,8 +28,9 @@ from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .sources import editor_source_digest, engine_source_digest, files_digest
 
-FORMAT: Literal[2] = 2
-"""Version of headers, records and keys; a store of another version is refused. 2: a case's digest covers its row."""
+FORMAT: Literal[3] = 3
+"""Version of headers, records and keys; a store of another version is refused. 2: a case's digest covers its
+row; 3: records keep token counts and which facts the model holds."""
 
 CONTENT = "sha256"
 """Key of the digest that stands for a file in `RunHeader.hyperparameters`."""
@@ -77,7 +78,7 @@ class RunHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     editor: str
     hyperparameters: dict[str, JsonValue]
     editor_facts: dict[str, JsonValue]

@@ -12,7 +12,7 @@ from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate
+from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held
 from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
 from pytest_editpitfalls.results.records import (
     CaseRecord,
@@ -80,6 +80,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
         ),
         cases=cases,
         aggregates=aggregate(cases, kinds, seed=header.seed),
+        held_aggregates=aggregate_held(cases, kinds, seed=header.seed),
     )
 
 
@@ -118,7 +119,8 @@ def _plain_record(record: StoredCase, row: int) -> CaseRecord:
             "digest": record.case_digest[:16],
             "outcome": _outcome(record, None),
             "reason": record.error or record.skipped or UNJUDGED,
-            "held": record.held,
+            "held": record.scores().held,
+            "held_parts": record.held_parts,
             "metrics": compute_metrics(record.kind, record.scores().probes) if record.probes else {},
             "probes": probe_facts(record.probes),
             "seconds": record.seconds,

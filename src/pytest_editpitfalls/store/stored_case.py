@@ -57,6 +57,7 @@ class StoredProbe(_Stored):
     fact: Text
     state: Text
     probabilities: list[Number]
+    tokens: int | None = None
 
 
 class StoredCase(_Stored):
@@ -70,7 +71,7 @@ class StoredCase(_Stored):
         case_digest: of what the case says.
         program_digest: of what was run.
         probes: the answers, in the program's order; empty where there is an error or a skip.
-        held: whether the base model holds what the case takes for granted.
+        held_parts: for each fact that the case takes for granted, whether the base model holds it.
         seconds: the case's share of its batch's wall time.
         timings: the same by stage.
         error: why it could not be computed.
@@ -78,7 +79,7 @@ class StoredCase(_Stored):
         metrics: as computed when it was stored; a replay computes them again.
     """
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     header: str = Field(pattern=r"^[0-9a-f]{64}$")
     suite: Text
@@ -89,7 +90,7 @@ class StoredCase(_Stored):
     case_digest: str
     program_digest: str
     probes: list[StoredProbe]
-    held: bool | None
+    held_parts: dict[Text, bool | None]
     notes: list[Text]
     seconds: Number
     timings: dict[str, Number]
@@ -132,7 +133,7 @@ class StoredCase(_Stored):
                 "case_digest": case_digest(case),
                 "program_digest": program_digest(program),
                 "probes": probe_facts(scores.probes),
-                "held": scores.held,
+                "held_parts": dict(scores.held_parts),
                 "notes": list(scores.notes),
                 "seconds": scores.seconds,
                 "timings": {sayable(stage): seconds for stage, seconds in scores.timings.items()},
@@ -151,8 +152,10 @@ class StoredCase(_Stored):
         """What the engine answered."""
         return CaseScores(
             case_id=self.case_id,
-            probes=tuple(ProbeScore(probe.fact, probe.state, tuple(probe.probabilities)) for probe in self.probes),
-            held=self.held,
+            probes=tuple(
+                ProbeScore(probe.fact, probe.state, tuple(probe.probabilities), probe.tokens) for probe in self.probes
+            ),
+            held_parts=dict(self.held_parts),
             seconds=self.seconds,
             notes=tuple(self.notes),
             error=self.error,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from pytest_editpitfalls.cases.case import Fact, HeldFact
@@ -31,9 +31,9 @@ class BaseFacts:
         """Return the objects that the file takes as true for (subject, relation)."""
         return self._true.get((relation, subject), set())
 
-    def held(self, facts: Iterable[Fact]) -> tuple[HeldFact, ...]:
-        """Return the question for each fact; a fact that has no candidate at all is left out."""
-        questions = (HeldFact(fact, self._candidates(fact)) for fact in facts)
+    def held(self, facts: Mapping[str, Fact]) -> tuple[HeldFact, ...]:
+        """Return the question for each fact by its name; a fact that has no candidate at all is left out."""
+        questions = (HeldFact(name, fact, self._candidates(fact)) for name, fact in facts.items())
         return tuple(question for question in questions if question.candidates)
 
     def _candidates(self, fact: Fact) -> tuple[str, ...]:

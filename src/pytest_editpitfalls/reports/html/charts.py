@@ -41,7 +41,7 @@ def axis_of(metric: str, values: Sequence[float | None]) -> Axis:
     spec = metric_named(metric)
     least, most = min(known, default=0.0), max(known, default=1.0)
     low = spec.low if spec is not None and spec.low is not None else _nice_below(min(least, 0.0))
-    high = spec.high if spec is not None else max(most, low + 1.0)
+    high = spec.high if spec is not None and math.isfinite(spec.high) else max(most, low + 1.0)
     if spec is not None and low == 0.0 and not spec.is_binary and 0.0 < most < high / 2 and high < 1:
         high = min(high, _nice_above(most))  # divergences: a range of 0.69 hides figures of 0.02
     return Axis(low, high)
