@@ -183,7 +183,10 @@ def _case(suite: str, editor: str, model: str, place: int, seed: int, hostile: b
         metrics={} if skipped else metrics,
         probes=[]
         if skipped
-        else [ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities)) for s in scores],  # type: ignore[arg-type]
+        else [
+            ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities), tokens=s.tokens)
+            for s in scores
+        ],
         thresholds=[] if skipped else [threshold_record(result) for result in verdict.results],
         seconds=draw.uniform(5, 20),
         cached=place % 5 == 0,
@@ -206,12 +209,19 @@ def _scores(kind: str, draw: random.Random, takes: bool, others: int) -> list[Pr
             asked += [(f"other:{place}", "0", mid), (f"other:{place}", "12", after)]
     else:
         kept = written * draw.lognormvariate(-1, 1)
-        asked = [("old", "1", written), ("old", "12", kept), ("replaced", "1", replaced)]
-        asked += [("new_exp", "12", high * draw.lognormvariate(-0.5, 1))]
+        asked = [("old", "0", low), ("old", "1", written), ("old", "12", kept), ("old", "2", low)]
+        asked += [("replaced", "1", replaced), ("new_exp", "0", low)]
+        asked += [("new_exp", "12", high * draw.lognormvariate(-0.5, 1)), ("new_exp", "2", written)]
         if kind in ("reverse", "composite"):
-            asked += [("new_imp", "12", mid * draw.lognormvariate(0, 1.5))]
+            asked += [
+                ("new_imp", "0", low),
+                ("new_imp", "12", mid * draw.lognormvariate(0, 1.5)),
+                ("new_imp", "2", mid),
+            ]
+            asked += [("old_imp", "0", mid), ("old_imp", "12", mid), ("old_imp", "2", low)]
         if kind == "composite":
+            asked += [("replaced_2", "12", low), ("replaced_2", "2", low)]
             asked += [("tied", "0", mid), ("tied", "1", mid), ("tied", "12", mid / 3), ("tied", "2", mid / 2)]
         if kind == "coverage":
-            asked += [("single_old", "2", low), ("single_new", "2", written)]
-    return [ProbeScore(fact, state, some(level)) for fact, state, level in asked]  # type: ignore[arg-type]
+            asked += [("replaced", "2", mid)]
+    return [ProbeScore(fact, state, some(level), 1 + len(fact) % 3) for fact, state, level in asked]  # type: ignore[arg-type]

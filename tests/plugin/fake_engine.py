@@ -30,8 +30,8 @@ GOOD = {
     ("object", "12"): 0.6,
     ("new_object", "1"): 0.7,
     ("new_object", "12"): 0.1,
-    ("single_old", "2"): 0.1,
-    ("single_new", "2"): 0.7,
+    ("old", "2"): 0.1,
+    ("new_exp", "2"): 0.7,
 }
 
 

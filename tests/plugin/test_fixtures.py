@@ -16,7 +16,7 @@ def test_the_outcome(project):
         "    assert pitfall_case.kind == 'reverse' and len(pitfall_case.edits) == 2\n"
         "    assert pitfall_outcome.passed and pitfall_outcome.held and pitfall_outcome.excuse is None\n"
         "    assert pitfall_outcome.probability('old', '12') == pytest.approx(0.1)\n"
-        "    assert pitfall_outcome.probability('old', '2') is None\n"
+        "    assert pitfall_outcome.probability('old', '3') is None\n"
         "    assert pitfall_outcome.judge('cm >= 0.9').passed is False\n"
         "    pitfall_outcome.check()\n",
     )
@@ -40,11 +40,11 @@ def test_edited_and_base_model(project):
 def test_an_unknown_state(project):
     own(
         project,
-        "@pytest.mark.pitfalls('reverse')\ndef test_own(edited_model):\n    with edited_model('2'): pass\n",
+        "@pytest.mark.pitfalls('reverse')\ndef test_own(edited_model):\n    with edited_model('3'): pass\n",
     )
     document = project.results("test_own.py", "--pitfalls-limit=1")
     project.last.assert_outcomes(failed=1)
-    project.last.stdout.fnmatch_lines(["case * has no state '2'", "  fix: its states are *"])
+    project.last.stdout.fnmatch_lines(["case * has no state '3'", "  fix: its states are *"])
     assert document["cases"][0]["outcome"] == "error"
 
 

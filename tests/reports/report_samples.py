@@ -27,11 +27,22 @@ THRESHOLDS = {
     "coverage": ("cs_exp >= 1",),
     "round": ("succ >= 1", "ir <= 0.5"),
 }
-CONFLICT = (("old", "1"), ("old", "12"), ("replaced", "1"), ("new_exp", "12"))
+CONFLICT = (
+    *(("old", state) for state in ("0", "1", "12", "2")),
+    ("replaced", "1"),
+    *(("new_exp", state) for state in ("0", "12", "2")),
+)
+IMPLIED = tuple((fact, state) for fact in ("new_imp", "old_imp") for state in ("0", "12", "2"))
 FACTS = {
-    "reverse": (*CONFLICT, ("new_imp", "12")),
-    "composite": (*CONFLICT, ("new_imp", "12"), *(("tied", state) for state in ("0", "1", "12", "2"))),
-    "coverage": (*CONFLICT, ("single_old", "2"), ("single_new", "2")),
+    "reverse": (*CONFLICT, *IMPLIED),
+    "composite": (
+        *CONFLICT,
+        *IMPLIED,
+        ("replaced_2", "12"),
+        ("replaced_2", "2"),
+        *(("tied", state) for state in ("0", "1", "12", "2")),
+    ),
+    "coverage": (*CONFLICT, ("replaced", "2")),
     "round": tuple((fact, state) for fact in ("object", "new_object") for state in ("0", "1", "12")),
 }
 HOSTILE = (
