@@ -11,9 +11,10 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
@@ -46,6 +47,7 @@ class EngineSession:
     errors: Collection[str] = ()
     skips: Collection[str] = ()
     refuse: str | None = None
+    unheld: Mapping[str, Mapping[str, bool | None]] = MappingProxyType({})
     unknown: Collection[str] = ()
     untaken: Collection[str] = ()
     size = 4
@@ -144,7 +146,7 @@ class EngineSession:
         return CaseScores(
             case,
             probes=tuple(self._probe(case, probe) for probe in program.probes),
-            held_parts={"edit1": True},
+            held_parts=self.unheld.get(case, {"edit1": True}),
             seconds=0.01,
             notes=self.notes,
             timings={"edit": 0.01, "score": 0.002},
@@ -158,7 +160,7 @@ class EngineSession:
             value = 0.9
         if case in self.unknown and probe.fact == "new_exp":
             value = float("nan")
-        return ProbeScore(probe.fact, probe.state, tuple(value for _ in probe.prompts))
+        return ProbeScore(probe.fact, probe.state, tuple(value for _ in probe.prompts), 1)
 
 
 class FakeModel:
