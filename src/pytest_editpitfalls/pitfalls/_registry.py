@@ -111,7 +111,15 @@ class _Kinds:
                     where=where,
                     fix="give it a name of its own",
                 )
-        if {"es"} - {metric.name for metric in pitfall.metrics}:
+        names = {metric.name for metric in pitfall.metrics}
+        for metric in pitfall.metrics:
+            for other in {metric.control, metric.lift} - {None, *names}:
+                raise UsageError(
+                    f"the metric '{metric.name}' of '{pitfall.name}' names '{other}', which is no metric of it",
+                    where=where,
+                    fix="add it: metrics.controls.score_with_controls makes a score with its controls and its lift",
+                )
+        if "es" not in names:
             raise UsageError(
                 f"the kind of pitfall '{pitfall.name}' does not tell whether edit 1 takes",
                 where=where,
