@@ -176,6 +176,22 @@ def test_every_state_is_answered_by_its_own_edited_model(forward: Forward) -> No
     assert torch.equal(host.down_projection(2).weight, weight)
 
 
+def test_summed_log_probabilities_come_back_from_the_answers(forward: Forward) -> None:
+    """Any normalisation can be computed from a stored run: of an object of several tokens, too."""
+    host = forward.host
+    (answer,) = run(FakeEditor(forward), [program(0, (BASE,), target="Rome and the king of France")])
+    for probe, score in zip(
+        program(0, (BASE,), target="Rome and the king of France").probes, answer.probes, strict=True
+    ):
+        tokens = len(host.tokenizer(f" {probe.target}", add_special_tokens=False)["input_ids"])
+        assert score.tokens == tokens
+        wanted = [
+            tokens * naive.mean_log_prob(host.model, host.tokenizer, prompt, probe.target) for prompt in probe.prompts
+        ]
+        assert score.log_probabilities == pytest.approx(wanted, rel=1e-8)
+    assert max(score.tokens or 0 for score in answer.probes) > 1
+
+
 def test_answers_come_in_the_programs_order(forward: Forward) -> None:
     programs = [program(number) for number in (3, 0, 2, 1)]
     answers = run(FakeEditor(forward), programs)
