@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
+from pytest_editpitfalls.statistics.intervals import Method
+
 SCHEMA_VERSION = 1
 
 Outcome = Literal["passed", "failed", "xfailed", "skipped", "error"]
@@ -175,18 +177,48 @@ class CaseRecord(Record):
         return bool(self.metrics) and self.outcome != "skipped"
 
     @property
+    def cluster(self) -> str:
+        """The subject of edit 1; a case without one is a cluster of its own."""
+        return self.subject or f"\0{self.id}"
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """(suite, editor, model, id)."""
         return self.suite, self.editor, self.model, self.id
 
 
+class RelationInterval(Record):
+    """The 95 % interval of a mean, for other relations of the same sort: cases of one relation share their prompts."""
+
+    low: Number = Field(description="lower end; null when there is none")
+    high: Number = Field(description="upper end; null when there is none")
+    clusters: int = Field(ge=0, description="relations or rules among the cases")
+    effective: Number = Field(description="independent cases that the cases are worth then")
+    method: Method = Field(description="as in the metric's own interval")
+    reason: str | None = Field(default=None, description="why an end is missing")
+
+
 class MetricAggregate(Record):
-    """The mean of a metric over the cases that have a value, with a 95 % confidence interval."""
+    """The mean of a metric over the cases that have a value, with a 95 % confidence interval by subject of edit 1."""
 
     value: Number = Field(description="mean; null when no case has a value")
     low: Number = Field(description="lower end of the interval; null when there is none")
     high: Number = Field(description="upper end of the interval; null when there is none")
     n: int = Field(ge=0, description="cases with a value")
+    clusters: int = Field(default=0, ge=0, description="subjects of edit 1 among them")
+    effective: Number = Field(
+        default=None, description="independent cases that they are worth: cases of one subject go wrong together"
+    )
+    method: Method | None = Field(
+        default=None,
+        description="exact: Clopper and Pearson's, of a share; bounded: Gaffke's, of a mean whose range is known; "
+        "open: that with an invented value where the range has no end; none: neither end is known; null: no value, or "
+        "written before there was this field",
+    )
+    reason: str | None = Field(default=None, description="why an end of the interval is missing")
+    by_relation: RelationInterval | None = Field(
+        default=None, description="the interval by relation or rule; null when the cases name none"
+    )
 
 
 class AggregateRecord(Record):

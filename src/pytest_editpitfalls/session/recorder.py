@@ -75,7 +75,7 @@ class Recorder:
             reports, run = self._ordered(), self.session.run
             cases = [report.record for report in reports]
             kinds: dict[str, Kind] = {report.record.suite: report.kind for report in reports}
-            aggregates = aggregate(cases, kinds, seed=run.seed, success_floor=run.success_floor)
+            aggregates = aggregate(cases, kinds, success_floor=run.success_floor)
             for each in self.unrepeatable:
                 mark_unrepeatable(aggregates, each.editor, each.model, each.reason)
             gates = evaluate_gates(

@@ -79,8 +79,8 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
             versions=dict(header.versions),
         ),
         cases=cases,
-        aggregates=aggregate(cases, kinds, seed=header.seed),
-        held_aggregates=aggregate_held(cases, kinds, seed=header.seed),
+        aggregates=aggregate(cases, kinds),
+        held_aggregates=aggregate_held(cases, kinds),
     )
 
 

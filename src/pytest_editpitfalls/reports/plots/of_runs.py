@@ -159,19 +159,19 @@ def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
     """Means of metrics by the number of a case's facts, with 95 % intervals: a panel for each suite and metric."""
     from matplotlib.ticker import MaxNLocator
 
-    values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+    values: dict[tuple[str, str], dict[str, dict[int, list[CaseRecord]]]] = {}
     counted: dict[tuple[str, str], str] = {}
     for label, case, pitfall in runs:
         if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
             continue
         asked = {probe.fact for probe in case.probes if _unnumbered(probe.fact) in wanted.facts}
         for name in wanted.metrics:
-            if (value := case.metrics.get(name)) is not None and len(asked) > 1:
+            if case.metrics.get(name) is not None and len(asked) > 1:
                 known = values.setdefault((case.suite, name), {}).setdefault(label, {})
-                known.setdefault(len(asked), []).append(value)
+                known.setdefault(len(asked), []).append(case)
                 counted[case.suite, name] = wanted.title
 
-    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[int, list[float]]]) -> None:
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[int, list[CaseRecord]]]) -> None:
         metric = runs.metric(*key)
         for place, label in enumerate(runs.series):
             cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
@@ -186,14 +186,14 @@ def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
 
 def rules(runs: Runs) -> Figure | None:
     """Means of metrics by group of cases, with 95 % intervals: a panel for each suite and metric."""
-    values: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    values: dict[tuple[str, str], dict[str, dict[str, list[CaseRecord]]]] = {}
     for label, case, pitfall in runs:
         for name in () if pitfall is None or not case.rule else pitfall.plots_by_group:
-            if (value := case.metrics.get(name)) is not None:
+            if case.metrics.get(name) is not None:
                 known = values.setdefault((case.suite, name), {}).setdefault(case.rule, {})
-                known.setdefault(label, []).append(value)
+                known.setdefault(label, []).append(case)
 
-    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[float]]]) -> None:
+    def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[CaseRecord]]]) -> None:
         metric, order = runs.metric(*key), sorted(found)
         for place, label in enumerate(runs.series):
             cells = [(y, summarise(metric, found[rule][label])) for y, rule in enumerate(order) if label in found[rule]]
