@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 
-from .calibrate import calibrate
+from .calibrate import calibrate_app
 from .compare import compare
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
 from .noise import noise
@@ -30,7 +30,8 @@ app = typer.Typer(
 )
 
 app.add_typer(store_app, name="store")
-for command in (compare, report, plot, table, export, noise, calibrate):
+app.add_typer(calibrate_app, name="calibrate")
+for command in (compare, report, plot, table, export, noise):
     app.command()(command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,15 +1,17 @@
-"""``editpitfalls calibrate``: do gates keep what they promise? A simulation, shown as it goes."""
+"""``editpitfalls calibrate gates|intervals``: do they keep what they promise? Simulations, shown as they go."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 
+from .calibrate_intervals import intervals
 from .compare import paired
 from .runs import DEFAULT_STORE, StoreOption, SuiteOption, open_runs
 from .show import print_json
@@ -23,7 +25,23 @@ BROKEN = 1
 _SYNTHETIC, _STORED = 2000, 500
 
 
-def calibrate(
+class _GatesByDefault(TyperGroup):
+    """`calibrate` alone, with or without runs, calibrates gates: so it was called before there were intervals."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["gates", *args]
+        return super().parse_args(ctx, args)
+
+
+calibrate_app = typer.Typer(
+    cls=_GatesByDefault, help="Simulate gates or intervals: do they keep what they promise? Alone: gates."
+)
+calibrate_app.command()(intervals)
+
+
+@calibrate_app.command()
+def gates(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -57,7 +75,9 @@ def calibrate(
     progress = None if as_json else _show_record
     if runs:
         if len(runs) != 2:
-            raise UsageError(f"{len(runs)} run(s) are given", where="editpitfalls calibrate", fix="give two, or none")
+            raise UsageError(
+                f"{len(runs)} run(s) are given", where="editpitfalls calibrate gates", fix="give two, or none"
+            )
         first, second = open_runs(runs, store, suite or ())
         records = calibrate_stored(
             paired(first, second),
@@ -68,7 +88,9 @@ def calibrate(
         )
     else:
         if clusters:
-            raise UsageError("--clusters needs two runs", where="editpitfalls calibrate", fix="give them, or drop it")
+            raise UsageError(
+                "--clusters needs two runs", where="editpitfalls calibrate gates", fix="give them, or drop it"
+            )
         records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
     if plot is not None:
         from pytest_editpitfalls.reports.plots.calibration import write_calibration_plot
