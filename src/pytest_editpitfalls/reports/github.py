@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 
+from .view.words import ends
+
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
 
@@ -72,7 +74,7 @@ def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.enviro
 
 def _absolute(gate: GateRecord) -> tuple[str, str]:
     value = "" if gate.value is None else f"{gate.metric} = {gate.value:.4g}"
-    between = "" if gate.low is None or gate.high is None else f" [{gate.low:.4g}, {gate.high:.4g}]"
+    between = f" {ends(gate.low, gate.high)}".rstrip()
     return f"Gate failed: {gate.gate}", f"{_pair(gate.editor, gate.model)}{value}{between}"
 
 

@@ -14,7 +14,7 @@ from pytest_editpitfalls.outputs import write_text
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
-from .view.words import MARK, count, interval, percent
+from .view.words import MARK, count, ends, interval, percent
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
@@ -145,7 +145,7 @@ def _gates(gates: Sequence[GateRecord]) -> list[str]:
             inert(gate.model or ""),
             _verdict(gate),
             number(gate.value),
-            "" if gate.low is None or gate.high is None else f"{gate.low:.4g} to {gate.high:.4g}",
+            ends(gate.low, gate.high),
             inert(gate.reason or "") if gate.passed is None else "",
         ]
         for gate in sorted(gates, key=lambda gate: order[gate.passed])

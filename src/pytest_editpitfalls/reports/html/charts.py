@@ -69,10 +69,11 @@ def forest(
     parts = [_line(axis.place(tick), "tick zero" if tick == 0 else "tick") for tick in axis.ticks]
     if bound is not None:
         parts.append(_line(axis.place(bound), "bound"))
-    if low is not None and high is not None:
-        a, b = axis.place(low), axis.place(high)
+    if low is not None or high is not None:  # a missing end lies beyond the edge, and has no cap
+        a, b = (axis.place(end if known is None else known) for known, end in ((low, axis.low), (high, axis.high)))
         parts.append(f'<line class="ci" x1="{a:.2f}%" x2="{b:.2f}%" y1="9" y2="9"/>')
-        parts += [f'<line class="ci" x1="{x:.2f}%" x2="{x:.2f}%" y1="6" y2="12"/>' for x in (a, b)]
+        caps = [x for x, known in ((a, low), (b, high)) if known is not None]
+        parts += [f'<line class="ci" x1="{x:.2f}%" x2="{x:.2f}%" y1="6" y2="12"/>' for x in caps]
     if published is not None:
         parts.append(_mark(axis, published, "published", "M0 3.5 5 9 0 14.5-5 9Z"))
     if value is not None:

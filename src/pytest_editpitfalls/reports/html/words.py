@@ -9,6 +9,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.words import ends
 
 OUTCOMES: dict[str, str] = {
     "passed": "every threshold passed",
@@ -75,8 +76,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Return an interval in brackets, "" where there is none."""
-    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+    """Return an interval in brackets, "" where there is none; a missing end is infinitely far out."""
+    return ends(low, high, number, minus="−")
 
 
 def duration(seconds: float | None) -> str:

@@ -57,9 +57,11 @@ def dots(
     at = [x + shift for x, _ in cells]
     means = [100 * (cell.value or 0.0) for _, cell in cells]
     around: list[list[float]] = [[], []]
-    for mean, (_, cell) in zip(means, cells, strict=True):  # max: rounding
-        around[0].append(0.0 if cell.low is None else max(0.0, mean - 100 * cell.low))
-        around[1].append(0.0 if cell.high is None else max(0.0, 100 * cell.high - mean))
+    for mean, (_, cell) in zip(means, cells, strict=True):
+        # one whisker alone would say that the other side is sure; max: rounding
+        low, high = (mean, mean) if cell.low is None or cell.high is None else (100 * cell.low, 100 * cell.high)
+        around[0].append(max(0.0, mean - low))
+        around[1].append(max(0.0, high - mean))
     style = {
         "fmt": ("-" if line else "") + _MARKERS[place % len(_MARKERS)],
         "color": _colour(place),

@@ -15,7 +15,7 @@ from pytest_editpitfalls.results.records import (
 )
 
 from .kinds import is_better
-from .words import MARK
+from .words import MARK, ends
 
 AnyGate = GateRecord | RelativeGateRecord
 
@@ -46,7 +46,7 @@ def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
     value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
-    between = f" [{gate.low:.4g}, {gate.high:.4g}]" if known and gate.low is not None and gate.high is not None else ""
+    between = f" {ends(gate.low, gate.high)}".rstrip() if known else ""
     mark = f" {MARK} {_distrust(gate)}" if gate.reliable is False else ""
     return visible(f"gate {gate.gate}{_said(gate)}{value}{between}{mark}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,9 +20,16 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def interval(cell: MetricAggregate, digits: int = 1) -> str:
     """Return the confidence interval in per cent, "" where there is none."""
-    if cell.low is None or cell.high is None:
+    return ends(cell.low, cell.high, partial(percent, digits=digits))
+
+
+def ends(
+    low: float | None, high: float | None, write: Callable[[float], str] = "{:.4g}".format, minus: str = "-"
+) -> str:
+    """Return an interval in brackets, "" where there is none; a missing end is infinitely far out."""
+    if low is None and high is None:
         return ""
-    return f"[{percent(cell.low, digits)}, {percent(cell.high, digits)}]"
+    return f"[{f'{minus}inf' if low is None else write(low)}, {'inf' if high is None else write(high)}]"
 
 
 def count(number: int, noun: str) -> str:
