@@ -52,12 +52,11 @@ def aggregate_held(
     cases: Iterable[CaseRecord],
     kinds: Mapping[str, Kind],
     *,
-    seed: int = 0,
     success_floor: float = SUCCESS_FLOOR,
 ) -> list[AggregateRecord]:
     """Return the same over the cases whose facts the model holds; there is no record where none is held."""
     held = [case for case in cases if case.held]
-    return aggregate(held, kinds, seed=seed, success_floor=success_floor)
+    return aggregate(held, kinds, success_floor=success_floor)
 
 
 def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:

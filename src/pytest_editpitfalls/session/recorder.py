@@ -87,7 +87,7 @@ class Recorder:
                 run=self._run_record(),
                 cases=cases,
                 aggregates=aggregates,
-                held_aggregates=aggregate_held(cases, kinds, seed=run.seed, success_floor=run.success_floor),
+                held_aggregates=aggregate_held(cases, kinds, success_floor=run.success_floor),
                 gates=gates,
             )
         return self._results
