@@ -9,7 +9,7 @@ SLOW = {
     "faults/test_memory_and_nan.py": "processes that run out of memory",
     "models/test_hub.py": "waits for answers that do not come",
     "models/test_shared_pages.py": "processes that load a model",
-    "calibration/test_gate_calibration.py": "simulations",
+    "calibration": "simulations",
     "models/test_hyperparameters_of_every_editor.py": "hypothesis on every editor",
     "reports/test_commands.py": "commands in processes of their own",
     "reports/test_plots.py": "draws",

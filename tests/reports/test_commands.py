@@ -334,6 +334,12 @@ def test_hostile_runs_are_shown_inertly(command: Command) -> None:
         (("calibrate", "a.json"), "1 run(s) are given"),
         (("calibrate", "--clusters=20"), "needs two runs"),
         (("calibrate", "a.json", "a.json"), "no metric differs"),
+        (("calibrate", "gates", "a.json"), "1 run(s) are given"),
+        (("calibrate", "intervals", "absent.json"), "there is no file"),
+        (("calibrate", "intervals", "--published=absent"), "cannot be read"),
+        (("calibrate", "intervals", "--published=."), "no files of the benchmark"),
+        (("calibrate", "intervals", "--json", "--markdown"), "are both given"),
+        (("calibrate", "intervals", "--out=absent/x"), "does not exist"),
     ],
 )
 def test_bad_input_of_the_other_commands(command: Command, words: tuple[str, ...], message: str) -> None:
@@ -377,6 +383,23 @@ def test_calibrate_on_stored_runs(command: Command) -> None:
     assert Path("calibration.svg").read_text().startswith("<?xml")
     assert out.splitlines()[-1] == f"{sum(record['holds'] for record in records)} of {len(records)} hold"
     assert len(out.splitlines()) == len(records) + 1
+    status, out, _ = command("calibrate", "gates", *words[1:], "--json")
+    assert json.loads(out) == records
+
+
+def test_calibrate_intervals_on_a_stored_run(command: Command) -> None:
+    words = ("calibrate", "intervals", "a.json", "--replications", "20", "--cases", "4", "--cases", "20")
+    status, out, _ = command(*words, "--json", "--out", "figures.jsonl")
+    records = json.loads(out)
+    assert status == 0
+    assert all(record["holds"] for record in records)
+    assert any(record["population"].startswith("stored, cs_exp") for record in records)
+    assert len(Path("figures.jsonl").read_text().splitlines()) == len(records)
+    _, out, _ = command(*words)
+    assert out.splitlines()[-1] == f"{len(records)} of {len(records)} cover"
+    assert len(out.splitlines()) == len(records) + 1
+    _, out, _ = command(*words, "--markdown")
+    assert "| values | correlation | n = 4 | n = 20 |" in out
 
 
 def test_samples_differ_by_editor_only_after_the_edits() -> None:

@@ -74,6 +74,8 @@ def test_the_result_fields_are_documented() -> None:
         records.RunResults,
         records.CaseRecord,
         records.AggregateRecord,
+        records.MetricAggregate,
+        records.RelationInterval,
         records.GateRecord,
         records.RunRecord,
     ):
