@@ -42,19 +42,19 @@ def effective(values: Sequence[float], labels: Sequence[Hashable], level: float)
         level: probability of a mistake on one side of the interval that this is for.
     """
     n = len(values)
-    members: dict[Hashable, list[float]] = {}
-    for value, label in zip(values, labels, strict=True):
-        members.setdefault(label, []).append(value)
-    count = len(members)
+    places: dict[Hashable, int] = {}
+    codes = [places.setdefault(label, len(places)) for label in labels]
+    count = len(places)
     if count == n:
         return Effective(float(n), count, 0.0)
     import numpy as np
 
     mean = math.fsum(values) / n
-    parts = [[value - mean for value in part] for part in members.values()]
-    # sorted: the sums below are the same in any order of the cases
-    rows = sorted((len(part), math.fsum(part), math.fsum(each * each for each in part)) for part in parts)
-    sizes, sums, squares = np.asarray(rows, dtype=float).T
+    # sorted twice: the sums are the same, to the last bit, in any order of the cases
+    order = np.argsort(values)
+    away, cluster = np.asarray(values)[order] - mean, np.asarray(codes)[order]
+    rows = np.stack([np.bincount(cluster, weights) for weights in (away * away, away, np.ones(n))])
+    squares, sums, sizes = rows[:, np.lexsort(rows)]
     usual = float((sizes**2).sum()) / n
     least = n / usual
     variance = float(squares.sum()) / n
