@@ -42,7 +42,8 @@ def intervals(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything.")] = 0,
     former: Annotated[
-        bool, typer.Option("--former", help="Simulate Wilson's and BCa intervals beside them; slow for many cases.")
+        bool,
+        typer.Option("--former", help="Simulate Wilson's and BCa intervals (the latter up to 200 cases) beside them."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print tables as docs/intervals.md has them.")] = False,
