@@ -123,6 +123,15 @@ def test_the_promise_holds(cases: int) -> None:
     assert all(record.flat == 0.0 for record in records)
 
 
+@pytest.mark.parametrize("sizes", [(3,) * 2 + (2,) * 9 + (1,) * 28, (30,) + (1,) * 20, (20,) * 3])
+@pytest.mark.parametrize("correlation", [0.6, 1.0])
+def test_the_promise_holds_where_cases_of_a_subject_are_nearly_one(sizes: tuple[int, ...], correlation: float) -> None:
+    structure = Structure("few", sizes, is_relations=False)
+    for population in (share(0.9), IR):
+        record = simulate(population, structure, correlation, sum(sizes), 150, seed=6)
+        assert record.coverage >= FLOOR, record
+
+
 def test_intervals_that_are_too_narrow_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def narrow(values: list[float], *_: object, **__: object) -> Interval:
         mean = sum(values) / len(values)

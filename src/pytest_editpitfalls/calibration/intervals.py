@@ -35,12 +35,16 @@ class CoverageRecord(Record):
 
     population: str
     structure: str = Field(description="whose cluster sizes the cases have")
-    correlation: Number = Field(description="of two cases of a cluster; null where the population says it")
+    correlation: Number = Field(
+        default=None, description="of two cases of a cluster; null where the population says it"
+    )
     cases: int
     replications: int
     coverage: float = Field(description="share of replications whose interval holds the true mean")
     error: float = Field(description="standard error of that share, by the number of replications")
-    width: Number = Field(description="mean width of the intervals with two ends, in the metric's unit; null: none has")
+    width: Number = Field(
+        default=None, description="mean width of the intervals with two ends, in the metric's unit; null: none has"
+    )
     open: float = Field(description="share of replications in which an end is missing; it counts as infinitely far out")
     flat: float = Field(description="share of replications whose interval has no width")
     methods: dict[str, int] = Field(default_factory=dict, description="method -> replications")
