@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 
 from pytest_editpitfalls.cases.case import Kind
@@ -95,21 +96,7 @@ def summarise(metric: Metric, cases: Iterable[CaseRecord]) -> MetricAggregate:
     other = interval(labels=rules) if all(rules) else None
     return MetricAggregate(
         value=math.fsum(values) / len(values),
-        low=own.low,
-        high=own.high,
         n=len(values),
-        clusters=own.clusters,
-        effective=own.effective,
-        method=own.method,
-        reason=own.reason,
-        by_relation=None
-        if other is None
-        else RelationInterval(
-            low=other.low,
-            high=other.high,
-            clusters=other.clusters,
-            effective=other.effective,
-            method=other.method,
-            reason=other.reason,
-        ),
+        **asdict(own),
+        by_relation=None if other is None else RelationInterval(**asdict(other)),
     )
