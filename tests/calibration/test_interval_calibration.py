@@ -107,8 +107,8 @@ def test_a_tail_that_no_case_shows_is_missed() -> None:
         return np.where(generator.random(size) < 0.02, -20.0, generator.normal(0.3, 0.2, size))
 
     values = Population("rarely far", None, 1.0, False, 0.98 * 0.3 - 0.4, case_values._clustered(rarely_far))
-    few, many = (simulate(values, ALONE, 0.0, cases, 300, seed=5) for cases in (50, 200))
-    assert few.coverage == pytest.approx(0.6, abs=0.09)
+    few, many = (simulate(values, ALONE, 0.0, cases, 300, seed=5) for cases in (100, 200))
+    assert few.coverage == pytest.approx(0.85, abs=0.07)
     assert many.coverage == pytest.approx(0.96, abs=0.03)
 
 
@@ -198,7 +198,7 @@ def test_the_page_shows_what_was_computed() -> None:
     now, before = figures("intervals.jsonl"), figures("intervals-former.jsonl")
     assert coverage_markdown(now) in text
     assert coverage_markdown(before) in text
-    assert all(record.coverage >= FLOOR for record in (*now, *before))
+    assert all(record.coverage >= FLOOR for record in (*now, *before))  # not only within the simulation's error
     assert all(record.flat == 0.0 for record in (*now, *before))
     assert {record.cases for record in now} == set(intervals.CASES)
     assert {record.correlation for record in now} == {*intervals.CORRELATIONS, None}
