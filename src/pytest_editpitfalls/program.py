@@ -63,12 +63,17 @@ class Probe:
         state: name of a `State`.
         prompts: complete prompts (subject filled in), rewrite prompt first, then the paraphrases.
         target: label of the object; prompt and target are joined by one space.
+        subject: label of the subject, for reports; "" where nobody said.
+        relation: relation id, for reports; "" where nobody said.
     """
 
     fact: str
     state: str
     prompts: tuple[str, ...]
     target: str
+    # words alone: they make no other probe of it, neither in a comparison nor in a digest
+    subject: str = field(default="", compare=False)
+    relation: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

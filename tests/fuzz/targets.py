@@ -61,8 +61,10 @@ def seed(target: str) -> bytes:
 
 def _suite(path: Path) -> object:
     """Load it, and go all the way to what the engine, node ids and the terminal get of it."""
+    from pytest_editpitfalls.escaping import visible
     from pytest_editpitfalls.pitfalls import compile_case
-    from pytest_editpitfalls.reports.explanation import edits_in_words, facts_in_words
+    from pytest_editpitfalls.reports.explanation import edits_in_words
+    from pytest_editpitfalls.results.build import facts_in_words
     from pytest_editpitfalls.suites import load_suite
     from pytest_editpitfalls.verdicts.thresholds import parse_thresholds
 
@@ -70,7 +72,8 @@ def _suite(path: Path) -> object:
     shown = [suite.name]
     for case in suite.cases:
         compile_case(case, multi_label=True)
-        shown += [case.id, *edits_in_words(case, multi_label=True), *facts_in_words(case).values()]
+        shown += [case.id, *edits_in_words(case, multi_label=True)]
+        shown += [visible(fact.sentence) for fact in facts_in_words(case).values()]
     assert all(line.isprintable() for line in shown), shown
     assert len({case.id for case in suite.cases}) == len(suite.cases)
     return parse_thresholds(suite.thresholds, kind=suite.kind)

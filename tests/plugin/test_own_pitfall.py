@@ -117,9 +117,13 @@ def test_an_installed_kind_is_collected_judged_reported_and_gated(installed, tmp
             for probe in case["probes"]
         }
         near = ["neighbour:0", "neighbour:1"]
+        assert list(case["facts"]) == ["new", "true", *near]
+        assert {case["facts"][name]["role"] for name in near} == {"a fact that nobody edited"}
         expected = sum(means[name, "1"] >= 0.9 * means[name, "0"] for name in near) / 2
         assert case["metrics"]["unharmed"] == expected
         assert case["outcome"] == ("xfailed" if expected < 0.5 or case["metrics"]["es"] < 1 else "passed")
+    italy = {"subject": "Italy", "relation": "capital", "label": "capital", "object": "Rome"}
+    assert italy.items() <= document["cases"][0]["facts"]["neighbour:0"].items()
     for file, words in {"run.html": "a fact that nobody edited", "run.md": "Unharmed"}.items():
         assert words in (tmp_path / file).read_text(encoding="utf-8"), file
     latex = command(tmp_path, "pytest_editpitfalls.cli.app", "table", "--latex", "run.json", path=installed)

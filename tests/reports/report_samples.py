@@ -164,6 +164,17 @@ def case(
             "held": place % 4 != 0,
             "metrics": metrics,
             "probes": [ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities)) for s in scores],
+            "facts": {
+                name: {
+                    "subject": f"subject {place // 2}",
+                    "relation": "P36",
+                    "label": "capital",
+                    "object": f"{name} object{hostile}",
+                    "prompt": f"The capital of subject {place // 2} is{hostile}",
+                    "role": f"role of {name.partition(':')[0]}{hostile}",
+                }
+                for name in dict.fromkeys(fact for fact, _ in facts)
+            },
             "thresholds": [threshold_record(result) for result in verdict.results],
             "seconds": 0.5,
             "notes": [],

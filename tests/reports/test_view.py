@@ -33,7 +33,8 @@ from pytest_editpitfalls.reports.junit import run_properties
 from pytest_editpitfalls.reports.latex import latex_tables
 from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.reports.terminal import body, short_summary
-from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states
+from pytest_editpitfalls.reports.view.cases import fact_means
+from pytest_editpitfalls.reports.view.facts import ordered_states
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
@@ -99,16 +100,19 @@ def test_a_mean_is_unknown_when_one_of_its_prompts_is() -> None:
     assert fact_means(case) == {("old", "12"): 0.375}
     headline, lines = RunView(RunResults(run=results(1).run)).story(case)
     assert headline.startswith("reverse P")
-    assert "p: old 0.375" in lines
+    assert "The capital of subject 0 is old object: after both 0.375 (role of old)" in lines
 
 
 def test_a_story_goes_from_the_first_state_to_the_last() -> None:
     run = results(1, suites=["composite"], editors=["rome"])
     (case,) = run.cases
     means = fact_means(case)
-    (line,) = [line for line in RunView(run).story(case)[1] if line.startswith("p: ")]
-    assert f"tied {means['tied', '0']:.3g} -> {means['tied', '12']:.3g}" in line
-    assert "replaced" not in line  # it says whether edit 1 took, which has a line of its own
+    lines = RunView(run).story(case)[1]
+    way = " -> ".join(f"{means['tied', state]:.3g}" for state in ("0", "1", "12"))
+    assert f"The capital of subject 0 is tied object: {way} (role of tied)" in lines  # not edit 2 alone
+    later = f"after edit 1 {means['old', '1']:.3g} -> after both {means['old', '12']:.3g}"
+    assert f"The capital of subject 0 is old object: {later} (role of old)" in lines  # nothing of it before
+    assert not [line for line in lines if "replaced" in line]  # it says whether edit 1 took, which has its own line
     assert ordered_states(["own", "2", "12", "0"]) == ["0", "12", "2", "own"]
 
 
@@ -164,7 +168,7 @@ def hearsay_run() -> RunResults:
                 ProbeRecord(fact=fact, state=state, probabilities=[0.5, 0.25])
                 for fact, state in (("old", "1"), ("old", "heard"), ("replaced", "1"), ("rumour", "heard"))
             ]
-            case.outcome = "failed"
+            case.facts, case.outcome = {}, "failed"  # as an older file has it
             for threshold in case.thresholds:
                 threshold.metric, threshold.threshold = "believes", "believes >= 1"
                 threshold.value, threshold.passed, threshold.missed_by = -8.0, False, 9.0
@@ -193,8 +197,9 @@ def test_every_report_knows_a_kind_that_somebody_brings_or_has_brought(installed
     assert list(tables[title].columns.values()) == (["ES", column] if installed else ["es", column])
     shown = terminal(run)
     assert f"{title} (%), rome on gpt2-xl" in shown
-    assert ("p: old 0.375 -> 0.375, rumour 0.375" in shown) is installed
-    assert ("p: old 0.375 -> 0.375, replaced 0.375, rumour 0.375" in shown) is not installed
+    assert ("old: after edit 1 0.375 -> heard 0.375 (what edit 1 writes)" in shown) is installed
+    assert ("rumour: heard 0.375 (what was heard)" in shown) is installed
+    assert ("replaced: after edit 1 0.375" in shown) is not installed
     assert column in shown
     assert column in "\n".join(short_summary(RunView(run)))
     assert title.replace("&", "&#38;") in render_markdown(run)

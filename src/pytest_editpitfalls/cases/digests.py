@@ -40,7 +40,7 @@ def suite_digest(suite: SuitePrograms) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; objects by their fields."""
+    """SHA-256 over the canonical JSON of ``value``: sorted keys, no spaces, ASCII; objects by what they compare by."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_by_field)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -48,4 +48,4 @@ def digest_of(value: Any) -> str:
 def _by_field(value: Any) -> dict[str, Any]:
     if isinstance(value, BaseModel):
         return {name: getattr(value, name) for name in type(value).model_fields}
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {each.name: getattr(value, each.name) for each in fields(value) if each.compare}

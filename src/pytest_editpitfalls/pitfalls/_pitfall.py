@@ -205,7 +205,8 @@ class Pitfall(ABC, Generic[R]):
 def ask(case: Case, name: str, fact: Fact, *states: str) -> tuple[Probe, ...]:
     """Return the probes of one fact: its probability after all prompts of its relation, in each of ``states``."""
     prompts = case.questions(fact)
-    return tuple(Probe(fact=name, state=state, prompts=prompts, target=fact.object) for state in states)
+    words = {"target": fact.object, "subject": fact.subject, "relation": fact.relation}
+    return tuple(Probe(fact=name, state=state, prompts=prompts, **words) for state in states)
 
 
 def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[Probe]) -> Program:

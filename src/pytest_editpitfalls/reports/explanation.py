@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import fact_probabilities
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
+from pytest_editpitfalls.pitfalls import pitfall_of
 from pytest_editpitfalls.program import NOTHING_CHANGED
+from pytest_editpitfalls.results.build import facts_in_words
 
-from .view.cases import ordered_states, state_words
+from .view.facts import fact_lines, fewer, ordered_states, state_words
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Case
@@ -18,35 +19,29 @@ if TYPE_CHECKING:
     from pytest_editpitfalls.verdicts.thresholds import Verdict
 
 
+FACTS = 10
+"""Facts of one family that an explanation shows."""
+
+
 def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
     """Return one line per edit, escaped."""
     return [visible(line) for line in pitfall_of(case.kind).edits_in_words(case, multi_label)]
 
 
-def facts_in_words(case: Case) -> dict[str, str]:
-    """Return each probed fact as a sentence: fact name -> words."""
-    words: dict[str, str] = {}
-    for probe in compile_case(case).probes:
-        words.setdefault(probe.fact, f"{probe.prompts[0].rstrip()} {probe.target}")
-    return {fact: visible(text) for fact, text in words.items()}
-
-
 def probability_table(outcome: Outcome) -> list[str]:
     """Return the mean probabilities, one line per fact and one column per state."""
-    means = fact_probabilities(outcome.probes)
-    headings = {state: state_words(state) for state in ordered_states(state for _, state in means)}
-    facts = list(dict.fromkeys(fact for fact, _ in means))
-    if not facts:
+    case = outcome.case
+    words = facts_in_words(case, is_multi_label(outcome.editor))
+    lines, remarks = fewer(fact_lines(fact_probabilities(outcome.probes), words, pitfall_of(case.kind)), FACTS)
+    if not lines:
         return ["no probability is known"]
-    words = facts_in_words(outcome.case)
-    first, wide = max(map(len, facts)), max(14, *(2 + len(heading) for heading in headings.values()))
-    lines = [" " * first + "".join(f"{heading:>{wide}}" for heading in headings.values()) + "  fact"]
-    for fact in facts:
-        cells = "".join(
-            f"{means[fact, state]:>{wide}.3g}" if (fact, state) in means else f"{'-':>{wide}}" for state in headings
-        )
-        lines.append(f"{fact:<{first}}{cells}  {words.get(fact, '')}")
-    return lines
+    headings = {state: state_words(state) for state in ordered_states(state for line in lines for state in line.means)}
+    wide = {state: max(8, len(heading)) for state, heading in headings.items()}
+    table = ["  ".join([*(f"{heading:>{wide[state]}}" for state, heading in headings.items()), "fact"])]
+    for line in lines:
+        cells = [f"{line.means[s]:>{wide[s]}.3g}" if s in line.means else f"{'-':>{wide[s]}}" for s in headings]
+        table.append("  ".join([*cells, f"{line.text}{f' ({line.role})' if line.role else ''}"]))
+    return [*table, *remarks]
 
 
 def untaken(outcome: Outcome) -> list[str]:

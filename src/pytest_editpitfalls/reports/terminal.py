@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -22,7 +23,7 @@ from .view.words import MARK, interval, percent
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_editpitfalls.results.records import RunResults
+    from pytest_editpitfalls.results.records import ComparisonRecord, RunResults
 
 WORST = FLIPPED = 5
 """Worst cases that are shown; cases that became worse, and cases that became better."""
@@ -77,29 +78,38 @@ def short_summary(view: RunView) -> list[str]:
     results = view.results
     lines += [*view.unreliable, *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
-    return [*lines, *(line.plain for line in baseline_lines(view)[:1])]
+    return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
 
 
-def baseline_lines(view: RunView, ascii_only: bool = False) -> list[Text]:
-    """Return the lines of the comparison with a baseline."""
+def _indented(line: str, style: str = "") -> Padding:
+    """Return a line below a headline; where it is wrapped, the rest stays below it."""
+    return Padding(Text(line, style), (0, 0, 0, 4))
+
+
+def baseline_lines(view: RunView, ascii_only: bool = False) -> Iterator[RenderableType]:
+    """Give the lines of the comparison with a baseline."""
     compared = view.results.comparison
     if compared is None:
-        return []
-    lines = [(f"Against the baseline {visible(compared.base)}: {baseline_counts(compared)}", "bold")]
+        return
+    yield Text(_against_baseline(compared), "bold")
     if changed_arrows(compared):
         better, worse = ARROWS[ascii_only][True], ARROWS[ascii_only][False]
-        lines.append((f"  in the tables: {better} better than there, {worse} worse", "dim"))
+        yield Text(f"  in the tables: {better} better than there, {worse} worse", "dim")
     for title, keys, is_failing, style in (
         ("worse now", compared.new_failures, True, "red"),
         ("better now", compared.fixed, False, "green"),
     ):
         stories, more = view.flipped(keys, FLIPPED, is_failing=is_failing)
         for headline, details in stories:
-            lines += [(f"  {title}: {headline}", style), *((f"    {line}", style) for line in details)]
+            yield Text(f"  {title}: {headline}", style)
+            yield from (_indented(line, style) for line in details)
         if more:
-            lines.append((f"  {title}: and {more} more", style))
-    lines += [(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters]
-    return [Text(line, style) for line, style in lines]
+            yield Text(f"  {title}: and {more} more", style)
+    yield from (Text(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters)
+
+
+def _against_baseline(compared: ComparisonRecord) -> str:
+    return f"Against the baseline {visible(compared.base)}: {baseline_counts(compared)}"
 
 
 def gate_lines(view: RunView) -> Iterator[Text]:
@@ -120,10 +130,10 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     yield from gate_lines(view)
     yield from baseline_lines(view, ascii_only)
     if worst := view.worst(WORST):
-        yield Text("Worst cases (mean probability, before -> after)", "bold")
+        yield Text("Worst cases, with mean probabilities before -> (after edit 1 ->) after", "bold")
         for headline, details in worst:
             yield Text(f"  {headline}", "red")
-            yield from (Text(f"    {line}") for line in details)
+            yield from (_indented(line) for line in details)
     yield from (Text(line, "yellow") for line in view.not_scored)
     yield from (Text(f"note: {note}", "yellow") for note in notes_of(view.results.cases))
     if view.cached:

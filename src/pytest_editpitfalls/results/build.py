@@ -9,12 +9,12 @@ from typing import Any
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.options.editor_labels import is_multi_label
-from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of, unequal_tokens
+from pytest_editpitfalls.pitfalls import compile_case, compute_metrics, pitfall_of, unequal_tokens
 from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
-from .records import CaseRecord, EditorRecord, ModelRecord, Outcome, ThresholdRecord
+from .records import CaseRecord, EditorRecord, FactRecord, ModelRecord, Outcome, ThresholdRecord
 
 
 def case_record(
@@ -69,12 +69,39 @@ def case_record(
             "unequal_tokens": unequal_tokens(case.kind, scores.probes),
             "metrics": dict(metrics),
             "probes": probe_facts(scores.probes),
+            "facts": _facts(case, is_multi_label(editor)) if scores.probes else {},
             "thresholds": [] if verdict is None else [_threshold(result) for result in verdict.results],
             "seconds": scores.seconds,
             "cached": cached,
             "notes": notes,
         }
     )
+
+
+def facts_in_words(case: Case, multi_label: bool = False) -> dict[str, FactRecord]:
+    """Return what a case asks, in words: name of a fact -> the fact. Whoever shows it escapes it.
+
+    It is read from the program, so that every kind of pitfall has it.
+    """
+    return {name: FactRecord.model_validate(fact) for name, fact in _facts(case, multi_label).items()}
+
+
+def _facts(case: Case, multi_label: bool) -> dict[str, dict[str, str]]:
+    """The fields of the `FactRecord` of each fact."""
+    pitfall, labels = pitfall_of(case.kind), {relation.id: relation.label for relation in case.relations}
+    facts: dict[str, dict[str, str]] = {}
+    for probe in compile_case(case, multi_label).probes:
+        if probe.fact not in facts:
+            words = pitfall.words_of(probe.fact)
+            facts[probe.fact] = {
+                "subject": probe.subject,
+                "relation": probe.relation,
+                "label": labels.get(probe.relation, ""),
+                "object": probe.target,
+                "prompt": probe.prompts[0],
+                "role": "" if words is None else words.text,
+            }
+    return facts
 
 
 def probe_facts(probes: Iterable[Any]) -> list[dict[str, Any]]:

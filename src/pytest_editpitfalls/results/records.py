@@ -129,6 +129,22 @@ class ProbeRecord(Record):
     )
 
 
+class FactRecord(Record):
+    """A fact that was asked, in words."""
+
+    subject: str = Field(default="", description='"" where the kind of pitfall does not say')
+    relation: str = Field(default="", description='id of the relation; "" where the kind of pitfall does not say')
+    label: str = Field(default="", description='the relation in words; "" where the suite has none')
+    object: str
+    prompt: str = Field(description="the rewrite prompt with the subject in place; the object continues it")
+    role: str = Field(default="", description='what the fact is to the case ("what edit 1 writes")')
+
+    @property
+    def sentence(self) -> str:
+        """The prompt and the object: what the probability is about."""
+        return f"{self.prompt.rstrip()} {self.object}"
+
+
 class ThresholdRecord(Record):
     """A case threshold held against its metric."""
 
@@ -166,6 +182,9 @@ class CaseRecord(Record):
         description="metrics that compare two objects of unequal numbers of tokens in this case: length may decide",
     )
     probes: list[ProbeRecord] = Field(default_factory=list)
+    facts: dict[str, FactRecord] = Field(
+        default_factory=dict, description="the facts of the probes in words; empty where the case is not at hand"
+    )
     thresholds: list[ThresholdRecord] = Field(default_factory=list)
     seconds: Number = Field(default=None, description="the case's share of its batch's wall time")
     cached: bool = Field(default=False, description="true when it came from a store")

@@ -16,7 +16,8 @@ from typing import TypeVar
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.program import STATE_WORDS
-from pytest_editpitfalls.reports.view.cases import fact_means, ordered_states, state_words
+from pytest_editpitfalls.reports.view.cases import fact_means
+from pytest_editpitfalls.reports.view.facts import ordered_states, state_words
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 

@@ -16,7 +16,8 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import PITFALLS, topics
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.reports.view.cases import fact_means, fact_words, follows_edits, ordered_states, state_words
+from pytest_editpitfalls.reports.view.cases import fact_means
+from pytest_editpitfalls.reports.view.facts import fact_words, follows_edits, ordered_states, state_words
 from pytest_editpitfalls.reports.view.kinds import metric_named
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.aggregates import summarise

@@ -7,13 +7,17 @@ from collections.abc import Iterable
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import FactProbabilities, fact_probabilities
-from pytest_editpitfalls.pitfalls import FactWords
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.program import STATE_WORDS, STATES, ProbeScore
+from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.records import CaseRecord
+
+from .facts import fact_lines, fact_words, fewer, ordered_states
 
 Story = tuple[str, list[str]]
 """A headline, and lines below it."""
+
+FACTS = 3
+"""Facts of one family that a story in a few lines shows."""
 
 NOTES = 5
 
@@ -24,28 +28,6 @@ def fact_means(case: CaseRecord) -> FactProbabilities:
         ProbeScore(probe.fact, probe.state, tuple(math.nan if each is None else each for each in probe.probabilities))
         for probe in case.probes
     )
-
-
-def fact_words(pitfall: AnyPitfall | None, fact: str) -> FactWords:
-    """Return what a fact is called; one that nobody here knows stands for itself."""
-    known = None if pitfall is None else pitfall.words_of(fact)
-    return FactWords("", short=visible(fact)) if known is None else known
-
-
-def state_words(state: str) -> str:
-    """Return the heading of a state."""
-    return STATE_WORDS.get(state, visible(state))
-
-
-def ordered_states(states: Iterable[str]) -> list[str]:
-    """Return the states in the order of tables: the usual ones, then a kind's own as they come."""
-    found = dict.fromkeys(states)
-    return [state for state in STATE_WORDS if state in found] + [s for s in found if s not in STATE_WORDS]
-
-
-def follows_edits(state: str) -> bool:
-    """Whether a state is on the way from the base model through edit 1; an edit alone is not."""
-    return STATES.get(state, ())[:1] in ((), (0,))
 
 
 def missed_by(case: CaseRecord) -> tuple[int, float]:
@@ -68,19 +50,15 @@ def headline(case: CaseRecord, *, is_failing: bool = True) -> str:
 
 
 def in_words(case: CaseRecord, pitfall: AnyPitfall | None) -> list[str]:
-    """Return a case in words: its edits, the facts' mean probabilities before and after, whether edit 1 took."""
-    means = fact_means(case)
-    parts = []
-    for fact in dict.fromkeys(fact for fact, _ in means):
-        if not fact_words(pitfall, fact).in_story:
-            continue
-        states = ordered_states(state for known, state in means if known == fact)
-        states = [state for state in states if follows_edits(state)] or states
-        ends = states if len(states) < 3 else [states[0], states[-1]]
-        parts.append(f"{fact} {' -> '.join(f'{means[fact, state]:.3g}' for state in ends)}")
+    """Return a case in words: its edits, its facts with their mean probabilities on the way, whether edit 1 took."""
+    told = [
+        line for line in fact_lines(fact_means(case), case.facts, pitfall) if fact_words(pitfall, line.name).in_story
+    ]
+    last = (ordered_states(state for line in told for state in line.way) or [""])[-1]
+    shown, remarks = fewer(told, FACTS)
     lines = [visible(line) for line in case.edits]
-    if parts:
-        lines.append("p: " + visible(", ".join(parts)))
+    lines += [f"{each.text}: {each.numbers(last)}{f' ({each.role})' if each.role else ''}" for each in shown]
+    lines += remarks
     if case.metrics.get("es") == 0.0:
         lines.append("edit 1 did not take")
     return lines

@@ -1,0 +1,116 @@
+"""A case's facts in words: what was asked, how likely it is in which state, and which of many lost most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.metrics.metric import FactProbabilities
+from pytest_editpitfalls.pitfalls import FactWords
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.program import STATE_WORDS, STATES
+from pytest_editpitfalls.results.records import FactRecord
+
+BASE = "0"
+"""The state of the model before any edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactLine:
+    """One fact with its probabilities.
+
+    Attributes:
+        name: as in the record ("other:1").
+        text: the fact as a sentence, escaped; its name where nobody put it into words.
+        role: what it is to the case, escaped; "" where nobody says.
+        means: state -> mean probability over the prompts, in the order of tables.
+    """
+
+    name: str
+    text: str
+    role: str
+    means: Mapping[str, float]
+
+    @property
+    def family(self) -> str:
+        """What the fact is one of: "other" for "other:1"."""
+        return self.name.partition(":")[0]
+
+    @property
+    def way(self) -> list[str]:
+        """The states on the way from the base model through edit 1; all states where none is on it."""
+        return [state for state in self.means if follows_edits(state)] or list(self.means)
+
+    @property
+    def lost(self) -> float:
+        """How much probability it lost on the way; negative where it gained."""
+        way = self.way
+        return self.means[way[0]] - self.means[way[-1]]
+
+    def numbers(self, last: str) -> str:
+        """Return its probabilities on the way, named where they do not go from the base model to the state ``last``."""
+        way = self.way
+        named = way[0] != BASE or way[-1] != last
+        return " -> ".join(f"{state_words(s)} {self.means[s]:.3g}" if named else f"{self.means[s]:.3g}" for s in way)
+
+
+def fact_words(pitfall: AnyPitfall | None, fact: str) -> FactWords:
+    """Return what a fact is called; one that nobody here knows stands for itself."""
+    known = None if pitfall is None else pitfall.words_of(fact)
+    return FactWords("", short=visible(fact)) if known is None else known
+
+
+def state_words(state: str) -> str:
+    """Return the heading of a state."""
+    return STATE_WORDS.get(state, visible(state))
+
+
+def ordered_states(states: Iterable[str]) -> list[str]:
+    """Return the states in the order of tables: the usual ones, then a kind's own as they come."""
+    found = dict.fromkeys(states)
+    return [state for state in STATE_WORDS if state in found] + [s for s in found if s not in STATE_WORDS]
+
+
+def follows_edits(state: str) -> bool:
+    """Whether a state is on the way from the base model through edit 1; an edit alone is not."""
+    return STATES.get(state, ())[:1] in ((), (0,))
+
+
+def fact_lines(means: FactProbabilities, facts: Mapping[str, FactRecord], pitfall: AnyPitfall | None) -> list[FactLine]:
+    """Return the facts that have a probability, in the order of the record."""
+    lines = []
+    for name in dict.fromkeys(fact for fact, _ in means):
+        known, states = facts.get(name), ordered_states(state for fact, state in means if fact == name)
+        lines.append(
+            FactLine(
+                name,
+                visible(name if known is None else known.sentence),
+                visible((known and known.role) or fact_words(pitfall, name).text),
+                {state: means[name, state] for state in states},
+            )
+        )
+    return lines
+
+
+def fewer(lines: Sequence[FactLine], at_most: int) -> tuple[list[FactLine], list[str]]:
+    """Return the facts to show, and what is said of the others.
+
+    Of facts of one family ("other:0", "other:1", ...) that are too many, those that lost most are shown, the greatest
+    loss first, in the place of the first of them.
+    """
+    families: dict[str, list[FactLine]] = {}
+    for line in lines:
+        families.setdefault(line.family, []).append(line)
+    shown, remarks = [], []
+    for members in families.values():
+        # one more would take the line that says how many more
+        if len(members) <= at_most + 1:
+            shown += members
+            continue
+        by_loss = sorted(members, key=lambda line: -line.lost)
+        shown += by_loss[:at_most]
+        rest = by_loss[at_most:]
+        role, less = rest[0].role, sum(line.lost > 0 for line in rest)
+        remarks.append(f"and {len(rest)} more{f' ({role})' if role else ''}: {less} of them less likely than before")
+    return shown, remarks
