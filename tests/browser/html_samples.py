@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 
-from pytest_editpitfalls.pitfalls import compute_metrics
+from pytest_editpitfalls.pitfalls import compute_metrics, pitfall_of
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results import CaseRecord, RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, ProbeRecord, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import (
+    EditorRecord,
+    FactRecord,
+    ModelRecord,
+    ProbeRecord,
+    RunRecord,
+    SuiteRecord,
+)
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_threshold
 
 KINDS = {
@@ -165,6 +172,7 @@ def _case(suite: str, editor: str, model: str, place: int, seed: int, hostile: b
     takes = draw.random() < (0.55 if editor == "lora" else 0.97)
     scores = _scores(kind, draw, takes, about.randint(1, 5))
     metrics = compute_metrics(kind, scores)  # type: ignore[arg-type]
+    facts = _facts(kind, scores, (subject, old, new), (new if second != question else subject, last), question, second)
     verdict = judge(metrics, [parse_threshold(text) for text in THRESHOLDS[kind]])
     skipped = place % 97 == 96
     return CaseRecord(
@@ -187,6 +195,7 @@ def _case(suite: str, editor: str, model: str, place: int, seed: int, hostile: b
             ProbeRecord(fact=s.fact, state=s.state, probabilities=list(s.probabilities), tokens=s.tokens)
             for s in scores
         ],
+        facts={} if skipped else facts,
         thresholds=[] if skipped else [threshold_record(result) for result in verdict.results],
         seconds=draw.uniform(5, 20),
         cached=place % 5 == 0,
@@ -225,3 +234,31 @@ def _scores(kind: str, draw: random.Random, takes: bool, others: int) -> list[Pr
         if kind == "coverage":
             asked += [("replaced", "2", mid)]
     return [ProbeScore(fact, state, some(level), 1 + len(fact) % 3) for fact, state, level in asked]  # type: ignore[arg-type]
+
+
+def _facts(
+    kind: str,
+    scores: list[ProbeScore],
+    first: tuple[str, str, str],
+    later: tuple[str, str],
+    question: str,
+    second: str,
+) -> dict[str, FactRecord]:
+    """What is asked of each fact, in words; the prompts are no longer and no more alike than those of a real suite."""
+    subject, old, new = first
+    objects = {"old": new, "replaced": old, "object": old, "new_object": new}
+    facts = {}
+    for place, name in enumerate(dict.fromkeys(score.fact for score in scores)):
+        if name in objects or name.startswith("other"):
+            words = (subject, objects.get(name, _PLACES[(place + len(subject)) % len(_PLACES)]), question)
+        elif name == "new_imp":
+            words = (later[1], new, f"The place that {later[1]} is known for is")
+        elif name == "tied":
+            words = (later[0], subject, f"The collection of {later[0]} was left to")
+        else:
+            words = (later[0], later[1], second)
+        known = pitfall_of(kind).words_of(name)
+        facts[name] = FactRecord(
+            subject=words[0], relation="P36", label="capital", object=words[1], prompt=words[2], role=known.text
+        )
+    return facts

@@ -18,8 +18,16 @@ from html_samples import HOSTILE, sample_results
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.reports.html import render_html, write_html
 from pytest_editpitfalls.reports.html.charts import axis_of, forest, histogram
+from pytest_editpitfalls.reports.html.encoding import (
+    DIGITS,
+    FACTOR_UNKNOWN,
+    FACTOR_ZERO,
+    UNKNOWN,
+    encode_factor,
+    encode_probability,
+)
 from pytest_editpitfalls.reports.html.figures import best_of
-from pytest_editpitfalls.reports.html.payload import DIGITS, UNKNOWN, encode_probability, summaries
+from pytest_editpitfalls.reports.html.payload import summaries
 from pytest_editpitfalls.reports.html.words import number
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
@@ -41,8 +49,23 @@ def data_of(page: str) -> dict[str, Any]:
     return json.loads(match[1])
 
 
+def place(text: str) -> int:
+    return sum(DIGITS.index(char) * 64**power for power, char in enumerate(reversed(text)))
+
+
+def places(text: str) -> list[int]:
+    return [place(text[at : at + 3]) for at in range(0, len(text), 3)]
+
+
+def decoded_factor(text: str, mean: float | None, side: int) -> float | None:
+    number = place(text)
+    if number == FACTOR_UNKNOWN or mean is None:
+        return None
+    return 0.0 if number == FACTOR_ZERO else mean * math.exp(side * number / 148)
+
+
 def decoded(text: str) -> float | None:
-    number = sum(DIGITS.index(char) * 64**power for power, char in zip((2, 1, 0), text, strict=True))
+    number = place(text)
     if number in (0, UNKNOWN):
         return 0.0 if number == 0 else None
     return ((number - 1) % 900 + 100) * 10.0 ** (-2 - (number - 1) // 900)
@@ -81,6 +104,15 @@ def test_a_probability_keeps_three_digits() -> None:
         assert decoded(encode_probability(unknown)) is None
 
 
+def test_a_spread_is_kept_to_half_a_per_cent() -> None:
+    for value, mean, side in ((0.02, 0.5, -1), (0.9, 0.5, 1), (0.5, 0.5, 1), (1e-11, 0.9, -1), (0.0, 0.3, -1)):
+        assert decoded_factor(encode_factor(value, mean), mean, side) == pytest.approx(value, rel=5e-3)
+    assert decoded_factor(encode_factor(1e-30, 0.5), 0.5, -1) == pytest.approx(0.5e-12, rel=0.1)
+    for value, mean in ((None, 0.5), (0.5, None), (0.5, 0.0), (math.nan, 0.5), (0.1, math.inf)):
+        assert decoded_factor(encode_factor(value, mean), mean, 1) is None
+    assert decoded_factor(encode_factor(0.0, 0.0), 0.0, -1) == 0.0
+
+
 def test_numbers_are_shown_as_people_write_them() -> None:
     assert [number(value) for value in (None, 0.6666, -0.25, -0.00001, 12345.6)] == [
         "–",
@@ -101,27 +133,40 @@ def test_a_mean_with_an_unknown_prompt_is_unknown() -> None:
     assert summaries(case) == [(None, 0.1, 0.5), (None, None, None), (0.5, 0.25, 0.75)]
 
 
+def in_fours(numbers: list[int]) -> list[list[int]]:
+    return [numbers[at : at + 4] for at in range(0, len(numbers), 4)]
+
+
+def asked(data: dict[str, Any], prompt: int) -> str:
+    """A filled prompt: before its subject, the subject, behind it."""
+    return "".join(data["strings"][part] for part in places(data["prompts"])[3 * prompt : 3 * prompt + 3])
+
+
 def test_the_data_says_what_the_cases_say() -> None:
     results = sample_results(6)
     data = data_of(render_html(results))
     columns = data["cases"]
-    for place, case in enumerate(results.cases):
-        assert data["strings"][columns["id"][place]] == case.id
-        assert data["outcomes"][columns["outcome"][place]] == case.outcome
-        names = data["metricSets"][columns["metricSet"][place]]
-        for name, value in zip(names, columns["metrics"][place], strict=True):
+    for at, case in enumerate(results.cases):
+        assert data["strings"][columns["id"][at]] == case.id
+        assert data["outcomes"][columns["outcome"][at]] == case.outcome
+        names = data["metricSets"][columns["metricSet"][at]]
+        for name, value in zip(names, columns["metrics"][at], strict=True):
             assert value == pytest.approx(case.metrics[name], rel=1e-3)
         lines = [
-            line if isinstance(line, str) else f"edit {line[0]}: {q} ... {old} -> {new}"
-            for line in data["edits"][columns["edits"][place]]
-            for q, old, new in [[data["strings"][part] for part in line[1:]]]
+            f"edit {number}: {asked(data, question)} ... {data['strings'][old]} -> {data['strings'][new]}"
+            for number, question, old, new in in_fours(places(data["edits"][columns["edits"][at]]))
         ]
         assert lines == case.edits
-        facts = data["factSets"][columns["factSet"][place]]
+        words = places(data["wordSets"][columns["wordSet"][at]])
+        told = [f"{asked(data, p)} {data['strings'][o]}" for p, o in zip(words[::2], words[1::2], strict=True)]
+        assert told == [fact.sentence for fact in case.facts.values()]
+        facts = data["factSets"][columns["factSet"][at]]
         assert facts == [[probe.fact, probe.state] for probe in case.probes]
-        for at, summary in enumerate(summaries(case)):
-            shown = [decoded(columns["probes"][place][9 * at + 3 * k :][:3]) for k in range(3)]
-            assert shown == pytest.approx(summary, rel=6e-3)
+        for k, (mean, least, greatest) in enumerate(summaries(case)):
+            text = columns["probes"][at][7 * k : 7 * k + 7]
+            assert decoded(text[:3]) == pytest.approx(mean, rel=6e-3)
+            assert decoded_factor(text[3:5], mean, -1) == pytest.approx(least, rel=6e-3)
+            assert decoded_factor(text[5:], mean, 1) == pytest.approx(greatest, rel=6e-3)
 
 
 def test_thresholds_that_do_not_follow_from_metrics_are_kept() -> None:
@@ -142,7 +187,8 @@ def test_twelve_thousand_five_hundred_cases_stay_under_five_megabytes() -> None:
 def test_the_published_cases_stay_under_five_megabytes() -> None:
     """The published labels are longer and less alike than made-up ones."""
 
-    from pytest_editpitfalls.pitfalls import pitfall_of
+    from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
+    from pytest_editpitfalls.results.build import facts_in_words
     from pytest_editpitfalls.suites import load_suite
 
     names = {"reverse": "reverse_edit", "composite": "composite_edit", "coverage": "coverage_edit"}
@@ -155,6 +201,20 @@ def test_the_published_cases_stay_under_five_megabytes() -> None:
             case = cases[place % len(cases)]
             record.id, record.rule, record.subject = case.id, case.group, case.edits[0].subject
             record.edits = pitfall_of(case.kind).edits_in_words(case)
+            record.facts = facts_in_words(case)
+            drawn = [value for probe in record.probes for value in probe.probabilities]
+            record.probes = (
+                [
+                    ProbeRecord(
+                        fact=probe.fact,
+                        state=probe.state,
+                        probabilities=[drawn[(7 * k + j) % len(drawn)] for j in range(3)],
+                    )
+                    for k, probe in enumerate(compile_case(case).probes)
+                ]
+                if drawn
+                else []
+            )
     size = len(render_html(results).encode())
     print("bytes:", size)
     assert 1_000_000 < size < 5_000_000

@@ -1,7 +1,7 @@
 """The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
 
-Of every fact and state it has the mean, the least and the greatest probability over the prompts, to three significant
-digits, and of metrics four; all prompts and digits are in the run's JSON.
+Of every fact and state it has the mean over the prompts to three significant digits, the least and the greatest
+probability to half a per cent, and of metrics four digits; all prompts and digits are in the run's JSON.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
+from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.program import STATE_WORDS
 from pytest_editpitfalls.reports.view.cases import fact_means
-from pytest_editpitfalls.reports.view.facts import ordered_states, state_words
+from pytest_editpitfalls.reports.view.facts import FactLine, fact_lines, fewer, ordered_states, state_words
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
+from .encoding import encode_factor, encode_place, encode_probability
 from .words import OUTCOMES, words_of
 
-DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-ZERO, UNKNOWN = 0, 64**3 - 1
-_MANTISSAS = 900  # 100 to 999
+FACTS = 10
+"""Facts of one family that a story shows before somebody asks for all."""
+
 _EDIT = re.compile(r"edit (\d+): (.*) \.\.\. (.*) -> (.*)", re.DOTALL)
 
 T = TypeVar("T", bound=Hashable)
@@ -36,22 +38,6 @@ class Table(dict[T, int]):
 
     def __missing__(self, value: T) -> int:
         return self.setdefault(value, len(self))
-
-
-def encode_probability(value: float | None) -> str:
-    """Return three characters: a decimal mantissa of three digits and its exponent, as `%.3g` rounds it.
-
-    What lies under 1e-290 counts as 0; what is no finite number from 0 to 9.99 is unknown.
-    """
-    if value is None or not math.isfinite(value) or not 0.0 <= value < 9.995:
-        number = UNKNOWN
-    elif value < 1e-290:
-        number = ZERO
-    else:
-        text = f"{value:.2e}"
-        mantissa, exponent = int(text[0] + text[2:4]), -int(text[5:])
-        number = 1 + exponent * _MANTISSAS + mantissa - 100
-    return DIGITS[number >> 12] + DIGITS[number >> 6 & 63] + DIGITS[number & 63]
 
 
 def summaries(case: CaseRecord) -> list[tuple[float | None, float | None, float | None]]:
@@ -79,21 +65,20 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     """
     columns = _Columns()
     for case in view.results.cases:
-        columns.add(case)
+        columns.add(case, view.kinds.get(case.suite, case.suite), view.pitfalls.get(case.suite))
     states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets for _, state in facts)])
     shown = {name for table in view.tables for name in table.columns}
     return {
-        "format": 2,
+        "format": 3,
         "folder": NODE_FOLDER,
         # an object would put "2" before "12"
         "states": [(visible(state), state_words(state)) for state in states],
         "words": {
             visible(view.kinds[suite]): {
-                "facts": {name: words.text for name, words in pitfall.facts.items()},
-                "metrics": {metric.name: metric.question for metric in pitfall.metrics},
+                "facts": columns.roles.get(view.kinds[suite], {}),
+                "metrics": {} if pitfall is None else {metric.name: metric.question for metric in pitfall.metrics},
             }
             for suite, pitfall in view.pitfalls.items()
-            if pitfall is not None
         },
         "outcomes": list(OUTCOMES),
         "kinds": {visible(name): visible(kind) for name, kind in view.kinds.items()},
@@ -128,21 +113,33 @@ class _Columns:
     def __init__(self) -> None:
         self.strings: Table[str] = Table({"": 0})
         self.labels: dict[str, Table[str]] = {n: Table() for n in ("suite", "editor", "model", "rule")}
-        self.edits: Table[tuple[object, ...]] = Table()
+        self.prompts: Table[tuple[int, int, int]] = Table()
+        self.edits: Table[tuple[int, ...]] = Table()
+        self.word_sets: Table[tuple[int, ...]] = Table({(): 0})
+        self.roles: dict[str, dict[str, str]] = {}
         self.metric_sets: Table[tuple[str, ...]] = Table()
         self.fact_sets: Table[tuple[tuple[str, str], ...]] = Table()
         self.threshold_sets: Table[tuple[tuple[str, str, float], ...]] = Table()
         self.columns: dict[str, list[object]] = {}
 
-    def add(self, case: CaseRecord) -> None:
-        """Add one case."""
+    def add(self, case: CaseRecord, kind: str, pitfall: AnyPitfall | None) -> None:
+        """Add one case of this kind; ``pitfall`` is None where the kind is not installed."""
         string = self._string
+        lines = fact_lines(fact_means(case), case.facts, pitfall)
+        roles = self.roles.setdefault(kind, {})
+        for line in lines:
+            # one role for a whole family, but for those that have their own
+            if line.role and roles.setdefault(visible(line.family), line.role) != line.role:
+                roles[visible(line.name)] = line.role
+        # the subject stands apart, so that a prompt that many cases ask is stored once
+        asked = {fact.prompt.rstrip(): fact.subject for fact in case.facts.values()}
+        prompts = {text: self._prompt(text, subject) for text, subject in asked.items()}
         fields: dict[str, object] = {
             "id": string(case.id),
             "index": case.source_index,
             **{name: table[visible(getattr(case, name))] for name, table in self.labels.items()},
             "subject": string(case.subject),
-            "edits": self.edits[tuple(self._edit(line) for line in case.edits)],
+            "edits": self.edits[tuple(part for line in case.edits for part in self._edit(line, prompts))],
             "digest": visible(case.digest),
             "outcome": list(OUTCOMES).index(case.outcome),
             "reason": 0 if _repeats_thresholds(case) else string(case.reason or ""),
@@ -153,7 +150,12 @@ class _Columns:
             "metricSet": self.metric_sets[tuple(visible(name) for name in case.metrics)],
             "metrics": [short(value) for value in case.metrics.values()],
             "factSet": self.fact_sets[tuple((visible(p.fact), visible(p.state)) for p in case.probes)],
-            "probes": "".join(encode_probability(value) for values in summaries(case) for value in values),
+            "probes": "".join(
+                encode_probability(mean) + encode_factor(least, mean) + encode_factor(greatest, mean)
+                for mean, least, greatest in summaries(case)
+            ),
+            "wordSet": self.word_sets[self._words(case, prompts)],
+            "first": _first(case, lines),
             "thresholdSet": self.threshold_sets[
                 tuple((visible(t.threshold), visible(t.metric), t.bound) for t in case.thresholds)
             ],
@@ -164,9 +166,17 @@ class _Columns:
 
     def as_json(self) -> dict[str, object]:
         """Return the tables and the columns; the strings last, when all are known."""
+        width = 3 if max(len(self.strings), len(self.prompts)) <= 64**3 else 4
+
+        def places(numbers: Iterable[int]) -> str:
+            return "".join(encode_place(number, width) for number in numbers)
+
         return {
             **{f"{name}s": list(table) for name, table in self.labels.items()},
-            "edits": list(self.edits),
+            "width": width,
+            "prompts": places(part for prompt in self.prompts for part in prompt),
+            "edits": list(map(places, self.edits)),
+            "wordSets": list(map(places, self.word_sets)),
             "metricSets": list(self.metric_sets),
             "factSets": list(self.fact_sets),
             "thresholdSets": list(self.threshold_sets),
@@ -177,13 +187,35 @@ class _Columns:
     def _string(self, text: str) -> int:
         return self.strings[visible(text)]
 
-    def _edit(self, line: str) -> int | tuple[int, ...]:
-        """Return an edit in words by its parts, so that a question that is asked twice is stored once."""
+    def _prompt(self, text: str, subject: str = "") -> int:
+        """Return a filled prompt by its parts: before the subject, the subject, behind it."""
+        before, found, after = text.partition(subject) if subject else (text, "", "")
+        return self.prompts[self._string(before), self._string(found), self._string(after)]
+
+    def _words(self, case: CaseRecord, prompts: Mapping[str, int]) -> tuple[int, ...]:
+        """Return prompt and object of each fact, in the order of the record; nothing where one has no words."""
+        names = dict.fromkeys(probe.fact for probe in case.probes)
+        facts = [case.facts[name] for name in names if name in case.facts]
+        if len(facts) < len(names):
+            return ()
+        return tuple(part for fact in facts for part in (prompts[fact.prompt.rstrip()], self._string(fact.object)))
+
+    def _edit(self, line: str, prompts: Mapping[str, int]) -> tuple[int, int, int, int]:
+        """Return number, question, old and new object of an edit in words; of another line 0, its text, 0, 0."""
         match = _EDIT.fullmatch(line)
-        if match is None:
-            return self._string(line)
-        number, *parts = match.groups()
-        return (int(number), *(self._string(part) for part in parts))
+        if match is None or int(match[1]) >= 64**3:
+            return 0, self._string(line), 0, 0
+        number, question, old, new = match.groups()
+        known = prompts.get(question)
+        place = self._prompt(question) if known is None else known
+        return int(number), place, self._string(old), self._string(new)
+
+
+def _first(case: CaseRecord, lines: Sequence[FactLine]) -> int | list[int]:
+    """Return the places of the facts that a story shows first, where they are not all; else 0."""
+    shown, remarks = fewer(lines, FACTS)
+    places = {name: place for place, name in enumerate(dict.fromkeys(probe.fact for probe in case.probes))}
+    return [places[line.name] for line in shown] if remarks else 0
 
 
 def _verdicts(case: CaseRecord) -> str | list[list[float | int | None]]:

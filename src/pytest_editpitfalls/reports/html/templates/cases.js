@@ -2,8 +2,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const cases = data.cases;
 const total = cases.id ? cases.id.length : 0;
-const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const DIGITS = new Map([..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"].map((c, n) => [c, n]));
 const UNKNOWN = 64 ** 3 - 1;
+const FACTOR_UNKNOWN = 64 ** 2 - 1;
 const FAILING = new Set(["failed", "xfailed", "error"]);
 
 const string = (place) => data.strings[place];
@@ -14,10 +15,32 @@ const model = (i) => data.models[cases.model[i]];
 const rule = (i) => data.rules[cases.rule[i]];
 const outcome = (i) => data.outcomes[cases.outcome[i]];
 
-// An edit is [number, question, old, new], or a line that has another form.
-const edits = (i) => data.edits[cases.edits[i]].map((edit) =>
-  typeof edit === "number" ? string(edit)
-    : { number: edit[0], question: string(edit[1]), old: string(edit[2]), new: string(edit[3]) });
+// A number of base 64 in so many characters, and a row of places in tables.
+function number(text, at, width) {
+  let value = 0;
+  for (let k = at; k < at + width; k++) value = 64 * value + DIGITS.get(text[k]);
+  return value;
+}
+const places = (text) => Array.from({ length: text.length / data.width }, (_, k) => number(text, k * data.width, data.width));
+
+// A filled prompt is stored as what stands before its subject, the subject, and what stands behind it.
+const prompt = (place) => [0, 1, 2].map((part) => string(number(data.prompts, (3 * place + part) * data.width, data.width))).join("");
+
+// An edit is stored as number, question, old and new object; a line that has another form as 0 and its text.
+function edits(i) {
+  const parts = places(data.edits[cases.edits[i]]);
+  return Array.from({ length: parts.length / 4 }, (_, k) => {
+    const [step, question, old, later] = parts.slice(4 * k, 4 * k + 4);
+    return step ? { number: step, question: prompt(question), old: string(old), new: string(later) } : string(question);
+  });
+}
+
+// The facts in words, in the order of the record; none where the result has no words.
+function words(i) {
+  const parts = places(data.wordSets[cases.wordSet[i]]);
+  return Array.from({ length: parts.length / 2 }, (_, k) =>
+    ({ prompt: prompt(parts[2 * k]), object: string(parts[2 * k + 1]) }));
+}
 
 function metric(i, name) {
   const place = data.metricSets[cases.metricSet[i]].indexOf(name);
@@ -42,10 +65,17 @@ const missed = (i) => thresholds(i).reduce((sum, t) => sum + (t.missed || 0), 0)
 
 // Three characters: a decimal mantissa of three digits and an exponent.
 function probability(text, at) {
-  const number = DIGITS.indexOf(text[at]) * 4096 + DIGITS.indexOf(text[at + 1]) * 64 + DIGITS.indexOf(text[at + 2]);
-  if (number === UNKNOWN) return null;
-  if (number === 0) return 0;
-  return Number(`${(number - 1) % 900 + 100}e${-2 - Math.floor((number - 1) / 900)}`);
+  const value = number(text, at, 3);
+  if (value === UNKNOWN) return null;
+  if (value === 0) return 0;
+  return Number(`${(value - 1) % 900 + 100}e${-2 - Math.floor((value - 1) / 900)}`);
+}
+
+// Two characters: by which factor a value lies off its mean, below it (-1) or above it (1).
+function spread(text, at, mean, side) {
+  const value = number(text, at, 2);
+  if (value === FACTOR_UNKNOWN || mean === null) return null;
+  return value === FACTOR_UNKNOWN - 1 ? 0 : Number((mean * Math.exp(side * value / 148)).toPrecision(2));
 }
 
 // fact -> state -> {mean, least, greatest}, facts in the order of the record.
@@ -53,8 +83,8 @@ function probes(i) {
   const facts = new Map();
   data.factSets[cases.factSet[i]].forEach(([fact, state], place) => {
     if (!facts.has(fact)) facts.set(fact, new Map());
-    const [mean, least, greatest] = [0, 3, 6].map((at) => probability(cases.probes[i], 9 * place + at));
-    facts.get(fact).set(state, { mean, least, greatest });
+    const text = cases.probes[i], mean = probability(text, 7 * place);
+    facts.get(fact).set(state, { mean, least: spread(text, 7 * place + 3, mean, -1), greatest: spread(text, 7 * place + 5, mean, 1) });
   });
   return facts;
 }

@@ -40,9 +40,19 @@ function factName(i, fact) {
   return words.get(fact) || words.get(fact.split(":")[0]) || "";
 }
 
-// A table of facts and states; each cell has its number as text and a drawing of it.
+// A fact as it was asked, with what it is to the case; its name alone where the result has no words.
+function factHead(i, fact, said) {
+  const role = factName(i, fact), name = element("code", null, bdi(fact));
+  if (!said) return element("th", { scope: "row" }, name, element("span", { class: "what" }, role));
+  return element("th", { scope: "row" }, bdi(said.prompt), " ", element("strong", null, bdi(said.object)),
+    element("span", { class: "what" }, role, role ? " " : "", name));
+}
+
+// A table of facts and states; each cell has its number as text and a drawing of it. Of many facts, those that lost
+// most are shown until somebody asks for all.
 function probabilityChart(i) {
-  const facts = probes(i);
+  const facts = probes(i), said = words(i);
+  let few = cases.first[i] !== 0;
   const box = element("div", { class: "chart" });
   if (!facts.size) return element("p", { class: "muted" }, "No probabilities: the case was not scored.");
   const states = data.states.filter(([state]) => [...facts.values()].some((of) => of.has(state)));
@@ -50,8 +60,9 @@ function probabilityChart(i) {
     const scale = scaleOf(facts);
     const head = element("tr", null, element("th", { scope: "col" }, "fact"),
       ...states.map(([state, title]) => element("th", { scope: "col" }, title, element("span", { class: "muted" }, ` p${state}`))));
-    const body = [...facts].map(([fact, of]) => element("tr", null,
-      element("th", { scope: "row" }, element("code", null, fact), element("span", { class: "what" }, factName(i, fact))),
+    const all = [...facts].map(([fact, of], place) => ({ fact, of, said: said[place] }));
+    const body = (few ? cases.first[i].map((place) => all[place]) : all).map(({ fact, of, said: words }) => element("tr", null,
+      factHead(i, fact, words),
       ...states.map(([state, title]) => {
         const p = of.get(state);
         if (!p) return element("td", { class: "none" }, element("span", { class: "hidden" }, "not asked"));
@@ -60,8 +71,11 @@ function probabilityChart(i) {
           element("span", { class: "hidden" }, ` (${range})`), probabilityDrawing(p, scale));
       })));
     const toggle = element("button", { type: "button", class: "quiet", "aria-pressed": String(logarithmic) }, "log scale");
-    toggle.addEventListener("click", () => { logarithmic = !logarithmic; drawAll(); box.querySelector("button").focus(); });
+    toggle.addEventListener("click", () => { logarithmic = !logarithmic; drawAll(); box.querySelector(".legend button").focus(); });
+    const more = few ? element("button", { type: "button", class: "quiet more" }, `and ${all.length - body.length} more: show all`) : null;
+    more?.addEventListener("click", () => { few = false; drawAll(); box.querySelector(".legend button").focus(); });
     box.replaceChildren(element("table", { class: "probabilities" }, element("thead", null, head), element("tbody", null, ...body)),
+      ...(more ? [element("p", { class: "rest muted" }, "Those that lost most are shown. ", more)] : []),
       element("p", { class: "legend" }, "dot: mean over the prompts; line: least to greatest; ", scale.text, " ", toggle));
   };
   drawAll();
@@ -123,7 +137,7 @@ function tell(i) {
     ...(reasonUnreliable(i) ? [element("p", { class: "warning" }, element("strong", null, "! Unreliable: "), bdi(reasonUnreliable(i)))] : []),
     ...(reason ? [element("p", { class: "warning" }, bdi(reason))] : []),
     ...part("Thresholds", thresholdList(i)),
-    ...part("Edits", data.edits[cases.edits[i]].length ? editList(i) : element("p", { class: "muted" }, "This result does not hold the edits in words.")),
+    ...part("Edits", edits(i).length ? editList(i) : element("p", { class: "muted" }, "This result does not hold the edits in words.")),
     ...part("Probabilities", probabilityChart(i)),
     ...part("Metrics", metricTable(i)),
     ...part("Notes", notes),
