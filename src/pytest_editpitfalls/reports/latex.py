@@ -16,7 +16,8 @@ from pytest_editpitfalls.results.records import AggregateRecord
 
 from .view.kinds import metric_named, without_released
 from .view.run import RunView
-from .view.words import percent
+from .view.tables import Controlled, controlled_of
+from .view.words import lift, percent
 
 WHERE = "editpitfalls table --latex"
 
@@ -40,6 +41,7 @@ _SPELLED = {
 }
 
 _MARK = r"$^{\dagger}$"
+_BELOW = r"$^{\ddagger}$"
 
 Column = tuple[str, str]
 """Suite, metric."""
@@ -61,6 +63,7 @@ class _Line:
     name: str
     reliable: bool = True
     values: dict[Column, float] = field(default_factory=dict)
+    controlled: dict[Column, Controlled] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -94,6 +97,8 @@ class _Tables:
             cell = aggregate.metrics.get(metric)
             if cell is not None and cell.value is not None:
                 line.values[suite, metric] = cell.value
+        beside = controlled_of(aggregate.metrics, pitfall)
+        line.controlled |= {(suite, metric): beside[metric] for metric in metrics if metric in beside}
 
     def by_model(self, suites: Mapping[str, _Suite]) -> dict[str, list[_Line]]:
         """Return the lines that have some of these suites, by model."""
@@ -114,7 +119,8 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     """Return one table for each topic that has figures.
 
     Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed (equal figures are
-    all bold). Editors that hardly edit are marked and never the best. Suites in the published format have the released
+    all bold). Editors that hardly edit are marked and never the best. Beside scores that have a control stands a line
+    without any edit, and below each editor its lift over that. Suites in the published format have the released
     definitions as further columns, to be read beside the published figures.
 
     Args:
@@ -183,6 +189,12 @@ def _caption(lines: Sequence[_Line], suites: Mapping[str, _Suite]) -> str:
     text = f"Cases: {', '.join(parts)}. Arrows say which way is better."
     if not all(line.reliable for line in lines):
         text += f" {_MARK} hardly edits: its figures say little."
+    beside = [each for line in lines for (suite, _), each in line.controlled.items() if suite in suites]
+    if beside:
+        text += " No edit: the same scores before any edit; lift: over that, case by case, in points, "
+        text += r"with its 95 \% interval."
+    if any(each.is_below for each in beside):
+        text += f" {_BELOW} below doing nothing."
     return text
 
 
@@ -214,12 +226,30 @@ def _body(groups: Mapping[str, Sequence[_Line]], columns: Sequence[Column]) -> I
             yield r"\midrule"
         yield rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escaped(model)}}}}} \\"
         best = {column: _best(group, column) for column in columns}
-        for line in group:
+        controls = [_controls(line, columns) for line in group]
+        different = {cells for cells in controls if cells}
+        if len(different) == 1:  # as a rule: nobody has edited yet
+            yield _row(["no edit", *next(iter(different))])
+        for line, control in zip(group, controls, strict=True):
             cells = [escaped(line.name) + ("" if line.reliable else _MARK)]
             for column in columns:
                 text = _figure(line.values.get(column))
                 cells.append(rf"\textbf{{{text}}}" if line.reliable and text == best[column] else text)
             yield _row(cells)
+            if control:
+                if len(different) > 1:
+                    yield _row([r"\quad no edit", *control])
+                yield _row([r"\quad lift", *(_lift(line.controlled.get(column)) for column in columns)])
+
+
+def _controls(line: _Line, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the cells of the same scores without any edit; nothing where no score has a control."""
+    known = [line.controlled.get(column) for column in columns]
+    return tuple("" if each is None else _figure(each.control.value) for each in known) if any(known) else ()
+
+
+def _lift(each: Controlled | None) -> str:
+    return "" if each is None else rf"{{\scriptsize {lift(each.lift)}{_BELOW if each.is_below else ''}}}"
 
 
 def _best(group: Sequence[_Line], column: Column) -> str | None:

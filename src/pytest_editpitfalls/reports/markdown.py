@@ -14,7 +14,7 @@ from pytest_editpitfalls.outputs import write_text
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
-from .view.words import MARK, count, ends, interval, percent
+from .view.words import MARK, count, ends, interval, lift, percent
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
@@ -223,20 +223,22 @@ def _metrics(view: RunView) -> Iterator[list[str]]:
     for each in view.tables:
         body = table(
             ["suite", "editor", "model", "n", *map(inert, each.columns.values())],
-            (
-                [
-                    "(published)" if row.published else inert(row.suite) + _mark(row),
-                    inert(row.editor),
-                    inert(row.model),
-                    str(row.n),
-                    *(_cell(row, metric) for metric in each.columns),
-                ]
-                for row in each.rows
-            ),
+            (line for row in each.rows for line in _lines(row, list(each.columns))),
             numbers_from=3,
         )
-        remarks = (f"\n{inert(line, 500)}" for line in each.unreliable[:_WORST])
+        remarks = (f"\n{inert(line, 500)}" for line in [*each.unreliable[:_WORST], *each.below[:_WORST]])
         yield [f"**{inert(each.topic.title)}**, % [95 %]", "", *body, *remarks]
+
+
+def _lines(row: Row, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Give the line of a row; below it each score without any edit, and the lift over that."""
+    name = "(published)" if row.published else inert(row.suite) + _mark(row)
+    yield [name, inert(row.editor), inert(row.model), str(row.n), *(_cell(row, metric) for metric in columns)]
+    known = [row.controlled.get(metric) for metric in columns]
+    if any(known):
+        yield ["no edit", "", "", "", *("" if each is None else percent(each.control.value) for each in known)]
+        lifts = ("" if each is None else f"{f'{_OPEN} ' if each.is_below else ''}{lift(each.lift)}" for each in known)
+        yield ["lift", "", "", "", *lifts]
 
 
 def _mark(item: Row | AnyGate) -> str:

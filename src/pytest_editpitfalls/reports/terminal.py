@@ -16,9 +16,9 @@ from pytest_editpitfalls.escaping import encodable, visible
 
 from .view.cases import notes_of
 from .view.run import RunView
-from .view.tables import Row, Table
+from .view.tables import Controlled, Row, Table
 from .view.verdicts import ARROWS, Arrows, baseline_counts, changed_arrows, differing, gate_line, relative_gate_line
-from .view.words import MARK, interval, percent
+from .view.words import MARK, interval, lift, percent
 
 if TYPE_CHECKING:
     import pytest
@@ -69,14 +69,14 @@ def short_summary(view: RunView) -> list[str]:
     for table in view.tables:
         for row in table.rows:
             cells = ", ".join(
-                f"{title} {percent(row.cells[name].value)}"
+                f"{title} {percent(row.cells[name].value)}{_control(row, name)}"
                 for name, title in table.columns.items()
                 if name in row.cells
             )
             published = " (published)" if row.published else ""
             lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
-    lines += [*view.unreliable, *map(gate_line, results.gates)]
+    lines += [*view.unreliable, *view.below, *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
     return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
 
@@ -125,6 +125,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
         yield from (Text(line, "bold yellow") for line in table.unreliable)
+        yield from (Text(line, "bold red") for line in table.below)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)
@@ -152,11 +153,12 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
     for row in table.rows:
         held = f", held {row.held}" if row.held else ""
         block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
-        block += [
-            Text(f"  {title} {percent(row.cells[name].value)} {interval(row.cells[name])}".rstrip())
-            for name, title in table.columns.items()
-            if name in row.cells
-        ]
+        for name, title in table.columns.items():
+            if name in row.cells:
+                block.append(Text(f"  {title} {percent(row.cells[name].value)} {interval(row.cells[name])}".rstrip()))
+                if (beside := row.controlled.get(name)) is not None:
+                    text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
+                    block.append(_indented(text, _lift_style(beside)))
     return block
 
 
@@ -178,7 +180,29 @@ def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arr
         cells = [_cell(row, metric, between, digits, arrows) for metric in table.columns]
         style = "dim" if row.published else "yellow" if row.reliable is False else None
         grid.add_row(*names, str(row.n), row.held, *cells, style=style)
+        for title, beside in _beside(row, table, between, digits):
+            grid.add_row(*[title, "", ""][: len(columns)], "", "", *beside)
     return grid
+
+
+def _beside(row: Row, table: Table, between: str, digits: int) -> Iterator[tuple[str, list[Text]]]:
+    """Give what stands below a line: each score without any edit, and the lift over that."""
+    if not any(name in row.controlled for name in table.columns):
+        return
+    known = [row.controlled.get(name) for name in table.columns]
+    yield "  no edit", [Text("" if each is None else percent(each.control.value), "dim") for each in known]
+    yield (
+        "  lift",
+        [Text("") if each is None else Text(lift(each.lift, digits, between), _lift_style(each)) for each in known],
+    )
+
+
+def _lift_style(each: Controlled) -> str:
+    return "bold red" if each.is_worse else "yellow" if each.is_below else ""
+
+
+def _control(row: Row, name: str) -> str:
+    return f" (no edit {percent(row.controlled[name].control.value)})" if name in row.controlled else ""
 
 
 def _name(row: Row) -> str:

@@ -63,9 +63,11 @@ def forest(
     high: float | None,
     *,
     published: float | None = None,
+    control: float | None = None,
     bound: float | None = None,
 ) -> Markup:
-    """Draw a value with its interval; a hollow diamond for a published figure, a dashed line for a bound."""
+    """Draw a value with its interval; a hollow diamond for a published figure, a ring for the same without any edit, a
+    dashed line for a bound."""
     parts = [_line(axis.place(tick), "tick zero" if tick == 0 else "tick") for tick in axis.ticks]
     if bound is not None:
         parts.append(_line(axis.place(bound), "bound"))
@@ -76,6 +78,8 @@ def forest(
         parts += [f'<line class="ci" x1="{x:.2f}%" x2="{x:.2f}%" y1="6" y2="12"/>' for x in caps]
     if published is not None:
         parts.append(_mark(axis, published, "published", "M0 3.5 5 9 0 14.5-5 9Z"))
+    if control is not None:
+        parts.append(_mark(axis, control, "control", "M-4.5 9a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0Z"))
     if value is not None:
         arrow = {-1: "M-5 9 3 4V14Z", 1: "M5 9-3 4V14Z"}.get(_beyond(axis, value))
         parts.append(_mark(axis, value, "value", arrow or "M-4.5 4.5H4.5V13.5H-4.5Z"))

@@ -13,7 +13,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PublishedRow
 from pytest_editpitfalls.reports.view.kinds import metric_named
 from pytest_editpitfalls.reports.view.run import RunView
-from pytest_editpitfalls.reports.view.tables import Group
+from pytest_editpitfalls.reports.view.tables import Controlled, Group, controlled_of
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 
 from .charts import Axis, axis_of, forest, histogram, share_bar
@@ -26,6 +26,7 @@ class Figure:
 
     label: str
     cell: MetricAggregate
+    beside: Controlled | None
     published: float | None
     drawing: Markup
     spread: Markup | None
@@ -78,6 +79,7 @@ class SuitePart:
     rules: list[Rule]
     rule_metrics: list[MetricWords]
     published: str | None
+    controlled: bool
 
 
 def suite_parts(view: RunView) -> list[SuitePart]:
@@ -116,7 +118,19 @@ def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateR
     published = [view.published(aggregate) for aggregate in aggregates]
     names = view.metrics_of(name)
     words = {metric: words_of(metric, [kind]) for metric in names}
-    metrics = [_metric(words[metric], metric, aggregates, members, published) for metric in names]
+    # what stands beside its score has no lines of its own
+    beside = [controlled_of(aggregate.metrics, kind) for aggregate in aggregates]
+    spoken_for = {
+        part
+        for known in ([] if kind is None else kind.metrics)
+        if any(known.name in each for each in beside)
+        for part in (known.control, known.lift)
+    }
+    metrics = [
+        _metric(words[metric], metric, aggregates, members, published, beside)
+        for metric in names
+        if metric not in spoken_for
+    ]
     rules = [rule for group, cases in members.items() for rule in _rules(group, cases, names)]
     rules.sort(key=lambda rule: rule.name)
     rows = [row for row in published if row is not None]
@@ -129,6 +143,7 @@ def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateR
         rules,
         list(words.values()),
         f"{visible(rows[0].suite)}, {rows[0].n} cases; {visible(rows[0].citation)}" if rows else None,
+        any(beside),
     )
 
 
@@ -149,21 +164,23 @@ def _metric(
     aggregates: Sequence[AggregateRecord],
     members: Mapping[Group, list[CaseRecord]],
     published: Sequence[PublishedRow | None],
+    beside: Sequence[Mapping[str, Controlled]],
 ) -> MetricFigures:
     rows = [
-        (aggregate, aggregate.metrics[name], None if row is None else row.metrics.get(name))
-        for aggregate, row in zip(aggregates, published, strict=True)
+        (aggregate, aggregate.metrics[name], None if row is None else row.metrics.get(name), controls.get(name))
+        for aggregate, row, controls in zip(aggregates, published, beside, strict=True)
         if name in aggregate.metrics
     ]
-    axis = axis_of(name, [v for _, cell, other in rows for v in (cell.value, cell.low, cell.high, other)])
+    axis = axis_of(name, [v for _, cell, other, _ in rows for v in (cell.value, cell.low, cell.high, other)])
     figures = []
-    for aggregate, cell, other in rows:
+    for aggregate, cell, other, controls in rows:
         values = _values(members[_group(aggregate)], name)
         # per-case values lie wider than means: their own axis
         spread = histogram(spread_axis(name, values), values) if len(set(values)) > 1 else None
         label = label_of(aggregate.editor, aggregate.model)
-        drawing = forest(axis, cell.value, cell.low, cell.high, published=other)
-        figures.append(Figure(label, cell, other, drawing, spread, aggregate.reliable, len(values)))
+        control = None if controls is None else controls.control.value
+        drawing = forest(axis, cell.value, cell.low, cell.high, published=other, control=control)
+        figures.append(Figure(label, cell, controls, other, drawing, spread, aggregate.reliable, len(values)))
     best = best_of(name, [(figure.cell.value, figure.reliable) for figure in figures])
     return MetricFigures(words, axis, figures, best)
 

@@ -23,7 +23,7 @@ from .charts import share_bar
 from .figures import matrix, outcome_counts, suite_parts
 from .payload import case_payload, embedded
 from .runs import beside, case_link, gate_rows, run_blocks
-from .words import OUTCOMES, duration, interval, number, words_of
+from .words import OUTCOMES, duration, interval, lift_interval, number, signed, words_of
 
 DEFAULT_TITLE = "Pitfalls of knowledge edits"
 SCRIPTS = ("cases.js", "table.js", "story.js", "page.js")
@@ -72,6 +72,7 @@ def render_html(
             suites=suites,
             matrix=matrix(suites),
             unreliable=[line.removeprefix(f"{MARK} ") for line in view.unreliable],
+            below=[line.removeprefix(f"{MARK} ") for line in view.below],
             gates=gate_rows(results.gates),
             relative_gates=gate_rows(results.relative_gates),
             comparison=results.comparison,
@@ -106,8 +107,13 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "visible": visible, "duration": duration}
-    environment.globals |= {"case_link": case_link, "interval": interval, "baseline_counts": baseline_counts}
+    environment.filters |= {"number": number, "visible": visible, "duration": duration, "signed": signed}
+    environment.globals |= {
+        "case_link": case_link,
+        "interval": interval,
+        "lift_interval": lift_interval,
+        "baseline_counts": baseline_counts,
+    }
     return environment
 
 

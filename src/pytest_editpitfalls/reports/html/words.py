@@ -10,6 +10,7 @@ from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.reports.view.kinds import metric_named
 from pytest_editpitfalls.reports.view.words import ends
+from pytest_editpitfalls.results.records import MetricAggregate
 
 OUTCOMES: dict[str, str] = {
     "passed": "every threshold passed",
@@ -78,6 +79,16 @@ def number(value: float | None, digits: int = 3) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """Return an interval in brackets, "" where there is none; a missing end is infinitely far out."""
     return ends(low, high, number, minus="−")
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign."""
+    return f"+{number(value)}" if value is not None and value > 0 else number(value)
+
+
+def lift_interval(cell: MetricAggregate) -> str:
+    """Return the interval of a difference in brackets, "" where there is none."""
+    return "" if cell.low is None or cell.high is None else f"[{signed(cell.low)}, {signed(cell.high)}]"
 
 
 def duration(seconds: float | None) -> str:

@@ -58,7 +58,7 @@ class RunView:
         rows: list[Row] = []
         for aggregate in self.results.aggregates:
             group = aggregate.suite, aggregate.editor, aggregate.model
-            rows.append(row_of(aggregate, self.cases.get(group, ())))
+            rows.append(row_of(aggregate, self.cases.get(group, ()), self.pitfalls[aggregate.suite]))
             if (figures := self.published(aggregate)) is not None:
                 rows.append(published_row(aggregate.suite, figures))
         floor = self.results.run.success_floor
@@ -68,6 +68,11 @@ class RunView:
     def unreliable(self) -> list[str]:
         """One line per topic, editor and model whose figures say little."""
         return [line for table in self.tables for line in table.unreliable]
+
+    @property
+    def below(self) -> list[str]:
+        """One line per topic, editor and model with scores that are worse than without any edit."""
+        return [line for table in self.tables for line in table.below]
 
     def format_of(self, suite: str) -> str:
         """Return the format that a suite was read from; "" where the record does not say."""

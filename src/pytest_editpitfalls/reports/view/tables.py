@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
@@ -12,10 +12,40 @@ from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, Met
 from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 
 from .kinds import without_released
-from .words import MARK
+from .verdicts import SEEN
+from .words import MARK, percent
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """What stands beside a score: the same score without any edit, and the lift over it, case by case.
+
+    Attributes:
+        title: of the score's column.
+        higher_is_better: of the score.
+    """
+
+    title: str
+    control: MetricAggregate
+    lift: MetricAggregate
+    higher_is_better: bool
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the mean is seen to be worse than that of no edit."""
+        return self.lift.value is not None and self._for_the_better(self.lift.value) <= -SEEN
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether even the better end of the lift's interval is: worse than doing nothing."""
+        end = self.lift.high if self.higher_is_better else self.lift.low
+        return self.is_below and end is not None and self._for_the_better(end) < 0
+
+    def _for_the_better(self, change: float) -> float:
+        return change if self.higher_is_better else -change
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +59,7 @@ class Row:
         published: whether these are published figures (no intervals).
         reliable: whether the editor edits often enough; None where that is unknown.
         unrepeatable: why none of the figures counts; None where they do.
+        controlled: metric -> what stands beside it, for those that have a control.
     """
 
     suite: str
@@ -40,6 +71,7 @@ class Row:
     published: bool = False
     reliable: bool | None = None
     unrepeatable: str | None = None
+    controlled: Mapping[str, Controlled] = field(default_factory=dict)
 
     @property
     def group(self) -> Group:
@@ -55,6 +87,7 @@ class Table:
         rows: lines in the order of the run, published figures behind the lines that they belong to.
         columns: metric -> title, those that some line fills.
         unreliable: one line per editor and model whose mean edit success is under the floor.
+        below: one line per editor and model with scores that are worse than without any edit.
         citation: where its published figures are from, in few words; "" where it has none.
     """
 
@@ -62,11 +95,12 @@ class Table:
     rows: Sequence[Row]
     columns: Mapping[str, str]
     unreliable: Sequence[str]
+    below: Sequence[str] = ()
     citation: str = ""
 
 
-def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
-    """Return the line of an aggregate; ``cases`` are its cases."""
+def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord], pitfall: AnyPitfall | None = None) -> Row:
+    """Return the line of an aggregate; ``cases`` are its cases, of the kind ``pitfall`` where it is installed."""
     asked = [case.held for case in cases if case.held is not None]
     return Row(
         aggregate.suite,
@@ -77,7 +111,18 @@ def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
         aggregate.metrics,
         reliable=aggregate.reliable,
         unrepeatable=None if aggregate.repeatable else aggregate.reliable_reason,
+        controlled=controlled_of(aggregate.metrics, pitfall),
     )
+
+
+def controlled_of(cells: Mapping[str, MetricAggregate], pitfall: AnyPitfall | None) -> dict[str, Controlled]:
+    """Return what stands beside each score that has a control: metric -> control and lift."""
+    found = {}
+    for metric in () if pitfall is None else pitfall.metrics:
+        control, lift_cell = cells.get(metric.control or ""), cells.get(metric.lift or "")
+        if metric.name in cells and control is not None and lift_cell is not None and lift_cell.n:
+            found[metric.name] = Controlled(metric.title, control, lift_cell, metric.higher_is_better)
+    return found
 
 
 def published_row(suite: str, figures: PublishedRow) -> Row:
@@ -118,13 +163,26 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
         for row in published
         if (kind := present[row.suite]) is not None and kind.published is not None
     }
-    return Table(
-        topic,
-        rows,
-        {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)},
-        _unreliable(rows, topic, floor),
-        "; ".join(sorted(cited)),
-    )
+    columns = {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)}
+    unreliable, below = _unreliable(rows, topic, floor), _below(rows, columns)
+    return Table(topic, rows, columns, unreliable, below, "; ".join(sorted(cited)))
+
+
+def _below(rows: Sequence[Row], columns: Iterable[str]) -> list[str]:
+    """Return a line for each editor and model with scores worse than without any edit; what is sure comes first."""
+    found: dict[tuple[bool, str, str], list[str]] = {}
+    for row in rows:
+        for name in columns:
+            if (each := row.controlled.get(name)) is not None and each.is_below:
+                figures = f"{percent(row.cells[name].value)} (no edit {percent(each.control.value)})"
+                found.setdefault((not each.is_worse, row.editor, row.model), []).append(
+                    f"{each.title} of {row.suite} {figures}"
+                )
+    words = {False: "worse than doing nothing", True: "below doing nothing, but not for certain"}
+    return [
+        visible(f"{MARK} {editor} on {model}: {words[unsure]}: {', '.join(scores)}")
+        for (unsure, editor, model), scores in sorted(found.items(), key=lambda item: item[0][0])
+    ]
 
 
 def _unreliable(rows: Sequence[Row], topic: Topic, floor: float) -> list[str]:

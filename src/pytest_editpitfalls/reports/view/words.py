@@ -32,6 +32,14 @@ def ends(
     return f"[{f'{minus}inf' if low is None else write(low)}, {'inf' if high is None else write(high)}]"
 
 
+def lift(cell: MetricAggregate, digits: int = 1, between: str = " ") -> str:
+    """Return a difference in points with its sign and its confidence interval."""
+    if cell.value is None:
+        return "-"
+    value, *ends = (None if each is None else f"{100 * each:+.{digits}f}" for each in (cell.value, cell.low, cell.high))
+    return str(value) if None in ends else f"{value}{between}[{ends[0]}, {ends[1]}]"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: "1 gate", "2 gates"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
