@@ -12,6 +12,7 @@ from html_samples import HOSTILE, sample_results
 
 from pytest_editpitfalls.reports.html import write_html
 from pytest_editpitfalls.results import RunResults
+from pytest_editpitfalls.results.records import FactRecord, ProbeRecord
 
 BIG = 2500
 """Cases per suite: 12,500 in all, the size of the published benchmark."""
@@ -29,7 +30,7 @@ UNNAMED = """[...document.querySelectorAll('button, input, select, [tabindex="0"
     !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length)))
     .map(e => e.outerHTML)"""
 TIED_ALONE = """[...document.querySelectorAll('.probabilities tbody tr')]
-    .find(row => row.textContent.startsWith('tied')).cells[4].querySelector('.p').textContent"""
+    .find(row => row.querySelector('th code').textContent === 'tied').cells[4].querySelector('.p').textContent"""
 COLOURS = """[...document.querySelectorAll(`h1, h2, .sub, .legend, td, th, a, .badge, .muted, .mark, .better, .worse,
     .warning, .pub, button:not(:disabled)`)].map(e => {
     let on = e;
@@ -117,7 +118,8 @@ def test_search_finds_in_edits_and_ids_and_is_fast(browser: Browser, big_page: P
     words = "harbour kyoto 7"
     expected = 0
     for case in big_results.cases:
-        text = "\n".join([case.id, case.subject, case.rule, *case.edits, *case.notes]).lower()
+        facts = [fact.sentence for fact in case.facts.values()]
+        text = "\n".join([case.id, case.subject, case.rule, *case.edits, *facts, *case.notes]).lower()
         expected += all(word in text for word in words.split())
     assert 0 < expected < 12_500
     first, shown = browser.js(search, words)
@@ -259,6 +261,47 @@ def test_a_story_tells_the_case(browser: Browser, small_page: Path, small_result
     browser.js("document.querySelector('.chart button').click()")
     assert browser.js(dots) != logarithmic
     assert "linear scale" in browser.js("document.querySelector('.chart .legend').textContent")
+    heads = browser.js("[...document.querySelectorAll('.probabilities tbody th')].map(h => h.innerText)")
+    for name, head in zip(dict.fromkeys(probe.fact for probe in case.probes), heads, strict=True):
+        fact = case.facts[name]
+        assert head.split() == f"{fact.sentence} {fact.role} {name}".split()
+
+
+def test_of_a_hundred_true_objects_those_that_lost_most_come_first(browser: Browser, tmp_path: Path) -> None:
+    results = sample_results(1, suites=("easy",))
+    (case,) = results.cases
+    case.probes = [probe for probe in case.probes if not probe.fact.startswith("other")]
+    for place in range(100):
+        for state, value in (("0", 0.5), ("12", 0.5 - place / 250)):
+            case.probes.append(ProbeRecord(fact=f"other:{place}", state=state, probabilities=[value]))
+        case.facts[f"other:{place}"] = FactRecord(object=f"land {place}", prompt="A neighbour is", role="a true object")
+    path = tmp_path / "page.html"
+    write_html(path, results)
+    browser.open(path, f"#case=easy/rome/gpt2-xl/{case.id}")
+    heads = "[...document.querySelectorAll('.probabilities tbody th')].map(h => h.innerText.split('\\n')[0])"
+    shown = browser.js(heads)
+    assert [line for line in shown if "neighbour" in line] == [f"A neighbour is land {n}" for n in range(99, 89, -1)]
+    rest = browser.js("document.querySelector('.rest').innerText")
+    assert rest == "Those that lost most are shown. and 90 more: show all"
+    browser.js("document.querySelector('.more').click()")
+    assert len(browser.js(heads)) == 102
+    assert browser.js("document.querySelector('.rest')") is None
+    assert browser.console() == []
+
+
+def test_a_case_is_found_by_what_its_facts_say(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    case = next(c for c in small_results.cases if c.suite == "composite" and c.facts)
+    words = case.facts["tied"].prompt
+    assert not any(words in edit for edit in case.edits)
+    browser.open(small_page)
+    browser.js(
+        "(() => { const f = document.querySelector('[name=search]'); f.value = arguments[0];"
+        "f.dispatchEvent(new Event('input', {bubbles: true})); })()",
+        words,
+    )
+    ids = browser.js(f"[...{ROWS}].map(r => r.querySelector('a').textContent)")
+    assert case.id in ids
+    assert len(ids) < len(small_results.cases)
 
 
 def test_links_to_cases(browser: Browser, small_page: Path) -> None:
