@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from io import StringIO
 
 import pytest
@@ -158,3 +159,18 @@ def test_every_kind_that_ships_says_what_each_of_its_facts_is() -> None:
     for pitfall in PITFALLS.shipped.values():
         asked = {name for suite in SHIPPED if suite.kind == pitfall.name for name in facts_in_words(suite.cases[0])}
         assert all(pitfall.words_of(name) for name in asked)
+
+
+def test_a_report_tells_whole_stories_and_says_how_many() -> None:
+    run = results(12, suites=["composite"], editors=["rome"], label="failed")
+    for case in run.cases:
+        for name, fact in case.facts.items():
+            fact.prompt, fact.object = f"{name} {'ä' * 150}", "ö" * 60
+    text = render_markdown(run)
+    told = re.search(
+        r"<summary>The worst (\d+) of 12 cases that missed a threshold</summary>\n\n(.*?)\n</details>", text, re.S
+    )
+    assert told is not None
+    stories = told[2].split("\n- ")
+    assert 1 < len(stories) == int(told[1]) < 10
+    assert all("\n  - tied ä" in story for story in stories)  # the last fact of each

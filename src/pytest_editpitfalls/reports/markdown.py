@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.outputs import write_text
 
+from .view.cases import Story
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
@@ -199,9 +200,11 @@ def _comparison(view: RunView) -> Iterator[list[str]]:
         ("New failures", compared.new_failures, True),
         ("Fixed", compared.fixed, False),
     ):
-        stories, more = view.flipped(keys, _WORST, is_failing=is_failing)
+        stories, _ = view.flipped(keys, _WORST, is_failing=is_failing)
         if stories:
-            lines = [*_stories(stories), *([f"- and {more} more"] if more else [])]
+            told, lines = _stories(stories)
+            if more := len(keys) - told:
+                lines.append(f"- and {more} more")
             yield details(f"{title}: {len(keys)}", lines)
     if compared.hyper_parameters:
         rows = [
@@ -212,11 +215,18 @@ def _comparison(view: RunView) -> Iterator[list[str]]:
         yield details(f"Hyper-parameters that differ: {len(rows)}", body)
 
 
-def _stories(stories: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
+def _stories(stories: Iterable[Story]) -> tuple[int, list[str]]:
+    """Return as many stories as fit whole into a section, at least one: how many they are, and their lines."""
+    lines: list[str] = []
+    told = size = 0
     for headline, more in stories:
-        yield f"- {inert(headline, 400)}"
-        for line in more:
-            yield f"  - {inert(line, 400)}"
+        story = [f"- {inert(headline, 400)}", *(f"  - {inert(line, 400)}" for line in more)]
+        size += sum(len(line.encode()) + 1 for line in story)
+        if told and size > _SECTION - 100:
+            break
+        told += 1
+        lines += story
+    return told, lines
 
 
 def _metrics(view: RunView) -> Iterator[list[str]]:
@@ -254,7 +264,8 @@ def _cell(row: Row, metric: str) -> str:
 def _worst(view: RunView) -> Iterator[list[str]]:
     if worst := view.worst(_WORST):
         pitfalls = _pitfalls(Counter(case.outcome for case in view.results.cases))
-        yield details(f"The worst {len(worst)} of {pitfalls} cases that missed a threshold", _stories(worst))
+        told, lines = _stories(worst)
+        yield details(f"The worst {told} of {pitfalls} cases that missed a threshold", lines)
 
 
 def _facts(view: RunView) -> list[str]:

@@ -81,9 +81,9 @@ def short_summary(view: RunView) -> list[str]:
     return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
 
 
-def _indented(line: str, style: str = "") -> Padding:
-    """Return a line below a headline; where it is wrapped, the rest stays below it."""
-    return Padding(Text(line, style), (0, 0, 0, 4))
+def _indented(line: str, style: str = "", by: int = 4) -> Padding:
+    """Return an indented line; where it is wrapped, the rest is indented as well."""
+    return Padding(Text(line, style), (0, 0, 0, by))
 
 
 def baseline_lines(view: RunView, ascii_only: bool = False) -> Iterator[RenderableType]:
@@ -101,7 +101,7 @@ def baseline_lines(view: RunView, ascii_only: bool = False) -> Iterator[Renderab
     ):
         stories, more = view.flipped(keys, FLIPPED, is_failing=is_failing)
         for headline, details in stories:
-            yield Text(f"  {title}: {headline}", style)
+            yield _indented(f"{title}: {headline}", style, 2)
             yield from (_indented(line, style) for line in details)
         if more:
             yield Text(f"  {title}: and {more} more", style)
@@ -133,7 +133,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     if worst := view.worst(WORST):
         yield Text("Worst cases, with mean probabilities before -> (after edit 1 ->) after", "bold")
         for headline, details in worst:
-            yield Text(f"  {headline}", "red")
+            yield _indented(headline, "red", 2)
             yield from (_indented(line) for line in details)
     yield from (Text(line, "yellow") for line in view.not_scored)
     yield from (Text(f"note: {note}", "yellow") for note in notes_of(view.results.cases))

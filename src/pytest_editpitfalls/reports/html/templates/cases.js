@@ -75,7 +75,7 @@ function probability(text, at) {
 function spread(text, at, mean, side) {
   const value = number(text, at, 2);
   if (value === FACTOR_UNKNOWN || mean === null) return null;
-  return value === FACTOR_UNKNOWN - 1 ? 0 : Number((mean * Math.exp(side * value / 148)).toPrecision(2));
+  return value === FACTOR_UNKNOWN - 1 ? 0 : mean * Math.exp(side * value / 148);
 }
 
 // fact -> state -> {mean, least, greatest}, facts in the order of the record.
@@ -102,11 +102,11 @@ function changed(i, other) {
 }
 
 const MINUS = "\u2212";
-function show(value) {
+function show(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0 || value === 1) return String(value);
   const size = Math.abs(value);
-  const text = size >= 1e-3 && size < 1e4 ? String(Number(value.toPrecision(3))) : value.toExponential(2);
+  const text = size >= 1e-3 && size < 1e4 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1);
   return text.replace(/-/g, MINUS);
 }
 

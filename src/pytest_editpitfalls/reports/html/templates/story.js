@@ -66,7 +66,7 @@ function probabilityChart(i) {
       ...states.map(([state, title]) => {
         const p = of.get(state);
         if (!p) return element("td", { class: "none" }, element("span", { class: "hidden" }, "not asked"));
-        const range = `least ${show(p.least)}, greatest ${show(p.greatest)} over the prompts`;
+        const range = `least ${show(p.least, 2)}, greatest ${show(p.greatest, 2)} over the prompts`;
         return element("td", { title: range, "data-state": title }, element("span", { class: "p" }, show(p.mean)),
           element("span", { class: "hidden" }, ` (${range})`), probabilityDrawing(p, scale));
       })));
