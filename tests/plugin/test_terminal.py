@@ -38,12 +38,14 @@ def test_header_and_tables(project):
             "Knowledge conflict (%), rome on smollm2-135m",
             "*suite*n*held*ES*PS*CS exp*CS imp*CM*TFD*Succ*",
             "*reverse*3*3/3*66.7 [[]20.8, 93.9]*100.0 [[]43.9, 100.0]*",
+            "*no edit*0.0*0.0*",
+            "*lift*+66.7 [[]*, +*]*+100.0 [[]*, +100.0]*",
             "Knowledge distortion (%), rome on smollm2-135m",
             "*suite*n*held*ES*PS*Succ*D*IR*FR*",
             "Worst cases, with mean probabilities before -> (after edit 1 ->) after",
             f"  reverse {cases[0]} (rome on smollm2-135m): cs_exp 0 (wanted >= 1)",
             "    edit 1: * ... * -> *",
-            "    * is *: after edit 1 0.8 -> after both 0.1*",
+            "    * is *: 0.3 -> 0.8 -> 0.1 (what edit 1 writes)",
             "note: tiny divisor at edit 1: 15 cases, the first *",
             "time *: *load 0.2 s*edit*",
             "*short test summary*",
@@ -70,7 +72,8 @@ def test_quiet_and_no_summary(project):
     result = project.run("-q", project.whole("reverse", 3), "--pitfalls-gate=reverse.cs_exp >= 0.5")
     result.stdout.fnmatch_lines(
         [
-            "reverse rome smollm2-135m: n 3, ES 100.0, PS 100.0, CS exp 100.0, CS imp 100.0, CM 87.5",
+            "reverse rome smollm2-135m: n 3, ES 100.0, PS 100.0, CS exp 100.0 (no edit 0.0), "
+            "CS imp 100.0 (no edit 0.0), CM 87.5",
             "gate reverse.cs_exp*passed*",
         ]
     )
