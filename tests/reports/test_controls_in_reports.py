@@ -44,7 +44,7 @@ def a_run(*, lift: tuple[float | None, float | None, float | None] = (-0.25, -0.
         del reverse[name], composite[name]
     reverse |= {"cs_exp": cell(0.2, 0.1, 0.5), "cs_exp_0": cell(0.45, 0.2, 0.6), "cs_exp_lift": cell(*lift)}
     reverse |= {"cs_imp": cell(0.4), "cs_imp_0": cell(0.43), "cs_imp_lift": cell(-0.03, -0.3, 0.2)}
-    composite |= {"cs_exp": cell(0.62), "cs_exp_0": cell(0.45), "cs_exp_lift": cell(0.171, 0.08, 0.26)}
+    composite |= {"cs_exp": cell(0.62, 0.4, 0.8), "cs_exp_0": cell(0.45), "cs_exp_lift": cell(0.171, 0.08, 0.26)}
     composite |= {"cs_imp": cell(0.5), "cs_imp_0": cell(0.5), "cs_imp_lift": cell(0.0, -0.1, 0.1)}
     return run
 
@@ -65,8 +65,9 @@ def test_a_wide_terminal_has_control_and_lift_below_the_score() -> None:
     assert control.split() == ["no", "edit", "45.0", "50.0"]
     assert lift.split(maxsplit=1) == ["lift", "+17.1 [+8.0, +26.0]   +0.0 [-10.0, +10.0]"]
     end = headings.index("CS exp") + len("CS exp")
-    assert [line[:end].split()[-1] for line in (score, control)] == ["62.0", "45.0"]  # in the column of its score
-    assert lift[:end].endswith("+26.0]")
+    assert score[:end].endswith("62.0 [40.0, 80.0]")
+    assert control[:end].split()[-1] == "45.0"  # in the column of its score
+    assert lift[:end].endswith("+17.1 [+8.0, +26.0]")
     assert {WORSE, BELOW} <= set(lines)
 
 
@@ -137,10 +138,28 @@ def test_where_the_interval_is_unknown_nothing_is_for_certain() -> None:
     run = a_run(lift=(-0.25, None, None))
     (line, *_) = RunView(run).below
     assert line.startswith("! rome on gpt2-xl: below doing nothing, but not for certain: CS exp of reverse 20.0")
-    text = terminal(run, 160)
-    assert re.search(r"lift +-25\.0 ", text)
-    assert "[]" not in text
-    assert "None" not in text + render_markdown(run) + render_html(run)
+    texts = [terminal(run, 160), terminal(run, 80), render_markdown(run)]
+    assert all("-25.0 n too small" in text for text in texts)
+    page = re.sub(r"(?s)<script.*", "", render_html(run))
+    assert "−0.250 n too small" in page
+    assert "-25.0 n too small" in latex_tables([NamedRun("a", run)])
+    assert not any("[]" in text or "None" in text for text in [*texts, page])
+
+
+def test_a_mean_without_an_interval_says_that_there_are_too_few_cases() -> None:
+    run = a_run()
+    run.aggregates[0].metrics["cm"] = cell(0.375)
+    run.aggregates[0].metrics["es"] = cell(None)
+    (row, *_) = RunView(run).tables[0].rows
+    assert (row.interval("cm"), row.interval("es")) == ("n too small", "")
+    for text in (terminal(run, 200), terminal(run, 60), render_markdown(run)):
+        assert "37.5 n too small" in text
+    assert '0.375</td>\n    <td class="ci">n too small</td>' in render_html(run)
+    for suite in run.run.suites:
+        suite.format = "published"
+    published = [row for row in RunView(run).tables[0].rows if row.published]
+    assert published
+    assert not any(row.interval(name) for row in published for name in row.cells)  # they never have one
 
 
 def test_a_result_without_controls_has_no_line_for_them() -> None:

@@ -15,7 +15,7 @@ from .view.cases import Story
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
-from .view.words import MARK, count, ends, interval, lift, percent
+from .view.words import MARK, count, ends, lift, percent
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
@@ -258,7 +258,7 @@ def _mark(item: Row | AnyGate) -> str:
 def _cell(row: Row, metric: str) -> str:
     if metric not in row.cells:
         return ""
-    return f"{percent(row.cells[metric].value)} {interval(row.cells[metric])}".strip()
+    return f"{percent(row.cells[metric].value)} {row.interval(metric)}".strip()
 
 
 def _worst(view: RunView) -> Iterator[list[str]]:

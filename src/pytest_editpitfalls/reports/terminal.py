@@ -18,7 +18,7 @@ from .view.cases import notes_of
 from .view.run import RunView
 from .view.tables import Controlled, Row, Table
 from .view.verdicts import ARROWS, Arrows, baseline_counts, changed_arrows, differing, gate_line, relative_gate_line
-from .view.words import MARK, interval, lift, percent
+from .view.words import MARK, lift, percent
 
 if TYPE_CHECKING:
     import pytest
@@ -155,7 +155,7 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
         block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
         for name, title in table.columns.items():
             if name in row.cells:
-                block.append(Text(f"  {title} {percent(row.cells[name].value)} {interval(row.cells[name])}".rstrip()))
+                block.append(Text(f"  {title} {percent(row.cells[name].value)} {row.interval(name)}".rstrip()))
                 if (beside := row.controlled.get(name)) is not None:
                     text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
                     block.append(_indented(text, _lift_style(beside)))
@@ -216,7 +216,7 @@ def _marked(row: Row) -> str:
 def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str:
     if name not in row.cells:
         return ""
-    value, around = percent(row.cells[name].value), interval(row.cells[name], digits)
+    value, around = percent(row.cells[name].value), row.interval(name, digits)
     if not row.published:
         value = arrows.get((*row.group, name), "") + value
     return f"{value}{between}{around}" if around else value

@@ -16,7 +16,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import baseline_counts
-from pytest_editpitfalls.reports.view.words import MARK
+from pytest_editpitfalls.reports.view.words import MARK, TOO_FEW
 from pytest_editpitfalls.results.records import RunResults
 
 from .charts import share_bar
@@ -112,6 +112,7 @@ def _environment() -> Environment:
         "case_link": case_link,
         "interval": interval,
         "lift_interval": lift_interval,
+        "too_few": TOO_FEW,
         "baseline_counts": baseline_counts,
     }
     return environment

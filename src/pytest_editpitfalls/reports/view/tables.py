@@ -13,7 +13,7 @@ from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 
 from .kinds import without_released
 from .verdicts import SEEN
-from .words import MARK, percent
+from .words import MARK, TOO_FEW, interval, percent
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
@@ -77,6 +77,16 @@ class Row:
     def group(self) -> Group:
         """(suite, editor, model)."""
         return self.suite, self.editor, self.model
+
+    def interval(self, name: str, digits: int = 1) -> str:
+        """Return the interval of a metric's mean in per cent, or that there are too few cases for one.
+
+        "" where there is no mean, and for published figures, which have none.
+        """
+        cell = self.cells[name]
+        if self.published or cell.value is None:
+            return ""
+        return interval(cell, digits) or TOO_FEW
 
 
 @dataclass(frozen=True, slots=True)

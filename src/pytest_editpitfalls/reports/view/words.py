@@ -13,6 +13,10 @@ MARK = "!"
 """Stands beside figures of an editor that hardly edits."""
 
 
+TOO_FEW = "n too small"
+"""Stands in the place of an interval that says nothing."""
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a fraction as per cent, "-" where it is unknown."""
     return "-" if value is None else f"{100 * value:.{digits}f}"
@@ -36,8 +40,8 @@ def lift(cell: MetricAggregate, digits: int = 1, between: str = " ") -> str:
     """Return a difference in points with its sign and its confidence interval."""
     if cell.value is None:
         return "-"
-    value, *ends = (None if each is None else f"{100 * each:+.{digits}f}" for each in (cell.value, cell.low, cell.high))
-    return str(value) if None in ends else f"{value}{between}[{ends[0]}, {ends[1]}]"
+    low, high = (None if end is None else f"{100 * end:+.{digits}f}" for end in (cell.low, cell.high))
+    return f"{100 * cell.value:+.{digits}f}{between}{TOO_FEW if None in (low, high) else f'[{low}, {high}]'}"
 
 
 def count(number: int, noun: str) -> str:
