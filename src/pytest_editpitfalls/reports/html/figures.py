@@ -171,7 +171,8 @@ def _metric(
         for aggregate, row, controls in zip(aggregates, published, beside, strict=True)
         if name in aggregate.metrics
     ]
-    axis = axis_of(name, [v for _, cell, other, _ in rows for v in (cell.value, cell.low, cell.high, other)])
+    drawn = [v for _, cell, other, _ in rows for v in (cell.value, cell.low, cell.high, other)]
+    axis = axis_of(name, [*drawn, *(each.control.value for *_, each in rows if each is not None)])
     figures = []
     for aggregate, cell, other, controls in rows:
         values = _values(members[_group(aggregate)], name)

@@ -79,17 +79,16 @@ def follows_edits(state: str) -> bool:
 
 def fact_lines(means: FactProbabilities, facts: Mapping[str, FactRecord], pitfall: AnyPitfall | None) -> list[FactLine]:
     """Return the facts that have a probability, in the order of the record."""
+    found: dict[str, dict[str, float]] = {}
+    for (name, state), mean in means.items():
+        found.setdefault(name, {})[state] = mean
     lines = []
-    for name in dict.fromkeys(fact for fact, _ in means):
-        known, states = facts.get(name), ordered_states(state for fact, state in means if fact == name)
-        lines.append(
-            FactLine(
-                name,
-                visible(name if known is None else known.sentence),
-                visible((known and known.role) or fact_words(pitfall, name).text),
-                {state: means[name, state] for state in states},
-            )
-        )
+    for name, by_state in found.items():
+        known = facts.get(name)
+        text = name if known is None else known.sentence
+        role = (known and known.role) or fact_words(pitfall, name).text
+        ordered = {state: by_state[state] for state in ordered_states(by_state)}
+        lines.append(FactLine(name, visible(text), visible(role), ordered))
     return lines
 
 

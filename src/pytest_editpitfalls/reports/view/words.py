@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 MARK = "!"
 """Stands beside figures of an editor that hardly edits."""
 
-
 TOO_FEW = "n too small"
 """Stands in the place of an interval that says nothing."""
 
