@@ -46,11 +46,9 @@ def test_the_document(project):
     assert first["metrics"]["cs_exp"] == 0.0
     assert first["cached"] is False
     assert [(probe["fact"], probe["state"]) for probe in first["probes"]] == [
-        ("old", "1"),
-        ("old", "12"),
+        *(("old", state) for state in ("0", "1", "12", "2")),
         ("replaced", "1"),
-        ("new_exp", "12"),
-        ("new_imp", "12"),
+        *((fact, state) for fact in ("new_exp", "new_imp", "old_imp") for state in ("0", "12", "2")),
     ]
     assert all(len(probe["probabilities"]) >= 11 for probe in first["probes"])
     assert document["aggregates"][0]["n"] == 3
