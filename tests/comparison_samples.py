@@ -8,7 +8,7 @@ from typing import Any
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.comparison.pairing import Comparison, compare
 from pytest_editpitfalls.results import CaseRecord, RunResults
-from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, ProbeRecord, RunRecord, SuiteRecord
 
 KINDS: dict[str, Any] = {
     "reverse": "reverse",
@@ -29,7 +29,11 @@ def case(
     subject: str | None = None,
     digest: str = "",
 ) -> CaseRecord:
-    """One case; its subject is its own, and its digest is made of its id, unless they are given."""
+    """One case; its subject is its own, and its digest is made of its id, unless they are given.
+
+    Its probabilities are its metrics, so that they are the same where these are.
+    """
+    known = {"es": 1.0} if metrics is None else dict(metrics)
     return CaseRecord(
         id=case_id,
         source_index=0,
@@ -39,7 +43,8 @@ def case(
         subject=f"subject of {case_id}" if subject is None else subject,
         digest=digest or f"digest of {suite} {case_id}",
         outcome=outcome,
-        metrics={"es": 1.0} if metrics is None else dict(metrics),
+        metrics=known,
+        probes=[ProbeRecord(fact=name, state="12", probabilities=[value]) for name, value in known.items()],
     )
 
 

@@ -18,8 +18,16 @@ VALUES = st.lists(st.floats(-1, 1).map(lambda value: round(value, 3)), min_size=
 FLIPS = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=2, max_size=70)
 
 
-def paired(values: list[float], *, binary: bool = False, reach: float | None = 1.0, labels: Any = None) -> PairedDrop:
-    return PairedDrop(values, labels or list(range(len(values))), binary, reach, "seed", 499)
+def paired(
+    values: list[float],
+    *,
+    binary: bool = False,
+    reach: float | None = 1.0,
+    labels: Any = None,
+    is_identical: bool = False,
+) -> PairedDrop:
+    labels = labels or list(range(len(values)))
+    return PairedDrop(values, labels, binary, reach, "seed", 499, is_identical=is_identical)
 
 
 def test_clusters_sum_their_cases() -> None:
@@ -70,8 +78,13 @@ def test_a_resample_without_spread_is_infinitely_far_out() -> None:
 @pytest.mark.parametrize(
     ("values", "options", "method"),
     [
-        ([0.0] * 50, {}, "identical"),
-        ([0.0] * 50, {"binary": True}, "identical"),
+        ([0.0] * 50, {"is_identical": True}, "identical"),
+        ([0.0] * 50, {"is_identical": True, "binary": True}, "identical"),
+        ([0.0] * 50, {}, "bounded"),
+        ([0.0] * 50, {"reach": None}, "none"),
+        ([0.0] * 50, {"binary": True}, "exact"),
+        ([0.0] * 50, {"binary": True, "labels": [0, 0, *range(48)]}, "bounded"),
+        ([1.0] + [0.0] * 99, {"binary": True, "labels": [0, 0, *range(98)]}, "bounded"),
         ([1.0] + [0.0] * 99, {"binary": True}, "exact"),
         ([1.0, -1.0] * FEW_FLIPS, {"binary": True}, "bootstrap"),
         ([1.0, -1.0] * FEW_FLIPS, {"binary": True, "labels": ["a", "b"] * FEW_FLIPS}, "exact"),
@@ -87,9 +100,28 @@ def test_the_method_follows_clusters_and_flips(values: list[float], options: dic
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_identical_values_have_no_drop(binary: bool) -> None:
-    same = paired([0.0] * 50, binary=binary)
+    same = paired([0.0] * 50, binary=binary, is_identical=True)
     assert (same.drop, same.upper, same.p_value(0.0), same.p_value(0.02)) == (0.0, 0.0, 1.0, 1.0)
     assert same.detectable(0.02) is not None  # what could it have found?
+
+
+@pytest.mark.parametrize(("n", "labels", "worth"), [(4, None, 4), (20, [0] * 20, 1), (4, [0, 0, 1, 2], 16 / 6)])
+@pytest.mark.parametrize(("binary", "reach"), [(True, 1.0), (False, 1.0), (False, 2.0)])
+def test_no_difference_is_the_bound_of_a_rate_that_was_never_seen(
+    n: int, labels: Any, worth: float, binary: bool, reach: float
+) -> None:
+    unchanged = paired([0.0] * n, binary=binary, reach=reach, labels=labels)
+    assert unchanged.upper == pytest.approx(reach * (1 - 0.05 ** (1 / worth)))
+    assert (unchanged.drop, unchanged.p_value(0.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_drop_within_its_margin_is_never_proven_beyond_it(binary: bool) -> None:
+    values, labels = [1.0] * 8 + [-1.0] * 9 + [0.0] * 11, [*range(8), *[8] * 20]
+    drop = paired(values, binary=binary, reach=1.0, labels=labels)
+    assert drop.drop < 0
+    assert drop.p_value(0.0) >= 0.5
+    assert drop.method == "bounded"
 
 
 def test_an_unbounded_metric_with_few_clusters_proves_nothing() -> None:

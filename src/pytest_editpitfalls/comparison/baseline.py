@@ -18,15 +18,18 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, FailFast, Field, ValidationError, field_validator, model_validator
 
 from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.cases.digests import digest_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.outputs import check_writable, write_text
-from pytest_editpitfalls.results.records import EditorRecord, Number, Outcome, Record, RunResults
+from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, Number, Outcome, Record, RunResults
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"
 SCHEMA_VERSION = 2
 """2: the digest of a case covers its whole row, so that those of version 1 cannot be compared."""
+DIGITS = 16
+"""Hex digits of a digest of probabilities."""
 FOLDER = "pitfalls-baselines"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -51,6 +54,9 @@ class BaselineCase(FrozenRecord):
     subject: str = Field(default="", description="subject of edit 1")
     digest: str = Field(description="of what the case asks")
     metrics: dict[str, Number] = Field(default_factory=dict)
+    scores: str = Field(
+        default="", description="digest of all probabilities of the case; empty: an earlier version saved it"
+    )
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -127,7 +133,7 @@ class Baseline(FrozenRecord):
         groups: dict[tuple[str, str, str], list[BaselineCase]] = {}
         for case in results.cases:
             kept = case.model_dump(include={"id", "outcome", "subject", "digest", "metrics"})
-            groups.setdefault(case.key[:3], []).append(BaselineCase(**kept))
+            groups.setdefault(case.key[:3], []).append(BaselineCase(**kept, scores=scores_digest(case)))
         used = {group[0] for group in groups}
         facts = {"device": run.device, "dtype": run.dtype, **(machine or {})}
         return cls(
@@ -220,6 +226,14 @@ class Baseline(FrozenRecord):
         """Return whether the case failed in the baseline, so that a failure now is a known pitfall."""
         case = self.by_key.get(key)
         return case is not None and case.outcome in FAILED
+
+
+def scores_digest(case: CaseRecord) -> str:
+    """Return a digest of all probabilities that a case was scored with, to the last bit; "" where it has none."""
+    if not case.probes:
+        return ""
+    probes = sorted(case.probes, key=lambda probe: (probe.fact, probe.state))
+    return digest_of([[probe.fact, probe.state, probe.probabilities] for probe in probes])[:DIGITS]
 
 
 def resolve(name_or_file: str, root: Path, *, where: str = "--pitfalls-baseline") -> Path:

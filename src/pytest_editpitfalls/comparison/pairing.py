@@ -24,7 +24,7 @@ from pytest_editpitfalls.results.records import (
     RunResults,
 )
 
-from .baseline import FAILED, UNSCORED, Baseline, BaselineCase, CaseKey
+from .baseline import FAILED, UNSCORED, Baseline, BaselineCase, CaseKey, scores_digest
 
 Change = Literal["known", "new_failure", "fixed", "unchanged", "error", "lost", "gained"]
 CHANGES: tuple[Change, ...] = get_args(Change)
@@ -52,6 +52,11 @@ class Pair:
     def values(self, metric: str) -> tuple[float | None, float | None]:
         """The values there and here; that of a case that ended in an error or was skipped here does not count."""
         return self.base.metrics.get(metric), self.now.metrics.get(metric) if self.counts else None
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether all probabilities are the same to the last bit; not known, so False, where one side lacks them."""
+        return bool(self.base.scores) and self.base.scores == scores_digest(self.now)
 
     @property
     def change(self) -> Change:

@@ -63,6 +63,11 @@ class Clusters:
         return math.fsum(self.sums) / self.n
 
     @cached_property
+    def are_even(self) -> bool:
+        """Whether all clusters have the same size, so that the mean of their means is the mean over cases."""
+        return bool((self.sizes == self.sizes[0]).all())
+
+    @cached_property
     def changed(self) -> int:
         """Clusters whose cases do not sum to no difference."""
         return int((self.sums != 0.0).sum())

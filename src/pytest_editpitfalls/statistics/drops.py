@@ -1,11 +1,13 @@
 """How much worse a metric got between paired cases: the drop, its bound, whether it exceeds a margin, and power.
 
-Three methods, each used where a simulation shows that it keeps its level (docs/gates.md):
+All are about one number, the mean difference over cases: test, bound, power and what is printed. Three methods, each
+used where a simulation shows that it keeps its level (docs/gates.md):
 
-* 0/1 metrics with few flips or few clusters: Tango's score with exact tails, on one value per cluster;
+* 0/1 metrics with few flips or few clusters, all of one size: Tango's score with exact tails, on one value per
+  cluster. Where sizes differ, the mean of these values would not be the mean over cases;
 * everything else with enough clusters: of a t test, a studentised bootstrap and a bootstrap with one invented bad
   cluster the most cautious answer;
-* everything else with few clusters: a bound that holds for any distribution inside the metric's range.
+* everything else, with few clusters or few flips: a bound that holds for any distribution inside the metric's range.
 
 The power is that of cases that get worse on top of the changes in both directions that the run shows anyway. How many
 such changes there are is known from the run alone, so that an upper limit of their rate is taken.
@@ -54,6 +56,8 @@ class PairedDrop:
         is_binary: whether the metric is 0 or 1 in every case.
         reach: the largest difference that the metric's range allows; None where it has no lower end.
         seed: seed of the random draws, a text.
+        is_identical: whether both sides are the same to the last bit in all that is stored of them, so that no chance
+            is in it. Values that happen to be equal are no proof of that.
     """
 
     differences: Sequence[float]
@@ -62,13 +66,17 @@ class PairedDrop:
     reach: float | None
     seed: str = ""
     resamples: int = field(default=RESAMPLES, compare=False)
+    is_identical: bool = False
 
     @classmethod
-    def of(cls, metric: Metric, sides: Sequence[tuple[Hashable, float, float]], seed: str) -> PairedDrop:
+    def of(
+        cls, metric: Metric, sides: Sequence[tuple[Hashable, float, float]], seed: str, *, is_identical: bool = False
+    ) -> PairedDrop:
         """Return the drop of a metric from the cluster, the value there and the value here of each paired case."""
         sign = 1.0 if metric.higher_is_better else -1.0
         differences = [sign * (there - here) for _, there, here in sides]
-        return cls(differences, [label for label, *_ in sides], metric.is_binary, reach_of(metric), seed)
+        labels = [label for label, *_ in sides]
+        return cls(differences, labels, metric.is_binary, reach_of(metric), seed, is_identical=is_identical)
 
     @cached_property
     def clusters(self) -> Clusters:
@@ -93,30 +101,45 @@ class PairedDrop:
     @cached_property
     def method(self) -> str:
         """How the bound and the p-value are computed."""
-        few = self.clusters.effective < FEW_CLUSTERS
-        if self.worse + self.better == 0:
+        if self.is_identical:
             return "identical"
-        if self.is_binary and (few or self.worse + self.better < FEW_FLIPS):
+        few = self.clusters.effective < FEW_CLUSTERS
+        few_flips = self.is_binary and (few or self.worse + self.better < FEW_FLIPS)
+        if few_flips and self.clusters.are_even:
             return "exact"
-        if not few:
+        if not few and not few_flips and not self._is_unchanged:
             return "bootstrap"
         return "bounded" if self.reach is not None else "none"
 
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether no value differs: the bootstrap would take that for certain."""
+        return self.worse + self.better == 0
+
     def p_value(self, margin: float) -> float:
-        """Return the p-value of "the true drop is at most the margin" against "it exceeds it"."""
-        if self.method in ("identical", "none"):
+        """Return the p-value of "the true drop is at most the margin" against "it exceeds it".
+
+        It is at least a half where the drop that is seen does not exceed the margin.
+        """
+        if self._is_unchanged or self.method in ("identical", "none"):
             return 1.0
-        if self.method == "exact":
-            return paired_binary.p_value(*self._counts, margin)
-        return self._forwards.p_value(margin)
+        p = paired_binary.p_value(*self._counts, margin) if self.method == "exact" else self._forwards.p_value(margin)
+        return p if self.drop > margin else max(p, 0.5)
 
     @cached_property
     def upper(self) -> float:
-        """One-sided 95 % upper bound of the true drop; inf where there is none."""
+        """One-sided 95 % upper bound of the true drop; inf where there is none.
+
+        Where no value differs it is that of a rate that was 0 so many times (Clopper and Pearson), in steps of the
+        largest difference.
+        """
         if self.method == "identical":
             return 0.0
-        if self.method == "none":
+        if self.method == "none" or self.reach is None and self._is_unchanged:
             return math.inf
+        if self._is_unchanged:
+            assert self.reach is not None
+            return self.reach * (1 - LEVEL ** (1 / self.clusters.effective))
         is_exact = self.method == "exact"
         bound = paired_binary.bound(*self._counts, LEVEL) if is_exact else -self._backwards.lower(LEVEL)
         return max(min(bound, math.inf if self.reach is None else self.reach), self.drop)
@@ -125,16 +148,14 @@ class PairedDrop:
         """Return the smallest true drop whose test at ``level`` fails with a probability of 80 %; None: none does."""
         if self.method == "none":
             return None
-        if self.is_binary and self.method in ("exact", "identical"):
-            effective = self.clusters.effective
+        if self.method == "exact" or (self.is_binary and self.is_identical and self.clusters.are_even):
             found = _detectable_binary(
                 self._counts[1],
                 len(self.clusters),
                 margin,
                 level,
-                effective=effective,
                 # about as many: what decides then is not sure
-                flips_of_bootstrap=math.inf if effective < FEW_CLUSTERS else 0.7 * FEW_FLIPS,
+                flips_of_bootstrap=math.inf if len(self.clusters) < FEW_CLUSTERS else 0.7 * FEW_FLIPS,
             )
         else:
             found = _detectable_mean(self, margin, level)
@@ -142,13 +163,12 @@ class PairedDrop:
 
     @cached_property
     def _counts(self) -> tuple[float, float, int]:
-        """Flips for the worse, for the better, and clusters: each has one flip at most, shared among its cases."""
-        members: dict[Hashable, list[float]] = {}
-        for difference, label in zip(self.differences, self.labels, strict=True):
-            members.setdefault(label, []).append(difference)
-        worse = math.fsum(sum(value > 0 for value in part) / len(part) for part in members.values())
-        better = math.fsum(sum(value < 0 for value in part) / len(part) for part in members.values())
-        return worse, better, len(members)
+        """Flips for the worse, for the better, and clusters: each has one flip at most, shared among its cases.
+
+        Only to be asked where all clusters have one size: elsewhere it weighs cases otherwise than the drop does.
+        """
+        size = len(self.differences) / len(self.clusters)
+        return self.worse / size, self.better / size, len(self.clusters)
 
     @cached_property
     def _forwards(self) -> _Bounds:
@@ -164,7 +184,7 @@ class PairedDrop:
 
         seed = hashlib.sha256(self.seed.encode("utf-8", "backslashreplace")).digest()[:8]
         generator = np.random.default_rng(int.from_bytes(seed, "little"))
-        if clusters.effective < FEW_CLUSTERS:
+        if self.method == "bounded":
             assert self.reach is not None
             return _Bounds(clusters, None, bounded_draws(clusters, -self.reach, generator, self.resamples))
         return _Bounds.cautious(clusters, t, generator, self.resamples)
@@ -238,14 +258,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _detectable_binary(
-    better: float, trials: int, margin: float, level: float, *, effective: float, flips_of_bootstrap: float
+    better: float, trials: int, margin: float, level: float, *, flips_of_bootstrap: float
 ) -> float | None:
     """Return the smallest detectable drop of a 0/1 metric with exact tails, or None.
 
     Args:
         better: clusters that flipped for the better: the noise, taken as equally frequent for the worse.
-        trials: clusters.
-        effective: clusters of one size that would be worth as much.
+        trials: clusters, all of one size.
         flips_of_bootstrap: flips from which the bootstrap decides instead; inf where it never does.
     """
     from scipy.special import betaincinv
@@ -263,7 +282,7 @@ def _detectable_binary(
         return found
     # the bootstrap weighs clusters by their cases: its error is that of cases that go wrong together
     distance = SLACK * float(norm.isf(level) + norm.ppf(POWER))
-    other = _smallest(lambda drop: drop - margin >= distance * math.sqrt((2 * noise + drop) / effective), low, most)
+    other = _smallest(lambda drop: drop - margin >= distance * math.sqrt((2 * noise + drop) / trials), low, most)
     return None if other is None else max(found, other)
 
 
