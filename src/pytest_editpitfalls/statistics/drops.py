@@ -135,11 +135,11 @@ class PairedDrop:
         """
         if self.method == "identical":
             return 0.0
-        if self.method == "none" or self.reach is None and self._is_unchanged:
+        if self.method == "none" or (self.reach is None and self._is_unchanged):
             return math.inf
         if self._is_unchanged:
             assert self.reach is not None
-            return self.reach * (1 - LEVEL ** (1 / self.clusters.effective))
+            return self.reach * (1.0 - math.pow(LEVEL, 1.0 / self.clusters.effective))
         is_exact = self.method == "exact"
         bound = paired_binary.bound(*self._counts, LEVEL) if is_exact else -self._backwards.lower(LEVEL)
         return max(min(bound, math.inf if self.reach is None else self.reach), self.drop)
@@ -291,7 +291,8 @@ def _detectable_mean(paired: PairedDrop, margin: float, level: float) -> float |
 
     The distance of the lower bound from the mean, as observed, and the standard error are scaled up by the noise: the
     upper limit of the variance of a cluster, and the variance that the drop itself brings if it comes in steps as large
-    as the changes that the run shows (sum of squares / sum of absolute differences) and half as much again.
+    as the changes that the run shows (sum of squares / sum of absolute differences) and half as much again; those of a
+    0/1 metric are 1.
     """
     from scipy.special import betaincinv
     from scipy.stats import chi2, norm
@@ -301,6 +302,8 @@ def _detectable_mean(paired: PairedDrop, margin: float, level: float) -> float |
     absolute = math.fsum(abs(value) for value in paired.differences)
     squares = math.fsum(value * value for value in paired.differences)
     step = STEP * squares / absolute if absolute else paired.reach
+    if step is not None and paired.is_binary:
+        step = 1.0
     if step is None or count < 2:
         return None
     observed = clusters.standard_error**2
