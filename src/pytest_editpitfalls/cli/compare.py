@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.reports.terminal import baseline_lines, gate_lines
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.reports.view.words import percent
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import AggregateRecord, RunResults
+from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
@@ -42,20 +43,19 @@ class Compared:
 
     Attributes:
         renamed: what its editor was called, where it was compared as if it were the first run's; otherwise None.
+        failing: gates that fail it.
     """
 
     name: str
     results: RunResults
     differences: list[Difference]
     renamed: str | None
+    failing: list[GateRecord | RelativeGateRecord]
 
     @property
     def passed(self) -> bool:
-        """Whether no gate failed, and none could not be evaluated: that is never a pass."""
-        absolute = all(gate.passed is True for gate in self.results.gates)
-        return absolute and all(
-            gate.passed is not False and gate.verdict != "not_evaluated" for gate in self.results.relative_gates
-        )
+        """Whether a run of pytest with the first run as its baseline would pass."""
+        return not self.failing and not self.results.reasons
 
 
 def compare(
@@ -70,14 +70,22 @@ def compare(
             "'reverse.cs_exp >= 0.6'; may be repeated.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="An inconclusive gate fails, too.")] = False,
+    inconclusive: Annotated[
+        str | None,
+        typer.Option(metavar="cases|pass|fail", help="What an inconclusive gate means (default: cases)."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="The same as --inconclusive=fail.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
 ) -> None:
-    """Compare runs case by case with a first one: metrics, flipped cases, gates."""
+    """Compare runs case by case with a first one: metrics, flipped cases, gates.
+
+    Exit status 1 where a run of pytest fails that has A as its baseline and the same gates.
+    """
+    meaning = _inconclusive(inconclusive, strict)
     first, *rest = open_runs([base, *others], store, suite or ())
-    compared = [compare_runs(first, other, fail_on or (), strict=strict) for other in rest]
+    compared = [compare_runs(first, other, fail_on or (), inconclusive=meaning) for other in rest]
     if as_json:
         print_json(_as_json(first, compared))
     else:
@@ -86,7 +94,21 @@ def compare(
         raise typer.Exit(FAILED)
 
 
-def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *, strict: bool = False) -> Compared:
+def _inconclusive(text: str | None, strict: bool) -> Inconclusive:
+    if text is not None and text not in get_args(Inconclusive):
+        raise UsageError(f"'{text}' is not cases, pass or fail", where="--inconclusive", fix="use one of the three")
+    if strict and text not in (None, "fail"):
+        raise UsageError(
+            f"an inconclusive gate fails with --strict and does not with --inconclusive={text}",
+            where="--inconclusive --strict",
+            fix="leave one of them out",
+        )
+    return "fail" if strict else cast(Inconclusive, text or "cases")
+
+
+def compare_runs(
+    first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *, inconclusive: Inconclusive = "cases"
+) -> Compared:
     """Return a run beside the first one.
 
     Two runs of one editor each, under different names, are compared editor against editor.
@@ -96,6 +118,7 @@ def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *,
     """
     from pytest_editpitfalls.comparison.differences import differences
     from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates, is_relative, parse_relative_gate
+    from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
     from pytest_editpitfalls.results.gates import evaluate_gates
     from pytest_editpitfalls.verdicts.thresholds import parse_gate
 
@@ -106,16 +129,36 @@ def compare_runs(first: NamedRun, other: NamedRun, gates: Sequence[str] = (), *,
     relative = [parse_relative_gate(text, known, where=WHERE) for text in gates if is_relative(text)]
     comparison = paired(first, NamedRun(other.name, results))
     part = None if results.run.shard is None else f"shard {results.run.shard} has a part of the cases"
+    part_of = _part_of(results)
     results = results.model_copy(
         update={
             "comparison": comparison.record(),
-            "gates": evaluate_gates(absolute, results.aggregates, part_of=_part_of(results)),
+            "gates": evaluate_gates(
+                absolute, results.aggregates, part_of=lambda found: part_of(found.suite, found.editor, found.model)
+            ),
             "relative_gates": evaluate_relative_gates(
-                relative, comparison, kinds, strict=strict, part=part, aggregates=results.aggregates
+                relative,
+                comparison,
+                kinds,
+                seed=results.run.seed,
+                strict=inconclusive == "fail",
+                part=part,
+                aggregates=results.aggregates,
             ),
         }
     )
-    return Compared(other.name, results, differences(comparison, kinds), renamed)
+    results.reasons = reasons_of(
+        results,
+        comparison,
+        is_gated=lambda suite: (
+            any(gate.suite == suite for gate in absolute) or any(gate.judges(suite, kinds[suite]) for gate in relative)
+        ),
+        inconclusive=inconclusive,
+    )
+    asked = {str(gate) for gate in (*absolute, *relative)}
+    # nobody judges the other shards of a stored run later
+    failing = failing_gates(results, asked=asked, part_of=part_of, is_shard=False)
+    return Compared(other.name, results, differences(comparison, kinds), renamed, failing)
 
 
 def paired(first: NamedRun, other: NamedRun) -> Comparison:
@@ -145,14 +188,14 @@ def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str
     return other.model_copy(update=renamed), own
 
 
-def _part_of(results: RunResults) -> Callable[[AggregateRecord], str | None]:
+def _part_of(results: RunResults) -> Callable[[str, str, str], str | None]:
     """As in a run: a gate on a bound judges all cases of a suite."""
     totals = {suite.name: suite.total for suite in results.run.suites}
     counts: Counter[Group] = Counter((case.suite, case.editor, case.model) for case in results.cases)
 
-    def part(found: AggregateRecord) -> str | None:
-        ran, total = counts[found.suite, found.editor, found.model], totals[found.suite]
-        return None if ran >= total else f"{ran} of {total} cases of '{found.suite}' ran: a gate judges all of them"
+    def part(suite: str, editor: str, model: str) -> str | None:
+        ran, total = counts[suite, editor, model], totals[suite]
+        return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
 
     return part
 
@@ -167,7 +210,7 @@ def _as_json(first: NamedRun, compared: Sequence[Compared]) -> dict[str, Any]:
                 "passed": each.passed,
                 "compared_as_editor_of_base": each.renamed,
                 "differences": [asdict(difference) for difference in each.differences],
-                **each.results.model_dump(mode="json", include={"comparison", "gates", "relative_gates"}),
+                **each.results.model_dump(mode="json", include={"comparison", "gates", "relative_gates", "reasons"}),
             }
             for each in compared
         ],

@@ -32,8 +32,8 @@ HELP = {
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
     "seed": "seed of everything that is random (default: 0)",
-    "success_floor": "mark figures as unreliable where the editor's mean edit success is under this fraction "
-    f"(default: {SUCCESS_FLOOR})",
+    "success_floor": "mark figures as unreliable where the interval of the editor's edit success is under this "
+    f"fraction (default: {SUCCESS_FLOOR})",
     "untaken": "what becomes of a case whose own edit did not take (es = 0): fail (default), or judge it by the "
     "suite's own thresholds alone",
     "held_only": "skip cases whose facts the model does not hold before any edit (field held): aggregates and gates "
@@ -53,7 +53,9 @@ HELP = {
     "update_baseline": "write this run over the baseline, whatever became worse",
     "fail_on": "gate relative to the baseline, for instance 'reverse.cs_exp:2pp' or 'easy.distortion:5%%'; may be "
     "given several times",
-    "strict": "a relative gate that is inconclusive fails, too",
+    "inconclusive": "what a relative gate means that is inconclusive: nothing, so that each case counts (cases, "
+    "default), a pass (pass) or a failure (fail)",
+    "strict": "the same as --pitfalls-inconclusive=fail",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
 }
 
@@ -85,6 +87,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("baseline", metavar="NAME|FILE")
     option("update_baseline", action="store_true")
     option("fail_on", action="append", metavar="GATE")
+    option("inconclusive", metavar="cases|pass|fail")
     option("strict", action="store_true")
     for report in reports:
         option(report, metavar="PATH")
@@ -117,6 +120,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         "limit",
         "success_floor",
         "untaken",
+        "inconclusive",
         "store",
         "baseline",
         "timeout",

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
+
+Inconclusive = Literal["cases", "pass", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class RunConfig:
         update_baseline: whether this run replaces it.
         relative_gates: gates relative to the baseline, as typed, ini first.
         relative_gates_asked: those of the command line.
-        strict: whether an inconclusive relative gate fails.
+        inconclusive: what an inconclusive relative gate means: its suite's cases count one by one, or it passes, or
+            it fails.
         report_paths: name of a form of report -> where it goes; those that are asked for.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         held_only: whether a case is skipped whose facts the model does not hold.
@@ -113,7 +116,7 @@ class RunConfig:
     update_baseline: bool = False
     relative_gates: tuple[str, ...] = ()
     relative_gates_asked: tuple[str, ...] = ()
-    strict: bool = False
+    inconclusive: Inconclusive = "cases"
     report_paths: Mapping[str, Path] = field(default_factory=dict)
     success_floor: float = SUCCESS_FLOOR
     fails_untaken: bool = True

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -16,7 +16,7 @@ from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .command_line import SHORT_FORMS_TAKEN
-from .config import RunConfig, Shard
+from .config import Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import labels_of
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
@@ -61,7 +61,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         update_baseline=bool(config.getoption("pitfalls_update_baseline")),
         relative_gates=_unique([*ini_list(config, "fail_on"), *(config.getoption("pitfalls_fail_on") or ())]),
         relative_gates_asked=_unique(config.getoption("pitfalls_fail_on") or ()),
-        strict=bool(config.getoption("pitfalls_strict") or ini_flag(config, "strict")),
+        inconclusive=_inconclusive(config),
         report_paths={
             name: path
             for name in reports
@@ -180,11 +180,39 @@ def _fails_untaken(config: pytest.Config) -> bool:
     return text == "fail"
 
 
+def _inconclusive(config: pytest.Config) -> Inconclusive:
+    """A typed option wins over ini; ``strict`` says the same as ``inconclusive = fail``."""
+    for text, is_strict, names in (
+        (
+            config.getoption("pitfalls_inconclusive"),
+            bool(config.getoption("pitfalls_strict")),
+            ("--pitfalls-inconclusive", "--pitfalls-strict"),
+        ),
+        (
+            ini_text(config, "inconclusive"),
+            ini_flag(config, "strict"),
+            ("ini key pitfalls_inconclusive", "ini key pitfalls_strict"),
+        ),
+    ):
+        wanted = (text or "").strip()
+        if wanted and wanted not in get_args(Inconclusive):
+            raise UsageError(f"'{wanted}' is not cases, pass or fail", where=names[0], fix="use one of the three")
+        if wanted and is_strict and wanted != "fail":
+            raise UsageError(
+                f"an inconclusive gate fails with {names[1]} and does not with {names[0]} {wanted}",
+                where=" ".join(names),
+                fix="leave one of them out",
+            )
+        if wanted or is_strict:
+            return cast(Inconclusive, wanted or "fail")
+    return "cases"
+
+
 def _baseline(config: pytest.Config, here: Path, root: Path) -> str | None:
     baseline = _file_or_name(config.getoption("pitfalls_baseline"), here, "--pitfalls-baseline") or _file_or_name(
         ini_text(config, "baseline"), root, "the ini key pitfalls_baseline"
     )
-    for option in ("update_baseline", "fail_on", "strict"):
+    for option in ("update_baseline", "fail_on", "inconclusive", "strict"):
         if baseline is None and config.getoption(f"pitfalls_{option}"):
             raise UsageError(
                 "there is no baseline that it could be about",

@@ -58,17 +58,18 @@ def write_step_summary(markdown: str, environ: Mapping[str, str] = os.environ) -
 
 
 def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return one workflow command per failed gate, at most ten; none outside of GitHub Actions.
+    """Return a workflow command for each reason and failed gate, at most ten; none outside of GitHub Actions.
 
     Each has to stand at the beginning of a line of the job's output.
     """
     if environ.get("GITHUB_ACTIONS") != "true":
         return []
-    found = [_absolute(gate) for gate in results.gates if gate.passed is False]
+    found = [(f"Worse than the baseline: {reason.suite}", reason.text) for reason in results.reasons]
+    found += [_absolute(gate) for gate in results.gates if gate.passed is False]
     found += [_relative(gate) for gate in results.relative_gates if gate.passed is False]
     if len(found) > MAX_ANNOTATIONS:
         more = len(found) - MAX_ANNOTATIONS + 1
-        found[MAX_ANNOTATIONS - 1 :] = [("Pitfalls of knowledge edits", f"{more} more gates failed: see the summary")]
+        found[MAX_ANNOTATIONS - 1 :] = [("Pitfalls of knowledge edits", f"{more} more reasons: see the summary")]
     return [_command(title, text) for title, text in found]
 
 

@@ -37,7 +37,7 @@ def case_properties(record: CaseRecord) -> list[tuple[str, str]]:
 
 
 def run_properties(results: RunResults) -> list[tuple[str, str]]:
-    """Return the properties of the whole file: editors, models, seed, aggregates and gates."""
+    """Return the properties of the whole file: editors, models, seed, aggregates, gates and reasons."""
     run = results.run
     properties = [
         ("editors", ", ".join(dict.fromkeys(editor.name for editor in run.editors))),
@@ -57,6 +57,9 @@ def run_properties(results: RunResults) -> list[tuple[str, str]]:
     named += [(f"{gate.gate}.{gate.suite}", gate) for gate in results.relative_gates]
     properties += [
         (f"gate.{name}{f'.{gate.editor}.{gate.model}' if gate.editor else ''}", state_of(gate)) for name, gate in named
+    ]
+    properties += [
+        (f"reason.{each.what}.{each.suite}.{each.editor}.{each.model}", visible(each.text)) for each in results.reasons
     ]
     return [(PREFIX + visible(name), value) for name, value in properties if value]  # pytest escapes values alone
 

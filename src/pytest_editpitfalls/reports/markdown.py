@@ -58,7 +58,13 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
     What does not fit in ``at_most`` bytes (UTF-8) is counted and left out.
     """
     view = RunView(results)
-    sections = [_gates(results.gates), _relative_gates(results.relative_gates), *_comparison(view), *_metrics(view)]
+    sections = [
+        _reasons(results),
+        _gates(results.gates),
+        _relative_gates(results.relative_gates),
+        *_comparison(view),
+        *_metrics(view),
+    ]
     sections += [*_worst(view), _facts(view)]
     return fitted(verdict(results), [section for section in sections if section], at_most)
 
@@ -88,11 +94,12 @@ def verdict(results: RunResults) -> str:
     gates = [gate.passed for gate in results.gates] + [gate.passed for gate in results.relative_gates]
     outcomes = Counter(case.outcome for case in results.cases)
     failed, open_ = gates.count(False), gates.count(None)
-    if failed or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
+    if failed or results.reasons or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
         word = "failed"
     else:
         word = "not decided" if open_ else "passed"
-    parts = [f"{failed} of {count(len(gates), 'gate')} failed"] if gates else []
+    parts = ["edits no longer take"] if any(each.what == "unreliable" for each in results.reasons) else []
+    parts += [f"{failed} of {count(len(gates), 'gate')} failed"] if gates else []
     if open_:
         parts.append(f"{open_} not decided")
     if (compared := results.comparison) is not None:
@@ -133,6 +140,10 @@ def clipped(lines: Iterable[str]) -> list[str]:
             break
         shown.append(line)
     return shown
+
+
+def _reasons(results: RunResults) -> list[str]:
+    return [f"- This fails the run: {inert(reason.text)}" for reason in results.reasons]
 
 
 def _gates(gates: Sequence[GateRecord]) -> list[str]:

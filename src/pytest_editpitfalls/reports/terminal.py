@@ -17,7 +17,16 @@ from pytest_editpitfalls.escaping import encodable, visible
 from .view.cases import notes_of
 from .view.run import RunView
 from .view.tables import Controlled, Row, Table
-from .view.verdicts import ARROWS, Arrows, baseline_counts, changed_arrows, differing, gate_line, relative_gate_line
+from .view.verdicts import (
+    ARROWS,
+    Arrows,
+    baseline_counts,
+    changed_arrows,
+    differing,
+    gate_line,
+    reason_lines,
+    relative_gate_line,
+)
 from .view.words import MARK, lift, percent
 
 if TYPE_CHECKING:
@@ -76,7 +85,7 @@ def short_summary(view: RunView) -> list[str]:
             published = " (published)" if row.published else ""
             lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
-    lines += [*view.unreliable, *view.below, *map(gate_line, results.gates)]
+    lines += [*view.unreliable, *view.below, *reason_lines(results), *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
     return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
 
@@ -113,7 +122,8 @@ def _against_baseline(compared: ComparisonRecord) -> str:
 
 
 def gate_lines(view: RunView) -> Iterator[Text]:
-    """Give the verdicts of all gates."""
+    """Give what fails the run besides gates and tests, and the verdicts of all gates."""
+    yield from (Text(line, "bold red") for line in reason_lines(view.results))
     yield from (Text(gate_line(gate), _GATE_STYLE[gate.passed]) for gate in view.results.gates)
     for gate in view.results.relative_gates:
         yield Text(relative_gate_line(gate), _GATE_STYLE[gate.passed])

@@ -14,7 +14,7 @@ from pytest_editpitfalls.options.editor_labels import editor_name
 from pytest_editpitfalls.pitfalls import metrics_for, pitfall_of
 from pytest_editpitfalls.program import NOTHING_CHANGED
 from pytest_editpitfalls.statistics.intervals import mean_interval
-from pytest_editpitfalls.verdicts.reliability import is_reliable, unreliable_reason
+from pytest_editpitfalls.verdicts.reliability import doubtful_reason, is_reliable, unreliable_reason
 
 from .records import AggregateRecord, CaseRecord, MetricAggregate, RelationInterval
 
@@ -30,7 +30,7 @@ def aggregate(
     Args:
         cases: records of any outcome; cases that are not scored (`CaseRecord.is_scored`) do not count, nor as zero.
         kinds: suite name -> kind.
-        success_floor: mean edit success (fraction) under which a record is marked unreliable.
+        success_floor: edit success (fraction) under which a record is marked unreliable, by its interval.
     """
     groups: dict[tuple[str, str, str], list[CaseRecord]] = {}
     for case in cases:
@@ -62,13 +62,14 @@ def aggregate_held(
 
 def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
     """Say in ``record`` whether its editor edits often enough for its figures to mean something."""
-    success = record.metrics["es"].value
-    record.reliable = is_reliable(success, floor)
-    if success is None:
+    success = record.metrics["es"]
+    record.reliable = is_reliable(success.low, success.high, floor)
+    if success.value is None:
         record.reliable_reason = "edit success is unknown: no case has a value of es"
     elif not record.reliable:
-        record.reliable_reason = unreliable_reason(
-            record.editor, record.model, {record.suite: success}, floor, figures=pitfall_of(kind).topic.name
+        reason = unreliable_reason if record.reliable is False else doubtful_reason
+        record.reliable_reason = reason(
+            record.editor, record.model, {record.suite: success.value}, floor, figures=pitfall_of(kind).topic.name
         )
 
 

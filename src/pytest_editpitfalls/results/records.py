@@ -97,7 +97,7 @@ class RunRecord(Record):
     shard: str | None = Field(default=None, description="`--pitfalls-shard`: which of how many parts")
     replay: bool = Field(default=False, description="all results came from a store, no model was loaded")
     success_floor: Number = Field(
-        default=None, description="mean edit success under which figures are marked unreliable"
+        default=None, description="edit success under which figures are unreliable, judged by its interval"
     )
     editors: list[EditorRecord] = Field(default_factory=list)
     models: list[ModelRecord] = Field(default_factory=list)
@@ -250,8 +250,8 @@ class AggregateRecord(Record):
     metrics: dict[str, MetricAggregate]
     reliable: bool | None = Field(
         default=None,
-        description="mean es reaches the floor `run.success_floor`; false: the editor hardly edits, so the other "
-        "figures say little; null: es is unknown",
+        description="the interval of es lies at or over the floor `run.success_floor`; false: it lies under it, the "
+        "editor hardly edits, so the other figures say little; null: the floor is inside, or es is unknown",
     )
     reliable_reason: str | None = Field(default=None, description="why not reliable, or why that is unknown")
     unchanged: int = Field(
@@ -291,7 +291,7 @@ class RelativeGateRecord(Record):
     metric: str
     verdict: Literal["pass", "fail", "inconclusive", "not_evaluated"]
     passed: bool | None = Field(
-        description="false for fail, and for inconclusive with `--pitfalls-strict`; null: neither shown"
+        description="false for fail, and for inconclusive with `--pitfalls-inconclusive=fail`; null: neither shown"
     )
     reason: str | None = None
     margin: Number = Field(default=None, description="the drop that is allowed, in the metric's own unit")
@@ -365,6 +365,20 @@ class ComparisonRecord(Record):
     changes: list[MetricChange] = Field(default_factory=list, description="means there and here, of paired cases")
 
 
+class ReasonRecord(Record):
+    """Why a run fails beside its baseline, apart from failed gates and failed tests."""
+
+    what: Literal["unreliable", "new_failures", "errors"] = Field(
+        description="unreliable: edits took in the baseline and no longer do; new_failures: cases that fail and did "
+        "not in the baseline, about which no gate decided; errors: in `editpitfalls compare` only"
+    )
+    suite: str
+    editor: str
+    model: str
+    text: str = Field(description="the reason in words")
+    cases: list[CaseKeyRecord] = Field(default_factory=list)
+
+
 class RunResults(Record):
     """The whole document."""
 
@@ -378,3 +392,6 @@ class RunResults(Record):
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)
     comparison: ComparisonRecord | None = Field(default=None, description="null without a baseline")
+    reasons: list[ReasonRecord] = Field(
+        default_factory=list, description="why the run fails, apart from failed gates and failed tests"
+    )

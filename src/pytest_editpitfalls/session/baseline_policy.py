@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.comparison.baseline import Baseline, incomplete, resolve
-from pytest_editpitfalls.comparison.pairing import check_protocol, compare
+from pytest_editpitfalls.comparison.pairing import Comparison, check_protocol, compare
 from pytest_editpitfalls.comparison.relative_gates import (
     RelativeGate,
     evaluate_relative_gates,
@@ -22,6 +22,7 @@ from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import definitions_digest
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.verdicts.excuses import ACCEPTED, KNOWN_PITFALL
 
 DIGITS = 16
 """Hex digits of a case's digest in records and baselines."""
@@ -78,10 +79,10 @@ class BaselinePolicy:
     def excuse(self, case: SelectedCase) -> str | None:
         """Return why a failure of this case does not fail the run; None where nothing excuses it."""
         if self._run.update_baseline:
-            return f"accepted into the baseline {self._run.baseline}"
+            return f"{ACCEPTED} {self._run.baseline}"
         key = (case.suite.name, case.editor, case.model, case.case.id)
         if self.baseline is not None and self.baseline.failed(key):
-            return f"known pitfall, failed in the baseline {self._run.baseline}"
+            return f"{KNOWN_PITFALL} {self._run.baseline}"
         return None
 
     def check_suites(self, suites: Iterable[Suite]) -> None:
@@ -132,8 +133,8 @@ class BaselinePolicy:
             self._fingerprints.add(label)
             self._check(None, {label: fingerprint})
 
-    def judge(self, results: RunResults, suites: Iterable[Suite], part: str | None) -> None:
-        """Write the comparison and the relative gates into ``results``.
+    def judge(self, results: RunResults, suites: Iterable[Suite], part: str | None) -> Comparison | None:
+        """Write the comparison and the relative gates into ``results``; returns the comparison, where there is one.
 
         Args:
             suites: all suites that the run knows.
@@ -143,7 +144,7 @@ class BaselinePolicy:
             UsageError: the baseline is of another protocol or model.
         """
         if self.baseline is None or self._run.update_baseline:
-            return
+            return None
         kinds = {suite.name: suite.kind for suite in results.run.suites}
         comparison = compare(self.baseline, results, digests_of(suites), name=self._run.baseline or "")
         results.comparison = comparison.record()
@@ -153,10 +154,11 @@ class BaselinePolicy:
             comparison,
             kinds,
             seed=self._run.seed,
-            strict=self._run.strict,
+            strict=self._run.inconclusive == "fail",
             part=part,
             aggregates=results.aggregates,
         )
+        return comparison
 
     def save(self, results: RunResults) -> list[Path]:
         """Write this run as a baseline where that was asked for, and return the files.

@@ -15,7 +15,7 @@ from pytest_editpitfalls.outputs import is_standard_output
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.junit import add_run_properties
-from pytest_editpitfalls.reports.view.verdicts import AnyGate, line_of
+from pytest_editpitfalls.reports.view.verdicts import AnyGate, line_of, reason_lines
 from pytest_editpitfalls.results.records import RunResults
 
 from .recorder import Recorder
@@ -54,11 +54,14 @@ class Finalizer:
         self._is_without_cases = is_good and not results.cases and ours.run.shard is None
         part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
-            self._try(lambda: ours.baseline.judge(results, ours.suites.values(), part))
+            self._try(lambda: self._compare(results, part))
         self._failing = ours.verdicts.failing(results, recorder.part_of)
         if self.problems or recorder.usage_error is not None:
             self._end_with(pytest.ExitCode.USAGE_ERROR)
-        elif self._failing and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        elif (self._failing or results.reasons) and session.exitstatus in {
+            pytest.ExitCode.OK,
+            pytest.ExitCode.TESTS_FAILED,
+        }:
             self._end_with(pytest.ExitCode.TESTS_FAILED)
         elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and is_empty_shard:
             session.exitstatus = pytest.ExitCode.OK  # more shards than cases
@@ -131,10 +134,16 @@ class Finalizer:
 
     def _verdicts(self) -> list[str]:
         """Return what made the run fail, in words, beside the tests."""
-        reasons = [line_of(gate) for gate in self._failing]
+        reasons = [*reason_lines(self._recorder.results()), *map(line_of, self._failing)]
         if self._recorder.usage_error is not None:
             reasons.append(f"ERROR: {self._recorder.usage_error}")
         return reasons
+
+    def _compare(self, results: RunResults, part: str | None) -> None:
+        ours = self._session
+        comparison = ours.baseline.judge(results, ours.suites.values(), part)
+        if comparison is not None:
+            results.reasons = ours.verdicts.reasons(results, comparison)
 
     def _end_with(self, status: pytest.ExitCode) -> None:
         assert self._pytest_session is not None

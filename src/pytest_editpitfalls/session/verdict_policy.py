@@ -6,11 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.comparison.pairing import Comparison
+from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
+from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.records import GateRecord, ReasonRecord, RelativeGateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import Suite
+from pytest_editpitfalls.verdicts.excuses import JUDGED_BY_GATE
 from pytest_editpitfalls.verdicts.thresholds import (
     Gate,
     Threshold,
@@ -26,9 +30,6 @@ from .baseline_policy import BaselinePolicy
 
 TAKEN = Threshold("es", ">=", 1.0)
 """Every case has to keep this: what an edit breaks cannot be seen where it did not take."""
-
-JUDGED_BY_GATE = "pitfall, judged by gate"
-"""Why a failing case of a gated suite is an expected failure."""
 
 _WHERE_GATES = "pitfalls_gates or --pitfalls-gate"
 _WHERE_THRESHOLDS = "ini key pitfalls_thresholds"
@@ -112,13 +113,16 @@ class VerdictPolicy:
 
         A gate judges its suite instead, or the case failed in the baseline.
         """
-        name, kind = case.suite.name, case.case.kind
+        return JUDGED_BY_GATE if self.is_gated(case.suite.name, case.case.kind) else self._baseline.excuse(case)
+
+    def is_gated(self, name: str, kind: Kind) -> bool:
+        """Return whether some gate judges a suite."""
         if name not in self._is_gated:  # the same for all of a suite's cases
             relative = self._baseline.gates({**self._kinds(), name: kind})
             self._is_gated[name] = any(gate.suite == name for gate in self.gates) or any(
                 gate.judges(name, kind) for gate in relative
             )
-        return JUDGED_BY_GATE if self._is_gated[name] else self._baseline.excuse(case)
+        return self._is_gated[name]
 
     def check_relative_gates(self) -> None:
         """Read the gates relative to the baseline when all suites are known; raises `UsageError` for a wrong one."""
@@ -127,28 +131,22 @@ class VerdictPolicy:
     def failing(
         self, results: RunResults, part_of: Callable[[str, str, str], str | None]
     ) -> list[GateRecord | RelativeGateRecord]:
-        """Return the gates that fail the run.
-
-        One that failed does, and one that could not be evaluated although all its cases ran. A gate of ini whose
-        suite was not run, or run in part, does not; one that was typed for this very run does, unless it is the run
-        of a shard.
-        """
+        """Return the gates that fail the run, as `failing_gates` says; those that were typed were asked for."""
         typed = {str(gate) for gate in self.gates if any(_same(gate, text) for text in self._run.gates_asked)}
-        typed |= set(self._run.relative_gates_asked)
+        kinds = {**self._kinds(), **_kinds_of(results)}
+        typed |= {str(parse_relative_gate(text, kinds)) for text in self._run.relative_gates_asked}
+        return failing_gates(results, asked=typed, part_of=part_of, is_shard=self._run.shard is not None)
 
-        def fails(gate: GateRecord | RelativeGateRecord) -> bool:
-            if gate.passed is not None:
-                return not gate.passed
-            if isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive":
-                return False
-            if gate.gate in typed and self._run.shard is None:
-                return True
-            if gate.editor is None or gate.model is None or gate.suite == "*":
-                return False
-            return part_of(gate.suite, gate.editor, gate.model) is None
-
-        judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
-        return [gate for gate in judged if fails(gate)]
+    def reasons(self, results: RunResults, comparison: Comparison) -> list[ReasonRecord]:
+        """Return why the run fails besides gates and tests that failed; a failed case is a failed test already."""
+        kinds = _kinds_of(results)
+        return reasons_of(
+            results,
+            comparison,
+            is_gated=lambda suite: self.is_gated(suite, kinds[suite]),
+            inconclusive=self._run.inconclusive,
+            is_seen=lambda case: case.outcome != "xfailed",
+        )
 
     def _parse_gate(self, text: str) -> Gate:
         suite = _suite_of(text)
@@ -163,6 +161,10 @@ class VerdictPolicy:
     def _kinds(self) -> dict[str, Kind]:
         """Return the kind of every suite that is known here: those that ship and those of this run."""
         return {**shipped_suites(), **{name: suite.kind for name, suite in self._suites.items()}}
+
+
+def _kinds_of(results: RunResults) -> dict[str, Kind]:
+    return {suite.name: suite.kind for suite in results.run.suites}
 
 
 def _judged(metrics: Mapping[str, float | None], thresholds: tuple[Threshold, ...], changed_nothing: bool) -> Verdict:

@@ -76,6 +76,7 @@ def render_html(
             gates=gate_rows(results.gates),
             relative_gates=gate_rows(results.relative_gates),
             comparison=results.comparison,
+            reasons=[visible(reason.text) for reason in results.reasons],
             others=[beside(view, label, other) for label, other in compared],
             blocks=run_blocks(results),
             metrics=[words_of(name, view.pitfalls.values()) for name in view.metrics],

@@ -9,7 +9,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
-from pytest_editpitfalls.verdicts.reliability import unreliable_reason
+from pytest_editpitfalls.verdicts.reliability import doubtful_reason, unreliable_reason
 
 from .kinds import without_released
 from .verdicts import SEEN
@@ -150,7 +150,7 @@ def tables_of(
     Args:
         topics: suite -> topic.
         pitfalls: suite -> kind; None where it is not installed: then all metrics are columns.
-        floor: mean edit success under which a row is unreliable.
+        floor: edit success under which a row is unreliable, judged by its interval.
     """
     order = [pitfall.topic for pitfall in PITFALLS]
     found: dict[Topic, list[Row]] = {}
@@ -196,15 +196,17 @@ def _below(rows: Sequence[Row], columns: Iterable[str]) -> list[str]:
 
 
 def _unreliable(rows: Sequence[Row], topic: Topic, floor: float) -> list[str]:
-    shares: dict[tuple[str, str], dict[str, float]] = {}
+    shares: dict[bool | None, dict[tuple[str, str], dict[str, float]]] = {False: {}, None: {}}
     for row in rows:
-        cell = row.cells.get("es") if row.reliable is False and row.unrepeatable is None else None
-        if cell is not None and cell.value is not None:
-            shares.setdefault((row.editor, row.model), {})[row.suite] = cell.value
+        cell = row.cells.get("es") if row.reliable is not True and row.unrepeatable is None else None
+        # where nobody can tell, a mean over the floor is no reason for a line
+        if cell is not None and cell.value is not None and (row.reliable is False or cell.value < floor):
+            shares[row.reliable].setdefault((row.editor, row.model), {})[row.suite] = cell.value
     unrepeatable = {(row.editor, row.model): row.unrepeatable for row in rows if row.unrepeatable}
     lines = [f"{editor} on {model}: {reason}" for (editor, model), reason in unrepeatable.items()]
     lines += [
-        unreliable_reason(editor, model, suites, floor, figures=topic.name)
-        for (editor, model), suites in shares.items()
+        (doubtful_reason if reliable is None else unreliable_reason)(editor, model, suites, floor, figures=topic.name)
+        for reliable, found in shares.items()
+        for (editor, model), suites in found.items()
     ]
     return [visible(f"{MARK} {line}") for line in lines]

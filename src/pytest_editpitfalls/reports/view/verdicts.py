@@ -12,6 +12,7 @@ from pytest_editpitfalls.results.records import (
     GateRecord,
     HyperParameterDifference,
     RelativeGateRecord,
+    RunResults,
 )
 
 from .kinds import is_better
@@ -42,6 +43,11 @@ def line_of(gate: AnyGate) -> str:
     return relative_gate_line(gate) if isinstance(gate, RelativeGateRecord) else gate_line(gate)
 
 
+def reason_lines(results: RunResults) -> list[str]:
+    """Return why a run fails beside its baseline, apart from failed gates and tests: what is most important first."""
+    return [visible(f"this fails the run: {reason.text}") for reason in results.reasons]
+
+
 def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
@@ -56,7 +62,7 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
     suite = f" {gate.suite}" if gate.gate.startswith("*") and gate.suite != "*" else ""
     text = f"gate {gate.gate}{suite}{_said(gate)}"
     if gate.verdict == "inconclusive" and gate.passed is False:
-        text += " (fails: --pitfalls-strict)"
+        text += " (fails: --pitfalls-inconclusive=fail)"
     if gate.verdict == "not_evaluated":
         return visible(f"{text}, {gate.reason}")
     text += f", {gate.metric} {_number(gate.base)} -> {_number(gate.now)}, drop {_number(gate.drop)}"

@@ -1,0 +1,200 @@
+"""What fails a run beside a baseline: one rule, for a run of pytest and for `editpitfalls compare`.
+
+In this order: a suite whose edits took in the baseline and no longer do; a gate that fails; and each new failure that
+no gate has decided about. A gate that is inconclusive, or could not be evaluated, decides nothing: then the rule for
+single cases holds, what passed there and fails here fails the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from pytest_editpitfalls.options.config import Inconclusive
+from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
+from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.results.records import (
+    CaseRecord,
+    GateRecord,
+    ReasonRecord,
+    RelativeGateRecord,
+    RunResults,
+)
+from pytest_editpitfalls.statistics.drops import LEVEL, holm
+from pytest_editpitfalls.verdicts.excuses import is_our_excuse
+from pytest_editpitfalls.verdicts.reliability import percent
+
+from .baseline import CaseKey
+from .paired_metric import PairedMetric
+from .pairing import Comparison, Pair, key_record
+
+Group = tuple[str, str, str]
+"""(suite, editor, model)."""
+
+_SHOWN = 10
+
+
+def failing_gates(
+    results: RunResults,
+    *,
+    asked: Collection[str],
+    part_of: Callable[[str, str, str], str | None],
+    is_shard: bool,
+) -> list[GateRecord | RelativeGateRecord]:
+    """Return the gates that fail the run.
+
+    One that failed does, and one that could not be evaluated although all its cases ran. A gate whose suite was not
+    run, or run in part, does not, unless it was asked for this very run and this is no shard.
+
+    Args:
+        asked: gates, as text, that were asked for this very run.
+        part_of: says why the run has a part of a group's cases only; None where it has all.
+    """
+
+    def fails(gate: GateRecord | RelativeGateRecord) -> bool:
+        if gate.passed is not None:
+            return not gate.passed
+        if isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive":
+            return False
+        if gate.gate in asked and not is_shard:
+            return True
+        if gate.editor is None or gate.model is None or gate.suite == "*":
+            return False
+        return part_of(gate.suite, gate.editor, gate.model) is None
+
+    judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
+    return [gate for gate in judged if fails(gate)]
+
+
+def reasons_of(
+    results: RunResults,
+    comparison: Comparison,
+    *,
+    is_gated: Callable[[str], bool],
+    inconclusive: Inconclusive,
+    is_seen: Callable[[CaseRecord], bool] = lambda _: False,
+) -> list[ReasonRecord]:
+    """Return why a run fails besides its failed gates, the most important reason first; empty where nothing does.
+
+    A shard judges nothing: its cases wait for the run that has all of them.
+
+    Args:
+        results: the run, with its relative gates.
+        is_gated: whether some gate names a suite.
+        inconclusive: what becomes of new failures where a gate is inconclusive.
+        is_seen: whether a case fails the run as a test already, so that it is no further reason.
+    """
+    if results.run.shard is not None:
+        return []
+    return [
+        *_no_longer_reliable(results, comparison),
+        *_new_failures(results, comparison, is_gated, inconclusive, is_seen),
+    ]
+
+
+def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[ReasonRecord]:
+    """Return the groups whose edits took in the baseline and no longer do.
+
+    The mean of ``es`` reached the floor there and is under it here; and that is no chance: its interval here lies
+    under the floor, or the paired cases prove a drop (5 %, after Holm).
+    """
+    floor = SUCCESS_FLOOR if results.run.success_floor is None else results.run.success_floor
+    groups: dict[Group, list[Pair]] = {}
+    for pair in comparison.pairs:
+        groups.setdefault(pair.key[:3], []).append(pair)
+    success = METRICS.get("es")
+    paired = {
+        group: found
+        for group, pairs in groups.items()
+        if (found := PairedMetric.of(success, group, pairs, results.run.seed)) is not None
+    }
+    adjusted = dict(zip(paired, holm([found.drop.p_value(0.0) for found in paired.values()]), strict=True))
+    aggregates = {(each.suite, each.editor, each.model): each for each in results.aggregates}
+    reasons = []
+    for group, found in paired.items():
+        here = aggregates.get(group)
+        is_under = here is not None and here.reliable is False
+        if found.base < floor or found.now >= floor or not (is_under or adjusted[group] < LEVEL):
+            continue
+        suite, editor, model = group
+        around = here.metrics["es"] if here is not None else None
+        between = (
+            f" (95 % interval {percent(around.low)} to {percent(around.high)})"
+            if around is not None and around.low is not None and around.high is not None
+            else ""
+        )
+        text = (
+            f"{suite} ({editor} on {model}) is no longer reliable: edits took in {percent(found.base)} of its cases in "
+            f"the baseline and take in {percent(found.now)} here{between}, under the floor of {percent(floor)}"
+        )
+        reasons.append(ReasonRecord(what="unreliable", suite=suite, editor=editor, model=model, text=text))
+    return reasons
+
+
+def _new_failures(
+    results: RunResults,
+    comparison: Comparison,
+    is_gated: Callable[[str], bool],
+    inconclusive: Inconclusive,
+    is_seen: Callable[[CaseRecord], bool],
+) -> list[ReasonRecord]:
+    """Return the cases that fail here and did not in the baseline, by the reason why no gate excuses them."""
+    undecided: dict[Group, list[RelativeGateRecord]] = {}
+    for gate in results.relative_gates:
+        if gate.editor is not None and gate.model is not None and _decides_nothing(gate, inconclusive):
+            undecided.setdefault((gate.suite, gate.editor, gate.model), []).append(gate)
+    failures: dict[Group, list[CaseKey]] = {}
+    errors: dict[Group, list[CaseKey]] = {}
+    for case in results.cases:
+        group = case.key[:3]
+        if is_seen(case):
+            continue
+        if case.outcome == "error":
+            errors.setdefault(group, []).append(case.key)
+        elif (
+            _is_failure(case)
+            and not comparison.base.failed(case.key)
+            and (group in undecided or not is_gated(case.suite))
+        ):
+            failures.setdefault(group, []).append(case.key)
+    reasons = [_reason("errors", group, keys, "an error is never a pass") for group, keys in errors.items()]
+    return reasons + [
+        _reason("new_failures", group, keys, _why(undecided.get(group, ()))) for group, keys in failures.items()
+    ]
+
+
+def _decides_nothing(gate: RelativeGateRecord, inconclusive: Inconclusive) -> bool:
+    if gate.verdict == "inconclusive":
+        return inconclusive == "cases"
+    return gate.verdict == "not_evaluated" and inconclusive != "pass"
+
+
+def _is_failure(case: CaseRecord) -> bool:
+    """Whether a case missed its thresholds, excused by us or not; not where a test's author expected it."""
+    return case.outcome == "failed" or (case.outcome == "xfailed" and is_our_excuse(case.reason))
+
+
+def _why(gates: Sequence[RelativeGateRecord]) -> str:
+    if not gates:
+        return "no gate judges the suite, so each case counts"
+    names = ", ".join(gate.gate for gate in gates)
+    word = "inconclusive" if all(gate.verdict == "inconclusive" for gate in gates) else "without a verdict"
+    return f"gate{'s are' if len(gates) > 1 else ' is'} {word} ({names}), so each case counts"
+
+
+def _reason(what: str, group: Group, keys: Iterable[CaseKey], why: str) -> ReasonRecord:
+    suite, editor, model = group
+    found = list(keys)
+    named = ", ".join(key[3] for key in found[:_SHOWN])
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    noun = "new failure" if what == "new_failures" else "error"
+    text = f"{suite} ({editor} on {model}): {len(found)} {noun}{'s' if len(found) > 1 else ''}, {named}{more}; {why}"
+    return ReasonRecord.model_validate(
+        {
+            "what": what,
+            "suite": suite,
+            "editor": editor,
+            "model": model,
+            "text": text,
+            "cases": [key_record(key) for key in found],
+        }
+    )
