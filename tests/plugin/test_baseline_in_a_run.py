@@ -71,13 +71,15 @@ def test_a_relative_gate_decides(project, cases):
     project.last.stdout.fnmatch_lines(["gate reverse.cs_exp:2pp*FAILED, cs_exp 0.9 -> 0.25, drop 0.65 *"])
 
 
-def test_an_inconclusive_gate_fails_under_strict_only(project, whole, cases):
+def test_an_inconclusive_gate_leaves_it_to_the_cases(project, whole, cases):
     save(project, whole)
     project.engine(lose=cases[:1])
     options = (whole, "--pitfalls-baseline=main", "--pitfalls-fail-on=reverse.cs_exp:2pp")
     document = project.results(*options)
     assert document["relative_gates"][0]["verdict"] == "inconclusive"
-    assert project.last.ret == pytest.ExitCode.OK
+    assert project.last.ret == pytest.ExitCode.TESTS_FAILED
+    project.last.stdout.fnmatch_lines([f"this fails the run: reverse *: 1 new failure, {cases[0]}; *"])
+    assert project.run(*options, "--pitfalls-inconclusive=pass").ret == pytest.ExitCode.OK
     assert project.run(*options, "--pitfalls-strict").ret == pytest.ExitCode.TESTS_FAILED
 
 

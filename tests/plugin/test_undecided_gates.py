@@ -40,7 +40,7 @@ def test_an_editor_that_nearly_stopped_editing_is_not_green(project, whole, case
     assert [key["id"] for key in second["cases"]] == sorted(cases[1:4], key=cases.index)
     project.last.stdout.fnmatch_lines(
         [
-            "this fails the run: reverse (rome on smollm2-135m) is no longer reliable: edits took in 100 % of its cases*",
+            "this fails the run: reverse (rome on smollm2-135m) is no longer reliable: edits took in 100 % of its *",
             "this fails the run: reverse (rome on smollm2-135m): 3 new failures, *; gate is inconclusive "
             "(reverse.cs_exp:2pp), so each case counts",
             "gate reverse.cs_exp:2pp (rome on smollm2-135m): INCONCLUSIVE*",

@@ -54,7 +54,8 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 def test_compare_shows_changes_and_flipped_cases(command: Command) -> None:
     status, out, _ = command("compare", "a.json", "b.json")
-    assert status == 0
+    assert status == 1  # it has new failures, and no gate judges them
+    assert "this fails the run: reverse (rome on gpt2-xl): " in out
     assert "reverse, rome on gpt2-xl (%)" in out
     worse = [each for each in command.first.cases if each.suite == "reverse" and each.metrics["cs_exp"] == 1.0]
     line = next(line for line in out.splitlines() if line.strip().startswith("CS exp"))
@@ -79,10 +80,13 @@ def test_compare_with_itself_changes_nothing_and_passes_every_gate(command: Comm
     ("gates", "expected"),
     [
         (["reverse.cs_exp:2pp"], 1),
-        (["reverse.es:0"], 0),
+        (["*.es:99pp"], 0),
+        (["*.es:2pp"], 1),  # inconclusive: its new failures count
+        (["reverse.es:99pp"], 1),  # nothing judges easy: its new failures count
         (["reverse.cs_exp >= 0.9"], 1),
-        (["reverse.cs_exp >= 0"], 0),
-        (["reverse.cs_exp >= 0", "coverage.cs_exp:2pp"], 1),  # a suite that did not run is never a pass
+        (["reverse.cs_exp >= 0", "easy.succ >= 0"], 0),
+        # a suite that did not run is never a pass
+        (["reverse.cs_exp >= 0", "easy.succ >= 0", "coverage.cs_exp:2pp"], 1),
     ],
 )
 def test_gates_set_the_exit_status(command: Command, gates: list[str], expected: int) -> None:
@@ -94,7 +98,8 @@ def test_gates_set_the_exit_status(command: Command, gates: list[str], expected:
     assert status == expected
     found = json.loads(out)
     assert found["passed"] is (expected == 0)
-    assert len(found["runs"][0]["gates"]) + len(found["runs"][0]["relative_gates"]) == len(gates)
+    judged = [*found["runs"][0]["gates"], *found["runs"][0]["relative_gates"]]
+    assert list(dict.fromkeys(gate["gate"] for gate in judged)) == gates
 
 
 def test_inconclusive_fails_only_when_strict(command: Command) -> None:
@@ -103,14 +108,20 @@ def test_inconclusive_fails_only_when_strict(command: Command) -> None:
     changed.metrics["cs_exp"] = 0.0
     write_results(run, Path("c.json"))
     status, out, _ = command("compare", "a.json", "c.json", "--fail-on", "reverse.cs_exp:2pp")
-    assert (status, "INCONCLUSIVE" in out) == (0, True)
+    assert (status, "INCONCLUSIVE" in out) == (0, True)  # its outcome is what it was: no new failure
+    changed.outcome = "failed"
+    write_results(run, Path("d.json"))
+    for options, expected in (((), 1), (("--inconclusive=pass",), 0), (("--inconclusive=fail",), 1)):
+        status, out, _ = command("compare", "a.json", "d.json", "--fail-on", "reverse.cs_exp:2pp", *options)
+        assert (status, "INCONCLUSIVE" in out) == (expected, True)
     status, out, _ = command("compare", "a.json", "c.json", "--fail-on", "reverse.cs_exp:2pp", "--strict")
     assert status == 1
 
 
 def test_several_runs_stand_side_by_side(command: Command) -> None:
     status, out, _ = command("compare", "a.json", "b.json", "a.json", "--json")
-    assert status == 0
+    assert status == 1
+    assert [run["passed"] for run in json.loads(out)["runs"]] == [False, True]
     assert [run["name"] for run in json.loads(out)["runs"]] == ["b", "a (2)"]
     _, out, _ = command("compare", "a.json", "b.json", "a.json")
     heading = next(line for line in out.splitlines() if line.strip().startswith("metric"))
@@ -145,7 +156,7 @@ def test_a_baseline_by_file_and_by_name(command: Command) -> None:
     status, out, _ = command("compare", "main", "b.json", "--fail-on", "reverse.cs_exp:2pp")
     assert status == 1
     assert out.count(" worse, ") >= by_file.count(" worse, ")
-    assert command("compare", "pitfalls-baselines/main.json", "b.json")[0] == 0
+    assert command("compare", "pitfalls-baselines/main.json", "b.json")[0] == 1
     status, out, _ = command("compare", "b.json", "main")  # a baseline as the newer run: metrics without probabilities
     assert status == 0
     assert "fixed" in out

@@ -60,7 +60,7 @@ def test_there_are_at_most_ten_annotations() -> None:
     editors = [f"e{place}" for place in range(14)]
     lines = gate_annotations(results(3, suites=["reverse"], editors=editors, gates=["reverse.cm >= 0.99"]), ACTIONS)
     assert len(lines) == 10
-    assert lines[-1].endswith("::5 more gates failed: see the summary")
+    assert lines[-1].endswith("::5 more reasons: see the summary")
 
 
 def test_hostile_labels_are_one_command_a_line() -> None:

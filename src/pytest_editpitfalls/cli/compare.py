@@ -81,7 +81,8 @@ def compare(
 ) -> None:
     """Compare runs case by case with a first one: metrics, flipped cases, gates.
 
-    Exit status 1 where a run of pytest fails that has A as its baseline and the same gates.
+    Exit status 1 where a run of pytest fails that has A as its baseline and the same gates. Another editor than A's is
+    judged in the suites that a gate names.
     """
     meaning = _inconclusive(inconclusive, strict)
     first, *rest = open_runs([base, *others], store, suite or ())
@@ -147,18 +148,24 @@ def compare_runs(
             ),
         }
     )
+
+    def is_gated(suite: str) -> bool:
+        return any(gate.suite == suite for gate in absolute) or any(
+            gate.judges(suite, kinds[suite]) for gate in relative
+        )
+
     results.reasons = reasons_of(
         results,
         comparison,
-        is_gated=lambda suite: (
-            any(gate.suite == suite for gate in absolute) or any(gate.judges(suite, kinds[suite]) for gate in relative)
-        ),
+        is_gated=is_gated,
         inconclusive=inconclusive,
+        # another editor fails elsewhere: that is judged where somebody asks for it
+        is_judged=is_gated if renamed is not None else lambda _: True,
     )
     asked = {str(gate) for gate in (*absolute, *relative)}
     # nobody judges the other shards of a stored run later
     failing = failing_gates(results, asked=asked, part_of=part_of, is_shard=False)
-    return Compared(other.name, results, differences(comparison, kinds), renamed, failing)
+    return Compared(other.name, results, differences(comparison, kinds, seed=results.run.seed), renamed, failing)
 
 
 def paired(first: NamedRun, other: NamedRun) -> Comparison:

@@ -72,6 +72,7 @@ def reasons_of(
     is_gated: Callable[[str], bool],
     inconclusive: Inconclusive,
     is_seen: Callable[[CaseRecord], bool] = lambda _: False,
+    is_judged: Callable[[str], bool] = lambda _: True,
 ) -> list[ReasonRecord]:
     """Return why a run fails besides its failed gates, the most important reason first; empty where nothing does.
 
@@ -82,13 +83,15 @@ def reasons_of(
         is_gated: whether some gate names a suite.
         inconclusive: what becomes of new failures where a gate is inconclusive.
         is_seen: whether a case fails the run as a test already, so that it is no further reason.
+        is_judged: whether a suite is judged at all.
     """
     if results.run.shard is not None:
         return []
-    return [
+    reasons = [
         *_no_longer_reliable(results, comparison),
         *_new_failures(results, comparison, is_gated, inconclusive, is_seen),
     ]
+    return [reason for reason in reasons if is_judged(reason.suite)]
 
 
 def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[ReasonRecord]:
