@@ -21,6 +21,7 @@ from pytest_editpitfalls.calibration.populations import (
     SHAPES,
     Population,
     flips,
+    lifts,
     pools,
     shifted,
     stepped,
@@ -36,6 +37,8 @@ POPULATIONS = [
     flips(20, 3, noise=0.1, correlation=0.5),
     uneven(80, noise=0.1, correlation=0.7),
     uneven(80, noise=0.1, correlation=0.7, is_binary=False),
+    uneven(80, noise=0.1, correlation=0.7, size_matters=True),
+    lifts(60, noise=0.1),
     stepped(60, step=0.25),
     *(shifted(60, 2, shape=shape, correlation=0.3) for shape in SHAPES),
 ]
@@ -100,8 +103,10 @@ def test_stored_runs_are_calibrated_alone_and_together() -> None:
         (flips(26, 2, noise=0.05, correlation=1.0), 0.0),
         (shifted(58, shape="long tail of gains"), 0.02),
         (uneven(58, noise=0.05, correlation=1.0), 0.02),
+        (uneven(58, noise=0.05, correlation=1.0, size_matters=True), 0.02),
+        (lifts(58, noise=0.05), 0.02),
     ],
-    ids=["flips", "clusters", "skewed", "uneven"],
+    ids=["flips", "clusters", "skewed", "uneven", "size matters", "lift"],
 )
 def test_the_promises_hold(population: Population, margin: float) -> None:
     record = simulate(population, margin, 300, seed=5)

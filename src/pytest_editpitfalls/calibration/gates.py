@@ -17,7 +17,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results.records import Number, Record
 from pytest_editpitfalls.statistics.drops import LEVEL, POWER, PairedDrop, holm
 
-from .populations import Population, Sample, flips, pools, shifted, stepped, stored, uneven
+from .populations import Population, Sample, flips, lifts, pools, shifted, stepped, stored, uneven
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -118,8 +118,15 @@ def _synthetic(replications: int, seed: int) -> Iterator[CalibrationRecord]:
     yield simulate(shifted(45, 2, shape="normal", correlation=0.7), 0.02, replications, seed)
     for count in (39, 58, 200):
         for noise in (0.05, 0.15):
-            yield simulate(uneven(count, noise=noise, correlation=1.0), 0.02, replications, seed)
+            for size_matters in (False, True):
+                population = uneven(count, noise=noise, correlation=1.0, size_matters=size_matters)
+                yield simulate(population, 0.02, replications, seed)
+        for correlation in (0.0, 0.3):
+            yield simulate(uneven(count, noise=0.05, correlation=correlation), 0.0, replications, seed)
         yield simulate(uneven(count, noise=0.1, correlation=1.0, is_binary=False), 0.02, replications, seed)
+    for count in (20, 58, 200):
+        for noise in (0.01, 0.05):
+            yield simulate(lifts(count, noise=noise), 0.02, replications, seed)
     for count in (20, 40, 58, 100, 200):
         yield simulate(shifted(count, shape="4 % gain 0.9"), 0.02, replications, seed)
     for count in (40, 58, 200):

@@ -59,31 +59,53 @@ def flips(clusters: int, size: int = 1, *, noise: float, correlation: float = 0.
     return Population(f"0/1, {100 * noise:g} % flip each way{_shape(size, correlation)}", True, 1.0, clusters, sample)
 
 
-def uneven(clusters: int, *, noise: float, correlation: float, is_binary: bool = True) -> Population:
+def lifts(clusters: int, *, noise: float) -> Population:
+    """Return a metric of -1, 0 and 1: a 0/1 score less that of the unedited model, which is the same in both runs.
+
+    ``noise`` of the cases flip in each direction, the drop comes on top for the worse.
+    """
+    flipped = flips(clusters, noise=noise)
+    return Population(f"lift, {100 * noise:g} % flip each way", False, 2.0, clusters, flipped.sample)
+
+
+APART = 0.3
+"""How much better large clusters fare than small ones, where size matters."""
+
+
+def uneven(
+    clusters: int, *, noise: float, correlation: float, is_binary: bool = True, size_matters: bool = False
+) -> Population:
     """Return clusters as uneven as those of the benchmark's composite file: one has 5 % of all cases, many have one.
 
     Args:
         noise: 0/1: rate of flips each way; on a scale: standard deviation of a difference.
         correlation: of the differences of two cases of a cluster.
+        size_matters: whether clusters of more than two cases fare better than small ones; 0/1 only. Then the mean over
+            clusters is another one than the mean over cases.
     """
     sizes = [clusters // 13 + 1, *[4] * (clusters // 40), *[2] * (clusters // 5)]
     sizes += [1] * (clusters - len(sizes))
+    large = sum(size for size in sizes if size > 2) / sum(sizes)
 
     def sample(generator: Generator, drop: float) -> Sample:
         import numpy as np
 
-        labels = np.repeat(np.arange(clusters), generator.permutation(sizes))
+        drawn = generator.permutation(sizes)
+        labels = np.repeat(np.arange(clusters), drawn)
         is_shared = generator.random(len(labels)) < math.sqrt(correlation)
         if is_binary:
             place = np.where(is_shared, generator.random(clusters)[labels], generator.random(len(labels)))
-            values = np.where(place < noise + drop, 1.0, np.where(place > 1 - noise, -1.0, 0.0))
+            gain = np.where(drawn[labels] > 2, APART, 0.0) if size_matters else 0.0
+            loss = drop + (APART * large if size_matters else 0.0)
+            values = np.where(place < noise + loss, 1.0, np.where(place > 1 - noise - gain, -1.0, 0.0))
         else:
             common, own = generator.normal(size=clusters)[labels], generator.normal(size=len(labels))
             values = drop + noise * np.where(is_shared, common, own)
         return values.tolist(), labels.tolist()
 
     kind = f"0/1, {100 * noise:g} % flip each way" if is_binary else "scale, normal"
-    name = f"{kind}, uneven clusters, correlation {correlation:g}"
+    apart = ", large ones fare better" if size_matters else ""
+    name = f"{kind}, uneven clusters, correlation {correlation:g}{apart}"
     return Population(name, is_binary, 1.0, clusters, sample)
 
 

@@ -18,6 +18,7 @@ from .show import print_json
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.calibration.gates import CalibrationRecord
+    from pytest_editpitfalls.calibration.runs import RunCalibrationRecord
 
 BROKEN = 1
 """Exit status where a promise does not hold."""
@@ -68,11 +69,14 @@ def gates(
 ) -> None:
     """Simulate gates: at most 5 % false fails at a drop of the margin, 80 % found at the printed size.
 
-    Exit status 1 where a share is worse than that by more than two standard errors.
+    And whole runs that change nothing: how many fail, by how often cases flip. Exit status 1 where a gate's share is
+    worse than that by more than two standard errors.
     """
     from pytest_editpitfalls.calibration.gates import calibrate_stored, calibrate_synthetic
+    from pytest_editpitfalls.calibration.runs import calibrate_runs
 
     progress = None if as_json else _show_record
+    reruns: list[RunCalibrationRecord] = []
     if runs:
         if len(runs) != 2:
             raise UsageError(
@@ -92,15 +96,22 @@ def gates(
                 "--clusters needs two runs", where="editpitfalls calibrate gates", fix="give them, or drop it"
             )
         records = calibrate_synthetic(replications=replications or _SYNTHETIC, seed=seed, progress=progress)
+        reruns = calibrate_runs(
+            replications=replications or _SYNTHETIC, seed=seed, progress=None if as_json else _show_rerun
+        )
     if plot is not None:
         from pytest_editpitfalls.reports.plots.calibration import write_calibration_plot
 
         write_calibration_plot(records, plot)
     broken = sum(not record.holds for record in records)
     if as_json:
-        print_json([record.model_dump(mode="json") | {"holds": record.holds} for record in records])
+        both = [*records, *reruns]
+        print_json([record.model_dump(mode="json") | {"holds": record.holds} for record in both])
     else:
         typer.echo(f"{len(records) - broken} of {len(records)} hold")
+        if reruns:
+            kept = sum(record.holds for record in reruns)
+            typer.echo(f"{kept} of {len(reruns)} kinds of reruns fail in 5 % of the cases at most")
     if broken:
         raise typer.Exit(BROKEN)
 
@@ -115,4 +126,16 @@ def _show_record(record: CalibrationRecord) -> None:
         text += f"; {100 * record.found:.0f} % found at {100 * record.size:.1f} pp"
     elif record.without_size:
         text += "; no size is found"
+    typer.echo(visible(text))
+
+
+def _show_rerun(record: RunCalibrationRecord) -> None:
+    changed = f", drop {100 * record.drop:.3g} pp" if record.drop else ""
+    changed += f", {100 * record.untaken:.3g} % no longer take" if record.untaken else ""
+    text = (
+        f"{'ok  ' if record.holds else 'over'} rerun: {record.population}, {record.clusters} clusters, "
+        f"{record.cases:.0f} cases, {' '.join(record.gates)}, inconclusive={record.inconclusive}{changed}: "
+        f"{100 * record.run_fails:.1f} % of the runs fail ({100 * record.gate_fails:.1f} % by a gate, "
+        f"{100 * record.undecided:.0f} % undecided)"
+    )
     typer.echo(visible(text))

@@ -72,7 +72,7 @@ def compare(
     ] = None,
     inconclusive: Annotated[
         str | None,
-        typer.Option(metavar="cases|pass|fail", help="What an inconclusive gate means (default: cases)."),
+        typer.Option(metavar="cases|excess|pass|fail", help="What an inconclusive gate means (default: cases)."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="The same as --inconclusive=fail.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -97,7 +97,7 @@ def compare(
 
 def _inconclusive(text: str | None, strict: bool) -> Inconclusive:
     if text is not None and text not in get_args(Inconclusive):
-        raise UsageError(f"'{text}' is not cases, pass or fail", where="--inconclusive", fix="use one of the three")
+        raise UsageError(f"'{text}' is not cases, excess, pass or fail", where="--inconclusive", fix="use one of these")
     if strict and text not in (None, "fail"):
         raise UsageError(
             f"an inconclusive gate fails with --strict and does not with --inconclusive={text}",

@@ -19,7 +19,7 @@ from pytest_editpitfalls.results.records import (
     RelativeGateRecord,
     RunResults,
 )
-from pytest_editpitfalls.statistics.drops import LEVEL, holm
+from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm
 from pytest_editpitfalls.verdicts.excuses import is_our_excuse
 from pytest_editpitfalls.verdicts.reliability import percent
 
@@ -81,7 +81,8 @@ def reasons_of(
     Args:
         results: the run, with its relative gates.
         is_gated: whether some gate names a suite.
-        inconclusive: what becomes of new failures where a gate is inconclusive.
+        inconclusive: what becomes of new failures where a gate is inconclusive: each counts ("cases"), or they count
+            where there are more of them than of fixed cases by more than chance ("excess": 5 %, after Holm), or not.
         is_seen: whether a case fails the run as a test already, so that it is no further reason.
         is_judged: whether a suite is judged at all.
     """
@@ -159,15 +160,29 @@ def _new_failures(
             and (group in undecided or not is_gated(case.suite))
         ):
             failures.setdefault(group, []).append(case.key)
+    if inconclusive == "excess":
+        gated = [group for group in failures if group in undecided]
+        adjusted = holm([_excess(comparison, group) for group in gated])
+        chance = {group for group, p in zip(gated, adjusted, strict=True) if p >= LEVEL}
+        failures = {group: keys for group, keys in failures.items() if group not in chance}
     reasons = [_reason("errors", group, keys, "an error is never a pass") for group, keys in errors.items()]
     return reasons + [
-        _reason("new_failures", group, keys, _why(undecided.get(group, ()))) for group, keys in failures.items()
+        _reason("new_failures", group, keys, _why(undecided.get(group, ()), inconclusive))
+        for group, keys in failures.items()
     ]
+
+
+def _excess(comparison: Comparison, group: Group) -> float:
+    """Return the p-value of "no more cases fail here and not there than the other way round by chance"."""
+    worse = {"new_failure": 1.0, "fixed": -1.0}
+    pairs = [pair for pair in comparison.pairs if pair.key[:3] == group and pair.counts]
+    values = [worse.get(pair.change, 0.0) for pair in pairs]
+    return PairedDrop(values, [pair.cluster for pair in pairs], True, 1.0, "\0".join(group)).p_value(0.0)
 
 
 def _decides_nothing(gate: RelativeGateRecord, inconclusive: Inconclusive) -> bool:
     if gate.verdict == "inconclusive":
-        return inconclusive == "cases"
+        return inconclusive in {"cases", "excess"}
     return gate.verdict == "not_evaluated" and inconclusive != "pass"
 
 
@@ -176,12 +191,13 @@ def _is_failure(case: CaseRecord) -> bool:
     return case.outcome == "failed" or (case.outcome == "xfailed" and is_our_excuse(case.reason))
 
 
-def _why(gates: Sequence[RelativeGateRecord]) -> str:
+def _why(gates: Sequence[RelativeGateRecord], inconclusive: Inconclusive) -> str:
     if not gates:
         return "no gate judges the suite, so each case counts"
     names = ", ".join(gate.gate for gate in gates)
     word = "inconclusive" if all(gate.verdict == "inconclusive" for gate in gates) else "without a verdict"
-    return f"gate{'s are' if len(gates) > 1 else ' is'} {word} ({names}), so each case counts"
+    what = "which are more than chance explains" if inconclusive == "excess" else "so each case counts"
+    return f"gate{'s are' if len(gates) > 1 else ' is'} {word} ({names}), {what}"
 
 
 def _reason(what: str, group: Group, keys: Iterable[CaseKey], why: str) -> ReasonRecord:

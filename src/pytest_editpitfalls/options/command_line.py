@@ -53,8 +53,8 @@ HELP = {
     "update_baseline": "write this run over the baseline, whatever became worse",
     "fail_on": "gate relative to the baseline, for instance 'reverse.cs_exp:2pp' or 'easy.distortion:5%%'; may be "
     "given several times",
-    "inconclusive": "what a relative gate means that is inconclusive: nothing, so that each case counts (cases, "
-    "default), a pass (pass) or a failure (fail)",
+    "inconclusive": "what a relative gate means that is inconclusive: nothing, so that each new failure counts "
+    "(cases, default) or those that exceed chance (excess), a pass (pass) or a failure (fail)",
     "strict": "the same as --pitfalls-inconclusive=fail",
     "gate": "gate on a suite's metric, for instance 'reverse.cs_exp >= 0.6'; may be given several times",
 }
@@ -87,7 +87,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("baseline", metavar="NAME|FILE")
     option("update_baseline", action="store_true")
     option("fail_on", action="append", metavar="GATE")
-    option("inconclusive", metavar="cases|pass|fail")
+    option("inconclusive", metavar="cases|excess|pass|fail")
     option("strict", action="store_true")
     for report in reports:
         option(report, metavar="PATH")

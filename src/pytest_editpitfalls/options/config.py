@@ -13,7 +13,7 @@ from pytest_editpitfalls.errors import UsageError
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 
-Inconclusive = Literal["cases", "pass", "fail"]
+Inconclusive = Literal["cases", "excess", "pass", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class RunConfig:
         update_baseline: whether this run replaces it.
         relative_gates: gates relative to the baseline, as typed, ini first.
         relative_gates_asked: those of the command line.
-        inconclusive: what an inconclusive relative gate means: its suite's cases count one by one, or it passes, or
-            it fails.
+        inconclusive: what an inconclusive relative gate means: the new failures of its suite count one by one, or where
+            they exceed chance; or it passes, or it fails.
         report_paths: name of a form of report -> where it goes; those that are asked for.
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         held_only: whether a case is skipped whose facts the model does not hold.

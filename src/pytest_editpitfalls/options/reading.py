@@ -196,7 +196,7 @@ def _inconclusive(config: pytest.Config) -> Inconclusive:
     ):
         wanted = (text or "").strip()
         if wanted and wanted not in get_args(Inconclusive):
-            raise UsageError(f"'{wanted}' is not cases, pass or fail", where=names[0], fix="use one of the three")
+            raise UsageError(f"'{wanted}' is not cases, excess, pass or fail", where=names[0], fix="use one of these")
         if wanted and is_strict and wanted != "fail":
             raise UsageError(
                 f"an inconclusive gate fails with {names[1]} and does not with {names[0]} {wanted}",
