@@ -28,8 +28,10 @@ from pytest_editpitfalls.calibration.populations import (
     stored,
     uneven,
 )
+from pytest_editpitfalls.calibration.runs import Rerun, simulate_runs
 from pytest_editpitfalls.comparison.pairing import Comparison
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.statistics import drops
 
 POPULATIONS = [
@@ -136,6 +138,26 @@ def test_a_family_without_holm_would_fail_too_often(monkeypatch: pytest.MonkeyPa
     kept = simulate_family(draw, [0.02] * 15, 58, 60, seed=1)
     monkeypatch.setattr(calibration, "holm", list)
     assert simulate_family(draw, [0.02] * 15, 58, 60, seed=1).false_fails > 0.12 > kept.false_fails
+
+
+@pytest.mark.parametrize(
+    ("noise", "meaning", "low", "high"),
+    [
+        (0.0, "cases", 0.0, 0.0),
+        (0.05, "cases", 0.6, 1.0),  # as many flips as this are more than the rule for single cases stands
+        (0.05, "excess", 0.0, 0.12),
+    ],
+)
+def test_reruns_without_a_change(noise: float, meaning: Inconclusive, low: float, high: float) -> None:
+    record = simulate_runs(Rerun(flips(40, noise=noise)), meaning, 60, seed=0)
+    assert low <= record.run_fails <= high
+    assert record.undecided + record.gate_fails >= 0.9  # the others got better, as it seems
+    assert record.cases == 40
+
+
+def test_edits_that_no_longer_take_fail_the_run() -> None:
+    record = simulate_runs(Rerun(flips(8, noise=0.0), untaken=0.95), "excess", 40, seed=0)
+    assert record.run_fails == 1.0
 
 
 def test_the_synthetic_list_runs() -> None:

@@ -42,7 +42,7 @@ def suites(project):
     return [project.whole(suite, 6) for suite in SUITES]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_verdicts_and_exit_status_are_the_same(project, suites, capsys, monkeypatch, seed):
     monkeypatch.chdir(project.path)
     both = made_up(seed)
@@ -51,7 +51,7 @@ def test_verdicts_and_exit_status_are_the_same(project, suites, capsys, monkeypa
     project.engine(**both["here"])
     project.run(*suites, "--pitfalls-json=b.json")
     for gates in GATES:
-        for meaning in ("cases", "pass", "fail"):
+        for meaning in ("cases", "excess", "pass", "fail") if gates == GATES[2] else ("cases",):
             typed = [f"--pitfalls-gate={gate}" if ">" in gate else f"--pitfalls-fail-on={gate}" for gate in gates]
             run = project.results(*suites, "--pitfalls-baseline=main", f"--pitfalls-inconclusive={meaning}", *typed)
             status = int(project.last.ret)

@@ -88,6 +88,7 @@ def test_annotations_and_the_html_page_say_it(project, whole, cases, monkeypatch
         ((), "", 1),
         (("--pitfalls-inconclusive=cases",), "", 1),
         (("--pitfalls-inconclusive=pass",), "", 0),
+        (("--pitfalls-inconclusive=excess",), "", 0),
         (("--pitfalls-inconclusive=fail",), "", 1),
         ((), "pitfalls_inconclusive = pass", 0),
         (("--pitfalls-inconclusive=cases",), "pitfalls_inconclusive = pass", 1),
@@ -99,6 +100,17 @@ def test_what_inconclusive_means_can_be_said(project, whole, cases, options, ini
     project.pytester.makeini(f"[pytest]\n{ini}\n")
     project.engine(lose=cases[:1])
     assert project.run(whole, *GATE, *options).ret == status
+
+
+@pytest.mark.parametrize(("lost", "status"), [(3, 0), (7, 1)])
+def test_new_failures_that_exceed_chance(project, whole, cases, lost, status):
+    """The gate is about another metric, and proves nothing: seven of eight cases fail, and none is fixed."""
+    project.engine(lose=cases[:lost])
+    gate = ("--pitfalls-baseline=main", "--pitfalls-fail-on=reverse.ps:2pp")
+    document = project.results(whole, *gate, "--pitfalls-inconclusive=excess")
+    assert document["relative_gates"][0]["verdict"] == "inconclusive"
+    assert project.last.ret == status
+    assert [len(reason["cases"]) for reason in document["reasons"]] == [7] * status
 
 
 @pytest.mark.parametrize(("option", "status"), [("cases", 0), ("pass", 0), ("fail", 1)])
@@ -164,7 +176,7 @@ def test_edits_that_no_longer_take_fail_a_run_without_gates(project, cases):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--pitfalls-inconclusive=perhaps",), "'perhaps' is not cases, pass or fail"),
+        (("--pitfalls-inconclusive=perhaps",), "'perhaps' is not cases, excess, pass or fail"),
         (("--pitfalls-inconclusive=pass", "--pitfalls-strict"), "leave one of them out"),
     ],
     ids=" ".join,

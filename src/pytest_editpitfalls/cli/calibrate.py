@@ -105,8 +105,8 @@ def gates(
         write_calibration_plot(records, plot)
     broken = sum(not record.holds for record in records)
     if as_json:
-        both = [*records, *reruns]
-        print_json([record.model_dump(mode="json") | {"holds": record.holds} for record in both])
+        of_gates = [record.model_dump(mode="json") | {"holds": record.holds} for record in records]
+        print_json(of_gates + [record.model_dump(mode="json") | {"holds": record.holds} for record in reruns])
     else:
         typer.echo(f"{len(records) - broken} of {len(records)} hold")
         if reruns:
