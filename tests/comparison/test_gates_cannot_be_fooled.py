@@ -117,3 +117,27 @@ def test_a_baseline_that_does_not_hold_the_probabilities_shows_no_identity() -> 
     old = Baseline.model_validate_json(re.sub(r', "scores": "[0-9a-f]+"', "", base.text()))
     record = judged("reverse.cs_exp:2pp", compare(old, with_probabilities("cs_exp", [1.0] * 4, 0.25)))
     assert (record.verdict, record.method) == ("inconclusive", "exact")
+
+
+@pytest.mark.parametrize(
+    ("margin", "there", "here", "verdict"),
+    [
+        ("10pp", [1.0, 0.0, -1.0] * 40, [0.0, -1.0, -1.0] * 40, "fail"),
+        ("10pp", [0.0, 0.0, -1.0] * 40, [1.0, 0.0, -1.0] * 40, "pass"),
+        ("150pp", [1.0, 0.0, -1.0] * 40, [0.0, -1.0, -1.0] * 40, "pass"),
+        ("10pp", [1.0, 0.0, -1.0], [0.0, -1.0, -1.0], "inconclusive"),
+        ("20%", [-1.0] * 40, [-1.0] * 36 + [0.0] * 4, "pass"),
+    ],
+)
+def test_a_lift_over_the_unedited_model_is_gated_as_any_metric(
+    margin: str, there: list[float], here: list[float], verdict: str
+) -> None:
+    record = judged(f"reverse.cs_exp_lift:{margin}", metric_runs("cs_exp_lift", there, here))
+    assert record.verdict == verdict
+    assert record.drop == pytest.approx(sum(there) / len(there) - sum(here) / len(here))
+
+
+def test_no_change_of_a_lift_leaves_room_for_its_whole_range() -> None:
+    base = Baseline.of(with_probabilities("cs_exp_lift", [1.0] * 4, 0.25))
+    record = judged("reverse.cs_exp_lift:2pp", compare(base, with_probabilities("cs_exp_lift", [1.0] * 4, 0.3)))
+    assert record.upper == pytest.approx(2 * FOUR_EQUAL, abs=1e-4)

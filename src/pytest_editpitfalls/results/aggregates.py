@@ -66,7 +66,7 @@ def _mark(record: AggregateRecord, kind: Kind, floor: float) -> None:
     record.reliable = is_reliable(success.low, success.high, floor)
     if success.value is None:
         record.reliable_reason = "edit success is unknown: no case has a value of es"
-    elif not record.reliable:
+    elif record.reliable is False or (record.reliable is None and success.value < floor):
         reason = unreliable_reason if record.reliable is False else doubtful_reason
         record.reliable_reason = reason(
             record.editor, record.model, {record.suite: success.value}, floor, figures=pitfall_of(kind).topic.name
