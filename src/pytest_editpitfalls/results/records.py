@@ -253,7 +253,9 @@ class AggregateRecord(Record):
         description="the interval of es lies at or over the floor `run.success_floor`; false: it lies under it, the "
         "editor hardly edits, so the other figures say little; null: the floor is inside, or es is unknown",
     )
-    reliable_reason: str | None = Field(default=None, description="why not reliable, or why that is in doubt; null where nothing speaks against it")
+    reliable_reason: str | None = Field(
+        default=None, description="why not reliable, or why that is in doubt; null where nothing speaks against it"
+    )
     unchanged: int = Field(
         default=0, ge=0, description="scored cases whose first edit left the model as it was: they did not take"
     )
