@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.comparison.pairing import Comparison
 from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
 from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
+from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.results.records import GateRecord, ReasonRecord, RelativeGateRecord, RunResults
@@ -134,7 +136,9 @@ class VerdictPolicy:
         """Return the gates that fail the run, as `failing_gates` says; those that were typed were asked for."""
         typed = {str(gate) for gate in self.gates if any(_same(gate, text) for text in self._run.gates_asked)}
         kinds = {**self._kinds(), **_kinds_of(results)}
-        typed |= {str(parse_relative_gate(text, kinds)) for text in self._run.relative_gates_asked}
+        for text in self._run.relative_gates_asked:
+            with suppress(UsageError):  # the gate of a suite that never came: nothing was held against it
+                typed.add(str(parse_relative_gate(text, kinds)))
         return failing_gates(results, asked=typed, part_of=part_of, is_shard=self._run.shard is not None)
 
     def reasons(self, results: RunResults, comparison: Comparison) -> list[ReasonRecord]:
