@@ -278,7 +278,7 @@ def test_the_order_of_cases_does_not_matter_and_the_seed_does() -> None:
 
 
 def test_the_mark_of_unreliable_figures_does_not_change_the_verdict() -> None:
-    cases = [case(f"c{place}", {"es": float(place == 0), "cs_exp": 1.0}) for place in range(5)]
+    cases = [case(f"c{place}", {"es": float(place == 0), "cs_exp": 1.0}) for place in range(9)]
     comparison = compare(Baseline.of(run(cases)), run(cases))
     (gate,) = evaluate("reverse.cs_exp:0", comparison, aggregates=aggregate(cases, KINDS))
     assert (gate.verdict, gate.reliable) == ("pass", False)
