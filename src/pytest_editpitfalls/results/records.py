@@ -37,6 +37,7 @@ class EditorRecord(Record):
 
     name: str
     model: str = Field(description="label of the model, as in `cases[].model`")
+    seed: int | None = Field(default=None, description="what it drew under; null: not known")
     hyper_parameters: dict[str, JsonValue] = Field(
         default_factory=dict, description="all hyper-parameters by their published names, overrides included"
     )
@@ -86,7 +87,8 @@ class RunRecord(Record):
     seconds: Number = Field(default=None, description="wall time of the run")
     command: list[str] = Field(default_factory=list, description="the arguments of pytest")
     exit_status: int | None = None
-    seed: int = 0
+    seed: int = Field(default=0, description="seed of everything random; with several seeds the first")
+    seeds: int = Field(default=1, ge=1, description="`--pitfalls-seeds`")
     device: str | None = None
     dtype: str | None = None
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
@@ -148,6 +150,7 @@ class CaseRecord(Record):
     suite: str
     editor: str
     model: str
+    seed: int | None = Field(default=None, description="what the editor drew under; null: not known")
     rule: str = Field(default="", description="the group of its suite that it belongs to")
     subject: str = Field(default="", description="subject of edit 1: the cluster in statistics over cases")
     edits: list[str] = Field(default_factory=list, description="the edits in words, one per line")
@@ -204,7 +207,7 @@ class MetricAggregate(Record):
     value: Number = Field(description="mean; null when no case has a value")
     low: Number = Field(description="lower end of the interval; null when there is none")
     high: Number = Field(description="upper end of the interval; null when there is none")
-    n: int = Field(ge=0, description="cases with a value")
+    n: int = Field(ge=0, description="cases with a value; of several seeds: with one under every seed")
     clusters: int = Field(default=0, ge=0, description="subjects of edit 1 among them")
     effective: Number = Field(
         default=None, description="independent cases that they are worth: cases of one subject go wrong together"
@@ -219,15 +222,19 @@ class MetricAggregate(Record):
     by_relation: RelationInterval | None = Field(
         default=None, description="the interval by relation or rule; null when the cases name none"
     )
+    seed_sd: Number = Field(
+        default=None, description="standard deviation of the means of the seeds; null where there is one seed"
+    )
 
 
 class AggregateRecord(Record):
-    """The metrics of one suite with one editor on one model."""
+    """The metrics of one suite with one editor on one model, over all of its seeds."""
 
     suite: str
-    editor: str
+    editor: str = Field(description="its label; where it ran under several seeds, the label without them")
     model: str
-    n: int = Field(ge=0, description="cases that were scored: neither skipped nor error")
+    seeds: list[int] = Field(default_factory=list, description="its seeds, where there are several")
+    n: int = Field(ge=0, description="cases that were scored, neither skipped nor error; of several seeds: under each")
     metrics: dict[str, MetricAggregate]
     reliable: bool | None = Field(
         default=None,
@@ -355,6 +362,9 @@ class RunResults(Record):
     aggregates: list[AggregateRecord] = Field(default_factory=list)
     held_aggregates: list[AggregateRecord] = Field(
         default_factory=list, description="the same over the cases whose facts the base model holds (`cases[].held`)"
+    )
+    by_seed: list[AggregateRecord] = Field(
+        default_factory=list, description="each seed by itself, of editors that ran under several"
     )
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)

@@ -135,7 +135,8 @@ class Recorder:
                 "started": self.started.isoformat(timespec="seconds"),
                 "seconds": time.perf_counter() - self._clock,
                 "command": [encodable(word, "utf-8") for word in self.command],
-                "seed": run.seed,
+                "seed": self._first_seed(),
+                "seeds": run.seeds,
                 "device": first.get("model", {}).get("device"),
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
@@ -152,6 +153,11 @@ class Recorder:
                 "first_result": self.first_result,
             }
         )
+
+    def _first_seed(self) -> int:
+        """Return what the results were computed under: a replay takes what is stored, whatever the run's seed is."""
+        seeds = [facts["seed"] for facts in self.engines.values() if facts.get("seed") is not None]
+        return min(seeds, default=self.session.run.seed)
 
     def _models(self) -> dict[str, Mapping[str, Any]]:
         """Return the first description of each model."""

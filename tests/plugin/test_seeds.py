@@ -1,0 +1,140 @@
+"""``--pitfalls-seeds``: an editor under several seeds, from the command line to the records."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+
+import pytest
+from conftest import Project
+from plugin_helpers import STORED
+
+REVERSE = ("--pitfalls-suite=reverse", "--pitfalls-limit=2")
+
+
+def test_each_seed_has_items_records_and_batches_of_its_own(project: Project) -> None:
+    found = project.results(*REVERSE, "--pitfalls-seeds=3", "--pitfalls-seed=7")
+
+    project.last.assert_outcomes(passed=6)
+    assert len(project.calls("open")) == 1  # the model is there once
+    assert [call["seed"] for call in project.calls("run")] == [7, 8, 9]
+    assert {(case["editor"], case["seed"]) for case in found["cases"]} == {(f"rome+seed{n}", n) for n in (7, 8, 9)}
+    assert [(each["name"], each["seed"]) for each in found["run"]["editors"]] == [
+        (f"rome+seed{n}", n) for n in (7, 8, 9)
+    ]
+    assert (found["run"]["seed"], found["run"]["seeds"]) == (7, 3)
+    project.last.stdout.fnmatch_lines(
+        ["pitfalls: rome on *", "pitfalls: rome under 3 seeds (7 to 9): every case runs 3 times; 6 items of 2 cases"]
+    )
+
+
+def test_a_seed_runs_through_all_suites_before_the_next(project: Project) -> None:
+    project.run("--pitfalls-suite=conflict", "--pitfalls-limit=1", "--pitfalls-seeds=2")
+
+    assert [call["seed"] for call in project.calls("run")] == [0, 0, 0, 1, 1, 1]
+
+
+def test_one_seed_is_as_without_the_option(project: Project) -> None:
+    assert project.ids(*REVERSE, "--pitfalls-seeds=1") == project.ids(*REVERSE)
+
+
+def test_the_suffix_combines_with_multi_label_edit(project: Project) -> None:
+    found = project.ids("--pitfalls-suite=easy", "--pitfalls-limit=1", "--editor=memit+mle", "--pitfalls-seeds=2")
+
+    assert [node.partition("[")[2].partition("-smol")[0] for node in found] == [
+        "rome+seed0",
+        "memit+mle+seed0",
+        "rome+seed1",
+        "memit+mle+seed1",
+    ]
+
+
+def test_an_editor_that_draws_nothing_runs_once(project: Project) -> None:
+    result = project.run(*REVERSE, "--editor=ft-l", "--pitfalls-seeds=3")
+
+    result.assert_outcomes(passed=2 * 3 + 2)
+    result.stdout.fnmatch_lines(
+        ["pitfalls: ft-l draws nothing at random, so that it runs once: every seed gives the same"]
+    )
+
+
+def test_a_failing_case_is_rerun_under_its_seed(project: Project) -> None:
+    project.engine(lose_under={8: ["rev-borders-0"]})
+    first = next(node for node in project.ids(*REVERSE) if "::" in node).rpartition("-smollm2-135m-")[2].rstrip("]")
+    project.engine(lose_under={8: [first]})
+    result = project.run(*REVERSE, "--pitfalls-seeds=3", "--pitfalls-seed=7")
+    result.assert_outcomes(passed=5, failed=1)
+    command = next(line for line in result.outlines if "pytest pitfalls/reverse.py" in line.replace("'", ""))
+    assert "--editor=rome+seed8" in command
+    assert "--pitfalls-seed" not in command.replace("--editor=rome+seed8", "")
+
+    node = next(word for word in command.replace("'", "").split() if "::" in word)
+    again = project.run(node, "--editor=rome+seed8", "--pitfalls-fresh", editor=False)
+    again.assert_outcomes(failed=1)
+
+
+def test_seeds_are_found_in_the_store_whatever_asked_for_them(project: Project) -> None:
+    """A run under one seed by --pitfalls-seed and by its label are one to the store, and a replay takes both."""
+    project.run(*REVERSE, "--pitfalls-seeds=2", STORED)
+    computed = len(project.calls("run"))
+
+    project.run(*REVERSE, "--pitfalls-seed=1", STORED)
+    project.run(*REVERSE, "--editor=rome+seed0", "--editor=rome+seed1", STORED, editor=False)
+    assert len(project.calls("run")) == computed
+
+    replayed = project.run(*REVERSE, "--pitfalls-seeds=2", "--pitfalls-replay")
+    replayed.assert_outcomes(passed=4)
+    one = project.results(*REVERSE, "--pitfalls-seed=1", "--pitfalls-replay")
+    assert {case["seed"] for case in one["cases"]} == {1}
+    assert one["run"]["seed"] == 1
+
+
+def test_workers_share_the_seeds(project: Project) -> None:
+    found = project.results(*REVERSE, "--pitfalls-seeds=2", "-n2")
+
+    project.last.assert_outcomes(passed=4)
+    assert [(case["editor"], case["seed"]) for case in found["cases"]] == [
+        ("rome+seed0", 0),
+        ("rome+seed0", 0),
+        ("rome+seed1", 1),
+        ("rome+seed1", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pitfalls-seeds=0"], "--pitfalls-seeds: 0 is less than 1*--pitfalls-seeds="),
+        (["--pitfalls-seeds=-2"], "--pitfalls-seeds: -2 is less than 1*"),
+        (["--pitfalls-seeds=few"], "--pitfalls-seeds: 'few' is not a whole number*"),
+        (["--pitfalls-seeds=2.5"], "--pitfalls-seeds: '2.5' is not a whole number*"),
+        (["--pitfalls-seeds="], "--pitfalls-seeds: the value is empty*"),
+        (["--pitfalls-seeds=100000"], "--pitfalls-seeds: 100000 is more than 1000*"),
+        (["--pitfalls-seeds=2", f"--pitfalls-seed={2**32 - 1}"], "*2 seeds from 4294967295 on go beyond*"),
+        (["--editor=rome+seed"], "--pitfalls-editor: unknown suffix '+seed' of editor 'rome'*'rome+seed1'*"),
+        (["--editor=rome+seed01"], "--pitfalls-editor: unknown suffix '+seed01'*'rome+seed1'*"),
+        (["--editor=memit+seed1+mle"], "--pitfalls-editor: '+seed1' is not at the end*'memit+mle+seed1'*"),
+        (["--editor=rome+seed1+seed2"], "--pitfalls-editor: '+seed1' is not at the end*'rome+seed1'*"),
+        (["--editor=rome+seed4294967296"], "--pitfalls-editor: the seed of 'rome+seed4294967296' is above*"),
+        (["--pitfalls-set=rome+seed1.v_lr=1"], "--pitfalls-set: 'rome+seed1' has no hyper-parameters of its own*"),
+    ],
+)
+def test_wrong_seeds_stop_before_anything_runs(project: Project, options: list[str], message: str) -> None:
+    result = project.run(*REVERSE, *options)
+
+    assert result.ret == 4
+    shown = " ".join([*result.errlines, *result.outlines])
+    assert fnmatch(shown, f"*{message}*"), shown
+    assert project.calls("open") == []
+
+
+def test_a_label_with_a_seed_beside_typed_seeds(project: Project) -> None:
+    alone = project.run(*REVERSE, "--editor=rome+seed1", "--pitfalls-seeds=2", editor=False)
+    assert alone.ret == 4
+    alone.stderr.fnmatch_lines(["*--pitfalls-seeds: every editor names its seed already"])
+
+    ini = project.run(*REVERSE, "--editor=rome+seed1", "-o", "pitfalls_seeds=2", editor=False)
+    ini.assert_outcomes(passed=2)  # a rerun in a project whose ini asks for several
+
+    both = project.run(*REVERSE, "--editor=rome+seed1", "--collect-only", "-q")
+    assert sum("rome+seed0-" in line for line in both.outlines) == 2  # the plain label is left for both together
+    assert sum("rome+seed1-" in line for line in both.outlines) == 2
