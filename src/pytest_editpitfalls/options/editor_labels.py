@@ -8,7 +8,7 @@ that seed instead of ``--pitfalls-seed``. The label without its seed names what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,14 @@ def under_seeds(run: RunConfig, draws: Callable[[str], bool]) -> RunConfig:
 def runs_once(run: RunConfig) -> list[str]:
     """Return the labels that several seeds were asked for and that run once: their editors draw nothing."""
     return [label for label in run.editors if seed_of(label) is None] if run.seeds > 1 else []
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Return "0 to 4", or "0, 7" of seeds that do not follow one another."""
+    ordered = sorted(seeds)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
 
 
 def check_label(label: str, known: Collection[str], *, where: str) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.files import plain_name
-from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label, runs_once, seed_of, without_seed
+from pytest_editpitfalls.options.editor_labels import (
+    editor_name,
+    is_multi_label,
+    runs_once,
+    seed_of,
+    seeds_in_words,
+    without_seed,
+)
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.options.config import RunConfig
@@ -51,7 +58,7 @@ def seed_lines(run: RunConfig, selected: Sequence[Suite]) -> list[str]:
     """Return what several seeds cost: how many items come of them, and which editors run once all the same."""
     by_seed = _by_seed(run)
     lines = [
-        f"{', '.join(labels)} under {len(seeds)} seeds ({_in_words(seeds)}): every case runs {len(seeds)} times"
+        f"{', '.join(labels)} under {len(seeds)} seeds ({seeds_in_words(seeds)}): every case runs {len(seeds)} times"
         for seeds, labels in _alike(by_seed)
     ]
     if lines and selected:
@@ -79,11 +86,6 @@ def _alike(by_seed: Mapping[str, list[int]]) -> list[tuple[list[int], list[str]]
     for label, seeds in by_seed.items():
         groups.setdefault(tuple(seeds), []).append(label)
     return [(list(seeds), labels) for seeds, labels in groups.items()]
-
-
-def _in_words(seeds: Sequence[int]) -> str:
-    whole = list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 2 else ", ".join(map(str, seeds))
 
 
 def _limits(per_test: float, per_batch: float | None) -> str:

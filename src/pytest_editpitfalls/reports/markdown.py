@@ -235,7 +235,7 @@ def _metrics(view: RunView) -> Iterator[list[str]]:
             ),
             numbers_from=3,
         )
-        remarks = (f"\n{inert(line, 500)}" for line in each.unreliable[:_WORST])
+        remarks = (f"\n{inert(line, 500)}" for line in [*each.unreliable[:_WORST], *each.spreads[:_WORST]])
         yield [f"**{inert(each.topic.title)}**, % [95 %]", "", *body, *remarks]
 
 

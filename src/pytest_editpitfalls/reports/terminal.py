@@ -75,7 +75,11 @@ def short_summary(view: RunView) -> list[str]:
             published = " (published)" if row.published else ""
             lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
-    lines += [*view.unreliable, *map(gate_line, results.gates)]
+    lines += [
+        *view.unreliable,
+        *(line for table in view.tables for line in table.spreads),
+        *map(gate_line, results.gates),
+    ]
     lines += map(relative_gate_line, results.relative_gates)
     return [*lines, *(line.plain for line in baseline_lines(view)[:1])]
 
@@ -115,6 +119,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
         yield from (Text(line, "bold yellow") for line in table.unreliable)
+        yield from (Text(line, "dim") for line in table.spreads)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)

@@ -234,6 +234,9 @@ class AggregateRecord(Record):
     editor: str = Field(description="its label; where it ran under several seeds, the label without them")
     model: str
     seeds: list[int] = Field(default_factory=list, description="its seeds, where there are several")
+    identical: bool | None = Field(
+        default=None, description="whether every case gave the same under all seeds, to the last bit; null: one seed"
+    )
     n: int = Field(ge=0, description="cases that were scored, neither skipped nor error; of several seeds: under each")
     metrics: dict[str, MetricAggregate]
     reliable: bool | None = Field(

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.editor_labels import seeds_in_words
 from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 from pytest_editpitfalls.verdicts.reliability import unreliable_reason
 
 from .kinds import without_released
-from .words import MARK
+from .words import MARK, percent
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
@@ -29,6 +30,8 @@ class Row:
         published: whether these are published figures (no intervals).
         reliable: whether the editor edits often enough; None where that is unknown.
         unrepeatable: why none of the figures counts; None where they do.
+        seeds: the seeds whose means these are, where there are several.
+        is_identical: whether they all gave the same.
     """
 
     suite: str
@@ -40,6 +43,8 @@ class Row:
     published: bool = False
     reliable: bool | None = None
     unrepeatable: str | None = None
+    seeds: Sequence[int] = ()
+    is_identical: bool = False
 
     @property
     def group(self) -> Group:
@@ -56,6 +61,7 @@ class Table:
         columns: metric -> title, those that some line fills.
         unreliable: one line per editor and model whose mean edit success is under the floor.
         citation: where its published figures are from, in few words; "" where it has none.
+        spreads: one line per row that has several seeds: how far their means lie apart.
     """
 
     topic: Topic
@@ -63,20 +69,24 @@ class Table:
     columns: Mapping[str, str]
     unreliable: Sequence[str]
     citation: str = ""
+    spreads: Sequence[str] = ()
 
 
 def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord]) -> Row:
     """Return the line of an aggregate; ``cases`` are its cases."""
-    asked = [case.held for case in cases if case.held is not None]
+    # once for all seeds: it is the base model that is asked
+    asked = {case.id: case.held for case in cases if case.held is not None}
     return Row(
         aggregate.suite,
         aggregate.editor,
         aggregate.model,
         aggregate.n,
-        f"{sum(asked)}/{len(asked)}" if asked else "",
+        f"{sum(asked.values())}/{len(asked)}" if asked else "",
         aggregate.metrics,
         reliable=aggregate.reliable,
         unrepeatable=None if aggregate.repeatable else aggregate.reliable_reason,
+        seeds=aggregate.seeds,
+        is_identical=bool(aggregate.identical),
     )
 
 
@@ -118,13 +128,30 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
         for row in published
         if (kind := present[row.suite]) is not None and kind.published is not None
     }
+    columns = {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)}
     return Table(
         topic,
         rows,
-        {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)},
+        columns,
         _unreliable(rows, topic, floor),
         "; ".join(sorted(cited)),
+        [line for row in rows if (line := _spread(row, columns))],
     )
+
+
+def _spread(row: Row, columns: Mapping[str, str]) -> str:
+    """Say how far the seeds of a row lie apart."""
+    if not row.seeds:
+        return ""
+    who = f"{row.suite}, {row.editor} on {row.model}: {len(row.seeds)} seeds ({seeds_in_words(row.seeds)})"
+    if row.is_identical:
+        return visible(f"{who} give the same: nothing that it draws reaches these figures")
+    apart = [
+        f"{title} {percent(cell.seed_sd)}"
+        for name, title in columns.items()
+        if (cell := row.cells.get(name)) is not None and cell.seed_sd is not None
+    ]
+    return visible(f"{who}, standard deviation of their means: {', '.join(apart) or 'unknown'}")
 
 
 def _unreliable(rows: Sequence[Row], topic: Topic, floor: float) -> list[str]:

@@ -138,3 +138,80 @@ def test_a_label_with_a_seed_beside_typed_seeds(project: Project) -> None:
     both = project.run(*REVERSE, "--editor=rome+seed1", "--collect-only", "-q")
     assert sum("rome+seed0-" in line for line in both.outlines) == 2  # the plain label is left for both together
     assert sum("rome+seed1-" in line for line in both.outlines) == 2
+
+
+def test_all_seeds_have_one_figure_with_their_variance_in_it(project: Project) -> None:
+    ids = [case["id"] for case in project.results(*REVERSE)["cases"]]
+    single = project.results(*REVERSE)["aggregates"][0]["metrics"]["cs_exp"]
+    project.engine(lose_under={1: ids})  # one of three seeds loses all cases
+    found = project.results(*REVERSE, "--pitfalls-seeds=3")
+
+    (together,) = found["aggregates"]
+    assert (together["editor"], together["seeds"], together["n"], together["identical"]) == (
+        "rome",
+        [0, 1, 2],
+        2,
+        False,
+    )
+    cell = together["metrics"]["cs_exp"]
+    assert cell["value"] == pytest.approx(2 / 3)
+    assert cell["seed_sd"] == pytest.approx(3**-0.5)
+    assert (cell["low"], cell["high"]) == (0.0, 1.0)  # three seeds that differ so much say nothing
+    assert single["low"] > 0.0
+    assert [(each["editor"], each["metrics"]["cs_exp"]["value"]) for each in found["by_seed"]] == [
+        ("rome+seed0", 1.0),
+        ("rome+seed1", 0.0),
+        ("rome+seed2", 1.0),
+    ]
+    lines = project.last.outlines
+    (spread,) = [line for line in lines if "standard deviation of their means" in line]
+    assert "reverse, rome on smollm2-135m: 3 seeds (0 to 2)" in spread
+    assert "CS exp 57.7" in spread
+    row = next(line for line in lines if line.lstrip().startswith("reverse   "))
+    assert " 2/2 " in row  # held facts are counted once
+
+
+def test_seeds_that_change_nothing_are_said_to_change_nothing(project: Project) -> None:
+    found = project.results(*REVERSE, "--pitfalls-seeds=2")
+
+    assert found["aggregates"][0]["identical"] is True
+    project.last.stdout.fnmatch_lines(["*2 seeds (0, 1) give the same: nothing that it draws reaches these figures"])
+
+
+def test_a_gate_judges_all_seeds_together(project: Project) -> None:
+    suite = project.whole("reverse", 3)
+    ids = [case["id"] for case in project.results(suite)["cases"]]
+    project.engine(lose_under={1: ids})
+    gate = "--pitfalls-gate=reverse.cs_exp >= 0.6"
+
+    found = project.results(suite, "--pitfalls-seeds=3", gate)
+    assert [(each["editor"], each["passed"]) for each in found["gates"]] == [("rome", True)]
+    assert project.last.ret == 0
+
+    found = project.results(suite, "--pitfalls-seeds=2", gate)
+    assert [(each["editor"], each["passed"]) for each in found["gates"]] == [("rome", False)]
+    assert project.last.ret == 1
+
+
+def test_a_seed_that_is_cut_short_leaves_a_gate_open(project: Project) -> None:
+    suite = project.whole("reverse", 3)
+    ids = [case["id"] for case in project.results(suite)["cases"]]
+
+    found = project.results(
+        suite, "--pitfalls-seeds=2", "--pitfalls-gate=reverse.cs_exp >= 0.6", "-k", f"seed0 or {ids[0]}"
+    )
+    (gate,) = found["gates"]
+    assert gate["passed"] is None
+    assert gate["reason"].startswith("1 of 3 cases")
+    assert found["aggregates"][0]["n"] == 1  # the case that ran under both
+
+
+@pytest.mark.parametrize("option", ["--pitfalls-html=a.html", "--pitfalls-markdown=a.md", "--junitxml=a.xml"])
+def test_reports_of_several_seeds(project: Project, option: str) -> None:
+    project.run(*REVERSE, "--pitfalls-seeds=2", option)
+
+    text = (project.path / option.partition("=")[2]).read_text(encoding="utf-8")
+    assert "rome" in text
+    if option.endswith(".md"):
+        assert "| reverse | rome | smollm2-135m | 2 |" in text
+        assert "nothing that it draws reaches these figures" in text
