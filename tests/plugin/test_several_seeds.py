@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Project
 from plugin_helpers import STORED
+
+if TYPE_CHECKING:
+    from conftest import Project
 
 REVERSE = ("--pitfalls-suite=reverse", "--pitfalls-limit=2")
 
