@@ -36,6 +36,16 @@ def test_a_seed_runs_through_all_suites_before_the_next(project: Project) -> Non
     assert [call["seed"] for call in project.calls("run")] == [0, 0, 0, 1, 1, 1]
 
 
+def test_items_that_are_shuffled_are_sorted_by_seed_again(project: Project) -> None:
+    project.engine(
+        "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_collection_modifyitems(items):\n    items.reverse()\n"
+    )
+    project.run("--pitfalls-suite=conflict", "--pitfalls-limit=1", "--pitfalls-seeds=2")
+
+    assert [call["seed"] for call in project.calls("run")] == [0, 0, 0, 1, 1, 1]
+
+
 def test_one_seed_is_as_without_the_option(project: Project) -> None:
     assert project.ids(*REVERSE, "--pitfalls-seeds=1") == project.ids(*REVERSE)
 

@@ -131,10 +131,14 @@ class SessionHooks:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
-        """Sort cases by model and seed; when all others have selected, keep this run's shard."""
+        """Sort cases by model and seed; when all others have selected, keep this run's shard.
+
+        Sorted before for those who go by places (``--stepwise``), and behind those who shuffle (pytest-randomly).
+        """
         run = self.session.run
         sort_cases(items, list(run.labels.values()))
         result = yield
+        sort_cases(items, list(run.labels.values()))
         if run.shard is not None:
             others = deselect_other_shards(items, run.shard)
             config.hook.pytest_deselected(items=others)
