@@ -228,3 +228,91 @@ def test_reports_of_several_seeds(project: Project, option: str) -> None:
     if option.endswith(".md"):
         assert "| reverse | rome | smollm2-135m | 2 |" in text
         assert "nothing that it draws reaches these figures" in text
+
+
+GATE = "--pitfalls-fail-on=reverse.cs_exp:5pp"
+
+
+def saved(project: Project, *options: str) -> str:
+    """Save a baseline of three cases; returns the option of their suite."""
+    suite = project.whole("reverse", 3)
+    assert project.run(suite, "--pitfalls-save=base", *options).ret in (0, 1)
+    return suite
+
+
+def test_a_gate_compares_the_same_seeds(project: Project) -> None:
+    suite = saved(project, "--pitfalls-seeds=3")
+
+    found = project.results(suite, "--pitfalls-seeds=3", "--pitfalls-baseline=base", GATE)
+    (gate,) = found["relative_gates"]
+    assert (gate["editor"], gate["seeds"], gate["n"], gate["drop"]) == ("rome", [0, 1, 2], 3, 0.0)
+    assert found["comparison"]["paired"] == 9
+    assert {change["editor"] for change in found["comparison"]["changes"]} == {"rome"}  # as in the tables
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "seeds", "paired"),
+    [
+        (["--pitfalls-seeds=3"], [], [], 3),
+        (["--pitfalls-seeds=3"], ["--pitfalls-seeds=2"], [0, 1], 6),
+        ([], ["--pitfalls-seeds=3"], [0, 1, 2], 3),
+        (["--pitfalls-seed=1"], ["--pitfalls-seeds=3"], [0, 1, 2], 3),
+        (["--pitfalls-seeds=3"], ["--pitfalls-seed=2"], [], 3),
+    ],
+)
+def test_runs_of_other_seeds_are_compared_under_those_that_both_have(
+    project: Project, there: list[str], here: list[str], seeds: list[int], paired: int
+) -> None:
+    suite = saved(project, *there)
+
+    found = project.results(suite, *here, "--pitfalls-baseline=base", GATE)
+    assert found["comparison"]["paired"] == paired
+    (gate,) = found["relative_gates"]
+    assert gate["n"] == 3
+    assert gate["verdict"] != "not_evaluated"
+    assert set(gate["seeds"]) <= set(seeds)
+
+
+def test_a_pitfall_is_known_under_the_seed_that_had_it(project: Project) -> None:
+    suite = project.whole("reverse", 3)
+    ids = [case["id"] for case in project.results(suite)["cases"]]
+    project.engine(lose_under={0: ids[:1], 1: ids[1:2]})
+    saved(project, "--pitfalls-seeds=2")
+
+    one = project.run(suite, "--pitfalls-baseline=base")  # a plain run under seed 0
+    one.assert_outcomes(passed=2, xfailed=1)
+    project.engine(lose_under={0: ids[1:2]})
+    other = project.run(suite, "--pitfalls-baseline=base")
+    other.assert_outcomes(passed=2, failed=1)
+
+
+def test_a_baseline_of_other_seeds_is_refused_before_anything_runs(project: Project) -> None:
+    suite = saved(project, "--pitfalls-seeds=2")
+    opened = len(project.calls("open"))
+
+    result = project.run(suite, "--pitfalls-seed=5", "--pitfalls-seeds=2", "--pitfalls-baseline=base")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        [
+            "*--pitfalls-baseline: the baseline has no editor of this run under the same seed: "
+            "it has rome+seed0, rome+seed1",
+            "*fix: run under a seed that it has*",
+        ]
+    )
+    assert len(project.calls("open")) == opened
+    project.run(
+        suite, "--pitfalls-seed=5", "--pitfalls-seeds=2", "--pitfalls-baseline=base", "--pitfalls-update-baseline"
+    )
+    assert project.run(suite, "--pitfalls-seed=5", "--pitfalls-baseline=base").ret == 0
+
+
+def test_seeds_that_differ_decide_nothing_by_chance(project: Project) -> None:
+    """All 40 cases lost under one of two seeds: half the score, and still no proof that the editor got worse."""
+    suite = project.whole("reverse", 40)
+    ids = [case["id"] for case in project.results(suite)["cases"]]
+    assert project.run(suite, "--pitfalls-save=base", "--pitfalls-seeds=2").ret == 0
+    project.engine(lose_under={1: ids})
+
+    (gate,) = project.results(suite, "--pitfalls-seeds=2", "--pitfalls-baseline=base", GATE)["relative_gates"]
+    assert gate["drop"] == pytest.approx(0.5)
+    assert gate["verdict"] == "inconclusive"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import metrics_for
-from pytest_editpitfalls.statistics.drops import PairedDrop
 
+from .paired_metric import PairedMetric
 from .pairing import Comparison, Pair
 
 
@@ -44,36 +44,31 @@ class Difference:
 
 def differences(comparison: Comparison, kinds: Mapping[str, Kind], *, seed: int = 0) -> list[Difference]:
     """Return the differences of all metrics, in the order of the run and of the tables."""
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
-    for pair in comparison.pairs:
-        if pair.counts:
-            groups.setdefault(pair.key[:3], []).append(pair)
     return [
         found
-        for group, pairs in groups.items()
+        for group, pairs in comparison.by_figures.items()
         for metric in metrics_for(kinds[group[0]])
-        if (found := _difference(group, pairs, metric, seed)) is not None
+        if (found := _difference(group, [pair for pair in pairs if pair.counts], metric, seed)) is not None
     ]
 
 
 def _difference(group: tuple[str, str, str], pairs: Sequence[Pair], metric: Metric, seed: int) -> Difference | None:
-    values = [(pair.cluster, *pair.values(metric.name)) for pair in pairs]
-    both = [(cluster, there, here) for cluster, there, here in values if there is not None and here is not None]
-    if not both:
+    found = PairedMetric.of(metric, group, pairs, seed)
+    if found is None:
         return None
-    drop = PairedDrop.of(metric, both, "\0".join([str(seed), metric.name, *group]))
+    drop = found.drop
     most_lost, most_won = drop.upper, replace(drop, differences=[-each for each in drop.differences]).upper
     low, high = (-most_lost, most_won) if metric.higher_is_better else (-most_won, most_lost)
     return Difference(
         *group,
         metric=metric.name,
-        base=math.fsum(there for _, there, _ in both) / len(both),
-        now=math.fsum(here for _, _, here in both) / len(both),
+        base=found.base,
+        now=found.now,
         change=0.0 - drop.drop if metric.higher_is_better else drop.drop,
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
         better=True if most_lost < 0 else False if most_won < 0 else None,
-        n=len(both),
+        n=found.n,
         won=drop.better,
         lost=drop.worse,
     )

@@ -11,6 +11,7 @@ from typing import Literal
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.options.editor_labels import seed_of
 from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
 from pytest_editpitfalls.results.gates import is_untaken, untaken_reason
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
@@ -18,6 +19,7 @@ from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm, reach_
 from pytest_editpitfalls.statistics.paired_binary import mcnemar
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS
 
+from .paired_metric import PairedMetric
 from .pairing import Comparison, Pair
 
 Unit = Literal["pp", "%", ""]
@@ -127,6 +129,8 @@ def evaluate_relative_gates(
 ) -> list[RelativeGateRecord]:
     """Hold gates against a comparison: one record per gate, suite, editor and model of the run.
 
+    Several seeds of an editor are judged together, under those that both sides have.
+
     Args:
         kinds: suite -> kind, of every suite of the run.
         strict: whether inconclusive counts as failed.
@@ -138,9 +142,7 @@ def evaluate_relative_gates(
     cent of zero.
     """
     found = {(item.suite, item.editor, item.model): item for item in aggregates}
-    groups: dict[tuple[str, str, str], list[Pair]] = {case.key[:3]: [] for case in comparison.now.cases}
-    for pair in comparison.pairs:
-        groups[pair.key[:3]].append(pair)
+    groups = comparison.by_figures
     gates = list(dict.fromkeys(gates))
     judged: list[tuple[RelativeGateRecord, PairedDrop | None]] = []
     for gate in gates:
@@ -192,17 +194,15 @@ def _pair_up(
     """Return the gate's record with the values on both sides, and the differences where it can be evaluated."""
     metric = metric_of(kind, gate.metric)
     assert metric is not None, f"{gate.metric} of a {kind} suite"
-    values = [(pair.cluster, *pair.values(metric.name)) for pair in pairs]
-    both = [(cluster, there, here) for cluster, there, here in values if there is not None and here is not None]
-    record = _blank(gate, group, part or _obstacle(gate, group, values, comparison))
-    if not both:
+    record = _blank(gate, group, part or _obstacle(gate, group, pairs, comparison))
+    found = PairedMetric.of(metric, group, pairs, seed)
+    if found is None:
         record.reason = record.reason or f"no case has a value of {metric.name} on both sides"
         return record, None
-    paired = PairedDrop.of(metric, both, "\0".join([str(seed), gate.metric, *group]))
-    record.base = math.fsum(there for _, there, _ in both) / len(both)
-    record.now = math.fsum(here for _, _, here in both) / len(both)
-    record.n, record.clusters = len(both), len(paired.clusters)
-    record.worse, record.better = paired.worse, paired.better
+    paired = found.drop
+    record.base, record.now, record.n = found.base, found.now, found.n
+    record.seeds = [each for label in found.seeds if (each := seed_of(label)) is not None]
+    record.clusters, record.worse, record.better = len(paired.clusters), paired.worse, paired.better
     record.drop = paired.drop
     if paired.is_binary:
         record.mcnemar_p = mcnemar(paired.worse, paired.better)
@@ -213,16 +213,14 @@ def _pair_up(
 
 
 def _obstacle(
-    gate: RelativeGate,
-    group: tuple[str, str, str],
-    values: Sequence[tuple[str, float | None, float | None]],
-    comparison: Comparison,
+    gate: RelativeGate, group: tuple[str, str, str], pairs: Sequence[Pair], comparison: Comparison
 ) -> str | None:
     """Return why the suite is incomplete, so that its gate says nothing; None where it is complete."""
-    left_out = sum(key[:3] == group for key in comparison.deselected)
+    left_out = sum(comparison.groups.get(key[:3]) == group for key in comparison.deselected)
     if left_out:
         return f"{_cases(left_out)} of the baseline {'was' if left_out == 1 else 'were'} not selected"
-    lost = sum(there is not None and here is None for _, there, here in values)
+    values = [pair.values(gate.metric) for pair in pairs]
+    lost = sum(there is not None and here is None for there, here in values)
     if lost:
         have = "has" if lost == 1 else "have"
         return f"{_cases(lost)} with a value of {gate.metric} in the baseline {have} none here"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
+from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.statistics.intervals import Method
 
 SCHEMA_VERSION = 1
@@ -293,6 +294,10 @@ class RelativeGateRecord(Record):
     p: Number = Field(default=None, description='p-value of "the drop exceeds the margin"')
     p_holm: Number = Field(default=None, description="the same, adjusted for all relative gates of the run")
     n: int = Field(default=0, ge=0, description="paired cases with a value on both sides")
+    seeds: list[int] = Field(
+        default_factory=list,
+        description="seeds that both sides have, whose means are compared; empty: labels name none",
+    )
     clusters: int = Field(default=0, ge=0, description="subjects of edit 1 among them")
     worse: int = Field(default=0, ge=0, description="cases whose value got worse")
     better: int = Field(default=0, ge=0, description="cases whose value got better")
@@ -372,3 +377,12 @@ class RunResults(Record):
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)
     comparison: ComparisonRecord | None = Field(default=None, description="null without a baseline")
+
+    def figures_of(self, case: CaseRecord) -> tuple[str, str, str]:
+        """Return (suite, editor, model) of the aggregate that a case counts in: of several seeds, without the seed."""
+        together = case.suite, without_seed(case.editor), case.model
+        return together if together in self._over_seeds else (case.suite, case.editor, case.model)
+
+    @property
+    def _over_seeds(self) -> set[tuple[str, str, str]]:
+        return {(each.suite, each.editor, each.model) for each in self.aggregates if each.seeds}

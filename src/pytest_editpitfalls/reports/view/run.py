@@ -7,7 +7,6 @@ from functools import cached_property
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
-from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseKeyRecord, CaseRecord, RunResults
@@ -50,17 +49,8 @@ class RunView:
         """The cases of each aggregate: of an editor that ran under several seeds, those of all seeds."""
         groups: dict[Group, list[CaseRecord]] = {}
         for case in self.results.cases:
-            groups.setdefault((case.suite, self.editor_of(case), case.model), []).append(case)
+            groups.setdefault(self.results.figures_of(case), []).append(case)
         return groups
-
-    def editor_of(self, case: CaseRecord) -> str:
-        """Return the label of the editor whose figures a case counts in: without its seed where there are several."""
-        together = without_seed(case.editor)
-        return together if (case.suite, together, case.model) in self._over_seeds else case.editor
-
-    @cached_property
-    def _over_seeds(self) -> set[Group]:
-        return {(each.suite, each.editor, each.model) for each in self.results.aggregates if each.seeds}
 
     @cached_property
     def tables(self) -> list[Table]:
