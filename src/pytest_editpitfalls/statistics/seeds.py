@@ -5,7 +5,7 @@ the seeds; an interval of these means, by whatever method, has the variance betw
 with the seeds, but not the part in which a seed moves all cases together. That part is estimated from the means of the
 seeds: their variance, less what the interaction alone gives (an analysis of variance with two random factors, as for
 readers and cases in radiology: Hillis 2007). It comes with few degrees of freedom, seeds - 1, and is added to the
-interval by the squares of the half-widths (Zou and Donner 2008). Simulated in docs/gates.md.
+interval by the squares of the half-widths (Zou and Donner 2008). Simulated in docs/seeds.md.
 """
 
 from __future__ import annotations
