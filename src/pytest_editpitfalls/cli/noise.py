@@ -105,7 +105,8 @@ def _tables(floors: Sequence[NoiseFloor]) -> Iterator[RenderableType]:
         sources = list(dict.fromkeys(name for floor in members for name in floor.by_source))
         for heading in (*sources, "any two", "sd of seeds", "cases that change", "gate"):
             table.add_column(heading, justify="right", overflow="fold")
-        for floor in members:
+        moved = [floor for floor in members if floor.changed]
+        for floor in moved:
             table.add_row(
                 floor.metric,
                 *(_points(found.largest if (found := floor.by_source.get(name)) else None) for name in sources),
@@ -114,7 +115,12 @@ def _tables(floors: Sequence[NoiseFloor]) -> Iterator[RenderableType]:
                 f"{floor.changed} of {floor.n}",
                 Text(visible(f"{suite}.{floor.metric}:{floor.margin}")),
             )
-        yield table
+        if moved:
+            yield table
+        else:
+            yield Text(visible(title), "bold")
+        if same := [floor.metric for floor in members if not floor.changed]:
+            yield Text(f"The same in every case of all runs: {', '.join(map(visible, same))}")
         yield from (Text(line) for line in _conclusions(members))
     yield Text("Each source: runs that differ in nothing else. gate: a margin above seeds and rounding together.")
 
