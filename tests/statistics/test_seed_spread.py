@@ -33,6 +33,9 @@ def test_seeds_that_move_all_cases_together_have_their_own_degrees_of_freedom() 
     assert spread.half_width() == pytest.approx(expected)
     assert spread.sd == pytest.approx(np.std(shifts, ddof=1))
     low, high = spread.widened(spread.mean - 0.3, spread.mean + 0.1)
+    assert low is not None
+    assert high is not None
+    assert spread.widened(None, spread.mean + 0.1) == (None, high)
     assert (spread.mean - low, high - spread.mean) == pytest.approx(
         (math.hypot(0.3, expected), math.hypot(0.1, expected))
     )
@@ -71,7 +74,7 @@ def test_the_widened_interval_covers(seeds: int, between: float) -> None:
         spread = SeedSpread.of(values.tolist(), range(cases))
         half = quantile * float(np.std(spread.case_means, ddof=1)) / math.sqrt(cases)
         low, high = spread.widened(spread.mean - half, spread.mean + half)
-        covered += low <= truth <= high
+        covered += low is not None and high is not None and low <= truth <= high
         alone += abs(spread.mean - truth) <= half
     assert covered / rounds >= 0.93
     if between:

@@ -84,7 +84,13 @@ class SeedSpread:
 
         return float(stdtrit(len(self.seed_means) - 1, 1 - tail)) * math.sqrt(self.excess)
 
-    def widened(self, low: float, high: float) -> tuple[float, float]:
-        """Return the interval ``low`` to ``high`` of the mean of `case_means` with the variance between seeds in it."""
+    def widened(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """Return the interval ``low`` to ``high`` of the mean of `case_means` with the variance between seeds in it.
+
+        An end that is not known (None) stays so.
+        """
         mean, half = self.mean, self.half_width()
-        return mean - math.hypot(max(mean - low, 0.0), half), mean + math.hypot(max(high - mean, 0.0), half)
+        return (
+            None if low is None else mean - math.hypot(max(mean - low, 0.0), half),
+            None if high is None else mean + math.hypot(max(high - mean, 0.0), half),
+        )
