@@ -157,7 +157,7 @@ def _part_of(results: RunResults) -> Callable[[AggregateRecord], str | None]:
         counts.setdefault(results.figures_of(case), Counter())[case.editor] += 1
 
     def part(found: AggregateRecord) -> str | None:
-        of_seeds = counts.get((found.suite, found.editor, found.model), {})
+        of_seeds = counts.get((found.suite, found.editor, found.model), Counter[str]())
         ran, total = min(of_seeds.values(), default=0), totals[found.suite]  # the seed that has the fewest decides
         return None if ran >= total else f"{ran} of {total} cases of '{found.suite}' ran: a gate judges all of them"
 

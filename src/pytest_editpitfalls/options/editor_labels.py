@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
@@ -192,6 +193,7 @@ def as_typed(label: str, run: RunConfig) -> str:
     return run.editor_paths.get(name, name) + label.removeprefix(name)
 
 
+@lru_cache(maxsize=256)  # asked for every case of a run
 def _parts(label: str) -> re.Match[str]:
     match = _LABEL.fullmatch(label)
     assert match is not None  # whatever is no suffix belongs to the name
