@@ -33,6 +33,84 @@ def test_the_usual_difference_leaves_out_the_largest_of_many() -> None:
     assert floor.usual == pytest.approx(0.008)  # 44 of 45 pairs differ by no more
 
 
+def made(value: float, **fields: object) -> RunResults:
+    return run([case("c0", {"cm": value}), case("c1", {"cm": 0.5})], **fields)
+
+
+def test_seeds_are_told_apart_from_rounding() -> None:
+    """Two seeds in two batch sizes: each source is read off the pairs that differ in nothing else."""
+    (floor,) = noise_floor(
+        [
+            made(0.10, seed=0, batch_size=None),
+            made(0.11, seed=0, batch_size=1),
+            made(0.50, seed=1, batch_size=None),
+            made(0.52, seed=1, batch_size=1),
+        ]
+    )
+    assert floor.seed is not None
+    assert floor.rounding is not None
+    assert (floor.seed.pairs, floor.rounding.pairs) == (2, 2)
+    assert floor.seed.largest == pytest.approx(0.205)
+    assert floor.rounding.largest == pytest.approx(0.01)
+    assert {*floor.by_source} == {"seed", "batch size"}
+    assert floor.largest == pytest.approx(0.21)  # of runs that differ in both
+    assert floor.margin == "50pp"
+
+
+def test_seeds_alone_have_no_share_in_rounding() -> None:
+    (floor,) = noise_floor([made(0.1, seed=seed) for seed in range(3)])
+    assert (floor.seed is not None, floor.rounding) == (True, None)
+    assert floor.margin == "0"
+
+
+@pytest.mark.parametrize(
+    ("field", "source"),
+    [
+        ({"batch_size": 1}, "batch size"),
+        ({"dtype": "bfloat16"}, "dtype"),
+        ({"device": "cuda"}, "device"),
+        ({"versions": {"torch": "2.14", "python": "3.11"}}, "versions"),
+        ({"versions": {"torch": "2.13", "python": "3.12"}}, "repeat"),
+        ({"dtype": "bfloat16", "device": "cuda"}, None),
+    ],
+)
+def test_what_rounding_is_from(field: dict[str, object], source: str | None) -> None:
+    (floor,) = noise_floor([made(0.1), made(0.3, **field)])
+    assert floor.rounding is not None
+    assert floor.rounding.largest == pytest.approx(0.1)
+    assert floor.rounding.sd == pytest.approx(0.1 / 2**0.5)
+    assert [*floor.by_source] == ([] if source is None else [source])
+    assert floor.seed is None
+
+
+def test_a_run_with_several_seeds_is_a_run_for_each() -> None:
+    def under(seed: int, value: float, editor: str = "rome") -> list[object]:
+        found = case("c0", {"cm": value}, editor=f"{editor}+seed{seed}")
+        found.seed = seed
+        return [found]
+
+    several = run([*under(0, 0.1), *under(1, 0.4)])
+    (floor,) = noise_floor([several])
+    assert (floor.editor, floor.runs) == ("rome", 2)
+    assert floor.seed is not None
+    assert floor.seed.largest == pytest.approx(0.3)
+
+    (floor,) = noise_floor([several, run([case("c0", {"cm": 0.15})], seed=0, batch_size=1)])  # a plain run beside it
+    assert floor.runs == 3
+    assert floor.by_source["batch size"].largest == pytest.approx(0.05)
+    assert floor.by_source["seed"].largest == pytest.approx(0.3)
+
+
+def test_the_margin_covers_both_kinds_of_noise() -> None:
+    """No two runs differ in both; a run that does may lie further away than any two that were seen."""
+    (floor,) = noise_floor([made(0.10), made(0.16, seed=1), made(0.18, dtype="bfloat16")])
+    assert floor.largest == pytest.approx(0.04)
+    assert floor.margin == "5pp"
+    (floor,) = noise_floor([made(0.10), made(0.13, seed=1), made(0.06, dtype="bfloat16")])
+    assert floor.largest == pytest.approx(0.035)
+    assert floor.margin == "5pp"
+
+
 def test_unknown_values_and_errors_are_left_out() -> None:
     first, second = values(0.1, 0.2, 0.3), values(0.1, None, 0.3)
     second.cases[2].outcome = "error"

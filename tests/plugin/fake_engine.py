@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +46,7 @@ class EngineSession:
     """What the plugin needs of the real one."""
 
     lose: Collection[str] = ()
+    lose_under: Mapping[int, Collection[str]] = {}  # seed -> cases that lose under it besides
     errors: Collection[str] = ()
     skips: Collection[str] = ()
     refuse: str | None = None
@@ -76,6 +79,11 @@ class EngineSession:
         announce(f"{settings.model}: takes 0.1 GB")
         return cls(settings)
 
+    def under_seed(self, seed: int) -> EngineSession:
+        other = copy.copy(self)
+        other.settings = replace(self.settings, seed=seed)
+        return other
+
     def batch_size(self, editor: str) -> int:
         if self.is_halved:
             return self.size // 2
@@ -89,7 +97,8 @@ class EngineSession:
         self, editor: str, programs: Sequence[Program], progress: Any = None, suite: Any = None
     ) -> list[CaseScores]:
         write(
-            {"run": editor, "model": self.settings.model, "ids": [program.case_id for program in programs]}
+            {"run": editor, "model": self.settings.model, "seed": self.settings.seed}
+            | {"ids": [program.case_id for program in programs]}
             | {"requests": {program.case_id: [len(step) for step in program.steps] for program in programs}}
         )
         if self.interrupt_after is not None and type(self).batches >= self.interrupt_after:
@@ -154,7 +163,10 @@ class EngineSession:
 
     def _probe(self, case: str, probe: Probe) -> ProbeScore:
         value = GOOD.get((probe.fact, probe.state), 0.3)
-        if case in self.lose and probe.fact in {"new_exp", "new_object"}:
+        if case in {*self.lose, *self.lose_under.get(self.settings.seed, ())} and probe.fact in {
+            "new_exp",
+            "new_object",
+        }:
             value = 0.01
         if case in self.untaken and (probe.fact, probe.state) in {("replaced", "1"), ("object", "1")}:
             value = 0.9

@@ -374,11 +374,31 @@ def test_noise_of_runs_that_are_there(command: Command) -> None:
     found = floors["reverse", "cs_exp"]
     assert (found["changed"], found["margin"]) == (1, "10pp")
     assert found["largest"] == pytest.approx(1 / 12)
-    assert found["largest_by_run"] == {"c": found["largest"]}
+    assert found["rounding"] == found["by_source"]["repeat"]  # both runs record the same
+    assert found["rounding"]["largest"] == found["largest"]
+    assert found["seed"] is None
     assert floors["reverse", "es"]["margin"] == "0"
     status, out, _ = command("noise", "a.json", "c.json")
     assert "reverse.cs_exp:10pp" in out
     assert "1 of 12" in out
+    assert "what seeds do is not known" in out
+
+
+def test_noise_of_one_run_with_several_seeds(command: Command) -> None:
+    run = command.made()
+    again = [each.model_copy(update={"editor": "rome+seed1", "seed": 1}, deep=True) for each in run.cases]
+    for each in run.cases:
+        each.editor, each.seed = "rome+seed0", 0
+    changed = next(each for each in again if each.metrics.get("cs_exp") == 1.0)
+    changed.metrics["cs_exp"] = 0.0
+    write_results(run.model_copy(update={"cases": [*run.cases, *again]}), Path("c.json"))
+    status, out, _ = command("noise", "c.json", "--json")
+    assert status == 0
+    found = next(row for row in json.loads(out)["floors"] if (row["suite"], row["metric"]) == ("reverse", "cs_exp"))
+    assert (found["editor"], found["runs"], found["rounding"]) == ("rome", 2, None)
+    assert found["seed"]["largest"] == pytest.approx(1 / 12)
+    status, out, _ = command("noise", "c.json")
+    assert "No two runs have one seed: what rounding does is not known" in out
 
 
 def test_calibrate_on_stored_runs(command: Command) -> None:

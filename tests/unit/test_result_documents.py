@@ -317,6 +317,7 @@ def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], An
         "cases",
         "aggregates",
         "held_aggregates",
+        "by_seed",
         "gates",
         "relative_gates",
         "comparison",

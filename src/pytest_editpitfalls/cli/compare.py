@@ -13,6 +13,7 @@ from rich.text import Text
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.config import Inconclusive
+from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.reports.terminal import baseline_lines, gate_lines
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.tables import Group
@@ -182,13 +183,16 @@ def paired(first: NamedRun, other: NamedRun) -> Comparison:
 
 def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str | None]:
     """Return the other run under the editor's name of the first, where each has one editor and these differ."""
-    there, here = ({case.editor for case in run.cases} for run in (first, other))
+    there, here = ({without_seed(case.editor) for case in run.cases} for run in (first, other))
     if len(there) != 1 or len(here) != 1 or there == here:
         return other, None
     (name,), (own,) = there, here
     renamed = {
-        "cases": [case.model_copy(update={"editor": name}) for case in other.cases],
-        "aggregates": [each.model_copy(update={"editor": name}) for each in other.aggregates],
+        "cases": [each.model_copy(update={"editor": name + each.editor.removeprefix(own)}) for each in other.cases],
+        **{
+            field: [each.model_copy(update={"editor": name + each.editor.removeprefix(own)}) for each in records]
+            for field, records in (("aggregates", other.aggregates), ("by_seed", other.by_seed))
+        },
         # other editors have other hyper-parameters: no difference worth a line
         "run": other.run.model_copy(update={"editors": []}),
     }
@@ -198,10 +202,13 @@ def _as_editor_of(first: RunResults, other: RunResults) -> tuple[RunResults, str
 def _part_of(results: RunResults) -> Callable[[str, str, str], str | None]:
     """As in a run: a gate on a bound judges all cases of a suite."""
     totals = {suite.name: suite.total for suite in results.run.suites}
-    counts: Counter[Group] = Counter((case.suite, case.editor, case.model) for case in results.cases)
+    counts: dict[Group, Counter[str]] = {}
+    for case in results.cases:
+        counts.setdefault(results.figures_of(case), Counter())[case.editor] += 1
 
     def part(suite: str, editor: str, model: str) -> str | None:
-        ran, total = counts[suite, editor, model], totals[suite]
+        of_seeds = counts.get((suite, editor, model), Counter[str]())
+        ran, total = min(of_seeds.values(), default=0), totals[suite]  # the seed that has the fewest decides
         return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
 
     return part

@@ -26,11 +26,11 @@ from .show import metric_table, print_json, show
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pytest_editpitfalls.comparison.noise import NoiseFloor
+    from pytest_editpitfalls.comparison.noise import NoiseFloor, SourceNoise
 
 WHERE = "editpitfalls noise"
 
-VARIED = ("batch-size", "seed", "dtype")
+VARIED = ("batch-size", "seed", "seeds", "dtype")
 DEFAULT_VARIATIONS = ("batch-size=1", "seed=1", "dtype=bfloat16")
 FIRST = "as asked"
 
@@ -66,13 +66,14 @@ def noise(
 ) -> None:
     """Measure the noise floor of every metric and suggest margins for gates relative to a baseline.
 
-    Runs the editor several times, with another batch size, seed and number type; or takes runs that are there.
+    Runs the editor several times, with another batch size, seed and number type; or takes runs that are there: one is
+    enough where it has several seeds. What seeds do is told apart from rounding.
     """
     if bool(runs) == bool(editor):
         raise UsageError(
             "runs and an editor are both given" if runs else "nothing says what to run or to read",
             where=WHERE,
-            fix="give --editor=NAME, or at least two runs of the same cases",
+            fix="give --editor=NAME, or runs of the same cases: two, or one with --pitfalls-seeds",
         )
     if editor is None:
         for name, given in (("--model", model), ("--limit", limit), ("--vary", vary), ("--pytest", option)):
@@ -88,45 +89,63 @@ def _report(runs: Sequence[NamedRun], as_json: bool) -> None:
     from pytest_editpitfalls.comparison.noise import noise_floor
 
     floors = noise_floor([run.results for run in runs])
-    causes = {
-        run.name: {_place(floor): floor for floor in noise_floor([runs[0].results, run.results])} for run in runs[1:]
-    }
     if as_json:
-        rows = [
-            asdict(floor) | {"largest_by_run": {name: found[_place(floor)].largest for name, found in causes.items()}}
-            for floor in floors
-        ]
-        print_json({"runs": [run.name for run in runs], "floors": rows})
+        print_json({"runs": [run.name for run in runs], "floors": [asdict(floor) for floor in floors]})
     else:
-        show(_tables(floors, causes, runs[0].name))
+        show(_tables(floors))
 
 
-def _place(floor: NoiseFloor) -> tuple[str, str, str, str]:
-    return floor.suite, floor.editor, floor.model, floor.metric
-
-
-def _tables(
-    floors: Sequence[NoiseFloor], causes: dict[str, dict[tuple[str, str, str, str], NoiseFloor]], first: str
-) -> Iterator[RenderableType]:
+def _tables(floors: Sequence[NoiseFloor]) -> Iterator[RenderableType]:
     groups: dict[Group, list[NoiseFloor]] = {}
     for floor in floors:
         groups.setdefault((floor.suite, floor.editor, floor.model), []).append(floor)
     for (suite, editor, model), members in groups.items():
-        table = metric_table(f"{suite}, {editor} on {model}: difference of means, percentage points")
-        for name in causes:
-            table.add_column(Text(visible(name)), justify="right", overflow="fold")
-        for heading in ("largest", "cases that change", "gate"):
-            table.add_column(heading, justify="right")
-        for floor in members:
+        title = f"{suite}, {editor} on {model}, {members[0].runs} runs: largest difference of means, percentage points"
+        table = metric_table(title)
+        sources = list(dict.fromkeys(name for floor in members for name in floor.by_source))
+        for heading in (*sources, "any two", "sd of seeds", "cases that change", "gate"):
+            table.add_column(heading, justify="right", overflow="fold")
+        moved = [floor for floor in members if floor.changed]
+        for floor in moved:
             table.add_row(
                 floor.metric,
-                *(f"{100 * found[_place(floor)].largest:.3g}" for found in causes.values()),
-                f"{100 * floor.largest:.3g}",
+                *(_points(found.largest if (found := floor.by_source.get(name)) else None) for name in sources),
+                _points(floor.largest),
+                _points(None if floor.seed is None else floor.seed.sd),
                 f"{floor.changed} of {floor.n}",
                 Text(visible(f"{suite}.{floor.metric}:{floor.margin}")),
             )
-        yield table
-    yield Text(visible(f"Each column: against the run '{first}'. largest: of any two runs. gate: the margin above it."))
+        if moved:
+            yield table
+        else:
+            yield Text(visible(title), "bold")
+        if same := [floor.metric for floor in members if not floor.changed]:
+            yield Text(f"The same in every case of all runs: {', '.join(map(visible, same))}")
+        yield from (Text(line) for line in _conclusions(members))
+    yield Text("Each source: runs that differ in nothing else. gate: a margin above seeds and rounding together.")
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.3g}"
+
+
+def _conclusions(floors: Sequence[NoiseFloor]) -> Iterator[str]:
+    """Say which of the two kinds of noise the runs show nothing of."""
+    seeds, rounding = ([each for floor in floors if (each := get(floor)) is not None] for get in (_seed, _rounding))
+    if not seeds:
+        yield "No two runs differ in the seed alone: what seeds do is not known (--pitfalls-seeds=5, or --vary seed=1)."
+    elif all(each.largest == 0.0 for each in seeds):
+        yield "Seeds change nothing here: what this editor draws does not reach these figures, or it draws nothing."
+    if not rounding:
+        yield "No two runs have one seed: what rounding does is not known (--vary batch-size=1, --vary dtype=bfloat16)."
+
+
+def _seed(floor: NoiseFloor) -> SourceNoise | None:
+    return floor.seed
+
+
+def _rounding(floor: NoiseFloor) -> SourceNoise | None:
+    return floor.rounding
 
 
 def _run_all(

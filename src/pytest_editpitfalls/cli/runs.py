@@ -73,13 +73,15 @@ def open_run(text: str, store: Path = DEFAULT_STORE, suites: Sequence[str] = ())
 
 def results_of_baseline(baseline: Baseline) -> RunResults:
     """Return a baseline as results: its cases with outcomes and metrics, and aggregates over them."""
-    from pytest_editpitfalls.results.aggregates import aggregate
+    from pytest_editpitfalls.results.aggregates import aggregate, aggregate_seeds
 
+    seeds = {(editor.name, editor.model): editor.seed for editor in baseline.editors}
     cases = [
         CaseRecord(
             **group.model_dump(include={"suite", "editor", "model"}),
             **case.model_dump(include={"id", "subject", "digest", "outcome", "metrics"}),
             source_index=place,
+            seed=seeds.get((group.editor, group.model)),
         )
         for group in baseline.groups
         for place, case in enumerate(group.cases)
@@ -92,6 +94,7 @@ def results_of_baseline(baseline: Baseline) -> RunResults:
         )
         for suite in baseline.suites
     ]
+    kinds = {suite.name: suite.kind for suite in suites}
     return RunResults(
         run=RunRecord(
             started=baseline.started,
@@ -104,7 +107,8 @@ def results_of_baseline(baseline: Baseline) -> RunResults:
             versions=dict(baseline.versions),
         ),
         cases=cases,
-        aggregates=aggregate(cases, {suite.name: suite.kind for suite in suites}),
+        aggregates=aggregate(cases, kinds),
+        by_seed=aggregate_seeds(cases, kinds),
     )
 
 

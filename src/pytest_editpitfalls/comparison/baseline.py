@@ -21,6 +21,7 @@ from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.cases.digests import digest_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, refuse_repeated_fields
+from pytest_editpitfalls.options.editor_labels import with_seed, without_seed
 from pytest_editpitfalls.outputs import check_writable, write_text
 from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, Number, Outcome, Record, RunResults
 from pytest_editpitfalls.validation import usage_error
@@ -222,9 +223,34 @@ class Baseline(FrozenRecord):
             (group.suite, group.editor, group.model, case.id): case for group in self.groups for case in group.cases
         }
 
-    def failed(self, key: CaseKey) -> bool:
-        """Return whether the case failed in the baseline, so that a failure now is a known pitfall."""
-        case = self.by_key.get(key)
+    def label_of(self, editor: str, model: str, seed: int | None) -> str:
+        """Return what the baseline calls an editor of a run: the same label, or another one that had the same seed.
+
+        A run under one seed has a plain label, one under several has a label for each.
+
+        Args:
+            editor: its label in the run.
+            model: label of the model.
+            seed: what it draws under in the run; None: not known.
+        """
+        labels = {group.editor: None for group in self.groups if group.model == model}
+        if editor in labels or seed is None:
+            return editor
+        if (other := with_seed(editor, seed)) in labels:
+            return other
+        plain = without_seed(editor)
+        there = next((each.seed for each in self.editors if (each.name, each.model) == (plain, model)), None)
+        return plain if plain in labels and there == seed else editor
+
+    def failed(self, key: CaseKey, seed: int | None = None) -> bool:
+        """Return whether the case failed in the baseline, so that a failure now is a known pitfall.
+
+        Args:
+            key: the case in the run.
+            seed: what its editor draws under.
+        """
+        suite, editor, model, case_id = key
+        case = self.by_key.get((suite, self.label_of(editor, model, seed), model, case_id))
         return case is not None and case.outcome in FAILED
 
 

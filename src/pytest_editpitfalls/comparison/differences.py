@@ -44,15 +44,11 @@ class Difference:
 
 def differences(comparison: Comparison, kinds: Mapping[str, Kind], *, seed: int = 0) -> list[Difference]:
     """Return the differences of all metrics, in the order of the run and of the tables."""
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
-    for pair in comparison.pairs:
-        if pair.counts:
-            groups.setdefault(pair.key[:3], []).append(pair)
     return [
         found
-        for group, pairs in groups.items()
+        for group, pairs in comparison.by_figures.items()
         for metric in metrics_for(kinds[group[0]])
-        if (found := _difference(group, pairs, metric, seed)) is not None
+        if (found := _difference(group, [pair for pair in pairs if pair.counts], metric, seed)) is not None
     ]
 
 

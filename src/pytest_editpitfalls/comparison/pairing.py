@@ -30,6 +30,9 @@ Change = Literal["known", "new_failure", "fixed", "unchanged", "error", "lost", 
 CHANGES: tuple[Change, ...] = get_args(Change)
 _SHOWN = 10
 
+Group = tuple[str, str, str]
+"""(suite, editor, model)."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -82,6 +85,7 @@ class Comparison:
 
     Attributes:
         name: what the baseline is called.
+        groups: (suite, editor, model) in the baseline -> those of the figures here that its cases are held against.
         pairs: cases that both have, in the run's order.
         deselected: cases of the baseline that were not selected here, sorted.
         new: cases of the run that the baseline does not have, in the run's order.
@@ -94,6 +98,15 @@ class Comparison:
     deselected: tuple[CaseKey, ...] = field(repr=False)
     new: tuple[CaseKey, ...] = field(repr=False)
     hyper_parameters: tuple[HyperParameterDifference, ...] = ()
+    groups: Mapping[Group, Group] = field(default_factory=dict, repr=False)
+
+    @property
+    def by_figures(self) -> dict[Group, list[Pair]]:
+        """The pairs by (suite, editor, model) of the figures that they count in: those of all seeds together."""
+        found: dict[Group, list[Pair]] = {self.now.figures_of(case): [] for case in self.now.cases}
+        for pair in self.pairs:
+            found[self.now.figures_of(pair.now)].append(pair)
+        return found
 
     def of_change(self, change: Change) -> list[Pair]:
         """Return the pairs with this change, in the run's order."""
@@ -123,10 +136,11 @@ class Comparison:
         """Return the means of each metric there and here, over the pairs that have a value on both sides."""
         values: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
         for pair in self.pairs:
+            group = self.now.figures_of(pair.now)
             for metric, now in pair.now.metrics.items():
                 there = pair.base.metrics.get(metric)
                 if there is not None and now is not None:
-                    values.setdefault((*pair.key[:3], metric), []).append((there, now))
+                    values.setdefault((*group, metric), []).append((there, now))
         return [
             MetricChange(
                 suite=suite,
@@ -212,10 +226,19 @@ def compare(
             absent without being deselected.
     """
     here = {case.key: case for case in now.cases}
+    partners: dict[CaseKey, CaseKey] = {}  # key of a case there
+    labels: dict[tuple[str, str, int | None], str] = {}  # what the baseline calls an editor of the run
+    for case in now.cases:
+        known_as = case.editor, case.model, now.run.seed if case.seed is None else case.seed
+        if known_as not in labels:
+            labels[known_as] = base.label_of(*known_as)
+        partners[case.key] = case.suite, labels[known_as], case.model, case.id
+    paired_there = set(partners.values())
+    groups_here = {partners[key][:3]: now.figures_of(case) for key, case in here.items()}
     digests = known
     if digests is None:
-        groups, partial = {key[:3] for key in here}, _partial_suites(now)
-        absent = [key for key in base.by_key if key not in here and key[:3] in groups and key[0] not in partial]
+        groups, partial = {key[:3] for key in paired_there}, _partial_suites(now)
+        absent = [key for key in base.by_key if key not in paired_there and key[:3] in groups and key[0] not in partial]
         if absent:
             raise _other("the run lacks cases that the baseline has:", map(" ".join, sorted(absent)))
         digests = {(key[0], key[3]): case.digest for key, case in base.by_key.items()}
@@ -226,7 +249,9 @@ def compare(
         digests=digests,
         fingerprints={model.name: model.fingerprint for model in now.run.models},
     )
-    pairs = tuple(Pair(key, base.by_key[key], case) for key, case in here.items() if key in base.by_key)
+    pairs = tuple(
+        Pair(key, there, case) for key, case in here.items() if (there := base.by_key.get(partners[key])) is not None
+    )
     if here and not pairs:
         raise _other(
             "the run has no case in common with the baseline, which has:",
@@ -237,8 +262,9 @@ def compare(
         now=now,
         name=name,
         pairs=pairs,
-        deselected=tuple(sorted(key for key in base.by_key if key not in here)),
-        new=tuple(key for key in here if key not in base.by_key),
+        groups=groups_here,
+        deselected=tuple(sorted(key for key in base.by_key if key not in paired_there)),
+        new=tuple(key for key in here if partners[key] not in base.by_key),
         hyper_parameters=tuple(_hyper_parameters(base, now)),
     )
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.options.editor_labels import seed_of
 from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
 from pytest_editpitfalls.results.gates import is_untaken, untaken_reason
 from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
@@ -128,6 +129,8 @@ def evaluate_relative_gates(
 ) -> list[RelativeGateRecord]:
     """Hold gates against a comparison: one record per gate, suite, editor and model of the run.
 
+    Several seeds of an editor are judged together, under those that both sides have.
+
     Args:
         kinds: suite -> kind, of every suite of the run.
         strict: whether inconclusive counts as failed.
@@ -139,9 +142,7 @@ def evaluate_relative_gates(
     cent of zero.
     """
     found = {(item.suite, item.editor, item.model): item for item in aggregates}
-    groups: dict[tuple[str, str, str], list[Pair]] = {case.key[:3]: [] for case in comparison.now.cases}
-    for pair in comparison.pairs:
-        groups[pair.key[:3]].append(pair)
+    groups = comparison.by_figures
     gates = list(dict.fromkeys(gates))
     judged: list[tuple[RelativeGateRecord, PairedDrop | None]] = []
     for gate in gates:
@@ -200,6 +201,7 @@ def _pair_up(
         return record, None
     paired = found.drop
     record.base, record.now, record.n = found.base, found.now, found.n
+    record.seeds = [each for label in found.seeds if (each := seed_of(label)) is not None]
     record.clusters, record.worse, record.better = len(paired.clusters), paired.worse, paired.better
     record.drop = paired.drop
     if paired.is_binary:
@@ -214,7 +216,7 @@ def _obstacle(
     gate: RelativeGate, group: tuple[str, str, str], pairs: Sequence[Pair], comparison: Comparison
 ) -> str | None:
     """Return why the suite is incomplete, so that its gate says nothing; None where it is complete."""
-    left_out = sum(key[:3] == group for key in comparison.deselected)
+    left_out = sum(comparison.groups.get(key[:3]) == group for key in comparison.deselected)
     if left_out:
         return f"{_cases(left_out)} of the baseline {'was' if left_out == 1 else 'were'} not selected"
     values = [pair.values(gate.metric) for pair in pairs]

@@ -25,7 +25,7 @@ from pytest_editpitfalls.verdicts.reliability import percent
 
 from .baseline import CaseKey
 from .paired_metric import PairedMetric
-from .pairing import Comparison, Pair, key_record
+from .pairing import Comparison, key_record
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
@@ -102,13 +102,10 @@ def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[Rea
     under the floor, or the paired cases prove a drop (5 %, after Holm).
     """
     floor = SUCCESS_FLOOR if results.run.success_floor is None else results.run.success_floor
-    groups: dict[Group, list[Pair]] = {}
-    for pair in comparison.pairs:
-        groups.setdefault(pair.key[:3], []).append(pair)
     success = METRICS.get("es")
     paired = {
         group: found
-        for group, pairs in groups.items()
+        for group, pairs in comparison.by_figures.items()
         if (found := PairedMetric.of(success, group, pairs, results.run.seed)) is not None
     }
     adjusted = dict(zip(paired, holm([found.drop.p_value(0.0) for found in paired.values()]), strict=True))
@@ -149,14 +146,14 @@ def _new_failures(
     failures: dict[Group, list[CaseKey]] = {}
     errors: dict[Group, list[CaseKey]] = {}
     for case in results.cases:
-        group = case.key[:3]
+        group = results.figures_of(case)  # of several seeds all together, as the gates
         if is_seen(case):
             continue
         if case.outcome == "error":
             errors.setdefault(group, []).append(case.key)
         elif (
             _is_failure(case)
-            and not comparison.base.failed(case.key)
+            and not comparison.base.failed(case.key, results.run.seed if case.seed is None else case.seed)
             and (group in undecided or not is_gated(case.suite))
         ):
             failures.setdefault(group, []).append(case.key)
@@ -175,7 +172,7 @@ def _new_failures(
 def _excess(comparison: Comparison, group: Group) -> float:
     """Return the p-value of "no more cases fail here and not there than the other way round by chance"."""
     worse = {"new_failure": 1.0, "fixed": -1.0}
-    pairs = [pair for pair in comparison.pairs if pair.key[:3] == group and pair.counts]
+    pairs = [pair for pair in comparison.by_figures[group] if pair.counts]
     values = [worse.get(pair.change, 0.0) for pair in pairs]
     return PairedDrop(values, [pair.cluster for pair in pairs], True, 1.0, "\0".join(group)).p_value(0.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -75,10 +76,11 @@ class EngineSession:
         )
         self._most_tokens = tokens
         self._resources = EditorResources(host, self.forward, moments, settings, tokens)
+        self._in_stages = "{}"  # how an editor is called in `seconds`
         self._editors: dict[str, Editor] = {}
         self._own_resources: dict[str, EditorResources] = {}
         self._sizes: dict[str, BatchSize] = {}
-        self._edited: str | None = None  # the case whose edited model is open
+        self._edited: list[str] = []  # the case whose edited model is open, here or under another seed
 
     @classmethod
     def open(cls, settings: EngineSettings, announce: Callable[[str], None] = lambda _: None) -> EngineSession:
@@ -102,6 +104,20 @@ class EngineSession:
         session = cls(settings, ModelAdapter.of(model, tokenizer, family), source, announce)
         session.seconds["load"] = time.perf_counter() - started
         return session
+
+    def under_seed(self, seed: int) -> EngineSession:
+        """A session on the same model whose editors draw under another seed.
+
+        The model is there once, and what is known of its memory is shared; editors and second moments are not. Both
+        sessions may be used in turn.
+        """
+        other = copy.copy(self)
+        other.settings = replace(self.settings, seed=seed)
+        moments = self._resources.second_moments.emptied()
+        other._resources = replace(self._resources, settings=other.settings, second_moments=moments)
+        other._editors, other._own_resources = {}, {}
+        other._in_stages = f"{{}}, seed {seed}"
+        return other
 
     @property
     def model(self) -> Any:
@@ -186,12 +202,12 @@ class EngineSession:
                 fix="use an editor that changes the model, or the case's scores (pitfall_outcome): "
                 "they are taken with that text before every prompt",
             )
-        self._edited = program.case_id
+        self._edited.append(program.case_id)
         try:
             with self._products(), Overlay(self.host, [model]).serving(0):
                 yield self.host.model
         finally:
-            self._edited = None
+            self._edited.clear()
 
     def describe(self, editor: str) -> dict[str, Any]:
         """Everything that the numbers depend on, as plain JSON types."""
@@ -225,10 +241,10 @@ class EngineSession:
         }
 
     def _check_unedited(self) -> None:
-        if self._edited is not None:
+        if self._edited:
             raise CaseError(
                 "an edited model is still open, and its edits would mix with the next ones",
-                where=self._edited,
+                where=self._edited[0],
                 fix="leave the 'with edited_model(...)' block first, and open one edited model at a time",
             )
 
@@ -294,7 +310,7 @@ class EngineSession:
     def _prepared(self, name: str, progress: ProgressCallback) -> Editor:
         """The editor with what all cases share; the time that takes is booked once, not on the first cases."""
         editor = self._editor(name)
-        stage = f"prepare {name}"
+        stage = f"prepare {self._in_stages.format(name)}"
         if stage not in self.seconds:
             started = time.perf_counter()
             try:

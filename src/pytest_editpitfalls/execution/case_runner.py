@@ -133,7 +133,7 @@ class CaseRunner:
         self._computed.clear()
 
     def _forget(self, cases: Iterable[SelectedCase]) -> None:
-        for case in {(each.editor, each.model): each for each in cases}.values():  # an editor with and without +mle
+        for case in {(each.editor, each.model): each for each in cases}.values():  # with and without +mle, each seed
             self._cache.forget(case)
 
     def prepare(self) -> None:
@@ -149,8 +149,12 @@ class CaseRunner:
         selected = self.batches.all_selected()
         needed = {case.model for case in selected}
         for model in [label for label in self._run.labels.values() if label in needed][:1]:
-            for editor in dict.fromkeys(case.engine_editor for case in selected if case.model == model):
-                self._executor.describe(editor, model)
+            firsts: dict[str, SelectedCase] = {}  # of several seeds one is enough
+            for case in selected:
+                if case.model == model:
+                    firsts.setdefault(case.engine_editor, case)
+            for case in firsts.values():
+                self._describe(case)
 
     def scores(self, case: SelectedCase) -> CaseScores:
         """Return the scores of one case; the first call for a case runs its whole batch.
@@ -188,7 +192,7 @@ class CaseRunner:
         return self._describe(case) if self._executor.is_open(case.model) else None
 
     def _describe(self, case: SelectedCase) -> dict[str, Any]:
-        return self._executor.describe(case.engine_editor, case.model)
+        return self._executor.describe(case.engine_editor, case.model, case.seed)
 
     def _look_up(self, batch: PendingBatch) -> None:
         """Look the cases of a batch up in the store, once."""
@@ -249,7 +253,7 @@ class CaseRunner:
         """The job of cases of one suite, editor and model."""
         first = cases[0]
         batch, programs = tuple(case.planned for case in cases), tuple(case.program() for case in cases)
-        return Job(first.engine_editor, first.model, batch, programs, self._suites.of(first.suite))
+        return Job(first.engine_editor, first.model, batch, programs, self._suites.of(first.suite), first.seed)
 
     def _run_alone(self, job: Job) -> CaseScores:
         self._listener.start(job.batch, len(self._scores), len(self.batches))

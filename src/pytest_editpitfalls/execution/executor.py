@@ -28,9 +28,10 @@ class Job:
     """One batch, as an executor is given it.
 
     Attributes:
-        editor: what the engine calls the editor (without ``+mle``).
+        editor: what the engine calls the editor (without ``+mle`` and the like).
         programs: one for each case of the batch.
         suite: all cases of the suite, not only those of the batch.
+        seed: what the editor draws under; None: the run's own.
     """
 
     editor: str
@@ -38,6 +39,7 @@ class Job:
     batch: Batch
     programs: tuple[Program, ...]
     suite: SuitePrograms
+    seed: int | None = None
 
     def __str__(self) -> str:
         first, last = self.programs[0].case_id, self.programs[-1].case_id
@@ -133,8 +135,8 @@ class Executor(Protocol):
     def is_open(self, model: str) -> bool:
         """Whether `describe` answers for this model (a label) without loading anything."""
 
-    def describe(self, editor: str, model: str) -> dict[str, Any]:
-        """Return the description of an editor and a model, of plain JSON types.
+    def describe(self, editor: str, model: str, seed: int | None = None) -> dict[str, Any]:
+        """Return the description of an editor and a model under a seed (None: the run's), of plain JSON types.
 
         Raises:
             UsageError: the model or the editor cannot be used at all.
@@ -157,8 +159,12 @@ class Executor(Protocol):
     def run_again(self, job: Job) -> CaseScores:
         """Run one case that has been run before once more, by itself; nothing else of the run is under way."""
 
-    def session(self, model: str) -> EngineSession:
-        """Return the open model itself, for fixtures; there is none where `no_model` says why."""
+    def session(self, model: str, seed: int | None = None) -> EngineSession:
+        """Return the open model itself, for fixtures; there is none where `no_model` says why.
+
+        Args:
+            seed: what its editors draw under; None: the run's own.
+        """
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""

@@ -33,6 +33,7 @@ class LocalExecutor:
         self._listener = listener
         self._sharing = sharing
         self._opened: tuple[str, EngineSession] | None = None
+        self._seeded: tuple[int, EngineSession] | None = None  # the open model under another seed
         self._refused: dict[str, PitfallsError] = {}
         self._reported: set[tuple[str, str]] = set()
         self._imports: float | None = None
@@ -42,14 +43,24 @@ class LocalExecutor:
         """Whether this model is the one that is held now."""
         return self._opened is not None and self._opened[0] == model
 
-    def session(self, model: str) -> EngineSession:
+    def session(self, model: str, seed: int | None = None) -> EngineSession:
         """Return the engine session of a model, opening it when it is not the one that is open.
 
-        One model is held at a time: items run sorted by model.
+        One model is held at a time, and the editors of one seed beside those of the run's own: items run sorted by
+        model and seed.
 
         Raises:
             UsageError: the model cannot be opened; raised again for every further case.
         """
+        session = self._open(model)
+        if seed is None:
+            return session
+        if self._seeded is None or self._seeded[0] != seed:
+            self._seeded = None  # lets the memory of its editors go first
+            self._seeded = seed, session.under_seed(seed)
+        return self._seeded[1]
+
+    def _open(self, model: str) -> EngineSession:
         if self._opened is not None and self._opened[0] == model:
             return self._opened[1]
         if model in self._refused:
@@ -68,7 +79,7 @@ class LocalExecutor:
                 self._imports = time.perf_counter() - started
                 if self._forked is not None:
                     self._forked.opened()
-            self._opened = None  # lets the memory go before the next model comes
+            self._opened = self._seeded = None  # lets the memory go before the next model comes
             session = EngineSession.open(settings, announce=self._listener.announce)
         except PitfallsError as error:
             self._refused[model] = error
@@ -80,9 +91,9 @@ class LocalExecutor:
         """Return how many cases are worth a batch, as far as is known now; see `EngineSession.batch_size`."""
         return max(1, self.session(model).batch_size(editor))
 
-    def describe(self, editor: str, model: str) -> dict[str, Any]:
+    def describe(self, editor: str, model: str, seed: int | None = None) -> dict[str, Any]:
         """Return the description of an editor and a model; see `Executor.describe`."""
-        return dict(self.session(model).describe(editor))
+        return dict(self.session(model, seed).describe(editor))
 
     def run(self, wanted: PlannedCase, jobs: Iterable[Job]) -> Iterator[Answers]:
         """Run the batch of ``wanted`` and no other."""
@@ -95,7 +106,7 @@ class LocalExecutor:
 
     def run_job(self, job: Job) -> Iterator[Answers]:
         """Run one batch; one that takes too long is run again case by case, and a case that does is an error."""
-        session, limit = self.session(job.model), self._run.timeout
+        session, limit = self.session(job.model, job.seed), self._run.timeout
         try:
             with time_limit(limit, str(job), self._listener.announce):
                 if self._forked is None:

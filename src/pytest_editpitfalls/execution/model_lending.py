@@ -41,7 +41,7 @@ class ModelLender:
         state = state or max(program.states, key=lambda known: len(known.steps)).name
         if state not in states:
             raise UsageError(f"case {case.case.id} has no state '{state}'", fix=f"its states are {', '.join(states)}")
-        session = self._executor.session(case.model)
+        session = self._executor.session(case.model, case.seed)
         lent = session.edited(case.engine_editor, program, state, self._suites.of(case.suite))
         with ExitStack() as stack:
             try:

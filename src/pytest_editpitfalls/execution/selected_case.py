@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_editpitfalls.cases.case import Case
-from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label, seed_of
 from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.program import Program, SuitePrograms
 from pytest_editpitfalls.suites.suite import Suite
@@ -28,7 +28,7 @@ class SelectedCase:
 
     @property
     def editor(self) -> str:
-        """Label of the editor ("memit", "memit+mle")."""
+        """Label of the editor ("memit", "memit+mle", "memit+seed1")."""
         return self.planned.group.editor
 
     @property
@@ -38,8 +38,13 @@ class SelectedCase:
 
     @property
     def engine_editor(self) -> str:
-        """What the engine calls the editor: its name without ``+mle``."""
+        """What the engine calls the editor: its name without ``+mle`` and the like."""
         return editor_name(self.editor)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the editor draws under; None: that of the run."""
+        return seed_of(self.editor)
 
     @property
     def id(self) -> str:

@@ -32,6 +32,8 @@ HELP = {
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
     "seed": "seed of everything that is random (default: 0)",
+    "seeds": "run each editor under N seeds, --pitfalls-seed and those after it, and take the variance between them "
+    "into intervals and gates (default: 1)",
     "success_floor": "mark figures as unreliable where the interval of the editor's edit success is under this "
     f"fraction (default: {SUCCESS_FLOOR})",
     "untaken": "what becomes of a case whose own edit did not take (es = 0): fail (default), or judge it by the "
@@ -79,6 +81,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("dtype", metavar="DTYPE")
     option("batch_size", metavar="N|auto")
     option("seed", metavar="N")
+    option("seeds", metavar="N")
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
     option("untaken", metavar="fail|judge")
@@ -117,6 +120,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         "dtype",
         "batch_size",
         "seed",
+        "seeds",
         "limit",
         "success_floor",
         "untaken",

@@ -57,8 +57,9 @@ class RunConfig:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: name of the dtype, or None for the default.
         batch_size: cases per batch, or None for automatic.
-        seed: seed of everything random.
+        seed: seed of everything random, of labels that name none.
         seed_asked: whether it was given on the command line or in ini.
+        seeds: how many seeds, from ``seed`` on, an editor runs under whose label names none.
         gates: gates as typed, ini first.
         gates_asked: those of the command line.
         store_path: directory of the store.
@@ -100,6 +101,7 @@ class RunConfig:
     batch_size: int | None = None
     seed: int = 0
     seed_asked: bool = False
+    seeds: int = 1
     gates: tuple[str, ...] = ()
     gates_asked: tuple[str, ...] = ()
     store_path: Path = Path(DEFAULT_STORE)

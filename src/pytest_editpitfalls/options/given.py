@@ -17,7 +17,7 @@ from .command_line import SHORT_FORMS, SHORT_FORMS_TAKEN, short_forms_in
 
 PREFIX = "pitfalls_"
 
-NUMBERS = ("limit", "seed", "batch_size", "success_floor", "timeout")
+NUMBERS = ("limit", "seed", "seeds", "batch_size", "success_floor", "timeout")
 """Ini keys that take a number."""
 
 _SHOWS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")

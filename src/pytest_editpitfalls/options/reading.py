@@ -18,10 +18,11 @@ from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 from .command_line import SHORT_FORMS_TAKEN
 from .config import Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
-from .editor_labels import labels_of
+from .editor_labels import MAX_SEED, labels_of, seed_of
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
 
-MAX_SEED = 2**32 - 1
+MOST_SEEDS = 1000
+"""Each seed runs every case again: more are a slip of the keyboard."""
 
 
 def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
@@ -30,6 +31,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
     suites = _unique(config.getoption("pitfalls_suite") or ())
     engine, actors = _engine(config)
+    seed = _seed(config)
     root = config.inipath.parent if config.inipath else config.rootpath
     here = config.invocation_params.dir
     ini_suites = tuple(_from_folder(name, root) for name in ini_list(config, "suites"))
@@ -52,8 +54,9 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         device=_device(_text(config, "device") or "auto"),
         dtype=_text(config, "dtype"),
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
-        seed=_seed(config),
+        seed=seed,
         seed_asked=_text(config, "seed") is not None,
+        seeds=_seeds(config, seed, editors),
         gates=_unique([*ini_list(config, "gates"), *(config.getoption("pitfalls_gate") or ())]),
         gates_asked=_unique(config.getoption("pitfalls_gate") or ()),
         save=_file_or_name(config.getoption("pitfalls_save"), here, "--pitfalls-save"),
@@ -159,6 +162,26 @@ def _seed(config: pytest.Config) -> int:
         where, written = source_of(config, "seed")
         raise UsageError(f"{seed} is not between 0 and {MAX_SEED}", where=where, fix=f"for instance {written}8")
     return seed
+
+
+def _seeds(config: pytest.Config, seed: int, editors: Iterable[str]) -> int:
+    seeds = _positive(config, "seeds") or 1
+    where, written = source_of(config, "seeds")
+    if seeds > MOST_SEEDS:
+        raise UsageError(f"{seeds} is more than {MOST_SEEDS}", where=where, fix=f"for instance {written}5")
+    if seed + seeds - 1 > MAX_SEED:
+        raise UsageError(
+            f"{seeds} seeds from {seed} on go beyond {MAX_SEED}",
+            where=where,
+            fix="start with a smaller --pitfalls-seed",
+        )
+    if "pitfalls_seeds" in typed_options(config) and all(seed_of(label) is not None for label in editors):
+        raise UsageError(
+            "every editor names its seed already",
+            where=where,
+            fix=f"leave {where} out, or give the editor without '+seed'",
+        )
+    return seeds
 
 
 def _success_floor(config: pytest.Config) -> float:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.files import plain_name
-from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label
+from pytest_editpitfalls.options.editor_labels import (
+    editor_name,
+    is_multi_label,
+    runs_once,
+    seed_of,
+    seeds_in_words,
+    without_seed,
+)
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.options.config import RunConfig
@@ -24,7 +31,8 @@ _TARGETS = {
 def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = None) -> list[str]:
     """Return the lines for pytest's header; ``per_test``: seconds that another plugin gives each test."""
     suites = ", ".join(suite.name for suite in selected)
-    text = f"pitfalls: {', '.join(run.editors)} on {', '.join(run.models)}, device {run.device}"
+    editors = dict.fromkeys(map(without_seed, run.editors)) if _by_seed(run) else run.editors
+    text = f"pitfalls: {', '.join(editors)} on {', '.join(run.models)}, device {run.device}"
     if suites:
         text += f", suites {suites}"
     if run.limit is not None:
@@ -36,6 +44,7 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
         visible(text),
         visible(f"pitfalls: results {store} {_short(run.store_path)}"),
         *([] if per_test is None else [_limits(per_test, run.timeout)]),
+        *(visible(f"pitfalls: {line}") for line in seed_lines(run, selected)),
         *(visible(f"pitfalls: {line}") for line in multi_label_lines(run.editors, selected)),
         *(visible(f"pitfalls: {line}") for line in _same_names(run, selected)),
         *(
@@ -43,6 +52,40 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
             for short in run.short_forms_taken
         ),
     ]
+
+
+def seed_lines(run: RunConfig, selected: Sequence[Suite]) -> list[str]:
+    """Return what several seeds cost: how many items come of them, and which editors run once all the same."""
+    by_seed = _by_seed(run)
+    lines = [
+        f"{', '.join(labels)} under {len(seeds)} seeds ({seeds_in_words(seeds)}): every case runs {len(seeds)} times"
+        for seeds, labels in _alike(by_seed)
+    ]
+    if lines and selected:
+        limit = run.limit or max(len(suite.cases) for suite in selected)
+        cases = sum(min(limit, len(suite.cases)) for suite in selected) * len(run.models)
+        lines[-1] += f"; {cases * len(run.editors)} items of {cases} cases" + " in all" * (len(lines) > 1)
+    once = runs_once(run)
+    if once:
+        verb = "draws nothing at random, so that it runs" if len(once) == 1 else "draw nothing at random and run"
+        lines.append(f"{', '.join(once)} {verb} once: every seed gives the same")
+    return lines
+
+
+def _by_seed(run: RunConfig) -> dict[str, list[int]]:
+    """Return the seeds of each editor that has several: label without a seed -> seeds."""
+    seeds: dict[str, list[int]] = {}
+    for label in run.editors:
+        if (seed := seed_of(label)) is not None:
+            seeds.setdefault(without_seed(label), []).append(seed)
+    return {label: sorted(each) for label, each in seeds.items() if len(each) > 1}
+
+
+def _alike(by_seed: Mapping[str, list[int]]) -> list[tuple[list[int], list[str]]]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for label, seeds in by_seed.items():
+        groups.setdefault(tuple(seeds), []).append(label)
+    return [(list(seeds), labels) for seeds, labels in groups.items()]
 
 
 def _limits(per_test: float, per_batch: float | None) -> str:

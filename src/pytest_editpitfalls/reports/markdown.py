@@ -247,7 +247,8 @@ def _metrics(view: RunView) -> Iterator[list[str]]:
             (line for row in each.rows for line in _lines(row, list(each.columns))),
             numbers_from=3,
         )
-        remarks = (f"\n{inert(line, 500)}" for line in [*each.unreliable[:_WORST], *each.below[:_WORST]])
+        below = [*each.unreliable[:_WORST], *each.below[:_WORST], *each.spreads[:_WORST]]
+        remarks = (f"\n{inert(line, 500)}" for line in below)
         yield [f"**{inert(each.topic.title)}**, % [95 %]", "", *body, *remarks]
 
 

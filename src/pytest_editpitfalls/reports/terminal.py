@@ -85,7 +85,8 @@ def short_summary(view: RunView) -> list[str]:
             published = " (published)" if row.published else ""
             lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
-    lines += [*view.unreliable, *view.below, *reason_lines(results), *map(gate_line, results.gates)]
+    lines += [*view.unreliable, *view.below, *(line for table in view.tables for line in table.spreads)]
+    lines += [*reason_lines(results), *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
     return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
 
@@ -136,6 +137,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
         yield from _table(table, ascii_only, width, arrows)
         yield from (Text(line, "bold yellow") for line in table.unreliable)
         yield from (Text(line, "bold red") for line in table.below)
+        yield from (Text(line, "dim") for line in table.spreads)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)

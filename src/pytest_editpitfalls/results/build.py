@@ -28,6 +28,7 @@ def case_record(
     metrics: Mapping[str, float | None] | None = None,
     reason: str | None = None,
     cached: bool = False,
+    seed: int | None = None,
 ) -> CaseRecord:
     """Return the record of one case.
 
@@ -35,6 +36,7 @@ def case_record(
         verdict: the thresholds' verdict; None when nothing was judged.
         metrics: those of ``scores``, where they are known already; default: computed here.
         reason: why it failed, was skipped or is an error; default: the engine's own reason.
+        seed: what the editor drew under, where that is known.
 
     A probability that is no finite number becomes null, with a note.
     """
@@ -58,6 +60,7 @@ def case_record(
             "suite": case.suite,
             "editor": editor,
             "model": model,
+            "seed": seed,
             "rule": case.group,
             "subject": case.edits[0].subject,
             "edits": pitfall_of(case.kind).edits_in_words(case, is_multi_label(editor)),
@@ -144,6 +147,7 @@ def editor_record(editor: str, model: str, description: Mapping[str, Any]) -> Ed
         {
             "name": editor,
             "model": model,
+            "seed": description.get("seed"),
             "hyper_parameters": used,
             "second_moment": facts.get("second_moment"),
             "batch": description.get("batch"),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
+from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.statistics.intervals import Method
 
 SCHEMA_VERSION = 1
@@ -37,6 +38,7 @@ class EditorRecord(Record):
 
     name: str
     model: str = Field(description="label of the model, as in `cases[].model`")
+    seed: int | None = Field(default=None, description="what it drew under; null: not known")
     hyper_parameters: dict[str, JsonValue] = Field(
         default_factory=dict, description="all hyper-parameters by their published names, overrides included"
     )
@@ -86,7 +88,8 @@ class RunRecord(Record):
     seconds: Number = Field(default=None, description="wall time of the run")
     command: list[str] = Field(default_factory=list, description="the arguments of pytest")
     exit_status: int | None = None
-    seed: int = 0
+    seed: int = Field(default=0, description="seed of everything random; with several seeds the first")
+    seeds: int = Field(default=1, ge=1, description="`--pitfalls-seeds`")
     device: str | None = None
     dtype: str | None = None
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
@@ -164,6 +167,7 @@ class CaseRecord(Record):
     suite: str
     editor: str
     model: str
+    seed: int | None = Field(default=None, description="what the editor drew under; null: not known")
     rule: str = Field(default="", description="the group of its suite that it belongs to")
     subject: str = Field(default="", description="subject of edit 1: the cluster in statistics over cases")
     edits: list[str] = Field(default_factory=list, description="the edits in words, one per line")
@@ -223,7 +227,7 @@ class MetricAggregate(Record):
     value: Number = Field(description="mean; null when no case has a value")
     low: Number = Field(description="lower end of the interval; null when there is none")
     high: Number = Field(description="upper end of the interval; null when there is none")
-    n: int = Field(ge=0, description="cases with a value")
+    n: int = Field(ge=0, description="cases with a value; of several seeds: with one under every seed")
     clusters: int = Field(default=0, ge=0, description="subjects of edit 1 among them")
     effective: Number = Field(
         default=None, description="independent cases that they are worth: cases of one subject go wrong together"
@@ -238,15 +242,22 @@ class MetricAggregate(Record):
     by_relation: RelationInterval | None = Field(
         default=None, description="the interval by relation or rule; null when the cases name none"
     )
+    seed_sd: Number = Field(
+        default=None, description="standard deviation of the means of the seeds; null where there is one seed"
+    )
 
 
 class AggregateRecord(Record):
-    """The metrics of one suite with one editor on one model."""
+    """The metrics of one suite with one editor on one model, over all of its seeds."""
 
     suite: str
-    editor: str
+    editor: str = Field(description="its label; where it ran under several seeds, the label without them")
     model: str
-    n: int = Field(ge=0, description="cases that were scored: neither skipped nor error")
+    seeds: list[int] = Field(default_factory=list, description="its seeds, where there are several")
+    identical: bool | None = Field(
+        default=None, description="whether every case gave the same under all seeds, to the last bit; null: one seed"
+    )
+    n: int = Field(ge=0, description="cases that were scored, neither skipped nor error; of several seeds: under each")
     metrics: dict[str, MetricAggregate]
     reliable: bool | None = Field(
         default=None,
@@ -304,6 +315,10 @@ class RelativeGateRecord(Record):
     p: Number = Field(default=None, description='p-value of "the drop exceeds the margin"')
     p_holm: Number = Field(default=None, description="the same, adjusted for all relative gates of the run")
     n: int = Field(default=0, ge=0, description="paired cases with a value on both sides")
+    seeds: list[int] = Field(
+        default_factory=list,
+        description="seeds that both sides have, whose means are compared; empty: labels name none",
+    )
     clusters: int = Field(default=0, ge=0, description="subjects of edit 1 among them")
     worse: int = Field(default=0, ge=0, description="cases whose value got worse")
     better: int = Field(default=0, ge=0, description="cases whose value got better")
@@ -391,9 +406,21 @@ class RunResults(Record):
     held_aggregates: list[AggregateRecord] = Field(
         default_factory=list, description="the same over the cases whose facts the base model holds (`cases[].held`)"
     )
+    by_seed: list[AggregateRecord] = Field(
+        default_factory=list, description="each seed by itself, of editors that ran under several"
+    )
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)
     comparison: ComparisonRecord | None = Field(default=None, description="null without a baseline")
     reasons: list[ReasonRecord] = Field(
         default_factory=list, description="why the run fails, apart from failed gates and failed tests"
     )
+
+    def figures_of(self, case: CaseRecord) -> tuple[str, str, str]:
+        """Return (suite, editor, model) of the aggregate that a case counts in: of several seeds, without the seed."""
+        together = case.suite, without_seed(case.editor), case.model
+        return together if together in self._over_seeds else (case.suite, case.editor, case.model)
+
+    @property
+    def _over_seeds(self) -> set[tuple[str, str, str]]:
+        return {(each.suite, each.editor, each.model) for each in self.aggregates if each.seeds}

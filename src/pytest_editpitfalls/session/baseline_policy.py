@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from pytest_editpitfalls.cases.case import Kind
@@ -19,6 +20,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.files import is_there
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.options.editor_labels import seed_of, without_seed
 from pytest_editpitfalls.pitfalls import definitions_digest
 from pytest_editpitfalls.results.records import RunResults
 from pytest_editpitfalls.suites.suite import Suite
@@ -81,14 +83,37 @@ class BaselinePolicy:
         if self._run.update_baseline:
             return f"{ACCEPTED} {self._run.baseline}"
         key = (case.suite.name, case.editor, case.model, case.case.id)
-        if self.baseline is not None and self.baseline.failed(key):
+        seed = self._run.seed if case.seed is None else case.seed
+        if self.baseline is not None and self.baseline.failed(key, seed):
             return f"{KNOWN_PITFALL} {self._run.baseline}"
         return None
 
     def check_suites(self, suites: Iterable[Suite]) -> None:
-        """Refuse a baseline of another protocol before anything is computed; raises `UsageError`."""
+        """Refuse a baseline of another protocol or other seeds before anything is computed; raises `UsageError`."""
         if self.baseline is not None:
             self._check(digests_of(suites), {})
+            self._check_seeds(self.baseline)
+
+    def _check_seeds(self, base: Baseline) -> None:
+        """Refuse a run of which the baseline has every editor, but none of them under the same seed."""
+        if self._run.update_baseline:
+            return
+        there = {(group.editor, group.model) for group in base.groups}
+        seeds: dict[str, list[str]] = {}
+        for label, model in product(self._run.editors, self._run.labels.values()):
+            seed = seed_of(label)
+            if (base.label_of(label, model, self._run.seed if seed is None else seed), model) in there:
+                return
+            for other, _ in sorted(each for each in there if each[1] == model):
+                if without_seed(other) == without_seed(label):
+                    seeds.setdefault(without_seed(label), []).append(other)
+        if seeds:
+            known = [other for others in seeds.values() for other in dict.fromkeys(others)]
+            raise UsageError(
+                f"the baseline has no editor of this run under the same seed: it has {', '.join(known)}",
+                where="--pitfalls-baseline",
+                fix="run under a seed that it has (--pitfalls-seed, --pitfalls-seeds), or save a new baseline",
+            )
 
     def check_complete(self, suites: Iterable[Suite]) -> None:
         """Refuse to save a baseline of a run that will have a part of its cases; raises `UsageError`."""

@@ -17,7 +17,13 @@ from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSet
 from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.editor_labels import check_are_used, check_label, check_settings, unused_settings
+from pytest_editpitfalls.options.editor_labels import (
+    check_are_used,
+    check_label,
+    check_settings,
+    under_seeds,
+    unused_settings,
+)
 from pytest_editpitfalls.options.reading import build
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
@@ -28,7 +34,7 @@ from .extensions import register_extensions
 from .finalizer import Finalizer
 from .interruption import InterruptionHooks
 from .item_report import ItemReport, case_facts
-from .items import case_of, deselect_other_shards, sort_by_model
+from .items import case_of, deselect_other_shards, sort_cases
 from .modules import collect_suites
 from .notices import show
 from .outcome import PitfallFailed
@@ -61,6 +67,7 @@ class SessionHooks:
         register_extensions(config, run)
         if not self.is_worker:  # workers get what has been checked
             _check_names(run)
+        run = under_seeds(run, lambda name: EDITORS.get(name).is_random)
         self.directory = directory
         self.session = PitfallsSession(config, run, listener, directory, sharing)
         config.pluginmanager.register(self.session.timers, "editpitfalls-timers")
@@ -124,11 +131,14 @@ class SessionHooks:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
-        """Sort cases by model; when all others have selected, keep this run's shard."""
+        """Sort cases by model and seed; when all others have selected, keep this run's shard.
+
+        Sorted before for those who go by places (``--stepwise``), and behind those who shuffle (pytest-randomly).
+        """
         run = self.session.run
-        if len(run.models) > 1:
-            sort_by_model(items, list(run.labels.values()))
+        sort_cases(items, list(run.labels.values()))
         result = yield
+        sort_cases(items, list(run.labels.values()))
         if run.shard is not None:
             others = deselect_other_shards(items, run.shard)
             config.hook.pytest_deselected(items=others)

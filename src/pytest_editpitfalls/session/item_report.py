@@ -140,6 +140,7 @@ class ItemReporter:
         verdict: Verdict | None = None,
     ) -> None:
         """Begin the report of an item whose outcome is not known yet; there is no verdict when nothing was judged."""
+        description = self._description(case)
         record = case_record(
             case.case,
             scores,
@@ -149,6 +150,7 @@ class ItemReporter:
             verdict=verdict,
             metrics=metrics,
             cached=self._runner.is_cached(case),
+            seed=case.seed if description is None else description.get("seed", case.seed),
         )
         first_batch = self._runner.first_batch
         is_known = case.suite.name in self._known_suites
@@ -159,7 +161,7 @@ class ItemReporter:
             item.nodeid,
             timings={stage: float(seconds) for stage, seconds in scores.timings.items()},
             seconds=self._executor.take_seconds(),
-            engine=self._new_description(case),
+            engine=self._if_new(case, description),
             first_batch=None if first_batch is None else float(first_batch),
             store_problem=self._cache.problem,
             suite=None if is_known else suite_facts(case.suite, self._verdicts.thresholds(case.suite)),
@@ -203,15 +205,18 @@ class ItemReporter:
                 adapter.add(told)
         ours.seconds = {}  # a later report of the item must not count them again
 
-    def _new_description(self, case: SelectedCase) -> Mapping[str, Any] | None:
-        """Return the description of editor and model where it is new, or the batch size has changed since.
-
-        Also in a run of errors and skips alone; a description that fails must not cost the record.
-        """
+    def _description(self, case: SelectedCase) -> Mapping[str, Any] | None:
+        """Return the description of editor and model; one that fails must not cost the record."""
         try:
-            description = self._runner.description(case)
+            return self._runner.description(case)
         except Exception:
             return None
+
+    def _if_new(self, case: SelectedCase, description: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return the description where it is new, or the batch size has changed since.
+
+        Also in a run of errors and skips alone.
+        """
         pair = (case.editor, case.model)
         known = self._described.get(pair)
         if description is None or description is known:  # as for all cases of a batch but the first

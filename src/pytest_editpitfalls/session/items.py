@@ -96,11 +96,17 @@ def case_of(item: pytest.Item) -> SelectedCase | None:
     return value if isinstance(value, SelectedCase) else None
 
 
-def sort_by_model(items: list[pytest.Item], labels: Sequence[str]) -> None:
-    """Sort the items with a case by model, so that each model is loaded once; the others keep their places."""
+def sort_cases(items: list[pytest.Item], labels: Sequence[str]) -> None:
+    """Sort the items with a case by model, which is loaded once, then by seed: editors are prepared once for each.
+
+    Items without a case keep their places.
+
+    Args:
+        labels: of the models, in their order.
+    """
     places = [place for place, item in enumerate(items) if case_of(item) is not None]
     cases = [(item, case) for item in items if (case := case_of(item)) is not None]
-    cases.sort(key=lambda pair: labels.index(pair[1].model))
+    cases.sort(key=lambda pair: (labels.index(pair[1].model), -1 if pair[1].seed is None else pair[1].seed))
     for place, (item, _) in zip(places, cases, strict=True):
         items[place] = item
 

@@ -15,8 +15,9 @@ import pytest_editpitfalls as package
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.escaping import encodable
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
+from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, mark_unrepeatable
+from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, aggregate_seeds, mark_unrepeatable
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord, RunResults
@@ -76,8 +77,9 @@ class Recorder:
             cases = [report.record for report in reports]
             kinds: dict[str, Kind] = {report.record.suite: report.kind for report in reports}
             aggregates = aggregate(cases, kinds, success_floor=run.success_floor)
+            by_seed = aggregate_seeds(cases, kinds, success_floor=run.success_floor)
             for each in self.unrepeatable:
-                mark_unrepeatable(aggregates, each.editor, each.model, each.reason)
+                mark_unrepeatable([*aggregates, *by_seed], each.editor, each.model, each.reason)
             gates = evaluate_gates(
                 self.session.verdicts.gates,
                 aggregates,
@@ -88,15 +90,20 @@ class Recorder:
                 cases=cases,
                 aggregates=aggregates,
                 held_aggregates=aggregate_held(cases, kinds, success_floor=run.success_floor),
+                by_seed=by_seed,
                 gates=gates,
             )
         return self._results
 
     def part_of(self, suite: str, editor: str, model: str) -> str | None:
-        """Why the run has a part of these cases only (a shard, a limit, ``-k``, ``-x``); None where it has all."""
+        """Why the run has a part of these cases only (a shard, a limit, ``-k``, ``-x``); None where it has all.
+
+        Of several seeds, that one which has the fewest decides.
+        """
         if self.session.run.shard is not None:
             return f"shard {self.session.run.shard} has a part of the cases; replay the merged store to gate all"
-        ran = sum(key[:3] == (suite, editor, model) for key in self.reports)
+        labels = [label for label in self.session.run.editors if without_seed(label) == editor] or [editor]
+        ran = min(sum(key[:3] == (suite, label, model) for key in self.reports) for label in labels)
         total = next(facts["total"] for facts in self._suites() if facts["name"] == suite)
         return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
 
@@ -135,7 +142,8 @@ class Recorder:
                 "started": self.started.isoformat(timespec="seconds"),
                 "seconds": time.perf_counter() - self._clock,
                 "command": [encodable(word, "utf-8") for word in self.command],
-                "seed": run.seed,
+                "seed": self._first_seed(),
+                "seeds": run.seeds,
                 "device": first.get("model", {}).get("device"),
                 "dtype": first.get("model", {}).get("dtype"),
                 "batch_size": run.batch_size,
@@ -152,6 +160,11 @@ class Recorder:
                 "first_result": self.first_result,
             }
         )
+
+    def _first_seed(self) -> int:
+        """Return what the results were computed under: a replay takes what is stored, whatever the run's seed is."""
+        seeds = [facts["seed"] for facts in self.engines.values() if facts.get("seed") is not None]
+        return min(seeds, default=self.session.run.seed)
 
     def _models(self) -> dict[str, Mapping[str, Any]]:
         """Return the first description of each model."""

@@ -66,7 +66,7 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
         options.append("--pitfalls-held-only")
     if not run.fails_untaken:
         options.append("--pitfalls-untaken=judge")
-    if run.seed:
+    if run.seed and case.seed is None:
         options.append(f"--pitfalls-seed={run.seed}")
     return options
 

@@ -23,7 +23,7 @@ from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameter
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.files import file_digest
-from pytest_editpitfalls.options.editor_labels import editor_name
+from pytest_editpitfalls.options.editor_labels import editor_name, without_seed
 from pytest_editpitfalls.program import Program, SuitePrograms
 
 from .sources import editor_source_digest, engine_source_digest, files_digest
@@ -59,7 +59,7 @@ class RunHeader(BaseModel):
     """One editor with its hyper-parameters on one model: everything that its numbers depend on besides the case.
 
     Attributes:
-        editor: label of the editor ("memit+mle").
+        editor: label of the editor without a seed ("memit+mle"), which has a field of its own.
         hyperparameters: all of them, resolved; a file among them is its content's digest.
         editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared), and
             somebody's own declaration of the model's family.
@@ -124,7 +124,7 @@ def run_header(
     """The header of one editor on one model.
 
     Args:
-        label: label of the editor ("memit+mle").
+        label: label of the editor ("memit+mle", "memit+mle+seed1").
         description: `EngineSession.describe` of the editor, taken before its first batch.
         run_id: any text that all processes of this run share and no other run has.
 
@@ -150,7 +150,7 @@ def run_header(
     source = editor_source_digest(name)
     keyed = keyed_hyperparameters(values)
     return RunHeader(
-        editor=label,
+        editor=without_seed(label),
         hyperparameters=keyed,
         editor_facts=plain(own_facts),
         editor_source=source,

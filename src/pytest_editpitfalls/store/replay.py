@@ -14,7 +14,7 @@ from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.files import file_digest
-from pytest_editpitfalls.options.editor_labels import editor_name
+from pytest_editpitfalls.options.editor_labels import editor_name, seed_of, without_seed
 
 from .directory import Store
 from .identity import CONTENT, RunHeader
@@ -49,10 +49,10 @@ def choose(
     """The one stored run of each editor on each model.
 
     Args:
-        editors: labels of the editors ("memit+mle").
+        editors: labels of the editors ("memit+mle"; of "memit+mle+seed1" the run under seed 1).
         models: model as typed -> its label in this run. A header fits whose model was typed the same way; where none
             was, one of that label.
-        seed: as typed; None means any.
+        seed: as typed, of labels that name none; None means any.
         dtype: as typed; None means any.
         overrides: hyper-parameters as typed: editor -> key -> text. What is not typed may be anything.
         config_tables: the same from a configuration file; `overrides` win.
@@ -72,11 +72,12 @@ def choose(
     for editor, (source, label) in product(editors, models.items()):
         name = editor_name(editor)
         typed = _typed(name, overrides or {}, config_tables or {}, config_path)
-        of_model = _of_model([header for header in headers if header.editor == editor], source, label)
+        own_seed = seed if (named_seed := seed_of(editor)) is None else named_seed
+        of_model = _of_model([header for header in headers if header.editor == without_seed(editor)], source, label)
         fitting = [
             header
             for header in of_model
-            if (seed is None or header.seed == seed)
+            if (own_seed is None or header.seed == own_seed)
             and (dtype is None or header.dtype == dtype)
             and _has(header, typed)
         ]
@@ -217,7 +218,7 @@ def _several(store: Store, pair: str, headers: Sequence[RunHeader]) -> UsageErro
     return ReplayChoiceError(
         f"{len(headers)} stored runs of {pair} fit; they differ in:\n" + _lines(store, headers, facts),
         where=OPTION,
-        fix=f"type what differs (--pitfalls-set, --pitfalls-seed, --pitfalls-dtype), or {RUN_OPTION}="
+        fix=f"type what differs (--pitfalls-set, --pitfalls-seed, --pitfalls-seeds, --pitfalls-dtype), or {RUN_OPTION}="
         f"{headers[0].key[:SHORT]} for one of them, or drop the others: editpitfalls store prune",
     )
 

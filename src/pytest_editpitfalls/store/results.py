@@ -60,10 +60,10 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
     for row, record in enumerate(ordered):
         suite, case = known.get(record.case_digest, (None, None))
         if suite is None or case is None:
-            cases.append(_plain_record(record, row))
+            cases.append(_plain_record(record, row, header.seed))
         else:
             found.setdefault(record.suite, suite)
-            cases.append(_full_record(record, case, thresholds[suite.name]))
+            cases.append(_full_record(record, case, thresholds[suite.name], header.seed))
     order = {name: place for place, name in enumerate(kinds)}
     cases.sort(key=lambda case: (order[case.suite], case.model, case.source_index, case.id))
     models = list(dict.fromkeys(case.model for case in cases))
@@ -91,7 +91,7 @@ def _of(store: Store, header: RunHeader) -> Iterator[StoredCase]:
             yield record
 
 
-def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ...]) -> CaseRecord:
+def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ...], seed: int) -> CaseRecord:
     scores = record.scores()
     verdict = judge(compute_metrics(case.kind, scores.probes), thresholds) if scores.probes else None
     made = case_record(
@@ -103,12 +103,13 @@ def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ..
         verdict=verdict,
         reason=_reason(verdict),
         cached=True,
+        seed=seed,
     )
     made.suite = record.suite
     return made
 
 
-def _plain_record(record: StoredCase, row: int) -> CaseRecord:
+def _plain_record(record: StoredCase, row: int, seed: int) -> CaseRecord:
     return CaseRecord.model_validate(
         {
             "id": record.case_id,
@@ -116,6 +117,7 @@ def _plain_record(record: StoredCase, row: int) -> CaseRecord:
             "suite": record.suite,
             "editor": record.editor,
             "model": record.model,
+            "seed": seed,
             "digest": record.case_digest[:16],
             "outcome": _outcome(record, None),
             "reason": record.error or record.skipped or UNJUDGED,

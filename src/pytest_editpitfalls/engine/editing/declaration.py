@@ -29,6 +29,8 @@ Experts = Literal["any", "attention only", "the whole MLP", "a named module", "r
 """Models whose MLPs are mixtures of experts, which have no one down-projection: no difference, an edit of another part
 of the block, of a part that a hyper-parameter names, or refused by name."""
 
+NOTHING = "nothing"
+
 
 @dataclass(frozen=True)
 class EditorDeclaration:
@@ -49,6 +51,7 @@ class EditorDeclaration:
         prompts: "template" where it means to tokenise prompts with their ``{}``; otherwise that fails the case.
         suite: whether an edit takes something from the other cases of the suite: its result depends on them.
         needs: what it needs besides the model, in words ("a trained network").
+        draws: what it draws at random, in words; `NOTHING` where all seeds give the same, so that one is enough.
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
         order: place of a shipped editor in lists, lowest first.
@@ -70,7 +73,13 @@ class EditorDeclaration:
     suite: bool = False
     prompts: PromptForm | None = None
     needs: str = "nothing"
+    draws: str = "not said"
     order: int = 0
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its results may depend on the seed; an editor that does not say may."""
+        return self.draws != NOTHING
 
     def hyperparameter_class(self) -> type[Hyperparameters]:
         """The class of its hyper-parameters, imported where it is given by name. Torch-free for shipped editors."""

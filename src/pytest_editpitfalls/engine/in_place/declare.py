@@ -34,6 +34,7 @@ def in_place_editor(
     hyperparameters: type[Hyperparameters] | None = None,
     title: str | None = None,
     source: str | None = None,
+    draws: str = "not said",
 ) -> Callable[[Function], Function]:
     """Describe a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
 
@@ -55,6 +56,8 @@ def in_place_editor(
         hyperparameters: class of the hyper-parameters; by default made from the function's keywords.
         title: name for tables; by default the function's own.
         source: paper and code that it follows.
+        draws: what it draws at random, in words; ``"nothing"`` where it gives the same under every seed, so that
+            ``--pitfalls-seeds`` runs it once.
     """
     if targets not in ("plain", "str"):
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
@@ -62,7 +65,7 @@ def in_place_editor(
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
     if prompts not in ("filled", "template", None):
         raise UsageError(f"prompts={prompts!r}", where="in_place_editor", fix="write 'filled' or 'template'")
-    options = InPlaceOptions(targets, prompts, keeps, independent_rows, reset, hyperparameters, title, source)
+    options = InPlaceOptions(targets, prompts, keeps, independent_rows, reset, hyperparameters, title, source, draws)
 
     def mark(function: Function) -> Function:
         setattr(function, _MARK, options)
@@ -126,6 +129,7 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         experts=getattr(kind, "experts", "any"),
         second_moment=bool(getattr(kind, "second_moment", False)),
         prompts=getattr(kind, "prompts", None),
+        draws=getattr(kind, "draws", "not said"),
         suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
         factory=_checked(name, kind, getattr(kind, "prompts", None)),
@@ -159,6 +163,7 @@ def _in_place(name: str, function: Callable[..., Any], where: str) -> EditorDecl
         form="in place",
         writes="whatever it changes in the model object",
         keeps="what it attached to the model" if options.keeps == "attachments" else "nothing",
+        draws=options.draws,
         hyperparameters=hyperparameters,
         factory=make,
     )

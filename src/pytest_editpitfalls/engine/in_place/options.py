@@ -28,6 +28,7 @@ class InPlaceOptions:
     hyperparameters: type[Hyperparameters] | None = None
     title: str | None = None
     source: str | None = None
+    draws: str = "not said"
 
 
 def keyword_arguments(values: Hyperparameters) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tempfile
@@ -59,6 +60,12 @@ class SecondMoments:
         self._cache = cache
         self._max_tokens = max_tokens
         self._loaded: dict[tuple[MomentSource, int], SecondMoment] = {}
+
+    def emptied(self) -> SecondMoments:
+        """The same, with nothing in memory yet: another seed's matrices take as much, and are in the cache as well."""
+        other = copy.copy(self)
+        other._loaded = {}
+        return other
 
     def get(
         self, source: MomentSource, layers: Sequence[int], progress: ProgressCallback = silent

@@ -38,6 +38,7 @@ class Reply:
     """What an actor answers.
 
     Attributes:
+        seed: what the editor draws under; None: the run's own.
         description: of the editor and the model, as it is now.
         size: cases that the model takes at once with the editor.
         seconds: spent outside of batches since the last reply.
@@ -45,6 +46,7 @@ class Reply:
 
     editor: str
     model: str
+    seed: int | None
     description: dict[str, Any]
     size: int
     answers: Answers = field(default_factory=dict)
@@ -92,25 +94,33 @@ class BatchActor:
             load_module(name, file)
         register_editors(ray.get(editors[0]))
 
-    def describe(self, editor: str, model: str) -> Reply:
+    def describe(self, editor: str, model: str, seed: int | None) -> Reply:
         """Open the model and look at the editor."""
-        return self._reply(editor, model)
+        return self._reply(editor, model, seed)
 
-    def run(self, editor: str, model: str, batch: Batch, programs: tuple[Program, ...], suite: SuitePrograms) -> Reply:
+    def run(
+        self,
+        editor: str,
+        model: str,
+        batch: Batch,
+        programs: tuple[Program, ...],
+        suite: SuitePrograms,
+        seed: int | None,
+    ) -> Reply:
         """Run one batch; see `LocalExecutor.run_job`."""
-        job = Job(editor, model, batch, programs, suite)
+        job = Job(editor, model, batch, programs, suite, seed)
         self._progress.start(batch, 0, len(batch))
         try:
             answers = {case: scores for part in self._executor.run_job(job) for case, scores in part.items()}
         finally:
             self._progress.stop()
-        return self._reply(editor, model, answers)
+        return self._reply(editor, model, seed, answers)
 
-    def _reply(self, editor: str, model: str, answers: Answers | None = None) -> Reply:
-        description = self._executor.describe(editor, model)
+    def _reply(self, editor: str, model: str, seed: int | None, answers: Answers | None = None) -> Reply:
+        description = self._executor.describe(editor, model, seed)
         size = self._executor.batch_size(editor, model, 0)
         remarks, self._progress.remarks = tuple(self._progress.remarks), []
-        return Reply(editor, model, description, size, answers or {}, remarks, self._executor.take_seconds())
+        return Reply(editor, model, seed, description, size, answers or {}, remarks, self._executor.take_seconds())
 
 
 def editors_of(run: RunConfig) -> list[CarriedEditor]:

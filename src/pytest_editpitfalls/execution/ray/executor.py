@@ -27,8 +27,8 @@ PATIENCE = 60.0
 FALSE_STARTS = 3
 """Times for each actor that one may die in a row before it has finished a batch."""
 
-Pair = tuple[str, str]
-"""Editor and label of the model."""
+Setup = tuple[str, str, int | None]
+"""Editor, label of the model, and seed; None: that of the run."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class RayExecutor:
         self._busy: dict[Any, _Actor] = {}  # by the reference of what they will reply
         self._idle: list[_Actor] = []
         self._suites: dict[str, Any] = {}
-        self._replies: dict[Pair, Reply] = {}
+        self._replies: dict[Setup, Reply] = {}
         self._isolation = Isolation[PlannedCase]()
         self._jobs: Iterator[Job] | None = None
         self._queue: deque[Job] = deque()
@@ -65,15 +65,16 @@ class RayExecutor:
 
     def is_open(self, model: str) -> bool:
         """Whether an actor has opened this model."""
-        return any(label == model for _, label in self._replies)
+        return any(label == model for _, label, _ in self._replies)
 
-    def describe(self, editor: str, model: str) -> dict[str, Any]:
+    def describe(self, editor: str, model: str, seed: int | None = None) -> dict[str, Any]:
         """Return an actor's description of an editor and a model; see `Executor.describe`."""
-        return self._reply_about(editor, model).description
+        return self._reply_about(editor, model, seed).description
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
         """Return how many cases the model takes at once, fewer where actors would wait for the last batch."""
-        size = self._reply_about(editor, model).size
+        known = (reply for (name, label, _), reply in self._replies.items() if (name, label) == (editor, model))
+        size = (next(known, None) or self._reply_about(editor, model, None)).size
         assert self._cluster is not None
         return fair_size(cases, self._cluster.layout.actors, size)
 
@@ -104,7 +105,7 @@ class RayExecutor:
         self._jobs = None
         return next(answers[wanted] for answers in self.run(wanted, [job]) if wanted in answers)
 
-    def session(self, model: str) -> NoReturn:
+    def session(self, model: str, seed: int | None = None) -> NoReturn:
         """Raise `CaseError`: there is no model in this process."""
         raise CaseError(str(self.no_model), fix="run without --pitfalls-engine=ray")
 
@@ -134,17 +135,17 @@ class RayExecutor:
         name, handle, ready = self._connect().start_actor()
         self._busy[ready] = _Actor(name, handle)
 
-    def _reply_about(self, editor: str, model: str) -> Reply:
+    def _reply_about(self, editor: str, model: str, seed: int | None) -> Reply:
         """Return an actor's reply about an editor and a model; the first time the next free actor is asked."""
         self._connect()
-        while (editor, model) not in self._replies:
+        while (editor, model, seed) not in self._replies:
             while not self._idle:
                 self._wait()
             actor = self._take_idle_actor(model)
-            reply = actor.handle.describe.remote(editor, model)
+            reply = actor.handle.describe.remote(editor, model, seed)
             self._busy[reply] = actor
             self._receive(reply)
-        return self._replies[editor, model]
+        return self._replies[editor, model, seed]
 
     def _take_idle_actor(self, model: str) -> _Actor:
         """Take a free actor, one that holds the model where there is one."""
@@ -162,7 +163,7 @@ class RayExecutor:
             actor.job = job
             if (suite := self._suites.get(job.suite.name)) is None:
                 suite = self._suites[job.suite.name] = ray.put(job.suite)
-            reply = actor.handle.run.remote(job.editor, job.model, job.batch, job.programs, suite)
+            reply = actor.handle.run.remote(job.editor, job.model, job.batch, job.programs, suite, job.seed)
             self._busy[reply] = actor
 
     def _next_job(self) -> Job | None:
@@ -219,7 +220,7 @@ class RayExecutor:
                 self._accept(job, reply)
 
     def _accept(self, job: Job | None, reply: Reply) -> None:
-        self._replies[reply.editor, reply.model] = reply
+        self._replies[reply.editor, reply.model, reply.seed] = reply
         for stage, seconds in reply.seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
         for remark in reply.remarks:

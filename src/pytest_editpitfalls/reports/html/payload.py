@@ -88,7 +88,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
         },
         "unreliable": [
             [visible(part) for part in (a.suite, a.editor, a.model, a.reliable_reason or "")]
-            for a in view.results.aggregates
+            for a in [*view.results.aggregates, *view.results.by_seed]
             if a.reliable is False
         ],
         "others": [[visible(label), _outcomes_in(other, view.results.cases)] for label, other in others],

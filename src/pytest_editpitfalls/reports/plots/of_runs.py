@@ -54,7 +54,8 @@ class Runs:
             self.pitfalls |= self.views[run.name].pitfalls
             for case in run.results.cases:
                 if case.is_scored:
-                    self.series.setdefault(self.label(case.editor, case.model, run.name), []).append(case)
+                    _, editor, model = run.results.figures_of(case)
+                    self.series.setdefault(self.label(editor, model, run.name), []).append(case)
 
     def label(self, editor: str, model: str, run: str) -> str:
         """Return what an editor on a model is called; after its run too where several have it."""

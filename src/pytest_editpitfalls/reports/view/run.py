@@ -46,10 +46,10 @@ class RunView:
 
     @cached_property
     def cases(self) -> dict[Group, list[CaseRecord]]:
-        """The cases of each suite, editor and model."""
+        """The cases of each aggregate: of an editor that ran under several seeds, those of all seeds."""
         groups: dict[Group, list[CaseRecord]] = {}
         for case in self.results.cases:
-            groups.setdefault((case.suite, case.editor, case.model), []).append(case)
+            groups.setdefault(self.results.figures_of(case), []).append(case)
         return groups
 
     @cached_property

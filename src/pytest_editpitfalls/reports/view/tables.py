@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.editor_labels import seeds_in_words
 from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
@@ -60,6 +61,8 @@ class Row:
         reliable: whether the editor edits often enough; None where that is unknown.
         unrepeatable: why none of the figures counts; None where they do.
         controlled: metric -> what stands beside it, for those that have a control.
+        seeds: the seeds whose means these are, where there are several.
+        is_identical: whether they all gave the same.
     """
 
     suite: str
@@ -72,6 +75,8 @@ class Row:
     reliable: bool | None = None
     unrepeatable: str | None = None
     controlled: Mapping[str, Controlled] = field(default_factory=dict)
+    seeds: Sequence[int] = ()
+    is_identical: bool = False
 
     @property
     def group(self) -> Group:
@@ -99,6 +104,7 @@ class Table:
         unreliable: one line per editor and model whose mean edit success is under the floor.
         below: one line per editor and model with scores that are worse than without any edit.
         citation: where its published figures are from, in few words; "" where it has none.
+        spreads: one line per row that has several seeds: how far their means lie apart.
     """
 
     topic: Topic
@@ -107,21 +113,25 @@ class Table:
     unreliable: Sequence[str]
     below: Sequence[str] = ()
     citation: str = ""
+    spreads: Sequence[str] = ()
 
 
 def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord], pitfall: AnyPitfall | None = None) -> Row:
     """Return the line of an aggregate; ``cases`` are its cases, of the kind ``pitfall`` where it is installed."""
-    asked = [case.held for case in cases if case.held is not None]
+    # once for all seeds: it is the base model that is asked
+    asked = {case.id: case.held for case in cases if case.held is not None}
     return Row(
         aggregate.suite,
         aggregate.editor,
         aggregate.model,
         aggregate.n,
-        f"{sum(asked)}/{len(asked)}" if asked else "",
+        f"{sum(asked.values())}/{len(asked)}" if asked else "",
         aggregate.metrics,
         reliable=aggregate.reliable,
         unrepeatable=None if aggregate.repeatable else aggregate.reliable_reason,
         controlled=controlled_of(aggregate.metrics, pitfall),
+        seeds=aggregate.seeds,
+        is_identical=bool(aggregate.identical),
     )
 
 
@@ -174,8 +184,15 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
         if (kind := present[row.suite]) is not None and kind.published is not None
     }
     columns = {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)}
-    unreliable, below = _unreliable(rows, topic, floor), _below(rows, columns)
-    return Table(topic, rows, columns, unreliable, below, "; ".join(sorted(cited)))
+    return Table(
+        topic,
+        rows,
+        columns,
+        _unreliable(rows, topic, floor),
+        _below(rows, columns),
+        "; ".join(sorted(cited)),
+        [line for row in rows if (line := _spread(row, columns))],
+    )
 
 
 def _below(rows: Sequence[Row], columns: Iterable[str]) -> list[str]:
@@ -193,6 +210,21 @@ def _below(rows: Sequence[Row], columns: Iterable[str]) -> list[str]:
         visible(f"{MARK} {editor} on {model}: {words[unsure]}: {', '.join(scores)}")
         for (unsure, editor, model), scores in sorted(found.items(), key=lambda item: item[0][0])
     ]
+
+
+def _spread(row: Row, columns: Mapping[str, str]) -> str:
+    """Say how far the seeds of a row lie apart."""
+    if not row.seeds:
+        return ""
+    who = f"{row.suite}, {row.editor} on {row.model}: {len(row.seeds)} seeds ({seeds_in_words(row.seeds)})"
+    if row.is_identical:
+        return visible(f"{who} give the same: nothing that it draws reaches these figures")
+    apart = [
+        f"{title} {percent(cell.seed_sd)}"
+        for name, title in columns.items()
+        if (cell := row.cells.get(name)) is not None and cell.seed_sd is not None
+    ]
+    return visible(f"{who}, standard deviation of their means: {', '.join(apart) or 'unknown'}")
 
 
 def _unreliable(rows: Sequence[Row], topic: Topic, floor: float) -> list[str]:

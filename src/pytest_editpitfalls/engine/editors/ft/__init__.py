@@ -1,6 +1,6 @@
 """FT: unconstrained fine-tuning of one matrix. Torch-free."""
 
-from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ft",
@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     whole_matrices=True,
     targets="averaged",
     experts="refused",
+    draws=NOTHING,
     hyperparameters=f"{__name__}.hyperparameters:FtHyperparameters",
     factory=f"{__name__}.editor:Ft",
 )

@@ -1,6 +1,6 @@
 """FT-M: fine-tuning of one matrix on the target's tokens, each given those before it. Torch-free."""
 
-from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ft-m",
@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     whole_matrices=True,
     targets="averaged",
     experts="refused",
+    draws=NOTHING,
     hyperparameters=f"{__name__}.hyperparameters:FtMHyperparameters",
     factory=f"{__name__}.editor:FtM",
 )

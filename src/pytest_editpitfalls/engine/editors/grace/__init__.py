@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     keeps="the codebook: keys, values, radii, labels",
     targets="one after another",
     experts="the whole MLP",
+    draws="the values that its keys start with",
     hyperparameters=f"{__name__}.hyperparameters:GraceHyperparameters",
     factory=f"{__name__}.editor:Grace",
 )

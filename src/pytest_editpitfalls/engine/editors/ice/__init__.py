@@ -1,6 +1,6 @@
 """ICE: the new fact before the prompt. Torch-free."""
 
-from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ice",
@@ -10,6 +10,7 @@ DECLARATION = EditorDeclaration(
     form="prefix",
     writes="nothing; the new fact before the prompt",
     keeps="the list of facts, newest last",
+    draws=NOTHING,
     hyperparameters=f"{__name__}.hyperparameters:IceHyperparameters",
     factory=f"{__name__}.editor:Ice",
 )

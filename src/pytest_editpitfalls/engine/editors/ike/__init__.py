@@ -1,6 +1,6 @@
 """IKE: demonstrations from other cases, then the new fact. Torch-free."""
 
-from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="ike",
@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     keeps="the list of facts, newest last",
     suite=True,
     needs="other cases of the suite, for demonstrations",
+    draws=NOTHING,
     hyperparameters=f"{__name__}.hyperparameters:IkeHyperparameters",
     factory=f"{__name__}.editor:Ike",
 )

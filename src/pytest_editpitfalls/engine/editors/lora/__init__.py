@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     keeps="the adapter, which the next edit goes on training",
     targets="averaged",
     experts="attention only",
+    draws="the adapter that it starts with, dropout",
     hyperparameters=f"{__name__}.hyperparameters:LoraHyperparameters",
     factory=f"{__name__}.editor:Lora",
 )

@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     after_norm="refused",
     second_moment=True,
     experts="refused",
+    draws="context templates, text for the second moment",
     hyperparameters=f"{__name__}.hyperparameters:MemitHyperparameters",
     factory=f"{__name__}.editor:Memit",
 )

@@ -1,6 +1,6 @@
 """MEND: a trained network turns gradients into updates. Torch-free."""
 
-from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
 
 DECLARATION = EditorDeclaration(
     name="mend",
@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     targets="averaged",
     needs="a trained network (editpitfalls train-mend)",
     experts="refused",
+    draws=NOTHING,
     hyperparameters=f"{__name__}.hyperparameters:MendHyperparameters",
     factory=f"{__name__}.editor:Mend",
 )

@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     after_norm="replayed",
     second_moment=True,
     experts="refused",
+    draws="context templates, text for the second moment",
     hyperparameters=f"{__name__}.hyperparameters:PmetHyperparameters",
     factory=f"{__name__}.editor:Pmet",
 )

@@ -13,6 +13,7 @@ DECLARATION = EditorDeclaration(
     after_norm="replayed",
     second_moment=True,
     experts="refused",
+    draws="context templates, text for the second moment",
     hyperparameters=f"{__name__}.hyperparameters:RRomeHyperparameters",
     factory=f"{__name__}.editor:RRome",
 )

@@ -14,6 +14,7 @@ DECLARATION = EditorDeclaration(
     targets="averaged",
     needs="irrelevant prompts (they ship)",
     experts="a named module",
+    draws="context templates, irrelevant prompts, the mask",
     hyperparameters=f"{__name__}.hyperparameters:WiseHyperparameters",
     factory=f"{__name__}.editor:Wise",
 )
