@@ -31,14 +31,13 @@ from pytest_editpitfalls.reports.html.payload import summaries
 from pytest_editpitfalls.reports.html.words import number
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
-from pytest_editpitfalls.results.records import (
+from pytest_editpitfalls.results.comparison_records import (
     CaseKeyRecord,
     ComparisonRecord,
     HyperParameterDifference,
-    ProbeRecord,
     RelativeGateRecord,
-    RunRecord,
 )
+from pytest_editpitfalls.results.records import ProbeRecord, RunRecord
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
 

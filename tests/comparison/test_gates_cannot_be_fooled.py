@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.comparison.pairing import compare
 from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates, parse_relative_gate
-from pytest_editpitfalls.results.records import ProbeRecord, RelativeGateRecord
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
+from pytest_editpitfalls.results.records import ProbeRecord
 
 FOUR_EQUAL = 1 - 0.05 ** (1 / 4)
 """Exact upper bound of a rate that was 0 in four cases."""

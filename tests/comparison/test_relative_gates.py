@@ -21,7 +21,7 @@ from pytest_editpitfalls.comparison.relative_gates import (
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
-from pytest_editpitfalls.results.records import RelativeGateRecord
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
 
 
 def evaluate(text: str, comparison: Any, **options: Any) -> list[RelativeGateRecord]:

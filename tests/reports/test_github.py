@@ -7,7 +7,7 @@ from pathlib import Path
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.reports.github import MAX_SUMMARY, gate_annotations, write_step_summary
-from pytest_editpitfalls.results.records import RelativeGateRecord
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
 
 ACTIONS = {"GITHUB_ACTIONS": "true"}
 

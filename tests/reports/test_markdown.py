@@ -10,7 +10,7 @@ from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.reports.markdown import LONGEST, inert, render_markdown
 from pytest_editpitfalls.results import RunResults
-from pytest_editpitfalls.results.records import CaseKeyRecord, ComparisonRecord, RelativeGateRecord
+from pytest_editpitfalls.results.comparison_records import CaseKeyRecord, ComparisonRecord, RelativeGateRecord
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 OWN_TAGS = {"<details>", "</details>", "<summary>", "</summary>"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.results.records import Number, Record
+from pytest_editpitfalls.results.record import Number, Record
 from pytest_editpitfalls.statistics.drops import LEVEL, POWER, PairedDrop, holm
 
 from .populations import Population, Sample, flips, lifts, pools, shifted, stepped, stored, uneven

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pytest_editpitfalls.results.records import Number, Record
+from pytest_editpitfalls.results.record import Number, Record
 from pytest_editpitfalls.statistics.intervals import mean_interval
 
 from .case_values import RELATIONS, SUBJECTS, Population, Structure, invented, share_by_relation

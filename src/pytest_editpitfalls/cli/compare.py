@@ -18,8 +18,9 @@ from pytest_editpitfalls.reports.terminal import baseline_lines, gate_lines
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.reports.view.words import percent
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.records import GateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs

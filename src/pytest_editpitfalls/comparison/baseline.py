@@ -23,7 +23,8 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.options.editor_labels import with_seed, without_seed
 from pytest_editpitfalls.outputs import check_writable, write_text
-from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, Number, Outcome, Record, RunResults
+from pytest_editpitfalls.results.record import Number, Record
+from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, Outcome, RunResults
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"

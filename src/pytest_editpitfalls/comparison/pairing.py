@@ -15,14 +15,13 @@ from typing import Any, Literal, get_args
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.results.records import (
+from pytest_editpitfalls.results.comparison_records import (
     CaseKeyRecord,
-    CaseRecord,
     ComparisonRecord,
     HyperParameterDifference,
     MetricChange,
-    RunResults,
 )
+from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
 from .baseline import FAILED, UNSCORED, Baseline, BaselineCase, CaseKey, scores_digest
 

@@ -13,8 +13,9 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.options.editor_labels import seed_of
 from pytest_editpitfalls.pitfalls import METRICS, metric_of, metrics_for
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
 from pytest_editpitfalls.results.gates import is_untaken, untaken_reason
-from pytest_editpitfalls.results.records import AggregateRecord, RelativeGateRecord
+from pytest_editpitfalls.results.records import AggregateRecord
 from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm, reach_of
 from pytest_editpitfalls.statistics.paired_binary import mcnemar
 from pytest_editpitfalls.verdicts.thresholds import OPERATORS

@@ -12,13 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import METRICS
-from pytest_editpitfalls.results.records import (
-    CaseRecord,
-    GateRecord,
-    ReasonRecord,
-    RelativeGateRecord,
-    RunResults,
-)
+from pytest_editpitfalls.results.comparison_records import ReasonRecord, RelativeGateRecord
+from pytest_editpitfalls.results.records import CaseRecord, GateRecord, RunResults
 from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm
 from pytest_editpitfalls.verdicts.excuses import is_our_excuse
 from pytest_editpitfalls.verdicts.reliability import percent

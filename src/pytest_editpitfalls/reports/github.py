@@ -12,7 +12,8 @@ from pytest_editpitfalls.escaping import visible
 from .view.words import ends
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.results.records import GateRecord, RelativeGateRecord, RunResults
+    from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
+    from pytest_editpitfalls.results.records import GateRecord, RunResults
 
 MAX_SUMMARY = 1024 * 1024
 """Bytes of a step's summary: GitHub drops a larger one."""

@@ -18,7 +18,8 @@ from .view.verdicts import AnyGate, baseline_counts, state_of
 from .view.words import MARK, count, ends, lift, percent
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.results.records import GateRecord, Outcome, RelativeGateRecord, RunResults
+    from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
+    from pytest_editpitfalls.results.records import GateRecord, Outcome, RunResults
 
 LONGEST = 60_000
 """Bytes of a report: GitHub refuses a comment of more than 65,536 characters."""

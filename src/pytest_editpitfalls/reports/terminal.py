@@ -32,7 +32,8 @@ from .view.words import MARK, lift, percent
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_editpitfalls.results.records import ComparisonRecord, RunResults
+    from pytest_editpitfalls.results.comparison_records import ComparisonRecord
+    from pytest_editpitfalls.results.records import RunResults
 
 WORST = FLIPPED = 5
 """Worst cases that are shown; cases that became worse, and cases that became better."""
@@ -135,9 +136,7 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     arrows = changed_arrows(view.results.comparison, ascii_only)
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
-        yield from (Text(line, "bold yellow") for line in table.unreliable)
-        yield from (Text(line, "bold red") for line in table.below)
-        yield from (Text(line, "dim") for line in table.spreads)
+        yield from _remarks(table)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)
@@ -152,6 +151,13 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     if view.cached:
         yield Text(f"{view.cached} of {len(view.results.cases)} cases came from the store", "dim")
     yield from (Text(line, "dim") for line in view.times)
+
+
+def _remarks(table: Table) -> Iterator[Text]:
+    """Give what is to be said of a table, with an empty line behind it."""
+    kinds = {"bold yellow": table.unreliable, "bold red": table.below, "dim": table.spreads}
+    remarks = [Text(line, style) for style, lines in kinds.items() for line in lines]
+    yield from [*remarks, Text()] if remarks else []
 
 
 def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[RenderableType]:

@@ -13,7 +13,8 @@ from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.results.records import GateRecord, ReasonRecord, RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.comparison_records import ReasonRecord, RelativeGateRecord
+from pytest_editpitfalls.results.records import GateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.excuses import JUDGED_BY_GATE

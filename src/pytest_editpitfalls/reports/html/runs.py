@@ -15,7 +15,8 @@ from pytest_editpitfalls.reports.view.cases import missed_by
 from pytest_editpitfalls.reports.view.kinds import is_better
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import SEEN, AnyGate, state_of
-from pytest_editpitfalls.results.records import CaseRecord, RelativeGateRecord, RunResults
+from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
+from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
 from .charts import axis_of, forest
 from .words import MetricWords, duration, label_of, words_of

@@ -9,7 +9,8 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.results.records import AggregateRecord, CaseKeyRecord, CaseRecord, RunResults
+from pytest_editpitfalls.results.comparison_records import CaseKeyRecord
+from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, RunResults
 
 from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released

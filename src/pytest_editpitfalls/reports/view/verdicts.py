@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.results.gates import NO_EDIT_TOOK
-from pytest_editpitfalls.results.records import (
+from pytest_editpitfalls.results.comparison_records import (
     ComparisonRecord,
-    GateRecord,
     HyperParameterDifference,
     RelativeGateRecord,
-    RunResults,
 )
+from pytest_editpitfalls.results.gates import NO_EDIT_TOOK
+from pytest_editpitfalls.results.records import GateRecord, RunResults
 
 from .kinds import is_better
 from .words import MARK, ends
