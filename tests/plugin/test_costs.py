@@ -157,9 +157,9 @@ def test_the_engine_is_described_once_a_batch_and_reported_when_it_changes(proje
     reported: list[bool] = []
     describe, add = LocalExecutor.describe, Recorder.add
 
-    def counting_describe(self, editor, model):
+    def counting_describe(self, editor, model, *more):
         described.append(editor)
-        return describe(self, editor, model)
+        return describe(self, editor, model, *more)
 
     def watching_add(self, report, **how):
         reported.append(report.engine is not None)

@@ -31,7 +31,7 @@ def test_every_report_says_so(project, untaken, workers):
         [
             "edit 1 did not take (es = 0); cs_exp >= 1: failed*",
             "  after the rewrite prompt p1(*) = 0.8 is not above p1(*) = 0.9",
-            "  replaced *0.9*",
+            "*0.9*(what edit 1 replaces)",
             "* reverse !*33.3*",
             f"! {LINE}",
             f"  reverse {untaken[0]} *",
