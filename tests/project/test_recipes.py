@@ -251,8 +251,8 @@ def test_a_metric_is_written_in_the_module_of_its_kind(copy: Copy) -> None:
     name = "pitfalls/coverage.py"
     copy.replace(
         name,
-        "        conflict.CS_EXP,\n",
-        "        conflict.CS_EXP,\n"
+        "        *conflict.CS_EXP,\n",
+        "        *conflict.CS_EXP,\n"
         '        Metric("margin", "Margin", True, -1.0, 1.0, "p12(o3) - p12(o2)", "this test", _margin),\n',
     )
     copy.replace(name, 'columns = ("es", "ps", "cs_exp",', 'columns = ("es", "ps", "cs_exp", "margin",')

@@ -52,8 +52,9 @@ class Pair:
         return self.now.is_scored and self.now.outcome != "error"
 
     def values(self, metric: str) -> tuple[float | None, float | None]:
-        """The values there and here; that of a case that ended in an error or was skipped here does not count."""
-        return self.base.metrics.get(metric), self.now.metrics.get(metric) if self.counts else None
+        """The values there and here; that of a case that ended in an error or was skipped does not count."""
+        there = None if self.base.outcome in UNSCORED else self.base.metrics.get(metric)
+        return there, self.now.metrics.get(metric) if self.counts else None
 
     @property
     def is_identical(self) -> bool:

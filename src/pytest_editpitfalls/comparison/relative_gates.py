@@ -250,7 +250,7 @@ def _decide(
     if adjusted < LEVEL:
         record.verdict = "fail"
         record.reason = f"{record.metric} got worse by {paired.drop:.4g}, more than the margin of {margin:.4g}"
-    elif upper <= margin:
+    elif upper <= margin and not (margin == 0.0 and paired.worse):
         record.verdict = "pass"
     else:
         record.verdict = "inconclusive"
@@ -265,4 +265,6 @@ def _doubt(record: RelativeGateRecord, paired: PairedDrop, margin: float) -> str
     """Say why a gate has no verdict."""
     if paired.method == "none":
         return f"{record.metric} has no lower end, and {record.clusters} subjects are too few for a bound without it"
+    if paired.upper <= margin:
+        return f"{_cases(paired.worse)} got worse, and the margin is 0"
     return f"the drop may be up to {paired.upper:.4g}, more than the margin of {margin:.4g}, but that is not proven"

@@ -18,7 +18,7 @@ from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm
 from pytest_editpitfalls.verdicts.excuses import is_our_excuse
 from pytest_editpitfalls.verdicts.reliability import percent
 
-from .baseline import CaseKey
+from .baseline import FAILED, CaseKey
 from .paired_metric import PairedMetric
 from .pairing import Comparison, key_record
 
@@ -84,8 +84,10 @@ def reasons_of(
     if results.run.shard is not None:
         return []
     reasons = [
+        *_unrepeatable(results),
         *_no_longer_reliable(results, comparison),
         *_new_failures(results, comparison, is_gated, inconclusive, is_seen),
+        *_lost(comparison),
     ]
     return [reason for reason in reasons if is_judged(reason.suite)]
 
@@ -94,7 +96,8 @@ def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[Rea
     """Return the groups whose edits took in the baseline and no longer do.
 
     The mean of ``es`` reached the floor there and is under it here; and that is no chance: its interval here lies
-    under the floor, or the paired cases prove a drop (5 %, after Holm).
+    under the floor, or the paired cases prove a drop (5 %, after Holm). Where it was under the floor there as well,
+    both have to hold.
     """
     floor = SUCCESS_FLOOR if results.run.success_floor is None else results.run.success_floor
     success = METRICS.get("es")
@@ -109,7 +112,8 @@ def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[Rea
     for group, found in paired.items():
         here = aggregates.get(group)
         is_under = here is not None and here.reliable is False
-        if found.base < floor or found.now >= floor or not (is_under or adjusted[group] < LEVEL):
+        is_proven = adjusted[group] < LEVEL
+        if found.now >= floor or not (is_under or is_proven) or (found.base < floor and not (is_under and is_proven)):
             continue
         suite, editor, model = group
         around = here.metrics["es"] if here is not None else None
@@ -118,8 +122,9 @@ def _no_longer_reliable(results: RunResults, comparison: Comparison) -> list[Rea
             if around is not None and around.low is not None and around.high is not None
             else ""
         )
+        word = "no longer" if found.base >= floor else "even less"
         text = (
-            f"{suite} ({editor} on {model}) is no longer reliable: edits took in {percent(found.base)} of its cases in "
+            f"{suite} ({editor} on {model}) is {word} reliable: edits took in {percent(found.base)} of its cases in "
             f"the baseline and take in {percent(found.now)} here{between}, under the floor of {percent(floor)}"
         )
         reasons.append(ReasonRecord(what="unreliable", suite=suite, editor=editor, model=model, text=text))
@@ -133,12 +138,23 @@ def _new_failures(
     inconclusive: Inconclusive,
     is_seen: Callable[[CaseRecord], bool],
 ) -> list[ReasonRecord]:
-    """Return the cases that fail here and did not in the baseline, by the reason why no gate excuses them."""
-    undecided: dict[Group, list[RelativeGateRecord]] = {}
-    for gate in results.relative_gates:
-        if gate.editor is not None and gate.model is not None and _decides_nothing(gate, inconclusive):
+    """Return the cases that fail here and did not in the baseline, by the reason why no gate excuses them.
+
+    A gate excuses the cases that it has judged: one relative to the baseline those that the baseline has as well.
+    """
+    undecided: dict[Group, list[GateRecord | RelativeGateRecord]] = {}
+    bound: set[Group] = set()
+    judged: list[GateRecord | RelativeGateRecord] = [*results.gates, *results.relative_gates]
+    for gate in judged:
+        if gate.editor is None or gate.model is None:
+            continue
+        if _decides_nothing(gate, inconclusive):
             undecided.setdefault((gate.suite, gate.editor, gate.model), []).append(gate)
+        elif isinstance(gate, GateRecord):
+            bound.add((gate.suite, gate.editor, gate.model))
+    new = set(comparison.new)
     failures: dict[Group, list[CaseKey]] = {}
+    unseen: dict[Group, list[CaseKey]] = {}
     errors: dict[Group, list[CaseKey]] = {}
     for case in results.cases:
         group = results.figures_of(case)  # of several seeds all together, as the gates
@@ -146,21 +162,51 @@ def _new_failures(
             continue
         if case.outcome == "error":
             errors.setdefault(group, []).append(case.key)
-        elif (
-            _is_failure(case)
-            and not comparison.base.failed(case.key, results.run.seed if case.seed is None else case.seed)
-            and (group in undecided or not is_gated(case.suite))
+        elif _is_failure(case) and not comparison.base.failed(
+            case.key, results.run.seed if case.seed is None else case.seed
         ):
-            failures.setdefault(group, []).append(case.key)
+            if group in undecided or not is_gated(case.suite):
+                failures.setdefault(group, []).append(case.key)
+            elif case.key in new and group not in bound:
+                unseen.setdefault(group, []).append(case.key)
     if inconclusive == "excess":
         gated = [group for group in failures if group in undecided]
         adjusted = holm([_excess(comparison, group) for group in gated])
         chance = {group for group, p in zip(gated, adjusted, strict=True) if p >= LEVEL}
         failures = {group: keys for group, keys in failures.items() if group not in chance}
     reasons = [_reason("errors", group, keys, "an error is never a pass") for group, keys in errors.items()]
-    return reasons + [
+    reasons += [
         _reason("new_failures", group, keys, _why(undecided.get(group, ()), inconclusive))
         for group, keys in failures.items()
+    ]
+    return reasons + [
+        _reason("new_failures", group, keys, "the baseline does not have them, so no gate compared them")
+        for group, keys in unseen.items()
+    ]
+
+
+def _lost(comparison: Comparison) -> list[ReasonRecord]:
+    """Return the cases that passed in the baseline and were skipped here: a skip is no pass."""
+    found: dict[Group, list[CaseKey]] = {}
+    for pair in comparison.of_change("lost"):
+        if pair.base.outcome not in FAILED:
+            found.setdefault(comparison.now.figures_of(pair.now), []).append(pair.key)
+    why = "they passed in the baseline and are skipped here, which is no pass"
+    return [_reason("lost", group, keys, why) for group, keys in found.items()]
+
+
+def _unrepeatable(results: RunResults) -> list[ReasonRecord]:
+    """Return the groups none of whose figures counts, because a case depended on those before it."""
+    return [
+        ReasonRecord(
+            what="unrepeatable",
+            suite=each.suite,
+            editor=each.editor,
+            model=each.model,
+            text=f"{each.suite} ({each.editor} on {each.model}): {each.reliable_reason}",
+        )
+        for each in results.aggregates
+        if not each.repeatable
     ]
 
 
@@ -172,10 +218,10 @@ def _excess(comparison: Comparison, group: Group) -> float:
     return PairedDrop(values, [pair.cluster for pair in pairs], True, 1.0, "\0".join(group)).p_value(0.0)
 
 
-def _decides_nothing(gate: RelativeGateRecord, inconclusive: Inconclusive) -> bool:
-    if gate.verdict == "inconclusive":
+def _decides_nothing(gate: GateRecord | RelativeGateRecord, inconclusive: Inconclusive) -> bool:
+    if isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive":
         return inconclusive in {"cases", "excess"}
-    return gate.verdict == "not_evaluated" and inconclusive != "pass"
+    return gate.passed is None
 
 
 def _is_failure(case: CaseRecord) -> bool:
@@ -183,13 +229,16 @@ def _is_failure(case: CaseRecord) -> bool:
     return case.outcome == "failed" or (case.outcome == "xfailed" and is_our_excuse(case.reason))
 
 
-def _why(gates: Sequence[RelativeGateRecord], inconclusive: Inconclusive) -> str:
+def _why(gates: Sequence[GateRecord | RelativeGateRecord], inconclusive: Inconclusive) -> str:
     if not gates:
         return "no gate judges the suite, so each case counts"
     names = ", ".join(gate.gate for gate in gates)
-    word = "inconclusive" if all(gate.verdict == "inconclusive" for gate in gates) else "without a verdict"
-    what = "which are more than chance explains" if inconclusive == "excess" else "so each case counts"
-    return f"gate{'s are' if len(gates) > 1 else ' is'} {word} ({names}), {what}"
+    is_doubt = all(isinstance(gate, RelativeGateRecord) and gate.verdict == "inconclusive" for gate in gates)
+    word = "inconclusive" if is_doubt else "without a verdict"
+    undecided = f"gate{'s are' if len(gates) > 1 else ' is'} {word} ({names})"
+    return f"{undecided}, " + (
+        "and they are more than chance explains" if inconclusive == "excess" else "so each case counts"
+    )
 
 
 def _reason(what: str, group: Group, keys: Iterable[CaseKey], why: str) -> ReasonRecord:
@@ -197,7 +246,7 @@ def _reason(what: str, group: Group, keys: Iterable[CaseKey], why: str) -> Reaso
     found = list(keys)
     named = ", ".join(key[3] for key in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    noun = "new failure" if what == "new_failures" else "error"
+    noun = {"new_failures": "new failure", "lost": "case"}.get(what, "error")
     text = f"{suite} ({editor} on {model}): {len(found)} {noun}{'s' if len(found) > 1 else ''}, {named}{more}; {why}"
     return ReasonRecord.model_validate(
         {

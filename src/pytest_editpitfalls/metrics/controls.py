@@ -6,6 +6,8 @@ question before any edit, the same question after edit 2 alone, and the lift ove
 
 from __future__ import annotations
 
+import math
+
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
 from .shared import difference, wins
 
@@ -87,7 +89,7 @@ def gains_more(newer: str, older: str) -> Compute:
         gains = []
         for fact in (newer, older):
             before, after = p.log_probability(fact, NO_EDIT), p.log_probability(fact, BOTH)
-            if before is None or after is None:
+            if before is None or after is None or before == -math.inf:
                 return None
             gains.append(after - before)
         return float(gains[0] > gains[1])

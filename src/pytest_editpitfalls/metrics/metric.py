@@ -39,11 +39,13 @@ class FactProbabilities(dict[tuple[str, str], float]):
     def log_probability(self, fact: str, state: str) -> float | None:
         """Return the log-probability (nats) of the whole object, summed over its tokens: the mean over the prompts.
 
-        None where the number of tokens is unknown or a probability is 0.
+        None where the number of tokens is unknown; minus infinity where a probability is 0.
         """
         values, tokens = self.prompts.get((fact, state)), self.tokens.get((fact, state))
-        if values is None or tokens is None or 0.0 in values:
+        if values is None or tokens is None:
             return None
+        if 0.0 in values:
+            return -math.inf
         return tokens * math.fsum(map(math.log, values)) / len(values)
 
 

@@ -87,13 +87,18 @@ def difference(one: Compute, other: Compute) -> Compute:
 
 
 def log_ratio(fact: str, before: str, after: str) -> Compute:
-    """ln(p_after / p_before) of one fact, prompt by prompt, and the median of these; unknown where a p is 0."""
+    """ln(p_after / p_before) of one fact, prompt by prompt, and the median of these.
+
+    A probability of 0 after counts as minus infinity; unknown where the median is that, or a p before is 0.
+    """
 
     def compute(p: FactProbabilities) -> float | None:
         first, second = p.prompts.get((fact, before)), p.prompts.get((fact, after))
-        if first is None or second is None or len(first) != len(second) or 0.0 in (*first, *second):
+        if first is None or second is None or len(first) != len(second) or 0.0 in first:
             return None
-        return statistics.median(math.log(b / a) for a, b in zip(first, second, strict=True))
+        ratios = [math.log(b) - math.log(a) if b > 0.0 else -math.inf for a, b in zip(first, second, strict=True)]
+        middle = statistics.median(ratios)
+        return middle if math.isfinite(middle) else None
 
     return compute
 

@@ -173,6 +173,11 @@ def metric_of(kind: str, name: str) -> Metric | None:
     return next((metric for metric in metrics_for(kind) if metric.name == name), None)
 
 
+def controls_of(kind: str) -> set[str]:
+    """Return the metrics of a kind that are another one's control: what an editor cannot change."""
+    return {metric.control for metric in metrics_for(kind) if metric.control is not None}
+
+
 def compute_metrics(kind: str, scores: Iterable[ProbeScore]) -> dict[str, float | None]:
     """Return every metric of ``kind``, in the order of tables; None where a metric is unknown, never NaN."""
     probabilities = fact_probabilities(scores)

@@ -100,9 +100,10 @@ class ComparisonRecord(Record):
 class ReasonRecord(Record):
     """Why a run fails beside its baseline, apart from failed gates and failed tests."""
 
-    what: Literal["unreliable", "new_failures", "errors"] = Field(
+    what: Literal["unreliable", "new_failures", "lost", "errors", "unrepeatable"] = Field(
         description="unreliable: edits took in the baseline and no longer do; new_failures: cases that fail and did "
-        "not in the baseline, about which no gate decided; errors: in `editpitfalls compare` only"
+        "not in the baseline, about which no gate decided; lost: cases that passed there and are skipped here; errors: "
+        "in `editpitfalls compare` only; unrepeatable: a case depended on those before it, so no figure counts"
     )
     suite: str
     editor: str

@@ -24,9 +24,9 @@ def evaluate_gates(
     ``part_of`` says why the run has a part of an aggregate's cases only, so that its gates are not evaluated; None
     where it has all.
 
-    A gate of a suite in which no edit took fails, unless it is about edit success itself: an editor that does nothing
-    breaks nothing. A gate whose suite was not run, or whose metric no case has, is not evaluated: its ``passed`` is
-    null and the reason says why. That is never a pass.
+    A gate of a suite in which no edit took fails: an editor that does nothing breaks nothing. (One about edit success
+    itself is held against its value, unless nothing was changed at all.) A gate whose suite was not run, or whose
+    metric no case has, is not evaluated: its ``passed`` is null and the reason says why. That is never a pass.
     """
     records = []
     for gate in gates:
@@ -47,11 +47,16 @@ def evaluate_gates(
 
 
 def is_untaken(aggregate: AggregateRecord, metric: str) -> bool:
-    """Whether no edit of an aggregate took, so that ``metric`` is about the unedited model; never of ``es`` itself."""
-    if metric in {"es", "ps"} or not aggregate.n:
+    """Whether no edit of an aggregate took, so that ``metric`` is about the unedited model.
+
+    Where nothing was changed that holds for edit success, too: the unedited model may prefer the new object by itself.
+    """
+    if not aggregate.n:
         return False
+    if aggregate.unchanged == aggregate.n:
+        return True
     success = aggregate.metrics.get("es")
-    return aggregate.unchanged == aggregate.n or (success is not None and success.value == 0.0)
+    return metric not in {"es", "ps"} and success is not None and success.value == 0.0
 
 
 def untaken_reason(aggregate: AggregateRecord) -> str:

@@ -13,6 +13,7 @@ from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
+from pytest_editpitfalls.pitfalls import controls_of
 from pytest_editpitfalls.results.comparison_records import ReasonRecord, RelativeGateRecord
 from pytest_editpitfalls.results.records import GateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
@@ -119,12 +120,13 @@ class VerdictPolicy:
         return JUDGED_BY_GATE if self.is_gated(case.suite.name, case.case.kind) else self._baseline.excuse(case)
 
     def is_gated(self, name: str, kind: Kind) -> bool:
-        """Return whether some gate judges a suite."""
+        """Return whether some gate judges a suite; one on a control, which no editor can change, does not."""
         if name not in self._is_gated:  # the same for all of a suite's cases
             relative = self._baseline.gates({**self._kinds(), name: kind})
-            self._is_gated[name] = any(gate.suite == name for gate in self.gates) or any(
-                gate.judges(name, kind) for gate in relative
-            )
+            controls = controls_of(kind)
+            self._is_gated[name] = any(
+                gate.suite == name and gate.threshold.metric not in controls for gate in self.gates
+            ) or any(gate.judges(name, kind) and gate.metric not in controls for gate in relative)
         return self._is_gated[name]
 
     def check_relative_gates(self) -> None:

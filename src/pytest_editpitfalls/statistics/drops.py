@@ -142,7 +142,12 @@ class PairedDrop:
             return self.reach * (1.0 - math.pow(LEVEL, 1.0 / self.clusters.effective))
         is_exact = self.method == "exact"
         bound = paired_binary.bound(*self._counts, LEVEL) if is_exact else -self._backwards.lower(LEVEL)
-        return max(min(bound, math.inf if self.reach is None else self.reach), self.drop)
+        if self.reach is None:
+            return max(bound, self.drop)
+        if bound >= self.reach:
+            # So few clusters changed that resamples without any leave the bootstrap without an end.
+            bound = -self._worst_case(self.clusters.reversed()).lower(LEVEL)
+        return max(min(bound, self.reach), self.drop)
 
     def detectable(self, margin: float, level: float = LEVEL) -> float | None:
         """Return the smallest true drop whose test at ``level`` fails with a probability of 80 %; None: none does."""
@@ -180,14 +185,20 @@ class PairedDrop:
         return self._bounds(self.clusters.reversed(), None if t is None else -t[::-1])
 
     def _bounds(self, clusters: Clusters, t: NDArray[Any] | None = None) -> _Bounds:
+        if self.method == "bounded":
+            return self._worst_case(clusters)
+        return _Bounds.cautious(clusters, t, self._generator(), self.resamples)
+
+    def _worst_case(self, clusters: Clusters) -> _Bounds:
+        """Bounds that hold for any distribution in the metric's range."""
+        assert self.reach is not None
+        return _Bounds(clusters, None, bounded_draws(clusters, -self.reach, self._generator(), self.resamples))
+
+    def _generator(self) -> Generator:
         import numpy as np
 
         seed = hashlib.sha256(self.seed.encode("utf-8", "backslashreplace")).digest()[:8]
-        generator = np.random.default_rng(int.from_bytes(seed, "little"))
-        if self.method == "bounded":
-            assert self.reach is not None
-            return _Bounds(clusters, None, bounded_draws(clusters, -self.reach, generator, self.resamples))
-        return _Bounds.cautious(clusters, t, generator, self.resamples)
+        return np.random.default_rng(int.from_bytes(seed, "little"))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def gate_line(gate: GateRecord) -> str:
     known = gate.passed is not None and gate.value is not None
     value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
     between = f" {ends(gate.low, gate.high)}".rstrip() if known else ""
-    mark = f" {MARK} {_distrust(gate)}" if gate.reliable is False else ""
+    mark = f" {MARK} {_distrust(gate)}" if gate.reliable is False or _no_edit_took(gate) else ""
     return visible(f"gate {gate.gate}{_said(gate)}{value}{between}{mark}")
 
 
