@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.tables import table
+from pytest_editpitfalls.reports.view.words import TOO_FEW, ends
 from pytest_editpitfalls.results import AggregateRecord, RunResults, read_results
 from pytest_editpitfalls.results.aggregates import aggregate
 
@@ -48,8 +49,8 @@ def cell(record: AggregateRecord | None, metric: str) -> str:
     if known is None or known.value is None:
         return ""
     scale, form = (1.0, ".2f") if metric.startswith("tied_log") else (100.0, ".0f")
-    ends = [" ?" if end is None else f"{scale * end:{form}}" for end in (known.low, known.high)]
-    return f"{scale * known.value:{form}} [{ends[0]}, {ends[1]}]"
+    between = ends(known.low, known.high, lambda end: f"{scale * end:{form}}") or TOO_FEW
+    return f"{scale * known.value:{form}} {between}"
 
 
 def without_edit(record: AggregateRecord, metric: str) -> str:

@@ -30,6 +30,7 @@ def test_the_document(project):
         {
             "name": "rome",
             "model": "smollm2-135m",
+            "seed": 3,
             "hyper_parameters": {"v_lr": 0.5},
             "second_moment": {"source": "fake"},
             "batch": {"cases": 4, "tokens": 768, "why": "as it was first"},

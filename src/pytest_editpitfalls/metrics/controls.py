@@ -81,8 +81,9 @@ def score_with_controls(
 def gains_more(newer: str, older: str) -> Compute:
     """1 when the newer fact gained more than the older one by both edits, else 0.
 
-    The gain is log P12 - log P0 with P the probability of the whole object: how likely the object is anyway, and how
-    long it is, cancels. Unknown where the engine does not say how many tokens an object has.
+    The gain is log P12 - log P0 with P the probability of the whole object: how likely the object is anyway cancels. (A
+    longer one starts lower, so that it has more to gain.) Unknown where the engine does not say how many tokens an
+    object has.
     """
 
     def compute(p: FactProbabilities) -> float | None:

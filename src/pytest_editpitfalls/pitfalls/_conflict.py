@@ -149,7 +149,7 @@ def _gain(name: str, title: str, newer: str, words: str) -> Metric:
         definition=f"log P12 - log P0 of {words} > log P12 - log P0 of edit 1's fact; P: of the whole object",
         source=NOT_PUBLISHED,
         compute=gains_more(newer, "old"),
-        question=f"Did {words} gain more by both edits than edit 1's? How long or usual an object is cancels out.",
+        question=f"Did {words} gain more by both edits than edit 1's? How usual an object is cancels out.",
         is_binary=True,
     )
 
