@@ -53,7 +53,7 @@ def test_the_document(project):
     ]
     assert all(len(probe["probabilities"]) >= 11 for probe in first["probes"])
     assert document["aggregates"][0]["n"] == 3
-    assert document["aggregates"][0]["reliable"] is True
+    assert document["aggregates"][0]["reliable"] is None, "three cases do not tell"
     assert document["gates"][0]["passed"] is True
 
 
