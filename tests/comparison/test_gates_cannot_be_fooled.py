@@ -142,3 +142,20 @@ def test_no_change_of_a_lift_leaves_room_for_its_whole_range() -> None:
     base = Baseline.of(with_probabilities("cs_exp_lift", [1.0] * 4, 0.25))
     record = judged("reverse.cs_exp_lift:2pp", compare(base, with_probabilities("cs_exp_lift", [1.0] * 4, 0.3)))
     assert record.upper == pytest.approx(2 * FOUR_EQUAL, abs=1e-4)
+
+
+def test_a_margin_of_zero_passes_only_where_nothing_got_worse() -> None:
+    there, here = [0.0] * 30 + [1.0] * 28, [1.0] * 30 + [0.0] + [1.0] * 27
+    record = judged("reverse.cs_exp:0", metric_runs("cs_exp", there, here))
+    assert (record.worse, record.better, record.verdict) == (1, 30, "inconclusive")
+    assert record.reason == "1 case got worse, and the margin is 0"
+
+
+@pytest.mark.parametrize("lost", [1.0, 0.3])
+def test_one_changed_case_of_many_leaves_a_bound(lost: float) -> None:
+    """Resamples without it have no spread: the bound was the whole range, 200 points of a lift."""
+    record = judged("reverse.cs_exp_lift:20pp", metric_runs("cs_exp_lift", [1.0] * 58, [1.0 - lost] + [1.0] * 57))
+    assert record.drop == pytest.approx(lost / 58)
+    assert record.upper is not None
+    assert lost / 58 < record.upper < 0.2
+    assert record.verdict == "pass"

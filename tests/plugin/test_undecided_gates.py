@@ -6,7 +6,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from plugin_helpers import case_ids
+from plugin_helpers import case_ids, command
 
 GATE = ("--pitfalls-baseline=main", "--pitfalls-fail-on=reverse.cs_exp:2pp")
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
@@ -198,3 +198,69 @@ def test_an_authors_own_expected_failure_is_none_of_ours(project, whole, cases):
     project.engine(lose=cases[:1])
     document = project.results("test_mine.py", *GATE)
     assert document["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [("--pitfalls-gate=reverse.cs_exp_0 >= 0",), ("--pitfalls-fail-on=reverse.cs_exp_0:10pp",)],
+    ids=["bound", "relative"],
+)
+def test_a_gate_on_a_control_excuses_nothing(project, whole, cases, gate):
+    """No editor can change what the model says before any edit: such a gate would excuse every failure."""
+    project.engine(lose=cases)
+    result = project.run(whole, "--pitfalls-baseline=main", *gate)
+    result.assert_outcomes(failed=8)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    project.results(whole, "--pitfalls-save=worse")
+    there, here = (f"pitfalls-baselines/{name}.json" for name in ("main", "worse"))
+    text = gate[0].partition("=")[2]
+    assert command("compare", there, here, f"--fail-on={text}") == 1, "compare judges as a run does"
+
+
+def test_a_gate_on_edit_success_does_not_hide_an_editor_that_changes_nothing(project, whole, cases):
+    """The unedited model may prefer the new object by itself: es is 1 then, and nothing was edited."""
+    project.engine(notes=("edit 1: changed nothing",))
+    result = project.run(whole, "--pitfalls-gate=reverse.es >= 0.7")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["gate reverse.es >= 0.7 *: FAILED*no edit took (nothing was changed in 8 scored cases)*"]
+    )
+
+
+def test_a_case_that_passed_and_is_skipped_here_is_no_pass(project, whole, cases):
+    project.engine(skips=cases[:2])
+    document = project.results(whole, "--pitfalls-baseline=main")
+    assert project.last.ret == pytest.ExitCode.TESTS_FAILED
+    (reason,) = document["reasons"]
+    assert reason["what"] == "lost"
+    assert "they passed in the baseline and are skipped here" in reason["text"]
+    assert {key["id"] for key in reason["cases"]} == set(cases[:2])
+
+
+def test_a_relative_gate_excuses_only_what_it_has_compared(project, whole, cases):
+    """Four cases are new and lose: the gate compared the others, and passes."""
+    path = project.path / "pitfalls-baselines" / "main.json"
+    base = json.loads(path.read_text())
+    for group in base["groups"]:
+        group["cases"] = [case for case in group["cases"] if case["id"] not in cases[4:]]
+    path.write_text(json.dumps(base))
+    project.engine(lose=cases[4:])
+    document = project.results(whole, "--pitfalls-baseline=main", "--pitfalls-fail-on=reverse.cs_exp:0")
+    (gate,) = document["relative_gates"]
+    assert (gate["verdict"], gate["n"]) == ("pass", 4)
+    assert project.last.ret == pytest.ExitCode.TESTS_FAILED
+    (reason,) = document["reasons"]
+    assert {key["id"] for key in reason["cases"]} == set(cases[4:])
+    assert "the baseline does not have them" in reason["text"]
+
+
+def test_held_only_on_both_sides_is_the_same_run(project, cases):
+    """A case that was skipped in the baseline has no value there."""
+    whole = project.whole("reverse", 8)
+    project.engine(unheld={cases[0]: {"edit1": False}})
+    project.run(whole, "--pitfalls-held-only", "--pitfalls-save=main").assert_outcomes(passed=7, skipped=1)
+    options = ("--pitfalls-held-only", "--pitfalls-baseline=main", "--pitfalls-fail-on=reverse.cs_exp:0")
+    document = project.results(whole, *options)
+    (gate,) = document["relative_gates"]
+    assert (gate["verdict"], gate["n"]) == ("pass", 7)
+    assert project.last.ret == pytest.ExitCode.OK

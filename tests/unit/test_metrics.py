@@ -92,6 +92,17 @@ def test_a_gain_is_that_of_the_whole_object() -> None:
     assert gain(None, 3) is None, "an engine that counts no tokens"
 
 
+def test_what_is_gone_altogether_is_not_unknown() -> None:
+    """Means without it would leave out the best and the worst cases."""
+    gone = [ProbeScore(fact, "0", (0.1, 0.1), 1) for fact in ("old", "new_exp")]
+    gone += [ProbeScore("old", "12", (0.0, 0.0), 1), ProbeScore("new_exp", "12", (0.2, 0.2), 1)]
+    assert compute_metrics("reverse", gone)["cs_gain"] == 1.0
+    tied = [ProbeScore("tied", "0", (0.1, 0.1, 0.1)), ProbeScore("tied", "12", (0.0, 0.05, 0.1))]
+    assert compute_metrics("composite", tied)["tied_log_ratio"] == pytest.approx(math.log(0.5))
+    tied[1] = ProbeScore("tied", "12", (0.0, 0.0, 0.1))
+    assert compute_metrics("composite", tied)["tied_log_ratio"] is None
+
+
 def test_an_editor_that_does_nothing_has_no_lift() -> None:
     """Its conflict score is that of the model, and nothing else says so."""
     same = {name: dict.fromkeys(states, states["0"]) for name, states in REVERSE.items()}

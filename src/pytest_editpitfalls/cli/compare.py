@@ -121,7 +121,7 @@ def compare_runs(
     """
     from pytest_editpitfalls.comparison.differences import differences
     from pytest_editpitfalls.comparison.relative_gates import evaluate_relative_gates, is_relative, parse_relative_gate
-    from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
+    from pytest_editpitfalls.comparison.run_verdict import failing_gates, gates_judge, reasons_of
     from pytest_editpitfalls.results.gates import evaluate_gates
     from pytest_editpitfalls.verdicts.thresholds import parse_gate
 
@@ -152,9 +152,7 @@ def compare_runs(
     )
 
     def is_gated(suite: str) -> bool:
-        return any(gate.suite == suite for gate in absolute) or any(
-            gate.judges(suite, kinds[suite]) for gate in relative
-        )
+        return gates_judge(suite, kinds[suite], absolute, relative)
 
     results.reasons = reasons_of(
         results,

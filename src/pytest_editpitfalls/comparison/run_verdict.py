@@ -9,23 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.pitfalls import METRICS, controls_of
 from pytest_editpitfalls.results.comparison_records import ReasonRecord, RelativeGateRecord
 from pytest_editpitfalls.results.records import CaseRecord, GateRecord, RunResults
 from pytest_editpitfalls.statistics.drops import LEVEL, PairedDrop, holm
 from pytest_editpitfalls.verdicts.excuses import is_our_excuse
 from pytest_editpitfalls.verdicts.reliability import percent
+from pytest_editpitfalls.verdicts.thresholds import Gate
 
 from .baseline import FAILED, CaseKey
 from .paired_metric import PairedMetric
 from .pairing import Comparison, key_record
+from .relative_gates import RelativeGate
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
 
 _SHOWN = 10
+
+
+def gates_judge(suite: str, kind: Kind, absolute: Iterable[Gate], relative: Iterable[RelativeGate]) -> bool:
+    """Return whether some gate judges a suite; one on a control, which no editor can change, does not."""
+    controls = controls_of(kind)
+    return any(gate.suite == suite and gate.threshold.metric not in controls for gate in absolute) or any(
+        gate.judges(suite, kind) and gate.metric not in controls for gate in relative
+    )
 
 
 def failing_gates(

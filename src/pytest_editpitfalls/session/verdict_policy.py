@@ -9,11 +9,10 @@ from contextlib import suppress
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.comparison.pairing import Comparison
 from pytest_editpitfalls.comparison.relative_gates import parse_relative_gate
-from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
+from pytest_editpitfalls.comparison.run_verdict import failing_gates, gates_judge, reasons_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.pitfalls import controls_of
 from pytest_editpitfalls.results.comparison_records import ReasonRecord, RelativeGateRecord
 from pytest_editpitfalls.results.records import GateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
@@ -120,13 +119,10 @@ class VerdictPolicy:
         return JUDGED_BY_GATE if self.is_gated(case.suite.name, case.case.kind) else self._baseline.excuse(case)
 
     def is_gated(self, name: str, kind: Kind) -> bool:
-        """Return whether some gate judges a suite; one on a control, which no editor can change, does not."""
+        """Return whether some gate judges a suite."""
         if name not in self._is_gated:  # the same for all of a suite's cases
             relative = self._baseline.gates({**self._kinds(), name: kind})
-            controls = controls_of(kind)
-            self._is_gated[name] = any(
-                gate.suite == name and gate.threshold.metric not in controls for gate in self.gates
-            ) or any(gate.judges(name, kind) and gate.metric not in controls for gate in relative)
+            self._is_gated[name] = gates_judge(name, kind, self.gates, relative)
         return self._is_gated[name]
 
     def check_relative_gates(self) -> None:
