@@ -22,7 +22,7 @@ from typing import Any
 
 from scipy.stats import quantile_test
 
-from pytest_editpitfalls.suites.discovery import suites_directory
+from pytest_editpitfalls.shipped import suites_directory
 
 from .idle_engine import NO_STORE
 from .part import Asked, Measured

@@ -22,7 +22,7 @@ def case_ids(suite: str, limit: int) -> list[str]:
 
 def write_small(folder: Path, suite: str, count: int) -> str:
     """Write a suite that has the cases that ``--pitfalls-limit=count`` keeps, and no others; return its option."""
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     source, target = suites_directory(), folder / "suites"
     target.mkdir(exist_ok=True)

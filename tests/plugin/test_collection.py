@@ -198,7 +198,7 @@ def test_a_published_file_by_its_path(project, shared_data):
 
 
 def test_shipped_modules_by_their_real_path(project):
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     assert project.ids(str(suites_directory() / "reverse.py"), "--pitfalls-limit=3") == reverse_ids()
 
@@ -235,7 +235,7 @@ def test_ids_from_an_installed_copy_inside_the_rootdir(project, monkeypatch):
     site = project.path / ".venv" / "lib" / "site-packages"
     skip = shutil.ignore_patterns("__pycache__", "_suites")
     shutil.copytree(package, site / "pytest_editpitfalls", ignore=skip)
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     shutil.copytree(suites_directory(), site / "pytest_editpitfalls" / "_suites", ignore=skip)
     project.pytester.makeini("[pytest]\npython_functions = check_*\n")

@@ -70,7 +70,7 @@ def test_a_case_of_two_tests_is_edited_once(project):
 def test_a_suite_beside_the_module(project):
     import shutil
 
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     (project.path / "below").mkdir()
     for name in ("relations.toml", "reverse.jsonl"):

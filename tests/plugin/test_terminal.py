@@ -105,7 +105,7 @@ def test_a_hostile_suite(project):
     import json
     import shutil
 
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     source = suites_directory()
     shutil.copy(source / "relations.toml", project.path / "relations.toml")

@@ -259,7 +259,7 @@ def test_the_rerun_command_of_a_suite_that_shares_its_name(project):
     import shlex
     import shutil
 
-    from pytest_editpitfalls.suites.discovery import suites_directory
+    from pytest_editpitfalls.shipped import suites_directory
 
     (project.path / "Mine-XL").mkdir()
     for name in ("relations.toml", "reverse.jsonl", "reverse.toml"):

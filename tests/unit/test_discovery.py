@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_editpitfalls import shipped
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.suites import discovery, load_suite, load_suites
 from pytest_editpitfalls.suites.discovery import expand_suites, shipped_suites, suite_groups, suite_names
@@ -16,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def package_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path / "cases").mkdir(parents=True)
-    monkeypatch.setattr(discovery, "__file__", str(path / "cases" / "discovery.py"))
+    path.mkdir(parents=True)
+    monkeypatch.setattr(shipped, "__file__", str(path / "shipped.py"))
 
 
 def test_names_and_groups() -> None:
@@ -31,11 +32,11 @@ def test_a_source_tree_wins_over_a_stale_copy(tmp_path: Path, monkeypatch: pytes
     package_at(tmp_path / "src" / "pytest_editpitfalls", monkeypatch)
     copy = tmp_path / "src" / "pytest_editpitfalls" / "_suites"
     copy.mkdir()
-    assert discovery.suites_directory() == copy
+    assert shipped.suites_directory() == copy
     (tmp_path / "suites").mkdir()
-    assert discovery.suites_directory() == copy, "a 'suites' folder of somebody else is not ours"
+    assert shipped.suites_directory() == copy, "a 'suites' folder of somebody else is not ours"
     (tmp_path / "pyproject.toml").touch()
-    assert discovery.suites_directory() == tmp_path / "suites"
+    assert shipped.suites_directory() == tmp_path / "suites"
 
 
 def test_a_wheel_uses_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,10 +45,10 @@ def test_a_wheel_uses_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "lib" / "suites").mkdir()
     (tmp_path / "lib" / "pyproject.toml").touch()
     with pytest.raises(UsageError, match="not installed"):
-        discovery.suites_directory()
+        shipped.suites_directory()
     copy = tmp_path / "lib" / "site-packages" / "pytest_editpitfalls" / "_suites"
     copy.mkdir()
-    assert discovery.suites_directory() == copy
+    assert shipped.suites_directory() == copy
 
 
 def test_names_groups_and_paths_once_and_in_order(

@@ -17,7 +17,8 @@ from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.options.given import typed_options
-from pytest_editpitfalls.suites.discovery import shipped_suites, suites_directory
+from pytest_editpitfalls.shipped import suites_directory
+from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import Suite, load_suite, load_suites, long_name, renamed
 
 

@@ -10,6 +10,7 @@ from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.shipped import suites_directory
 
 from .readers import reader_of, readers
 
@@ -37,30 +38,6 @@ def suite_groups() -> dict[str, tuple[str, ...]]:
 def suite_names() -> dict[str, tuple[str, ...]]:
     """Return every name that a user can give, with the suites it stands for: the suites, then the groups."""
     return {**{name: (name,) for name in shipped_suites()}, **suite_groups()}
-
-
-def suites_directory() -> Path:
-    """Return the directory of the suites that ship.
-
-    In a source tree (an editable install) it is the top-level ``suites``, so that edits there take effect,
-    even where the installer left a copy beside the package; in a wheel it is ``pytest_editpitfalls/_suites``.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    package = Path(__file__).resolve().parent.parent
-    root = package.parent.parent
-    source = root / "suites"
-    if package.parent.name == "src" and (root / "pyproject.toml").is_file() and source.is_dir():
-        return source
-    installed = package / "_suites"
-    if installed.is_dir():
-        return installed
-    raise UsageError(
-        "the suites that ship are not installed",
-        where=str(installed),
-        fix="install pytest-editpitfalls again",
-    )
 
 
 def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Path, ...]:

@@ -11,6 +11,7 @@ from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.shipped import suites_directory
 
 from . import discovery
 from .readers import reader_of
@@ -88,7 +89,7 @@ def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suit
 
 def ships(suite: Suite) -> bool:
     """Whether the suite is one of this package's own."""
-    return suite.source.parent == discovery.suites_directory()
+    return suite.source.parent == suites_directory()
 
 
 def select_case(suite: Suite, case_id: str) -> Case:

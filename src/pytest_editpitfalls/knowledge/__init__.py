@@ -1,0 +1,17 @@
+"""What is true: facts, the relations that put them into words, and the rules that derive one fact from others."""
+
+from .facts import KnownFact
+from .knowledge import Knowledge, load_knowledge
+from .relations import KnownRelation, Relations, read_relations
+from .rules import Rule, read_rules
+
+__all__ = [
+    "Knowledge",
+    "KnownFact",
+    "KnownRelation",
+    "Relations",
+    "Rule",
+    "load_knowledge",
+    "read_relations",
+    "read_rules",
+]

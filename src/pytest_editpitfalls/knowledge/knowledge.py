@@ -1,0 +1,181 @@
+"""All facts of a build or a check, found by subject, by object and by relation."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.shipped import facts_directory
+
+from .facts import KnownFact, plain
+from .readers import read_facts
+from .reading import Progress, ReadingReport
+from .relations import Relations, read_relations
+from .rules import Rule, read_rules
+
+RELATIONS_FILE, RULES_FILE = "relations.toml", "rules.toml"
+
+
+class Knowledge:
+    """Facts with their relations and rules.
+
+    Labels are compared as `plain` gives them, and an alias stands for what it names. Of two facts that say the same,
+    the better known is kept, and the aliases of both.
+
+    Args:
+        facts: what is true.
+        relations: of every fact; a fact of another relation is left out and counted.
+        rules: what follows from what.
+        report: how the reading went; what is left out here is counted in it.
+    """
+
+    def __init__(
+        self,
+        facts: Iterable[KnownFact],
+        relations: Relations,
+        rules: Sequence[Rule] = (),
+        report: ReadingReport | None = None,
+    ) -> None:
+        self.relations = relations
+        self.rules = tuple(rules)
+        self.report = ReadingReport() if report is None else report
+        self._of: dict[str, dict[str, list[KnownFact]]] = defaultdict(dict)
+        self._to: dict[str, dict[str, list[KnownFact]]] = defaultdict(dict)
+        seen: dict[tuple[str, str, str], KnownFact] = {}
+        for fact in facts:
+            if fact.relation not in relations:
+                named = relations.named(fact.relation)
+                reason = f"relation '{fact.relation}' has no prompts in {relations.source.name}"
+                if named is None:
+                    self.report.leave_out(reason, fact.place)
+                    continue
+                fact = replace(fact, relation=named.id)
+            key = (fact.relation, plain(fact.subject), plain(fact.object))
+            if key in seen:
+                self.report.leave_out("the same fact stands there twice", fact.place)
+                fact = _merged(seen[key], fact)
+            seen[key] = fact
+        self.report.read = len(seen)
+        for (relation, subject, object_), fact in seen.items():
+            self._of[relation].setdefault(subject, []).append(fact)
+            self._to[relation].setdefault(object_, []).append(fact)
+        for table in self._of.values():
+            for known in table.values():
+                known.sort(key=lambda fact: -fact.popularity)
+        self._subject_names = _Aliases((f.relation, f.subject, f.subject_aliases) for f in seen.values())
+        self._object_names = _Aliases((f.relation, f.object, f.object_aliases) for f in seen.values())
+
+    def __len__(self) -> int:
+        return self.report.read
+
+    def __iter__(self) -> Iterator[KnownFact]:
+        for table in self._of.values():
+            yield from itertools.chain.from_iterable(table.values())
+
+    def facts(self, relation: str) -> Iterator[KnownFact]:
+        """Give the facts of a relation, subject by subject in file order."""
+        return itertools.chain.from_iterable(self._of.get(relation, {}).values())
+
+    def of(self, relation: str, subject: str) -> Sequence[KnownFact]:
+        """Return what is true of a subject, by its label or an alias; the best known fact first."""
+        table = self._of.get(relation, {})
+        return table.get(plain(subject)) or table.get(self._subject_names.main(relation, subject)) or ()
+
+    def to(self, relation: str, object_: str) -> Sequence[KnownFact]:
+        """Return the facts with this object, by its label or an alias."""
+        table = self._to.get(relation, {})
+        return table.get(plain(object_)) or table.get(self._object_names.main(relation, object_)) or ()
+
+    def is_true(self, relation: str, subject: str, object_: str) -> bool:
+        """Whether (subject, relation, object) is a known fact, by any of their names."""
+        wanted = plain(object_)
+        return any(
+            wanted == plain(name) for fact in self.of(relation, subject) for name in (fact.object, *fact.object_aliases)
+        )
+
+    def objects(self, relation: str) -> tuple[str, ...]:
+        """Return the distinct objects of a relation, the ones of the best known facts first."""
+        ranked = sorted(self._to.get(relation, {}).values(), key=lambda facts: -max(fact.popularity for fact in facts))
+        return tuple(facts[0].object for facts in ranked)
+
+    def inverses(self, relation: str) -> Iterator[tuple[Rule, str]]:
+        """Give each inverse rule that a relation takes part in, with the relation on its other side."""
+        for rule in self.rules:
+            if rule.shape == "inverse" and relation in (rule.first, rule.second):
+                yield rule, rule.second if relation == rule.first else rule.first
+
+    def compositions(
+        self, *, first: str | None = None, second: str | None = None, tied: str | None = None
+    ) -> Iterator[Rule]:
+        """Give the compositions with these relations; None stands for any."""
+        for rule in self.rules:
+            if (
+                rule.shape == "composition"
+                and first in (None, rule.first)
+                and second in (None, rule.second)
+                and tied in (None, rule.tied)
+            ):
+                yield rule
+
+
+class _Aliases:
+    """Which label an alias stands for, in each relation; an alias of two labels stands for none."""
+
+    def __init__(self, names: Iterable[tuple[str, str, tuple[str, ...]]]) -> None:
+        self._main: dict[tuple[str, str], str] = {}
+        for relation, label, aliases in names:
+            main = plain(label)
+            for alias in aliases:
+                if self._main.setdefault((relation, plain(alias)), main) != main:
+                    self._main[relation, plain(alias)] = ""
+
+    def main(self, relation: str, name: str) -> str:
+        return self._main.get((relation, plain(name)), "")
+
+
+def load_knowledge(
+    facts: Sequence[Path] = (),
+    relations: Path | None = None,
+    rules: Path | None = None,
+    progress: Progress | None = None,
+) -> Knowledge:
+    """Read facts, relations and rules; where a kind of file is not given, those that ship are read.
+
+    Raises:
+        UsageError: a file cannot be read or is wrong, or no fact is left.
+    """
+    shipped = facts_directory()
+    known = read_relations(relations or shipped / RELATIONS_FILE)
+    ruled = read_rules(rules or shipped / RULES_FILE, known) if rules or not relations else ()
+    report = ReadingReport()
+    paths = tuple(facts) or shipped_tables()
+    knowledge = Knowledge(
+        itertools.chain.from_iterable(read_facts(path, known, report, progress) for path in paths), known, ruled, report
+    )
+    if not len(knowledge):
+        raise UsageError(
+            "there is not one fact of a known relation",
+            where=", ".join(map(str, paths)),
+            fix="; ".join(report.lines()) or "add facts",
+        )
+    return knowledge
+
+
+def shipped_tables() -> tuple[Path, ...]:
+    """Return the tables of facts that ship."""
+    directory = facts_directory()
+    found = (path for path in directory.glob("*.csv*") if path.name not in ("overrides.csv", "disagreements.csv"))
+    return tuple(sorted(found))
+
+
+def _merged(one: KnownFact, other: KnownFact) -> KnownFact:
+    first, second = (one, other) if one.popularity >= other.popularity else (other, one)
+    return replace(
+        first,
+        subject_aliases=tuple(dict.fromkeys((*first.subject_aliases, *second.subject_aliases))),
+        object_aliases=tuple(dict.fromkeys((*first.object_aliases, *second.object_aliases))),
+    )
