@@ -1,6 +1,6 @@
 """What is true: facts, the relations that put them into words, and the rules that derive one fact from others."""
 
-from .facts import KnownFact
+from .facts import KnownFact, Thing
 from .knowledge import Knowledge, load_knowledge
 from .relations import KnownRelation, Relations, read_relations
 from .rules import Rule, read_rules
@@ -11,6 +11,7 @@ __all__ = [
     "KnownRelation",
     "Relations",
     "Rule",
+    "Thing",
     "load_knowledge",
     "read_relations",
     "read_rules",

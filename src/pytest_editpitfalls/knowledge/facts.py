@@ -31,6 +31,35 @@ NUMBERS = ("", "singular", "plural")
 
 
 @dataclass(frozen=True, slots=True)
+class Thing:
+    """A subject or an object: what facts say of it.
+
+    Attributes:
+        label: without article.
+        article: "", "the", "a" or "an".
+        kind: what kind of thing it is, or "".
+        aliases: its other names.
+        popularity: of the best known fact that speaks of it.
+    """
+
+    label: str
+    article: str = ""
+    kind: str = ""
+    aliases: tuple[str, ...] = ()
+    popularity: float = 0.0
+
+    @property
+    def in_text(self) -> str:
+        """The label with its article, as it stands in a sentence."""
+        return f"{self.article} {self.label}" if self.article else self.label
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Label and aliases."""
+        return (self.label, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
 class KnownFact:
     """A true fact (subject, relation, object).
 
@@ -65,14 +94,14 @@ class KnownFact:
     place: str = ""
 
     @property
-    def subject_in_text(self) -> str:
-        """The subject with its article, as it stands in a prompt."""
-        return f"{self.subject_article} {self.subject}" if self.subject_article else self.subject
+    def of(self) -> Thing:
+        """The subject."""
+        return Thing(self.subject, self.subject_article, self.subject_kind, self.subject_aliases, self.popularity)
 
     @property
-    def object_in_text(self) -> str:
-        """The object with its article, as it follows a prompt."""
-        return f"{self.object_article} {self.object}" if self.object_article else self.object
+    def to(self) -> Thing:
+        """The object."""
+        return Thing(self.object, self.object_article, self.object_kind, self.object_aliases, self.popularity)
 
 
 class BadFact(ValueError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.shipped import facts_directory
 
-from .facts import KnownFact, plain
+from .facts import KnownFact, Thing, plain
 from .readers import read_facts
 from .reading import Progress, ReadingReport
 from .relations import Relations, read_relations
@@ -66,6 +66,8 @@ class Knowledge:
         for table in self._of.values():
             for known in table.values():
                 known.sort(key=lambda fact: -fact.popularity)
+        self._objects: dict[str, tuple[Thing, ...]] = {}
+        self._subjects: dict[str, tuple[Thing, ...]] = {}
         self._subject_names = _Aliases((f.relation, f.subject, f.subject_aliases) for f in seen.values())
         self._object_names = _Aliases((f.relation, f.object, f.object_aliases) for f in seen.values())
 
@@ -97,10 +99,19 @@ class Knowledge:
             wanted == plain(name) for fact in self.of(relation, subject) for name in (fact.object, *fact.object_aliases)
         )
 
-    def objects(self, relation: str) -> tuple[str, ...]:
+    def objects(self, relation: str) -> tuple[Thing, ...]:
         """Return the distinct objects of a relation, the ones of the best known facts first."""
-        ranked = sorted(self._to.get(relation, {}).values(), key=lambda facts: -max(fact.popularity for fact in facts))
-        return tuple(facts[0].object for facts in ranked)
+        if relation not in self._objects:
+            best = (max(facts, key=lambda fact: fact.popularity).to for facts in self._to.get(relation, {}).values())
+            self._objects[relation] = tuple(sorted(best, key=lambda thing: (-thing.popularity, thing.label)))
+        return self._objects[relation]
+
+    def subjects(self, relation: str) -> tuple[Thing, ...]:
+        """Return the distinct subjects of a relation, the ones of the best known facts first."""
+        if relation not in self._subjects:
+            best = (facts[0].of for facts in self._of.get(relation, {}).values())
+            self._subjects[relation] = tuple(sorted(best, key=lambda thing: (-thing.popularity, thing.label)))
+        return self._subjects[relation]
 
     def inverses(self, relation: str) -> Iterator[tuple[Rule, str]]:
         """Give each inverse rule that a relation takes part in, with the relation on its other side."""
