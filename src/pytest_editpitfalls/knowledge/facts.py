@@ -103,6 +103,22 @@ class KnownFact:
         """The object."""
         return Thing(self.object, self.object_article, self.object_kind, self.object_aliases, self.popularity)
 
+    @property
+    def turned(self) -> KnownFact:
+        """The fact with subject and object in each other's place, of no relation."""
+        return KnownFact(
+            subject=self.object,
+            relation="",
+            object=self.subject,
+            subject_aliases=self.object_aliases,
+            object_aliases=self.subject_aliases,
+            subject_kind=self.object_kind,
+            object_kind=self.subject_kind,
+            subject_article=self.object_article,
+            object_article=self.subject_article,
+            popularity=self.popularity,
+        )
+
 
 class BadFact(ValueError):
     """A record that is no fact: it is left out, and counted by this reason."""

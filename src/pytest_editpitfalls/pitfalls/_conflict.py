@@ -6,6 +6,7 @@ edit 1 replaces, after edit 1; it tells whether edit 1 took at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -58,9 +59,14 @@ class ConflictRow(Row):
     edits: tuple[Edit, Edit]
 
 
+def bare(label: str) -> str:
+    """Return a label without its article: "dog" after "a kind of" is "a dog" where it is the subject."""
+    return re.sub(r"^(?:a|an|the) ", "", label)
+
+
 def must_equal(field: str, value: str, other_field: str, other: str) -> None:
     """Refuse a row in which two fields of the edit chain should agree and do not; raises `RowError`."""
-    if value != other:
+    if bare(value) != bare(other):
         raise RowError(field, f"'{value}' does not continue the chain: {other_field} is '{other}'", f"write '{other}'")
 
 

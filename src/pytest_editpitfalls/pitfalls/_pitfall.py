@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, fill
@@ -13,6 +14,7 @@ from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.program import STATES, EditRequest, HeldQuestion, Probe, Program, State
 
 if TYPE_CHECKING:
+    from ._construction import Construction
     from ._published_files import PublishedFile
     from ._released_layout import ReleasedLayout
 
@@ -137,6 +139,7 @@ class Pitfall(ABC, Generic[R]):
         released_layout: how its results are written for the benchmark's released summary script, where it reads them.
         plots_by_group: metrics that a plot draws for each group of cases.
         plots_by_facts: what a plot draws against the number of a case's facts, where that says something.
+        constructions: the suites that can be built of facts and rules, and how (`editpitfalls suites build`).
     """
 
     name: ClassVar[str]
@@ -156,6 +159,7 @@ class Pitfall(ABC, Generic[R]):
     released_layout: ClassVar[ReleasedLayout | None] = None
     plots_by_group: ClassVar[tuple[str, ...]] = ()
     plots_by_facts: ClassVar[PlotByFacts | None] = None
+    constructions: ClassVar[Mapping[str, Construction]] = MappingProxyType({})
 
     @abstractmethod
     def program(self, case: Case, row: R) -> Program:

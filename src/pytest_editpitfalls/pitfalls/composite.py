@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import log_ratio, relative_loss
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
+from ._construction import Candidate, Construction, Draw, Group, allowed, edit, is_one_of, single, wording_id
 from ._pitfall import FactWords, Pitfall, ask, program_of
 
 
@@ -54,6 +57,53 @@ def _check_published(row: conflict.PublishedConflict) -> None:
     (first, second), tied = row["edits"], row["triples"][0]
     if tied["object"] != first["subject"] or tied["subject"] != second["subject"]:
         raise RowError("triples.0", "it does not tie the subjects of the two edits", "correct the triple")
+
+
+class CompositeConstruction(Construction):
+    """Of each composition: a fact (m, first, o), and (s, tied, m) whose conclusion (s, second, o) is not false."""
+
+    share = 2
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for rule in knowledge.compositions():
+            yield Group(rule.id, rule.first, rule.strength, rule)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        rule = group.rule
+        assert rule is not None
+        assert rule.tied is not None
+        for fact in knowledge.facts(rule.first):
+            if not allowed(rule, fact, middle=True) or not single(knowledge, fact):
+                continue
+            for tied in knowledge.to(rule.tied, fact.subject):
+                conclusions = knowledge.of(rule.second, tied.subject)
+                if (
+                    allowed(rule, tied)
+                    and single(knowledge, tied)
+                    and tied.subject != fact.object
+                    and (not conclusions or is_one_of(fact.to, conclusions))
+                ):
+                    yield Candidate(group, {"edit1": fact, "tied": tied}, {})
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        (fact, tied), rule = candidate.held.values(), candidate.group.rule
+        assert rule is not None
+        pool = knowledge.objects(rule.first)
+        new = draw(pool, fact)
+        conclusion = replace(fact, subject=tied.subject, subject_aliases=tied.subject_aliases, relation=rule.second)
+        newer = draw(pool, conclusion, unlike=[new])
+        number = tied.subject_number
+        return {
+            "edits": [
+                edit(knowledge, rule.first, fact.of, fact.to, new, fact.subject_number),
+                edit(knowledge, rule.second, tied.of, fact.to, newer, number),
+            ],
+            "tied": {
+                "relation": wording_id(knowledge, tied.relation, number),
+                "subject": tied.of.in_text,
+                "object": tied.to.in_text,
+            },
+        }
 
 
 class Composite(Pitfall[CompositeRow]):
@@ -167,6 +217,7 @@ class Composite(Pitfall[CompositeRow]):
         },
     )
     plots_by_group = ("cs_exp", "cs_imp")
+    constructions: ClassVar = MappingProxyType({"composite": CompositeConstruction()})
     published_file = conflict.published_conflict("composite", CompositeRow, _check_published, tied=True)
 
     def program(self, case: Case, row: CompositeRow) -> Program:

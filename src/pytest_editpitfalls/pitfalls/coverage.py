@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.metrics.metric import PAPER, RELEASED, Metric
 from pytest_editpitfalls.metrics.shared import wins
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
+from ._construction import Candidate, Construction, Draw, Group, edit, single
 from ._pitfall import Pitfall, program_of
 
 
@@ -32,6 +36,32 @@ def _check_published(row: conflict.PublishedConflict) -> None:
     first, second = row["edits"]
     if second["subject"] != first["subject"] or second["relation"]["id"] != first["relation"]["id"]:
         raise RowError("edits.1", "its subject or relation is not that of edits.0", "correct the edits")
+
+
+class CoverageConstruction(Construction):
+    """Of each relation with one object a subject: its facts. The relation stands for the rule."""
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for relation in knowledge.relations.values():
+            if relation.functional:
+                yield Group(relation.id, relation.id)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        for fact in knowledge.facts(group.relation):
+            if single(knowledge, fact):
+                yield Candidate(group, {"edit1": fact}, {})
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        fact = candidate.edited
+        pool = knowledge.objects(fact.relation)
+        new = draw(pool, fact)
+        newer = draw(pool, fact, unlike=[new])
+        return {
+            "edits": [
+                edit(knowledge, fact.relation, fact.of, old, written, fact.subject_number)
+                for old, written in ((fact.to, new), (new, newer))
+            ]
+        }
 
 
 class Coverage(Pitfall[CoverageRow]):
@@ -97,6 +127,7 @@ class Coverage(Pitfall[CoverageRow]):
         {"explicit": "new_exp"}, {"S_pre": ("old", "2"), "S_post": ("new_exp", "2")}
     )
     plots_by_group = ("cs_exp",)
+    constructions: ClassVar = MappingProxyType({"coverage": CoverageConstruction()})
     published_file = conflict.published_conflict("coverage", CoverageRow, _check_published)
 
     def program(self, case: Case, row: CoverageRow) -> Program:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case, Fact
 from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
+from ._construction import Candidate, Construction, Draw, Group, allowed, alone, edit, single
 from ._pitfall import Pitfall, program_of
 
 
@@ -37,6 +40,38 @@ def _check_published(row: conflict.PublishedConflict) -> None:
     first, second = row["edits"]
     if second["subject"] != first["new_object"]:
         raise RowError("edits.1.subject", "it is not edits.0.new_object", "correct the edits")
+
+
+class ReverseConstruction(Construction):
+    """Of each rule between inverse relations: facts that are the only one of their subject and of their object."""
+
+    share = 3
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for rule in knowledge.rules:
+            if rule.shape == "inverse":
+                yield Group(rule.id, rule.first, rule.strength, rule)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        for fact in knowledge.facts(group.relation):
+            if allowed(group.rule, fact) and single(knowledge, fact) and alone(knowledge, fact):
+                yield Candidate(group, {"edit1": fact}, {})
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        fact, rule = candidate.edited, candidate.group.rule
+        assert rule is not None
+        new = draw(knowledge.objects(rule.first), fact)
+        theirs = [known.of for known in knowledge.to(rule.first, new.label)]
+        theirs += [known.to for known in knowledge.of(rule.second, new.label)]
+        inverse = replace(fact.turned, subject=new.label, relation=rule.second)
+        # edit 2 writes something else than what was true of the new object before
+        other = draw(knowledge.subjects(rule.first), inverse, unlike=theirs)
+        return {
+            "edits": [
+                edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number),
+                edit(knowledge, rule.second, new, fact.of, other),
+            ]
+        }
 
 
 class Reverse(Pitfall[ReverseRow]):
@@ -79,6 +114,7 @@ class Reverse(Pitfall[ReverseRow]):
     )
     released_layout = conflict.released_layout({"explicit": "new_exp", "implicit": "new_imp"})
     plots_by_group = ("cs_exp", "cs_imp")
+    constructions: ClassVar = MappingProxyType({"reverse": ReverseConstruction()})
     published_file = conflict.published_conflict("reverse", ReverseRow, _check_published)
 
     def program(self, case: Case, row: ReverseRow) -> Program:

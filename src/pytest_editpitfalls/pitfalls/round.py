@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
@@ -15,10 +15,12 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.cases.labels import Label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
+from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, Compute, FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, wins
 from pytest_editpitfalls.program import Program
 
+from ._construction import Candidate, Construction, Draw, Group, edit, others_of
 from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, Topic, ask, program_of
 from ._published_files import (
     CITATION,
@@ -32,6 +34,9 @@ from ._published_files import (
     rows_of,
 )
 from ._released_layout import Fields, Numbered, ReleasedFile, ReleasedLayout
+
+MOST_OBJECTS = 10
+"""Subjects with more true objects are no case that is built: too many to be known one by one."""
 
 
 class RoundRow(Row):
@@ -188,6 +193,37 @@ _RELEASED_LAYOUT = ReleasedLayout(
 )
 
 
+class RoundConstruction(Construction):
+    """Of each relation with several objects a subject: subjects that have two to ten, and one of these."""
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for relation in knowledge.relations.values():
+            if not relation.functional:
+                yield Group(f"1-N@{relation.id}", relation.id)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        for fact in knowledge.facts(group.relation):
+            others = others_of(knowledge, fact)
+            if 1 <= len(others) < MOST_OBJECTS:
+                yield Candidate(group, {"edit1": fact}, {"edit1": others})
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        fact = candidate.edited
+        new = draw(knowledge.objects(fact.relation), fact)
+        return {
+            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "true_objects": [known.to.in_text for known in knowledge.of(fact.relation, fact.subject)],
+        }
+
+
+class _Easy(RoundConstruction):
+    half = "near"
+
+
+class _Hard(RoundConstruction):
+    half = "far"
+
+
 class Round(Pitfall[RoundRow]):
     """Multi-Label Edit, the paper's remedy, writes all true objects together in the second step."""
 
@@ -316,6 +352,7 @@ class Round(Pitfall[RoundRow]):
     )
     released_layout = _RELEASED_LAYOUT
     plots_by_facts = PlotByFacts(("distortion",), ("object", "other"), "true objects")
+    constructions: ClassVar = MappingProxyType({"easy": _Easy(), "hard": _Hard()})
     published_file = PublishedFile(
         prompts="round_prompts.json",
         rows=rows_of(PublishedRound),

@@ -1,0 +1,160 @@
+"""How a kind's cases are made of facts and rules: what a kind says, and what the builder does for it.
+
+A kind says which facts a case is made of (`Construction.candidates`) and how they become a row once new objects are
+drawn (`Construction.row`). The builder asks the model, draws new objects of the right type, looks for leaks, and keeps
+to the quotas.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
+from pytest_editpitfalls.knowledge.facts import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What has a quota of its own: a rule, or a relation.
+
+    Attributes:
+        name: the rule as cases name it ("P36>P1376").
+        relation: of edit 1.
+        strength: whether its conflicts are contradictions ("strict") or usually so ("default").
+        rule: the rule, where there is one.
+    """
+
+    name: str
+    relation: str
+    strength: Literal["strict", "default"] = "strict"
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The facts that a case would be made of.
+
+    Attributes:
+        group: what it counts for.
+        held: the facts that the model has to hold, by their names in the case; the first is what edit 1 replaces.
+        others: for each of these, the other true objects of its subject.
+        known: further facts that the case takes as true.
+    """
+
+    group: Group
+    held: Mapping[str, KnownFact]
+    others: Mapping[str, tuple[KnownFact, ...]]
+    known: tuple[KnownFact, ...] = ()
+
+    @property
+    def edited(self) -> KnownFact:
+        """What edit 1 replaces."""
+        return next(iter(self.held.values()))
+
+    @property
+    def popularity(self) -> float:
+        """Of its least known fact."""
+        return min(fact.popularity for fact in self.held.values())
+
+    @property
+    def key(self) -> str:
+        """What it is about; draws are seeded by it, so that further facts change nothing in it."""
+        facts = (f"{fact.relation}|{fact.subject}|{fact.object}" for fact in (*self.held.values(), *self.known))
+        return "/".join([self.group.name, *facts])
+
+
+class Draw(Protocol):
+    """Draws new objects; each is of the right type, alike in length, not true, and no near-synonym of what is."""
+
+    def __call__(self, pool: Sequence[Thing], fact: KnownFact, *, unlike: Sequence[Thing] = ()) -> Thing:
+        """Return one of ``pool`` that may stand in the object's place of ``fact``.
+
+        Args:
+            pool: what is drawn from; things of the object's kind count.
+            fact: the fact whose object is replaced.
+            unlike: things that it may not be or resemble either.
+
+        Raises:
+            NoTarget: nothing is left to draw from.
+        """
+
+
+class NoTarget(Exception):
+    """There is nothing left that a new object could be: the case is refused and counted."""
+
+
+class Construction(ABC):
+    """How the cases of one suite are made.
+
+    Attributes:
+        share: how many of the facts that several suites could use go to this one, relative to the others.
+        half: "near" or "far": only objects on that side of their relation's median closeness to the subject's other
+            objects; "": all.
+    """
+
+    share: ClassVar[int] = 1
+    half: ClassVar[Literal["", "near", "far"]] = ""
+
+    @abstractmethod
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        """Give the rules or relations that cases can be made of, in the order of the files."""
+
+    @abstractmethod
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        """Give what cases of a group could be made of, in any order."""
+
+    @abstractmethod
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        """Return what the line of a case says, without id, rule and strength; raises `NoTarget`."""
+
+
+def single(knowledge: Knowledge, fact: KnownFact) -> bool:
+    """Whether the object is the only known one of its subject and relation."""
+    return len(knowledge.of(fact.relation, fact.subject)) == 1
+
+
+def alone(knowledge: Knowledge, fact: KnownFact) -> bool:
+    """Whether the subject is the only known one of its object and relation."""
+    return len(knowledge.to(fact.relation, fact.object)) == 1
+
+
+def allowed(rule: Rule | None, fact: KnownFact, *, middle: bool = False) -> bool:
+    """Whether a rule speaks of subjects of this fact's kind, as s or (``middle``) as m; of an unknown kind it does."""
+    kinds = () if rule is None else rule.middle_kinds if middle else rule.subject_kinds
+    return not kinds or not fact.subject_kind or fact.subject_kind in kinds
+
+
+def others_of(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:
+    """Return the other facts of the same subject and relation."""
+    return tuple(other for other in knowledge.of(fact.relation, fact.subject) if other.object != fact.object)
+
+
+def edit(
+    knowledge: Knowledge, relation: str, subject: Thing, old: Thing, new: Thing, number: str = ""
+) -> dict[str, str]:
+    """Return an edit as a line of a suite holds it."""
+    return {
+        "relation": wording_id(knowledge, relation, number),
+        "subject": subject.in_text,
+        "object": old.in_text,
+        "new_object": new.in_text,
+    }
+
+
+PLURAL = "-plural"
+"""Ends the id of a relation's table with the wording for subjects in the plural."""
+
+
+def wording_id(knowledge: Knowledge, relation: str, number: str) -> str:
+    """Return the id under which a suite has a relation's wording for subjects in this number."""
+    plural = number == "plural" and knowledge.relations[relation].plural is not None
+    return relation + PLURAL if plural else relation
+
+
+def is_one_of(thing: Thing, facts: Sequence[KnownFact]) -> bool:
+    """Whether a thing is the object of one of the facts, by any name."""
+    names = {plain(name) for name in thing.names}
+    return any(not names.isdisjoint(map(plain, fact.to.names)) for fact in facts)
