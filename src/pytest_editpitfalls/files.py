@@ -44,7 +44,7 @@ def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         UsageError: the file is absent, unreadable, not an ordinary file, larger than ``limit`` or not UTF-8.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UsageError("this is a device or a pipe, not a file", where=str(path), fix="name an ordinary file")
             data = file.read(limit + 1)
@@ -66,7 +66,7 @@ def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     return data
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def without_waiting(path: str, flags: int) -> int:
     """Open, but not wait for the writer of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

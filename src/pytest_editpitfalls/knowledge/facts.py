@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pytest_editpitfalls.files import MAX_LABEL
 
@@ -26,8 +27,13 @@ FIELDS = (
 )
 """The columns of a table of facts, and the fields of a line of JSON."""
 
+ALIASES = ("subject_aliases", "object_aliases")
 ARTICLES = ("", "the", "a", "an")
 NUMBERS = ("", "singular", "plural")
+
+
+Key = tuple[str, str, str]
+"""Relation, subject and object of a fact, the labels `plain`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,11 @@ class KnownFact:
     place: str = ""
 
     @property
+    def key(self) -> Key:
+        """What it says, as facts are compared."""
+        return self.relation, plain(self.subject), plain(self.object)
+
+    @property
     def of(self) -> Thing:
         """The subject."""
         return Thing(self.subject, self.subject_article, self.subject_kind, self.subject_aliases, self.popularity)
@@ -124,63 +135,93 @@ class BadFact(ValueError):
     """A record that is no fact: it is left out, and counted by this reason."""
 
 
+_TEXTS = tuple(name for name in FIELDS if name not in (*ALIASES, "popularity"))
+_CHOICES = (("subject_article", ARTICLES), ("object_article", ARTICLES), ("subject_number", NUMBERS))
+_ID = re.compile(r"[QPL][1-9][0-9]*(-[FS][1-9][0-9]*)?")
+"""An id of Wikidata: what stands where nobody has given a thing a label."""
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+"""Turn round what is shown; no label needs them."""
+
+
 def fact_from(record: Mapping[str, Any], place: str) -> KnownFact:
     """Make a fact of a record with the fields `FIELDS`; unknown fields are not looked at.
 
     Raises:
-        BadFact: a required field is missing or empty, or a value is not of its type.
+        BadFact: a required field is missing or empty, a label is only an id of Wikidata, or a value is not of its type.
     """
-    values: dict[str, Any] = {"place": place}
-    for name in FIELDS:
-        value = record.get(name)
-        if value is None:
-            value = ""
-        if name in ("subject_aliases", "object_aliases"):
+    values: dict[str, Any] = {name: _text(value, name) for name in _TEXTS if (value := record.get(name)) is not None}
+    for name in REQUIRED:
+        if not values.get(name):
+            raise BadFact(f"{name} is empty")
+        if name != "relation" and _ID.fullmatch(values[name]):
+            raise BadFact(f"{name} is an id of Wikidata, not a label")
+    for name in ALIASES:
+        if value := record.get(name):
             values[name] = _aliases(value, name)
-        elif name == "popularity":
-            values[name] = _popularity(value)
-        else:
-            values[name] = _text(value, name)
-    for name, known in (("subject_article", ARTICLES), ("object_article", ARTICLES), ("subject_number", NUMBERS)):
-        if values[name] not in known:
+    if value := record.get("popularity"):
+        values["popularity"] = _popularity(value)
+    for name, known in _CHOICES:
+        if values.get(name, "") not in known:
             raise BadFact(f"{name} is none of {', '.join(word or 'nothing' for word in known)}")
-    return KnownFact(**values)
+    return KnownFact(**values, place=place)
 
 
 def _text(value: object, name: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadFact(f"{name} is no text")
-    text = unicodedata.normalize("NFC", str(value)).strip()
-    if name in REQUIRED and not text:
-        raise BadFact(f"{name} is empty")
+    text = str(value).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     if len(text) > MAX_LABEL:
         raise BadFact(f"{name} has more than {MAX_LABEL} characters")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in text):
+    if not text.isprintable() and any(map(_is_control, text)):
         raise BadFact(f"{name} holds a control character")
     return text
 
 
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Co") or character in _DIRECTIONS
+
+
 def _aliases(value: object, name: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = value.split("|") if value else ()
+        value = value.split("|")
     if not isinstance(value, list | tuple):
         raise BadFact(f"{name} is neither a list nor text separated by |")
     aliases = (_text(alias, name) for alias in value)
-    return tuple(dict.fromkeys(alias for alias in aliases if alias))
+    return tuple(dict.fromkeys(alias for alias in aliases if alias and not _ID.fullmatch(alias)))
 
 
 def _popularity(value: object) -> float:
     try:
-        number = float(value or 0)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         raise BadFact("popularity is no number") from None
-    if not 0 <= number < float("inf"):
+    if isinstance(value, bool) or not 0 <= number < float("inf"):
         raise BadFact("popularity is negative or not finite")
     return number
 
 
+_ASCII_WORDS = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+
+
 def plain(label: str) -> str:
     """Return a label as it is compared: case folded, accents and punctuation off, spaces single."""
-    text = unicodedata.normalize("NFKD", label.casefold())
-    kept = "".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c))
-    return " ".join(kept.split()) or label.casefold()
+    return plain_cased(label.casefold())
+
+
+def plain_cased(label: str) -> str:
+    """As `plain`, but "Turkey" is not "turkey"."""
+    if label.isascii():
+        kept = label.translate(_ASCII_WORDS)
+    else:
+        text = unicodedata.normalize("NFKD", label)
+        kept = "".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c))
+    return " ".join(kept.split()) or label
+
+
+def names_of(fact: KnownFact, role: Literal["subject", "object"]) -> tuple[str, ...]:
+    """Return the label and the aliases of a fact's subject or object, as they are compared."""
+    if role == "subject":
+        return tuple(map(plain, (fact.subject, *fact.subject_aliases)))
+    return tuple(map(plain, (fact.object, *fact.object_aliases)))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.shipped import facts_directory
 
-from .facts import KnownFact, Thing, plain
+from .facts import Key, KnownFact, Thing, plain
+from .overrides import OVERRIDES_FILE, Override, apply_overrides, read_overrides
 from .readers import read_facts
-from .reading import Progress, ReadingReport
+from .reading import Progress, Reading, ReadingReport
 from .relations import Relations, read_relations
 from .rules import Rule, read_rules
+from .vetting import Homonym, circles, disagreements, homonyms
 
 RELATIONS_FILE, RULES_FILE = "relations.toml", "rules.toml"
 
@@ -31,6 +34,11 @@ class Knowledge:
         relations: of every fact; a fact of another relation is left out and counted.
         rules: what follows from what.
         report: how the reading went; what is left out here is counted in it.
+        overrides: corrections of the facts.
+        agreed: whether facts of functional relations are left out where two sources disagree and no override decides.
+
+    Attributes:
+        circles: of transitive relations; their facts are left out.
     """
 
     def __init__(
@@ -39,26 +47,22 @@ class Knowledge:
         relations: Relations,
         rules: Sequence[Rule] = (),
         report: ReadingReport | None = None,
+        overrides: Sequence[Override] = (),
+        agreed: bool = True,
     ) -> None:
         self.relations = relations
         self.rules = tuple(rules)
         self.report = ReadingReport() if report is None else report
         self._of: dict[str, dict[str, list[KnownFact]]] = defaultdict(dict)
         self._to: dict[str, dict[str, list[KnownFact]]] = defaultdict(dict)
-        seen: dict[tuple[str, str, str], KnownFact] = {}
-        for fact in facts:
-            if fact.relation not in relations:
-                named = relations.named(fact.relation)
-                reason = f"relation '{fact.relation}' has no prompts in {relations.source.name}"
-                if named is None:
-                    self.report.leave_out(reason, fact.place)
-                    continue
-                fact = replace(fact, relation=named.id)
-            key = (fact.relation, plain(fact.subject), plain(fact.object))
-            if key in seen:
-                self.report.leave_out("the same fact stands there twice", fact.place)
-                fact = _merged(seen[key], fact)
-            seen[key] = fact
+        seen, sources = self._distinct(facts)
+        decided = apply_overrides(seen, overrides, relations, self.report) if overrides else set()
+        if agreed:
+            self._leave_out(seen, disagreements(seen, sources, relations, decided))
+        self.circles = tuple(circles(seen, relations))
+        for circle in self.circles:
+            reason = f"it lies on a circle of '{relations[circle.relation].label}': {circle}"
+            self._leave_out(seen, dict.fromkeys(circle.facts, reason))
         self.report.read = len(seen)
         for (relation, subject, object_), fact in seen.items():
             self._of[relation].setdefault(subject, []).append(fact)
@@ -69,7 +73,50 @@ class Knowledge:
         self._objects: dict[str, tuple[Thing, ...]] = {}
         self._subjects: dict[str, tuple[Thing, ...]] = {}
         self._subject_names = _Aliases((f.relation, f.subject, f.subject_aliases) for f in seen.values())
+        self._homonyms: dict[str, Homonym] | None = None
         self._object_names = _Aliases((f.relation, f.object, f.object_aliases) for f in seen.values())
+
+    def _distinct(self, facts: Iterable[KnownFact]) -> tuple[dict[Key, KnownFact], dict[Key, tuple[str, ...]]]:
+        """Facts of known relations, each once, and which sources state those of functional relations."""
+        seen: dict[Key, KnownFact] = {}
+        sources: dict[Key, tuple[str, ...]] = {}
+        for fact in facts:
+            if fact.relation not in self.relations:
+                named = self.relations.named(fact.relation)
+                if named is None:
+                    reason = f"relation '{fact.relation}' has no prompts in {self.relations.source.name}"
+                    self.report.leave_out(reason, fact.place)
+                    continue
+                fact = replace(fact, relation=named.id)
+            key = fact.key
+            if self.relations[fact.relation].functional:
+                source = fact.source or fact.place.partition(":")[0]  # a table without sources is one
+                sources[key] = tuple(dict.fromkeys((*sources.get(key, ()), source)))
+            if key in seen:
+                self.report.leave_out("the same fact stands there twice", fact.place)
+                fact = _merged(seen[key], fact)
+            seen[key] = fact
+        return seen, sources
+
+    def _leave_out(self, facts: dict[Key, KnownFact], reasons: Mapping[Key, str]) -> None:
+        for key, reason in reasons.items():
+            self.report.leave_out(reason, facts.pop(key).place)
+
+    def homonyms(self, kind: str | None = None, dominance: float = float("inf")) -> dict[str, Homonym]:
+        """Return the labels that stand for two things, as `vetting.homonyms`.
+
+        Args:
+            kind: only labels of such a thing; None: all.
+            dominance: a label counts as that of its best known thing where this is so many times better known than the
+                next ("Paris" by population: 85). Infinite: none does.
+        """
+        if self._homonyms is None:
+            self._homonyms = homonyms(self, self.relations)
+        return {
+            label: homonym
+            for label, homonym in self._homonyms.items()
+            if (kind is None or kind in homonym.kinds) and not dominance <= homonym.dominance < float("inf")
+        }
 
     def __len__(self) -> int:
         return self.report.read
@@ -153,8 +200,20 @@ def load_knowledge(
     relations: Path | None = None,
     rules: Path | None = None,
     progress: Progress | None = None,
+    overrides: Path | None = None,
+    agreed: bool = True,
+    language: str = "en",
 ) -> Knowledge:
     """Read facts, relations and rules; where a kind of file is not given, those that ship are read.
+
+    Args:
+        facts: tables and dumps.
+        relations: a `relations.toml`.
+        rules: a `rules.toml`.
+        progress: told how far each file is read.
+        overrides: corrections of the facts; not given: each `overrides.csv` beside a table.
+        agreed: as of `Knowledge`.
+        language: of the labels that are read of a dump.
 
     Raises:
         UsageError: a file cannot be read or is wrong, or no fact is left.
@@ -162,16 +221,22 @@ def load_knowledge(
     shipped = facts_directory()
     known = read_relations(relations or shipped / RELATIONS_FILE)
     ruled = read_rules(rules or shipped / RULES_FILE, known) if rules or not relations else ()
-    report = ReadingReport()
-    paths = tuple(facts) or shipped_tables()
+    reading = Reading(known, ReadingReport(), progress, language)
+    paths = _once(tuple(facts) or shipped_tables(), reading.report)
+    corrections = [read_overrides(path) for path in ([overrides] if overrides else _beside(paths))]
     knowledge = Knowledge(
-        itertools.chain.from_iterable(read_facts(path, known, report, progress) for path in paths), known, ruled, report
+        itertools.chain.from_iterable(read_facts(path, reading) for path in paths),
+        known,
+        ruled,
+        reading.report,
+        tuple(itertools.chain.from_iterable(corrections)),
+        agreed,
     )
     if not len(knowledge):
         raise UsageError(
             "there is not one fact of a known relation",
             where=", ".join(map(str, paths)),
-            fix="; ".join(report.lines()) or "add facts",
+            fix="; ".join(reading.report.lines()) or "add facts",
         )
     return knowledge
 
@@ -179,8 +244,22 @@ def load_knowledge(
 def shipped_tables() -> tuple[Path, ...]:
     """Return the tables of facts that ship."""
     directory = facts_directory()
-    found = (path for path in directory.glob("*.csv*") if path.name not in ("overrides.csv", "disagreements.csv"))
+    found = (path for path in directory.glob("*.csv*") if path.name not in (OVERRIDES_FILE, "disagreements.csv"))
     return tuple(sorted(found))
+
+
+def _once(paths: Sequence[Path], report: ReadingReport) -> list[Path]:
+    """The paths without those that lead to a file that stands there already."""
+    files: dict[Path, Path] = {}
+    for path in paths:
+        if (first := files.setdefault(absolute(path), path)) is not path:
+            report.notes.append(f"{path} is the same file as {first}, and read once")
+    return list(files.values())
+
+
+def _beside(tables: Sequence[Path]) -> list[Path]:
+    found = dict.fromkeys(path.parent / OVERRIDES_FILE for path in tables)
+    return [path for path in found if is_there(path)]
 
 
 def _merged(one: KnownFact, other: KnownFact) -> KnownFact:
