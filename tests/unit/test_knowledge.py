@@ -7,17 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from unit.knowledge_samples import table
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Relations, load_knowledge, read_relations, read_rules
 from pytest_editpitfalls.knowledge.facts import plain
-
-PARAPHRASES = [f"Question {number}: {{}} has" for number in range(10)]
-
-
-def table(name: str, label: str, **values: object) -> str:
-    lines = [f"[{name}]", f'label = "{label}"', f'prompt = "The {label} of {{}} is"', f"paraphrases = {PARAPHRASES!r}"]
-    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
 @pytest.fixture

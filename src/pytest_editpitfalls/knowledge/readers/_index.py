@@ -5,6 +5,7 @@ A dump names a thing where it describes it, which may be a hundred million lines
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pytest_editpitfalls.knowledge.relations import KnownRelation
 
 _TOGETHER = 10_000
 _SEPARATOR = "\x1f"
+_HALVES = re.compile("[\ud800-\udfff]")
 _KEPT = 100_000
 """Things whose names stay in memory: countries and classes are asked for again and again."""
 
@@ -56,14 +58,14 @@ class Index:
         self._statements: list[tuple[str, str, str, bool, int]] = []
 
     def add_thing(self, id: str, thing: Thing) -> None:
-        aliases, kinds = _SEPARATOR.join(thing.aliases), _SEPARATOR.join(thing.kinds)
-        self._things.append((id, thing.label, aliases, kinds, thing.popularity))
+        texts = (id, thing.label, _SEPARATOR.join(thing.aliases), _SEPARATOR.join(thing.kinds))
+        self._things.append((*map(_storable, texts), thing.popularity))  # type: ignore[arg-type]
         if len(self._things) >= _TOGETHER:
             self._write()
 
     def add_statement(self, subject: str, relation: str, object_: str, *, is_thing: bool, line: int) -> None:
         """Keep a statement; its object is the id of a thing or a text."""
-        self._statements.append((subject, relation, object_, is_thing, line))
+        self._statements.append((_storable(subject), relation, _storable(object_), is_thing, line))
         if len(self._statements) >= _TOGETHER:
             self._write()
 
@@ -86,6 +88,11 @@ class Index:
         self._database.executemany("INSERT INTO statements VALUES (?, ?, ?, ?, ?)", self._statements)
         self._things.clear()
         self._statements.clear()
+
+
+def _storable(text: str) -> str:
+    """Half a character, which JSON can hold and a database cannot, becomes a control character: that is counted."""
+    return text if text.isascii() else _HALVES.sub("\0", text)
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -165,12 +172,12 @@ def facts_of(
 
 
 def _fitting(relations: tuple[KnownRelation, ...], kinds: list[str]) -> tuple[KnownRelation, str]:
-    """The first relation that has subjects of one of the kinds, and that kind; else the first relation of all."""
+    """The first relation that has subjects of one of the kinds, and that kind; else the last one, the general."""
     for relation in relations:
         for kind in kinds:
             if kind in relation.subject_kinds:
                 return relation, kind
-    return relations[0], kinds[0] if kinds else ""
+    return relations[-1], kinds[0] if kinds else ""
 
 
 def _kind(kinds: list[str], wanted: tuple[str, ...]) -> str:

@@ -87,17 +87,26 @@ def lines_of(
                     pass
                 yield number, None
                 continue
-            if number == 1:
-                if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line[:100]:
-                    raise UsageError("the file is UTF-16 or UTF-32", where=str(path), fix="save it as UTF-8")
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UsageError(
-                    f"the file is not UTF-8 ({error.reason})", where=f"{path}:{number}", fix="save it as UTF-8"
-                ) from None
-            yield number, text
+            yield number, decoded(line, path, number)
+
+
+def decoded(data: bytes, path: Path, line: int = 1) -> str:
+    """Return a line, or a whole file, as text, without a byte order mark.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    if line == 1:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:100]:
+            raise UsageError("the file is UTF-16 or UTF-32", where=str(path), fix="save it as UTF-8")
+        data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        raise UsageError(
+            f"the file is not UTF-8 ({error.reason})", where=f"{path}:{line}", fix="save it as UTF-8"
+        ) from None
 
 
 class _Counted(io.RawIOBase):

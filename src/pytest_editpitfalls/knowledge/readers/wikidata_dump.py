@@ -19,7 +19,7 @@ from pytest_editpitfalls.knowledge.reading import FactReader, Reading
 from pytest_editpitfalls.knowledge.relations import KnownRelation
 
 from ._index import Index, Thing, facts_of, index_of
-from ._text import bytes_of, head_of, lines_of
+from ._text import bytes_of, decoded, head_of, lines_of
 from ._values import moment, unsigned, variants
 
 LONGEST_ENTITY = 64 << 20
@@ -115,7 +115,7 @@ def _whole(path: Path, reading: Reading) -> list[Any]:
             fix="write one entity per line, for instance with: jq -c '.[]'",
         )
     try:
-        content = json.loads(data)
+        content = json.loads(decoded(data, path))
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"not valid JSON: {error}", where=str(path), fix="fetch the file again; it may break off"
@@ -173,7 +173,7 @@ class _Collector:
 
     def _aliases(self, entity: dict[str, Any]) -> tuple[str, ...]:
         known = _table(entity, "aliases")
-        texts = (text for language in (self._language, "mul") for text in known.get(language) or ())
+        texts = (text for language in (self._language, "mul") for text in _list(known, language))
         return tuple(
             text["value"].strip() for text in texts if isinstance(text, dict) and isinstance(text.get("value"), str)
         )
@@ -181,9 +181,10 @@ class _Collector:
     def _values(self, claims: dict[str, Any], property: str, place: str | None) -> Iterator[tuple[str, bool]]:
         """Give the values that count of a property. Without a place, what does not count is not counted, either."""
         by_rank: dict[str, list[Any]] = {"preferred": [], "normal": []}
-        statements = claims.get(property)
-        for statement in statements if isinstance(statements, list) else ():
-            rank = statement.get("rank") if isinstance(statement, dict) else None
+        if property in claims and not isinstance(claims[property], list):
+            self._leave_out("the statement has no rank", place)
+        for statement in _list(claims, property):
+            rank = str(statement.get("rank")) if isinstance(statement, dict) else ""
             if rank not in by_rank:
                 reason = "the statement is deprecated" if rank == "deprecated" else "the statement has no rank"
                 self._leave_out(reason, place)
@@ -220,13 +221,13 @@ class _Collector:
                 if value.get("language") not in (self._language, "mul"):
                     raise BadFact(f"the object is not in language '{self._language}'")
                 return str(value.get("text") or ""), False
-            if kind == "quantity" and value.get("unit") == "1":
-                return unsigned(str(value.get("amount") or "")), False
-            if kind == "time" and isinstance(precision := value.get("precision"), int):
-                if precision < _PER_YEAR:
+            if kind == "quantity" and value.get("unit") == "1" and isinstance(amount := value.get("amount"), str):
+                return unsigned(amount), False
+            if kind == "time" and isinstance(text := value.get("time"), str):
+                precision = value.get("precision")
+                if not isinstance(precision, int) or precision < _PER_YEAR:
                     raise BadFact("the object is a date that is not exact to the year")
                 relations = self._properties.get(property, ())
-                text = str(value.get("time") or "")
                 return moment(text, relations, exact_to_the_day=precision > _PER_YEAR), False
         raise BadFact(
             "the object is of a kind that does not stand in a sentence (a quantity with a unit, a place, ...)"
@@ -238,14 +239,21 @@ class _Collector:
 
 
 def _ended(statement: dict[str, Any]) -> bool:
-    ends = _table(statement, "qualifiers").get(END_TIME)
-    return any(isinstance(end, dict) and end.get("snaktype") != "novalue" for end in ends or ())
+    qualifiers = _table(statement, "qualifiers")
+    return END_TIME in qualifiers and not all(
+        isinstance(end, dict) and end.get("snaktype") == "novalue" for end in _list(qualifiers, END_TIME) or (None,)
+    )
 
 
 def _table(of: dict[str, Any], name: str) -> dict[str, Any]:
     """A field that is an object; Wikidata writes an empty one as an empty array."""
     found = of.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _list(of: dict[str, Any], name: str) -> list[Any]:
+    found = of.get(name)
+    return found if isinstance(found, list) else []
 
 
 READER = FactReader(
