@@ -40,7 +40,7 @@ def bytes_of(path: Path, progress: Progress | None = None) -> Iterator[BinaryIO]
         UsageError: it cannot be opened or read, it is no ordinary file, or its compressed stream is broken.
     """
     try:
-        with open(path, "rb", opener=without_waiting) as file:
+        with _opened(path) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UsageError("this is a device or a pipe, not a file", where=str(path), fix="name an ordinary file")
             start = file.read(8)
@@ -61,6 +61,13 @@ def bytes_of(path: Path, progress: Progress | None = None) -> Iterator[BinaryIO]
         raise UsageError(
             f"cannot read the file: {error.strerror or error}", where=str(path), fix="check the path"
         ) from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb", opener=without_waiting)
+    except ValueError as error:  # a character that no path may hold
+        raise UsageError(f"cannot read the file: {error}", where=str(path), fix="check the path") from None
 
 
 def head_of(path: Path) -> bytes:

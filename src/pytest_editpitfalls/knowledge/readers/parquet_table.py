@@ -32,8 +32,10 @@ def read_parquet(path: Path, reading: Reading) -> Iterator[KnownFact]:
         raise UsageError(
             "reading Parquet needs pyarrow", where=str(path), fix='pip install "pytest-editpitfalls[parquet]"'
         ) from None
-    with _named(path, pyarrow.ArrowException), bytes_of(path):  # it says what is wrong with a path
-        table = parquet.ParquetFile(path)
+    with bytes_of(path):  # says what is wrong with a path
+        pass
+    with _named(path, pyarrow.ArrowException):
+        table = parquet.ParquetFile(path, page_checksum_verification=True)
     with _named(path, pyarrow.ArrowException), table:
         columns = _columns(table.schema_arrow, path, reading)
         number = read = 0
@@ -60,7 +62,7 @@ def _named(path: Path, broken: type[Exception]) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except (broken, OSError) as error:
+    except (broken, OSError, UnicodeDecodeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UsageError(
             f"the file cannot be read as Parquet: {reason}", where=str(path), fix="fetch it or write it again"
