@@ -7,10 +7,41 @@ with a `CaseScores`. These types are the whole interface between the pitfalls an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
+from typing import Any, Literal
+
+Score = Literal["mean", "sum"]
+"""How likely an object is: the mean log-probability of its tokens, or their sum (the log-probability of all of it)."""
+
+MAX_LISTED = 32
+"""A longer list of candidates stands in a digest by its own digest."""
+
+
+def unless(default: object) -> dict[str, Any]:
+    """Metadata of a field that a digest leaves out where it has its default, so that older digests stay as they are."""
+    return {"digest": lambda name, value: {} if value == default else {name: value}}
+
+
+def long_list() -> dict[str, Any]:
+    """Metadata of a field whose list many cases share: a long one is digested once, not with each of them."""
+    return {"digest": lambda name, value: {name: value if len(value) <= MAX_LISTED else list_digest(value)}}
+
+
+@lru_cache(maxsize=1024)
+def list_digest(labels: tuple[str, ...]) -> str:
+    """SHA-256 of a list of labels; remembered by the list."""
+    return hashlib.sha256(json.dumps(labels, ensure_ascii=True).encode("ascii")).hexdigest()
+
+
+def _first_apart(name: str, prompts: tuple[str, ...]) -> dict[str, Any]:
+    """The prompts of a held question in a digest: the rewrite prompt by itself, and paraphrases where it has some."""
+    return {"prompt": prompts[0], **({"paraphrases": prompts[1:]} if prompts[1:] else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +54,7 @@ class EditRequest:
         target_new: label of the object to be written, without a leading space.
         target_true: label of the object that the edit replaces, where there is one.
         relation: relation id ("P36").
+        joiner: what stands between the prompt and an object: one space, or nothing (Chinese, Japanese).
     """
 
     prompt: str
@@ -30,11 +62,17 @@ class EditRequest:
     target_new: str
     target_true: str | None = None
     relation: str = ""
+    joiner: str = field(default=" ", metadata=unless(" "))
 
     @property
     def question(self) -> str:
         """The rewrite prompt with the subject in place (braces in the subject stay as they are)."""
         return self.prompt.replace("{}", self.subject, 1)
+
+    @property
+    def sentence(self) -> str:
+        """The new fact as a sentence: what is asked, and the new object."""
+        return f"{self.question}{self.joiner}{self.target_new}"
 
 
 STATES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType({"0": (), "1": (0,), "12": (0, 1), "2": (1,)})
@@ -62,9 +100,10 @@ class Probe:
         fact: the fact's name in the results ("old", "replaced", "new_exp", "other:0", ...).
         state: name of a `State`.
         prompts: complete prompts (subject filled in), rewrite prompt first, then the paraphrases.
-        target: label of the object; prompt and target are joined by one space.
+        target: label of the object.
         subject: label of the subject, for reports; "" where nobody said.
         relation: relation id, for reports; "" where nobody said.
+        joiner: what stands between prompt and target: one space, or nothing (Chinese, Japanese).
     """
 
     fact: str
@@ -74,20 +113,63 @@ class Probe:
     # words alone: they make no other probe of it, neither in a comparison nor in a digest
     subject: str = field(default="", compare=False)
     relation: str = field(default="", compare=False)
+    joiner: str = field(default=" ", metadata=unless(" "))
 
 
 @dataclass(frozen=True, slots=True)
 class HeldQuestion:
-    """Does the base model hold a fact: is ``object`` the likeliest of ``candidates`` after ``prompt``?
+    """Does the base model hold a fact: is ``object`` likelier than every rival?
 
-    ``candidates`` excludes ``object`` and every other true object of the same subject and relation. ``name`` says
-    which fact of the case it is ("edit1", "tied").
+    It is where ``object`` wins by all of ``scores`` after the first prompt, and after at least ``share`` of the others.
+
+    Attributes:
+        name: which fact of the case it is ("edit1", "tied").
+        prompts: complete prompts: the rewrite prompt, then paraphrases where ``share`` is above 0.
+        object: label of the object.
+        candidates: labels that compete. Cases may share one tuple: it may name the object, and other true ones.
+        scores: by which scores the object has to win.
+        share: of the paraphrases, on which it has to win; 0: they are not asked.
+        joiner: what stands between a prompt and an object.
+        not_rivals: further candidates that are no rivals, as they are true of the subject as well.
     """
 
     name: str
-    prompt: str
+    prompts: tuple[str, ...] = field(metadata={"digest": _first_apart})
     object: str
-    candidates: tuple[str, ...]
+    candidates: tuple[str, ...] = field(metadata=long_list())
+    scores: tuple[Score, ...] = field(default=("mean",), metadata=unless(("mean",)))
+    share: float = field(default=0.0, metadata=unless(0.0))
+    joiner: str = field(default=" ", metadata=unless(" "))
+    not_rivals: tuple[str, ...] = field(default=(), metadata=unless(()))
+
+    def rivals(self) -> Iterator[str]:
+        """Give the labels that the object has to beat, in their order."""
+        beside = {self.object, *self.not_rivals}
+        return (label for label in self.candidates if label not in beside)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAnswer:
+    """What the base model says to a `HeldQuestion`, over all of its rivals.
+
+    Attributes:
+        holds: whether it holds the fact; None where its tokenizer cannot write the object.
+        wins: by each score, whether the object beats every rival after the rewrite prompt.
+        log_probabilities: by each score, the object's value after the rewrite prompt, in nats.
+        strongest: by each score, the likeliest rival and its value; empty where there is none.
+        share: of the paraphrases on which the object wins by all scores that are required; None where they were not
+            asked, because the question has none or the rewrite prompt is lost.
+        tokens: of the object.
+        rows: how many rows were run through the model, to see what pruning leaves.
+    """
+
+    holds: bool | None
+    wins: Mapping[Score, bool] = field(default_factory=dict)
+    log_probabilities: Mapping[Score, float] = field(default_factory=dict)
+    strongest: Mapping[Score, tuple[str, float]] = field(default_factory=dict)
+    share: float | None = None
+    tokens: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

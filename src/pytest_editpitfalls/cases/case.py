@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from pytest_editpitfalls.program import Score, long_list, unless
 
 from .labels import Label, Name
 
@@ -14,6 +16,12 @@ Kind = str
 """Name of a kind of pitfall ("reverse"); `pytest_editpitfalls.pitfalls` knows them all."""
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+
+LEFT_OUT_AT_DEFAULT = "a digest leaves it out at its default"
+"""Marks a field of a row that came later, so that the digests of rows without it stay as they are."""
+
+Strength = Literal["strict", "default"]
+"""Whether both edits cannot be true together, or only are not expected to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,9 @@ class Relation:
         paraphrases: further prompts of the same form, in file order, duplicates included.
         label: the relation's name in words, or "".
         query: the relation as a question, or "".
+        joiner: what stands between a prompt and an object: one space, or nothing (Chinese, Japanese).
+        sentence_case: whether a subject that begins a prompt is written with a capital.
+        variant_of: id of the relation that this one only puts into other words (for plural subjects), or "".
     """
 
     id: str
@@ -33,15 +44,43 @@ class Relation:
     paraphrases: tuple[str, ...]
     label: str = ""
     query: str = ""
+    joiner: str = field(default=" ", metadata=unless(" "))
+    sentence_case: bool = field(default=False, metadata=unless(False))
+    variant_of: str = field(default="", metadata=unless(""))
+
+    @property
+    def base(self) -> str:
+        """Id of the relation itself: another one's where this is a variant."""
+        return self.variant_of or self.id
 
     def questions(self, subject: str) -> tuple[str, ...]:
         """Return all prompts with ``subject`` in place: the rewrite prompt first, then the paraphrases."""
-        return tuple(fill(prompt, subject) for prompt in (self.prompt, *self.paraphrases))
+        return tuple(fill(prompt, self.written(subject, prompt)) for prompt in (self.prompt, *self.paraphrases))
+
+    def written(self, subject: str, prompt: str | None = None) -> str:
+        """Return the subject as it stands in a prompt, by default the rewrite prompt."""
+        begins = (self.prompt if prompt is None else prompt).startswith("{}")
+        return in_sentence_case(subject) if self.sentence_case and begins else subject
+
+    def sentence(self, subject: str, label: str) -> str:
+        """Return a fact in words: the rewrite prompt with its subject, and the object ``label``."""
+        return statement(fill(self.prompt, self.written(subject)), label, self.joiner)
 
 
 def fill(prompt: str, subject: str) -> str:
     """Put ``subject`` into the first ``{}`` of ``prompt``; braces in the subject stay as they are."""
     return prompt.replace("{}", subject, 1)
+
+
+def in_sentence_case(label: str) -> str:
+    """Return a label as it begins a sentence; a first word that has its own capitals stays ("iPhone", "pH")."""
+    first = label.split(maxsplit=1)[0] if label.strip() else label
+    return label if first != first.lower() else label[:1].title() + label[1:]
+
+
+def statement(prompt: str, label: str, joiner: str) -> str:
+    """Return a prompt and its object as one sentence to read; published prompts may end in a space."""
+    return f"{prompt.rstrip()}{joiner}{label}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +125,7 @@ class Row(BaseModel):
         id: short and unique in its file.
         rule: the group that the case belongs to ("P36>P1376").
         edits: the edits, in order.
+        strength: whether both edits cannot be true together ("strict"), or only are not expected to be ("default").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -93,6 +133,7 @@ class Row(BaseModel):
     id: Name
     rule: Label
     edits: tuple[Edit, ...]
+    strength: Annotated[Strength, LEFT_OUT_AT_DEFAULT] = "strict"
 
     def named_facts(self) -> Mapping[str, Fact | Edit]:
         """Return every fact and edit of the row by its field ("edits.0"): their relations need prompts."""
@@ -117,13 +158,16 @@ class HeldFact:
     Attributes:
         name: which fact of the case it is ("edit1", "tied").
         fact: the fact; the model holds it when its object is likelier than every candidate.
-        candidates: objects of the same relation that are not true for this subject, in file order, at most
-            32.
+        candidates: objects of the same relation, in file order; facts may share one tuple.
+        scores, share, not_rivals: as those of `pytest_editpitfalls.program.HeldQuestion`.
     """
 
     name: str
     fact: Fact
-    candidates: tuple[str, ...]
+    candidates: tuple[str, ...] = field(metadata=long_list())
+    scores: tuple[Score, ...] = field(default=("mean",), metadata=unless(("mean",)))
+    share: float = field(default=0.0, metadata=unless(0.0))
+    not_rivals: tuple[str, ...] = field(default=(), metadata=unless(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +220,4 @@ class Case:
 
     def sentence(self, fact: Fact) -> str:
         """Return the fact in words: the filled rewrite prompt and the object."""
-        return f"{fill(self.relation(fact.relation).prompt, fact.subject).rstrip()} {fact.object}"
+        return self.relation(fact.relation).sentence(fact.subject, fact.object)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pytest_editpitfalls.program import Program, SuitePrograms
 
-from .case import Case
+from .case import LEFT_OUT_AT_DEFAULT, Case
 
 _PLACE = frozenset({"suite", "source", "source_index"})
 """Fields of a case that say where it stands, not what it asks."""
@@ -46,6 +46,15 @@ def digest_of(value: Any) -> str:
 
 
 def _by_field(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in type(value).model_fields}
-    return {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
+        for name, known in type(value).model_fields.items():
+            given = getattr(value, name)
+            if not (LEFT_OUT_AT_DEFAULT in known.metadata and given == known.default):
+                found[name] = given
+        return found
+    for each in fields(value):
+        if each.compare:
+            given = getattr(value, each.name)
+            found.update(each.metadata["digest"](each.name, given) if each.metadata else {each.name: given})
+    return found

@@ -14,7 +14,7 @@ def _trimmed(text: str) -> str:
     if not text.strip():
         raise ValueError("the text is empty")
     if text != text.strip():
-        raise ValueError("the text starts or ends with a space; prompt and object are joined by one space anyway")
+        raise ValueError("the text starts or ends with a space; prompt and object are joined by what the suite says")
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError("the text holds a control character (such as a line break or a tab)")
     return text

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from rich.console import Console
@@ -59,6 +60,7 @@ class _Line(BaseModel):
     target_true: str | None = None
     rephrase: list[str] = Field(min_length=1)
     locality: _Locality | None = None
+    joiner: Literal[" ", ""] = " "
 
     @field_validator("prompt")
     @classmethod
@@ -68,8 +70,8 @@ class _Line(BaseModel):
         return value
 
     def fact(self) -> TrainingFact:
-        request = EditRequest(self.prompt, self.subject, self.target_new, self.target_true)
-        locality = Continuation(self.locality.prompt, self.locality.answer) if self.locality else None
+        request = EditRequest(self.prompt, self.subject, self.target_new, self.target_true, joiner=self.joiner)
+        locality = Continuation(self.locality.prompt, self.locality.answer, self.joiner) if self.locality else None
         return TrainingFact(request, tuple(fill(text, self.subject) for text in self.rephrase), locality)
 
 
@@ -164,7 +166,14 @@ def _of_case(case: Case) -> TrainingFact:
     """Edit 1 of a case, with the relation's paraphrases."""
     edit = case.edits[0]
     relation = case.relation(edit.relation)
-    request = EditRequest(relation.prompt, edit.subject, edit.new_object, edit.object, relation.id)
+    request = EditRequest(
+        relation.prompt,
+        relation.written(edit.subject),
+        edit.new_object,
+        edit.object,
+        relation.base,
+        relation.joiner,
+    )
     return TrainingFact(request, relation.questions(edit.subject)[1:])
 
 

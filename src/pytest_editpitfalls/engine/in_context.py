@@ -27,8 +27,8 @@ JOINT = 4
 
 
 def fact_text(request: EditRequest) -> str:
-    """The fact as a sentence: rewrite prompt, one space, target."""
-    return f"{request.question} {request.target_new}"
+    """The fact as a sentence: rewrite prompt, what joins the two (mostly one space), target."""
+    return request.sentence
 
 
 def facts_text(facts: Sequence[EditRequest]) -> str:
@@ -67,7 +67,7 @@ class Window:
         if program is None or not program.probes:
             return UNKNOWN_ROOM
         return JOINT + max(
-            len(self._encoder.prompt(text)) + len(self._encoder.target(probe.target))
+            len(self._encoder.prompt(text)) + len(self._encoder.target(probe.target, probe.joiner))
             for probe in program.probes
             for text in probe.prompts
         )

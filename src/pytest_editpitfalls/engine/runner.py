@@ -33,6 +33,7 @@ from pytest_editpitfalls.program import (
 )
 
 from .editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
+from .held import HeldAnswers, is_brief
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer, check_one_row
 from .settings import Progress, ProgressCallback, as_part, silent
@@ -84,8 +85,12 @@ def run_batch(
     programs: Sequence[Program],
     progress: ProgressCallback = silent,
     suite: SuitePrograms | None = None,
+    held: HeldAnswers | None = None,
 ) -> list[CaseScores]:
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
+
+    Args:
+        held: answers what the base model holds, where that takes passes of its own; it may know answers already.
 
     Raises:
         BatchDoesNotFit: memory ran out, and there are several programs. With one, its error says so.
@@ -93,7 +98,7 @@ def run_batch(
     """
     if isinstance(editor, WritesModel) and len(programs) > 1:
         # One by one, so that a write outside of an edit is reported with the case that it belongs to.
-        return [run_batch(editor, scorer, encoder, [each], progress, suite)[0] for each in programs]
+        return [run_batch(editor, scorer, encoder, [each], progress, suite, held)[0] for each in programs]
     started = time.perf_counter()
     progress = forwards_only(progress)
     runs = [_Run(program) for program in programs]
@@ -102,7 +107,8 @@ def run_batch(
     edit_programs(editor, runs, progress, suite)
     edited = time.perf_counter()
     try:
-        _score(scorer, encoder, [run for run in runs if run.open], progress, alone=len(runs) == 1)
+        scoring = _Scoring(scorer, encoder, held or HeldAnswers(scorer.forward, encoder, max_tokens=scorer.max_tokens))
+        _score(scoring, [run for run in runs if run.open], progress, alone=len(runs) == 1)
     except UntrustedEditor as error:
         raise UntrustedEditor(error.what, where=f"editor '{editor.name}'", fix=error.fix) from None
     if (wrong := _written_outside_of_edits(editor)) is not None:
@@ -250,23 +256,32 @@ def forwards_only(progress: ProgressCallback) -> ProgressCallback:
 def _check_scorable(run: _Run, encoder: Encoder) -> None:
     try:
         for probe in run.program.probes:
-            encoder.target(probe.target)
+            encoder.target(probe.target, probe.joiner)
             for text in probe.prompts:
                 encoder.prompt(text)
         for step in run.program.steps:
             for request in step:
-                encoder.target(request.target_new)
+                encoder.target(request.target_new, request.joiner)
     except UnscorableCase as error:
         run.skipped = str(error)
 
 
-def _score(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run], progress: ProgressCallback, alone: bool) -> None:
+@dataclass(frozen=True)
+class _Scoring:
+    """What scores a batch."""
+
+    scorer: Scorer
+    encoder: Encoder
+    held: HeldAnswers
+
+
+def _score(scoring: _Scoring, runs: Sequence[_Run], progress: ProgressCallback, alone: bool) -> None:
     def remark(note: str) -> None:
         for run in runs:
             run.note(f"scoring was {note}")
 
     progress(Progress("score", 0, len(runs)))
-    _isolated(lambda part: _score_together(scorer, encoder, part), list(runs), _fail, remark, alone=alone)
+    _isolated(lambda part: _score_together(scoring, part), list(runs), _fail, remark, alone=alone)
     progress(Progress("score", len(runs), len(runs)))
 
 
@@ -274,12 +289,14 @@ def _fail(run: _Run, error: str) -> None:
     run.error = f"scoring: {error}"
 
 
-def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> list[None]:
+def _score_together(scoring: _Scoring, runs: Sequence[_Run]) -> list[None]:
     """Write each run's answers into it; nothing is written where anything raises."""
+    scorer, encoder = scoring.scorer, scoring.encoder
     models: list[EditedModel] = [()]
     questions: list[Question] = []
-    asked = [[_candidates(encoder, held) for held in run.program.held] for run in runs]
-    for run, candidates in zip(runs, asked, strict=True):
+    brief = [[held for held in run.program.held if is_brief(held)] for run in runs]
+    asked = [[_candidates(encoder, held) for held in each] for each in brief]
+    for run, short, candidates in zip(runs, brief, asked, strict=True):
         number: dict[str, int] = {}
         for state in run.program.states:
             if run.models[state.steps]:
@@ -289,33 +306,37 @@ def _score_together(scorer: Scorer, encoder: Encoder, runs: Sequence[_Run]) -> l
                 number[state.name] = 0  # the base model is one model for all cases
         prefix = {state.name: prefix_of(run.models[state.steps]) for state in run.program.states}
         for probe in run.program.probes:
-            target = encoder.target(probe.target)
+            target = encoder.target(probe.target, probe.joiner)
             questions += [
                 Question(number[probe.state], encoder.prompt(prefix[probe.state] + text), target)
                 for text in probe.prompts
             ]
-        for held, targets in zip(run.program.held, candidates, strict=True):
-            questions += [Question(0, encoder.prompt(held.prompt), target) for target in targets]
+        for held, targets in zip(short, candidates, strict=True):
+            questions += [Question(0, encoder.prompt(held.prompts[0]), target) for target in targets]
     found = scorer.mean_log_probs(models, questions)
     check_one_row(scorer, models, questions, found)  # before anything is written into a run
+    long = [held for run in runs for held in run.program.held if not is_brief(held)]
+    searched = dict(zip(map(id, long), scoring.held.holds(long), strict=True))
     values = iter(found)
 
     def take(count: int) -> list[float]:
         return [next(values) for _ in range(count)]
 
-    for run, candidates in zip(runs, asked, strict=True):
+    for run, short, candidates in zip(runs, brief, asked, strict=True):
         run.probes = tuple(
             ProbeScore(
                 probe.fact,
                 probe.state,
                 tuple(map(math.exp, take(len(probe.prompts)))),
-                len(encoder.target(probe.target)),
+                len(encoder.target(probe.target, probe.joiner)),
             )
             for probe in run.program.probes
         )
-        for held, targets in zip(run.program.held, candidates, strict=True):
+        parts = {held.name: searched[id(held)] for held in run.program.held if id(held) in searched}
+        for held, targets in zip(short, candidates, strict=True):
             scores = take(len(targets))
-            run.held_parts[held.name] = all(scores[0] > other for other in scores[1:]) if scores else None
+            parts[held.name] = all(scores[0] > other for other in scores[1:]) if scores else None
+        run.held_parts = {held.name: parts[held.name] for held in run.program.held}
         if None in run.held_parts.values():
             run.notes.append("held is unknown: the model's tokenizer cannot write the fact's object")
     return [None] * len(runs)
@@ -327,9 +348,9 @@ def _candidates(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
     A label that the model's tokenizer cannot write is no rival.
     """
     found = []
-    for label in (held.object, *held.candidates):
+    for label in (held.object, *held.rivals()):
         with contextlib.suppress(UnscorableCase):
-            found.append(encoder.target(label))
+            found.append(encoder.target(label, held.joiner))
         if not found:
             break
     return found

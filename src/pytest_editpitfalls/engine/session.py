@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from pytest_editpitfalls.errors import CaseError, UsageError
-from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
+from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Program, SuitePrograms
 
 from . import models
 from .batch_size.automatic import BatchSize, Limits
@@ -25,6 +26,7 @@ from .editors.experts import check_experts
 from .editors.resolution import resolve_hyperparameters
 from .families import family_for
 from .forward import Forward
+from .held import HeldAnswers, object_vectors
 from .hyperparameters.module_names import module_name_notes
 from .model_adapter import ModelAdapter
 from .moments import SecondMoments
@@ -80,6 +82,7 @@ class EngineSession:
         self._editors: dict[str, Editor] = {}
         self._own_resources: dict[str, EditorResources] = {}
         self._sizes: dict[str, BatchSize] = {}
+        self._held = HeldAnswers(self.forward, host.encoder, max_tokens=self._scoring_tokens(tokens))
         self._edited: list[str] = []  # the case whose edited model is open, here or under another seed
 
     @classmethod
@@ -165,15 +168,53 @@ class EngineSession:
 
         def work(part: Sequence[Program], tokens: int, report: ProgressCallback) -> list[CaseScores]:
             self._own_resources[editor].max_tokens = tokens
-            times = CPU_SCORING if self.host.device.type == "cpu" else 1
-            scorer = Scorer(self.forward, max_tokens=times * tokens)
+            scorer = Scorer(self.forward, max_tokens=self._scoring_tokens(tokens))
+            self._held.max_tokens = scorer.max_tokens
             with self._products():
-                return run_batch(chosen, scorer, self.host.encoder, part, report, suite)
+                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held)
 
         size = self._batch_size(editor)
         if isinstance(chosen, WritesModel):  # run one by one in any case
             return work(programs, size.choice.tokens, watch)
         return size.run(programs, work, watch)
+
+    def held(self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent) -> list[HeldAnswer]:
+        """What the base model says to held questions, over all of their rivals; one answer each, in order.
+
+        Paraphrases are asked where the rewrite prompt is won by all scores that the question requires. A question
+        whose object the tokenizer cannot write has an answer that says so (``holds`` is None).
+
+        Args:
+            questions: they may share tuples of candidates, which are then read once.
+            progress: called with how many questions are done.
+
+        Raises:
+            CaseError: an edited model is open.
+        """
+        self._check_unedited()
+        with self._products():
+            return self._held.answers(questions, progress)
+
+    def object_vectors(
+        self, asked: Sequence[tuple[str, str]], depth_fraction: float, joiner: str = " "
+    ) -> list[NDArray[Any] | None]:
+        """The base model's mean hidden state over an object's tokens behind a prompt, for each (prompt, object).
+
+        Args:
+            asked: complete prompts and labels.
+            depth_fraction: after which block, as a fraction of the depth: 0.5 is the middle one, 1 the last.
+            joiner: what stands between prompt and object.
+
+        Returns:
+            (hidden,) float32 vectors, in order; None where the tokenizer cannot write the object.
+
+        Raises:
+            CaseError: an edited model is open.
+            ValueError: ``depth_fraction`` is not in (0, 1].
+        """
+        self._check_unedited()
+        with self._products():
+            return object_vectors(self.forward, asked, depth_fraction, joiner, max_tokens=self._held.max_tokens)
 
     def prepare(self, editor: str, progress: ProgressCallback = silent) -> None:
         """Compute what all cases of an editor share, as `run` does with its first batch; raises as `run`."""
@@ -239,6 +280,9 @@ class EngineSession:
             "batch": asdict(self._batch_size(editor).choice),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
+
+    def _scoring_tokens(self, tokens: int) -> int:
+        return tokens * (CPU_SCORING if self.host.device.type == "cpu" else 1)
 
     def _check_unedited(self) -> None:
         if self._edited:

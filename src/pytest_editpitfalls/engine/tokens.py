@@ -14,6 +14,10 @@ from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 # A letter that no tokenizer merges with a following space: stands for "whatever text comes before".
 _ANCHOR = "a"
 
+# The same before a text that follows without a space: the first one that keeps its own tokens there. A Chinese
+# character ends most prompts of this kind; the others are for tokenizers that do not know it.
+_TIGHT_ANCHORS = ("是", ":", "a", "\n")
+
 
 class Encoder:
     """Prompts keep the tokenizer's default special tokens (a BOS where it has one); targets never have any.
@@ -32,8 +36,8 @@ class Encoder:
             )
         self._tokenizer = tokenizer
         self._rows = rows
-        self._anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
-        self._space = tokenizer(f"{_ANCHOR} ", add_special_tokens=False)["input_ids"][len(self._anchor) :]
+        anchor = tokenizer(_ANCHOR, add_special_tokens=False)["input_ids"]
+        self._space = tokenizer(f"{_ANCHOR} ", add_special_tokens=False)["input_ids"][len(anchor) :]
         self.prompt = lru_cache(maxsize=65536)(self._prompt)
         self.target = lru_cache(maxsize=65536)(self._target)
 
@@ -55,25 +59,34 @@ class Encoder:
             raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
         return self._embedded(ids, text)
 
-    def _target(self, label: str) -> tuple[int, ...]:
-        """Token ids of ``label`` after one space, as they follow any prompt.
+    def _target(self, label: str, joiner: str = " ") -> tuple[int, ...]:
+        """Token ids of ``label`` after ``joiner`` (one space, or nothing), as they follow any prompt.
 
         Read off behind an anchor, because SentencePiece tokenizers put a space of their own before a text that
         stands alone. Raises `UnscorableCase` when nothing but a space is left, as where a tokenizer drops characters
         that it does not know, or when a character is unknown: its probability would be that of any unknown text.
+
+        The ids do not depend on the prompt, so that an object has as many tokens after each of its prompts, and an
+        edit finds its subject where the prompt's own ids have it. Prompt and target are therefore tokenized as the
+        joint text is, but where a tokenizer merges a prompt's end with the beginning of a label that follows without
+        a space: there the two keep the tokens that they have apart.
         """
-        joined = self._tokenizer(f"{_ANCHOR} {label}", add_special_tokens=False)["input_ids"]
-        start = len(self._anchor)
-        if joined[:start] == self._anchor:
-            ids = joined[start:]
-        else:
-            ids = self._tokenizer(f" {label}", add_special_tokens=False)["input_ids"]
+        ids = self._behind_anchor(label, joiner)
         fix = "give the object a label that the model's tokenizer can write"
         if not label.strip() or not ids or ids == self._space:
             raise UnscorableCase(f"the target {label!r} has no tokens", fix=fix)
         if self._tokenizer.unk_token_id in ids:
             raise UnscorableCase(f"the model's tokenizer does not know all of the target {label!r}", fix=fix)
         return self._embedded(ids, label)
+
+    def _behind_anchor(self, label: str, joiner: str) -> list[int]:
+        for anchor in _TIGHT_ANCHORS if joiner == "" else (_ANCHOR,):
+            alone = self._tokenizer(anchor, add_special_tokens=False)["input_ids"]
+            joined = self._tokenizer(f"{anchor}{joiner}{label}", add_special_tokens=False)["input_ids"]
+            known = alone and self._tokenizer.unk_token_id not in alone
+            if joined[: len(alone)] == alone and (known or joiner):
+                return list(joined[len(alone) :])
+        return list(self._tokenizer(f"{joiner}{label}", add_special_tokens=False)["input_ids"])
 
     def _embedded(self, ids: list[int], text: str) -> tuple[int, ...]:
         if self._rows is not None and max(ids) >= self._rows:

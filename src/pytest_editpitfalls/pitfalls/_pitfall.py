@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row, fill
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, HeldFact, Row
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.program import STATES, EditRequest, HeldQuestion, Probe, Program, State
 
@@ -208,9 +208,15 @@ class Pitfall(ABC, Generic[R]):
 
 def ask(case: Case, name: str, fact: Fact, *states: str) -> tuple[Probe, ...]:
     """Return the probes of one fact: its probability after all prompts of its relation, in each of ``states``."""
-    prompts = case.questions(fact)
-    words = {"target": fact.object, "subject": fact.subject, "relation": fact.relation}
-    return tuple(Probe(fact=name, state=state, prompts=prompts, **words) for state in states)
+    relation = case.relation(fact.relation)
+    prompts = relation.questions(fact.subject)
+    asked = {
+        "target": fact.object,
+        "subject": relation.written(fact.subject),
+        "relation": relation.base,
+        "joiner": relation.joiner,
+    }
+    return tuple(Probe(fact=name, state=state, prompts=prompts, **asked) for state in states)
 
 
 def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[Probe]) -> Program:
@@ -222,23 +228,31 @@ def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[Probe]) -> Pr
         steps=tuple((_request(case, edit),) for edit in edits),
         states=tuple(State(name, steps) for name, steps in STATES.items() if name in needed),
         probes=asked,
-        held=tuple(
-            HeldQuestion(
-                name=held.name,
-                prompt=fill(case.relation(held.fact.relation).prompt, held.fact.subject),
-                object=held.fact.object,
-                candidates=held.candidates,
-            )
-            for held in case.held
-        ),
+        held=tuple(_held_question(case, held) for held in case.held),
+    )
+
+
+def _held_question(case: Case, held: HeldFact) -> HeldQuestion:
+    prompts = case.questions(held.fact)
+    return HeldQuestion(
+        name=held.name,
+        prompts=prompts if held.share > 0.0 else prompts[:1],
+        object=held.fact.object,
+        candidates=held.candidates,
+        scores=held.scores,
+        share=held.share,
+        joiner=case.relation(held.fact.relation).joiner,
+        not_rivals=held.not_rivals,
     )
 
 
 def _request(case: Case, edit: Edit) -> EditRequest:
+    relation = case.relation(edit.relation)
     return EditRequest(
-        prompt=case.relation(edit.relation).prompt,
-        subject=edit.subject,
+        prompt=relation.prompt,
+        subject=relation.written(edit.subject),
         target_new=edit.new_object,
         target_true=edit.object,
-        relation=edit.relation,
+        relation=relation.base,
+        joiner=relation.joiner,
     )

@@ -91,7 +91,7 @@ def facts_in_words(case: Case, multi_label: bool = False) -> dict[str, FactRecor
 
 def _facts(case: Case, multi_label: bool) -> dict[str, dict[str, str]]:
     """The fields of the `FactRecord` of each fact."""
-    pitfall, labels = pitfall_of(case.kind), {relation.id: relation.label for relation in case.relations}
+    pitfall, labels = pitfall_of(case.kind), {relation.base: relation.label for relation in case.relations}
     facts: dict[str, dict[str, str]] = {}
     for probe in compile_case(case, multi_label).probes:
         if probe.fact not in facts:
@@ -103,6 +103,7 @@ def _facts(case: Case, multi_label: bool) -> dict[str, dict[str, str]]:
                 "object": probe.target,
                 "prompt": probe.prompts[0],
                 "role": "" if words is None else words.text,
+                "joiner": probe.joiner,
             }
     return facts
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field, JsonValue
 
+from pytest_editpitfalls.cases.case import statement
 from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.statistics.intervals import Method
 
@@ -128,11 +129,12 @@ class FactRecord(Record):
     object: str
     prompt: str = Field(description="the rewrite prompt with the subject in place; the object continues it")
     role: str = Field(default="", description='what the fact is to the case ("what edit 1 writes")')
+    joiner: str = Field(default=" ", description="what stands between prompt and object: a space, or nothing")
 
     @property
     def sentence(self) -> str:
         """The prompt and the object: what the probability is about."""
-        return f"{self.prompt.rstrip()} {self.object}"
+        return statement(self.prompt, self.object, self.joiner)
 
 
 class ThresholdRecord(Record):

@@ -63,7 +63,7 @@ def training_rows(
         raise CaseError("there is nothing to write", fix="give the step at least one edit")
     rows = []
     for number, request in enumerate(requests):
-        prompt, target = encoder.prompt(request.question), encoder.target(request.target_new)
+        prompt, target = encoder.prompt(request.question), encoder.target(request.target_new, request.joiner)
         last = len(prompt) - 1
         forced = objective == "target_new"
         columns = tuple(range(last, last + len(target))) if forced else (last,) * len(target)

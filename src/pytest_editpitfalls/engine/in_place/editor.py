@@ -163,6 +163,7 @@ class InPlaceEditor:
             "prompt": request.question if self._options.prompts == "filled" else request.prompt,
             "subject": request.subject,
             "target_new": target(request.target_new),
+            "joiner": request.joiner,
             "relation_id": request.relation,
         }
         if request.target_true is not None:

@@ -41,7 +41,7 @@ def edit_rows(encoder: Encoder, job: int, request: EditRequest, templates: Seque
             f"the rewrite prompt {request.prompt!r} has no {{}}",
             fix="put {} where the subject belongs in the prompt",
         )
-    target = encoder.target(request.target_new)
+    target = encoder.target(request.target_new, request.joiner)
     weight = 1 / (len(target) * len(templates))
     rows = []
     for template in templates:

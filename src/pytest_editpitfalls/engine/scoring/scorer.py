@@ -79,6 +79,16 @@ class Scorer:
         self._kept = max(KEPT_TOKENS, max_tokens)
 
     @property
+    def forward(self) -> Forward:
+        """The model."""
+        return self._forward
+
+    @property
+    def max_tokens(self) -> int:
+        """The most padded tokens per pass."""
+        return self._max_tokens
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the model."""
         return self._forward.host.dtype

@@ -121,6 +121,7 @@ class _Columns:
         self.fact_sets: Table[tuple[tuple[str, str], ...]] = Table()
         self.threshold_sets: Table[tuple[tuple[str, str, float], ...]] = Table()
         self.columns: dict[str, list[object]] = {}
+        self.joined: set[int] = set()  # prompts that their object follows without a space
 
     def add(self, case: CaseRecord, kind: str, pitfall: AnyPitfall | None) -> None:
         """Add one case of this kind; ``pitfall`` is None where the kind is not installed."""
@@ -134,6 +135,7 @@ class _Columns:
         # the subject stands apart, so that a prompt that many cases ask is stored once
         asked = {fact.prompt.rstrip(): fact.subject for fact in case.facts.values()}
         prompts = {text: self._prompt(text, subject) for text, subject in asked.items()}
+        self.joined |= {prompts[fact.prompt.rstrip()] for fact in case.facts.values() if not fact.joiner}
         fields: dict[str, object] = {
             "id": string(case.id),
             "index": case.source_index,
@@ -175,6 +177,7 @@ class _Columns:
             **{f"{name}s": list(table) for name, table in self.labels.items()},
             "width": width,
             "prompts": places(part for prompt in self.prompts for part in prompt),
+            "joined": sorted(self.joined),
             "edits": list(map(places, self.edits)),
             "wordSets": list(map(places, self.word_sets)),
             "metricSets": list(self.metric_sets),

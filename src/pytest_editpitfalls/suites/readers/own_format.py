@@ -6,6 +6,7 @@ The format is described in docs/suite-format.md.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,24 +20,50 @@ from pytest_editpitfalls.files import (
     MAX_CASES,
     MAX_LABEL,
     MAX_PARAPHRASES,
+    MAX_TRUE_OBJECTS,
     inside,
     read_bounded,
     read_toml,
     refuse_repeated_fields,
 )
 from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.program import Score
 from pytest_editpitfalls.suites.content import Reader, SuiteContent
-from pytest_editpitfalls.suites.held import BaseFacts
+from pytest_editpitfalls.suites.held import BaseFacts, HeldTerms, RelationObjects
 from pytest_editpitfalls.validation import usage_error
 
 MAX_LINE_BYTES = 1024 * 1024
 MIN_PARAPHRASES = 10
+MAX_OBJECTS = 50_000
+"""Objects of one relation that compete, and subjects that a file of objects names for it."""
 
 LABEL: TypeAdapter[str] = TypeAdapter(Label)
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Joiner = Literal[" ", ""]
+"""What stands between a prompt and an object. Any other text belongs to the prompt's end."""
+
+
+class HeldTable(_Strict):
+    """The header's table of when the base model holds a fact."""
+
+    scores: list[Score] = Field(["mean"], min_length=1, max_length=2)
+    paraphrases: float = Field(0.0, ge=0.0, le=1.0)
+    objects: str | None = Field(None, min_length=1)
+
+
+class ObjectsTable(_Strict):
+    """One relation of the file of objects."""
+
+    objects: list[Label] = Field(min_length=1, max_length=MAX_OBJECTS)
+    true: dict[Label, Annotated[list[Label], Field(max_length=MAX_TRUE_OBJECTS)]] = Field({}, max_length=MAX_OBJECTS)
+
+
+OBJECTS: TypeAdapter[dict[str, ObjectsTable]] = TypeAdapter(dict[Label, ObjectsTable])
 
 
 class Header(_Strict):
@@ -50,6 +77,8 @@ class Header(_Strict):
     relations: str = Field(min_length=1)
     cases: str = Field(min_length=1)
     thresholds: list[Annotated[str, Field(max_length=MAX_LABEL)]] | None = Field(None, max_length=100)
+    joiner: Joiner = " "
+    held: HeldTable = HeldTable()
 
 
 class RelationTable(_Strict):
@@ -59,6 +88,9 @@ class RelationTable(_Strict):
     prompt: Prompt
     paraphrases: list[Prompt] = Field(min_length=MIN_PARAPHRASES, max_length=MAX_PARAPHRASES)
     query: Remark = ""
+    joiner: Joiner | None = None
+    sentence_case: bool = False
+    variant_of: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +116,15 @@ def read_own_suite(path: Path) -> SuiteContent:
     relations_path = inside(path, header.relations, "relations")
     cases_path = inside(path, header.cases, "cases")
     relation_tables, relations_data = read_toml(relations_path)
-    relations = _relations(relations_path, relation_tables)
+    relations = _relations(relations_path, relation_tables, header.joiner)
     cases_data = read_bounded(cases_path)
     lines = _lines(cases_path, cases_data, pitfall.row)
-    base = BaseFacts(fact for line in lines for fact in line.row.base_facts())
+    terms, objects_data = _held_terms(path, header.held)
+    base = BaseFacts(
+        (fact for line in lines for fact in line.row.base_facts()),
+        {relation.id: relation.base for relation in relations.values()},
+        terms,
+    )
     cases = tuple(
         _case(line, index, header.name, pitfall.name, str(cases_path), relations, relations_path, base)
         for index, line in enumerate(lines)
@@ -100,7 +137,7 @@ def read_own_suite(path: Path) -> SuiteContent:
         thresholds=None if header.thresholds is None else tuple(header.thresholds),
         license=header.license,
         provenance=header.provenance,
-        raw=(header_data, relations_data, cases_data),
+        raw=(header_data, relations_data, cases_data, *objects_data),
     )
 
 
@@ -112,7 +149,36 @@ READER = Reader(
 )
 
 
-def _relations(path: Path, tables: dict[str, Any]) -> dict[str, Relation]:
+def _held_terms(path: Path, table: HeldTable) -> tuple[HeldTerms, tuple[bytes, ...]]:
+    """When a fact is held, and the bytes of the file of objects where there is one."""
+    scores = tuple(dict.fromkeys(table.scores))
+    if table.objects is None:
+        return HeldTerms(scores, table.paraphrases), ()
+    objects_path = inside(path, table.objects, "held.objects")
+    data = read_bounded(objects_path)
+    try:
+        found = OBJECTS.validate_json(data)
+    except ValidationError as error:
+        raise usage_error(error, str(objects_path), None) from None
+    refuse_repeated_fields(data, str(objects_path))
+    for name, each in found.items():
+        if len(set(each.objects)) < len(each.objects):
+            twice = Counter(each.objects).most_common(1)[0][0]
+            raise UsageError(
+                f"the object '{twice}' stands twice",
+                where=f"{objects_path}, field {name}.objects",
+                fix="keep one",
+            )
+    objects = {
+        name: RelationObjects(
+            tuple(each.objects), {subject: frozenset(labels) for subject, labels in each.true.items()}
+        )
+        for name, each in found.items()
+    }
+    return HeldTerms(scores, table.paraphrases, objects), (data,)
+
+
+def _relations(path: Path, tables: dict[str, Any], joiner: Joiner) -> dict[str, Relation]:
     relations: dict[str, Relation] = {}
     for name, table in tables.items():
         where = f"{path}, relation {name}"
@@ -130,7 +196,18 @@ def _relations(path: Path, tables: dict[str, Any]) -> dict[str, Relation]:
             paraphrases=tuple(checked.paraphrases),
             label=checked.label,
             query=checked.query,
+            joiner=joiner if checked.joiner is None else checked.joiner,
+            sentence_case=checked.sentence_case,
+            variant_of=checked.variant_of or "",
         )
+    for relation in relations.values():
+        if relation.variant_of and getattr(relations.get(relation.variant_of), "variant_of", None) != "":
+            known = [each.id for each in relations.values() if not each.variant_of]
+            raise UsageError(
+                f"'{relation.variant_of}' is no relation of this file that is not a variant itself",
+                where=f"{path}, relation {relation.id}, field variant_of",
+                fix=did_you_mean(relation.variant_of, known),
+            )
     return relations
 
 
@@ -187,6 +264,7 @@ def _case(
                 fix=f"add a table [{name}] there, or {did_you_mean(name, relations)}",
             )
     _check_new_objects(line, base)
+    _check_listed(line, base)
     return Case(
         suite=suite,
         kind=kind,
@@ -196,6 +274,16 @@ def _case(
         relations=tuple(relations[name] for name in dict.fromkeys(named.values())),
         held=base.held(row.held_facts()),
     )
+
+
+def _check_listed(line: _Line, base: BaseFacts) -> None:
+    for name, fact in line.row.held_facts().items():
+        if not base.is_listed(fact.relation):
+            raise UsageError(
+                f"relation '{fact.relation}' has no list of objects, but the model is asked whether it holds {name}",
+                where=f"{line.where}, header field held.objects",
+                fix="add the relation to the file of objects",
+            )
 
 
 def _check_new_objects(line: _Line, base: BaseFacts) -> None:

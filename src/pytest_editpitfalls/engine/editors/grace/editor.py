@@ -88,7 +88,7 @@ class Grace(ShippedEditor[GraceHyperparameters]):
                 fix="--pitfalls-set grace.replacement=replace_last",
             )
         start = len(prompt) - 1 if self._last_only else 0
-        target = self._host.encoder.target(request.target_new)
+        target = self._host.encoder.target(request.target_new, request.joiner)
         return PromptRow(place, prompt, target, 1 / len(target), start)
 
     def _turn(

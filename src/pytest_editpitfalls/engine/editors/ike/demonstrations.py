@@ -111,7 +111,7 @@ def _asked(kind: Kind, source: Source, ranked: Sequence[Source], place: int) -> 
     if kind == "copy":
         return fact_text(request)
     if kind == "update":
-        return f"{source.paraphrases[0]} {request.target_new}" if source.paraphrases else None
+        return f"{source.paraphrases[0]}{request.joiner}{request.target_new}" if source.paraphrases else None
     others = [*ranked[place + 1 :], *ranked[:place]]
     neighbours = [
         other.request
@@ -120,4 +120,7 @@ def _asked(kind: Kind, source: Source, ranked: Sequence[Source], place: int) -> 
     ]
     # A fact of the same relation is the harder one to keep apart, as CounterFact's neighbourhood prompts are.
     neighbours.sort(key=lambda other: other.relation != request.relation)
-    return f"{neighbours[0].question} {neighbours[0].target_true}" if neighbours else None
+    if not neighbours:
+        return None
+    nearest = neighbours[0]
+    return f"{nearest.question}{nearest.joiner}{nearest.target_true}"

@@ -10,10 +10,11 @@ from pytest_editpitfalls.program import EditRequest
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A prompt and what follows it after one space."""
+    """A prompt and what follows it, after one space where ``joiner`` is not another text."""
 
     prompt: str
     answer: str
+    joiner: str = " "
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class TrainingFact:
     @property
     def others_ask(self) -> Continuation:
         """What edits of other subjects should leave alone: the true object where it is known."""
-        return Continuation(self.request.question, self.request.target_true or self.request.target_new)
+        request = self.request
+        return Continuation(request.question, request.target_true or request.target_new, request.joiner)
 
 
 @dataclass(frozen=True)

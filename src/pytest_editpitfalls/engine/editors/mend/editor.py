@@ -112,7 +112,7 @@ class Mend(ShippedEditor[MendHyperparameters]):
                 fix="put {} where the subject belongs in the prompt",
             )
         encoder = self._resources.host.encoder
-        return TargetRow(encoder.prompt(request.question), encoder.target(request.target_new))
+        return TargetRow(encoder.prompt(request.question), encoder.target(request.target_new, request.joiner))
 
     def _buckets(self, rows: Sequence[_JobRow]) -> list[list[int]]:
         lengths = [len(row.tokens.ids) for row in rows]

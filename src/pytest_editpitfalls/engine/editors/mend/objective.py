@@ -64,8 +64,8 @@ class ExampleMaker:
         rephrase = fact.rephrases[draw.randrange(len(fact.rephrases))]
         other = fact.locality or self._other(fact, draw)
         return Example(
-            edit=self._row(Continuation(request.question, request.target_new)),
-            rephrase=self._row(Continuation(rephrase, request.target_new)),
+            edit=self._row(Continuation(request.question, request.target_new, request.joiner)),
+            rephrase=self._row(Continuation(rephrase, request.target_new, request.joiner)),
             locality=self._row(other),
         )
 
@@ -80,10 +80,12 @@ class ExampleMaker:
         )
 
     def _row(self, text: Continuation) -> TargetRow:
-        return TargetRow(self._encoder.prompt(text.prompt), self._encoder.target(text.answer))
+        return TargetRow(self._encoder.prompt(text.prompt), self._encoder.target(text.answer, text.joiner))
 
     def _encodable(self, fact: TrainingFact) -> bool:
-        texts = [fact.others_ask, fact.locality, Continuation(fact.request.question, fact.request.target_new)]
+        request = fact.request
+        asked = Continuation(request.question, request.target_new, request.joiner)
+        texts = [fact.others_ask, fact.locality, asked]
         try:
             for text in texts:
                 if text is not None:

@@ -182,7 +182,7 @@ class Wise(ShippedEditor[WiseHyperparameters]):
         """Rows of one request, one per template, and the row of its irrelevant prompt."""
         request, encoder = job.requests[turn], self._host.encoder
         templates = self._templates or ["{}"]
-        target = encoder.target(request.target_new)
+        target = encoder.target(request.target_new, request.joiner)
         weight = 1 / (len(templates) * len(job.requests)) / len(target)
         prompts = [encoder.prompt(template.replace("{}", request.question, 1)) for template in templates]
         rows = [PromptRow(place, prompt, target, weight) for prompt in prompts]

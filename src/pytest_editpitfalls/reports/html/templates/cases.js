@@ -26,6 +26,9 @@ const places = (text) => Array.from({ length: text.length / data.width }, (_, k)
 // A filled prompt is stored as what stands before its subject, the subject, and what stands behind it.
 const prompt = (place) => [0, 1, 2].map((part) => string(number(data.prompts, (3 * place + part) * data.width, data.width))).join("");
 
+// Prompts that their object follows without a space, as in Chinese and Japanese.
+const joined = new Set(data.joined);
+
 // An edit is stored as number, question, old and new object; a line that has another form as 0 and its text.
 function edits(i) {
   const parts = places(data.edits[cases.edits[i]]);
@@ -39,7 +42,7 @@ function edits(i) {
 function words(i) {
   const parts = places(data.wordSets[cases.wordSet[i]]);
   return Array.from({ length: parts.length / 2 }, (_, k) =>
-    ({ prompt: prompt(parts[2 * k]), object: string(parts[2 * k + 1]) }));
+    ({ prompt: prompt(parts[2 * k]), joiner: joined.has(parts[2 * k]) ? "" : " ", object: string(parts[2 * k + 1]) }));
 }
 
 function metric(i, name) {

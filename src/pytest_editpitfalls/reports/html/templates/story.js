@@ -44,7 +44,7 @@ function factName(i, fact) {
 function factHead(i, fact, said) {
   const role = factName(i, fact), name = element("code", null, bdi(fact));
   if (!said) return element("th", { scope: "row" }, name, element("span", { class: "what" }, role));
-  return element("th", { scope: "row" }, bdi(said.prompt), " ", element("strong", null, bdi(said.object)),
+  return element("th", { scope: "row" }, bdi(said.prompt), said.joiner, element("strong", null, bdi(said.object)),
     element("span", { class: "what" }, role, role ? " " : "", name));
 }
 

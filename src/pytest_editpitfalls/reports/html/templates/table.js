@@ -33,7 +33,7 @@ function columns() {
 
 function haystack(i) {
   const told = edits(i).map((edit) => typeof edit === "string" ? edit : `${edit.question} ${edit.old} ${edit.new}`);
-  const facts = words(i).map(({ prompt, object }) => `${prompt} ${object}`);
+  const facts = words(i).map(({ prompt, joiner, object }) => `${prompt}${joiner}${object}`);
   const notes = cases.notes[i] ? cases.notes[i].map(string) : [];
   return [id(i), string(cases.subject[i]), rule(i), suite(i), editor(i), model(i), ...told, ...facts, ...notes]
     .join("\n").toLowerCase();
