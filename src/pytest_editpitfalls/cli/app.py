@@ -18,6 +18,7 @@ from .noise import noise
 from .report import export, plot, report, table
 from .show import print_json
 from .store import store_app
+from .suites import suites_app
 
 USAGE_ERROR = 4
 """Exit status of a mistake that the user can repair, as pytest's."""
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.add_typer(store_app, name="store")
 app.add_typer(calibrate_app, name="calibrate")
+app.add_typer(suites_app, name="suites")
 for command in (compare, report, plot, table, export, noise):
     app.command()(command)
 

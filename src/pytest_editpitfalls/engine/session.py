@@ -14,7 +14,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from pytest_editpitfalls.errors import CaseError, UsageError
+from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Program, SuitePrograms
 
 from . import models
@@ -215,6 +215,16 @@ class EngineSession:
         self._check_unedited()
         with self._products():
             return object_vectors(self.forward, asked, depth_fraction, joiner, max_tokens=self._held.max_tokens)
+
+    def token_counts(self, labels: Sequence[str], joiner: str = " ") -> list[int | None]:
+        """Return how many tokens labels have behind a prompt; None where the tokenizer cannot write one."""
+        found: list[int | None] = []
+        for label in labels:
+            try:
+                found.append(len(self.host.encoder.target(label, joiner)))
+            except UnscorableCase:
+                found.append(None)
+        return found
 
     def prepare(self, editor: str, progress: ProgressCallback = silent) -> None:
         """Compute what all cases of an editor share, as `run` does with its first batch; raises as `run`."""

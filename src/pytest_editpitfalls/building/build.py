@@ -1,0 +1,132 @@
+"""A build from start to end: facts and rules in, suites and their datasheet out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.knowledge import Knowledge
+from pytest_editpitfalls.outputs import write_text
+
+from .asking import Asked, Model
+from .closeness import Closeness
+from .datasheet import as_markdown, datasheet
+from .selection import BuiltSuite, Selection
+from .settings import BuildSettings, plans
+from .sharing import Sharing
+from .wordings import Wordings
+from .writing import write_suites
+
+JOURNAL = "answers.jsonl"
+SHEET = "datasheet"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how a build goes.
+
+    Attributes:
+        chosen: called with a suite, its cases so far and those that are wanted.
+        asked: called with the questions that were put, and how many answers were there from an earlier build.
+    """
+
+    chosen: Callable[[str, int, int], None] = lambda suite, cases, wanted: None
+    asked: Callable[[int, int], None] = lambda asked, kept: None
+
+
+def check(knowledge: Knowledge, settings: BuildSettings) -> None:
+    """Refuse a build that cannot give a case, before a model is loaded.
+
+    Raises:
+        UsageError: a suite has no rule or relation that the facts allow a case of.
+    """
+    for name in settings.suites:
+        construction = plans()[name].construction
+        groups = list(construction.groups(knowledge))
+        if not any(True for group in groups for _ in construction.candidates(knowledge, group)):
+            tried = ", ".join(group.name for group in groups) or "none"
+            raise UsageError(
+                f"no case of '{name}' can be made of these {len(knowledge):,} facts (tried: {tried})",
+                where="--facts",
+                fix="give further facts or rules, or leave the suite out of --suites",
+            )
+
+
+def build(
+    model: Model,
+    name: str,
+    knowledge: Knowledge,
+    settings: BuildSettings,
+    out: Path,
+    memory_gb: Callable[[], float],
+    watch: Watch = Watch(),
+) -> dict[str, Any]:
+    """Build suites for a model and write them, with their datasheet, into a directory.
+
+    Answers of the model are kept in ``out`` while the build runs: started again, it goes on where it was.
+
+    Args:
+        model: whose knowledge counts.
+        name: of the model.
+        memory_gb: says how much memory the process took at most.
+
+    Returns:
+        The datasheet.
+
+    Raises:
+        UsageError: no case can be built, or a file cannot be written.
+    """
+    started = time.perf_counter()
+    check(knowledge, settings)
+    wordings = Wordings(knowledge, settings)
+    asked = Asked(model, out / JOURNAL, watch.asked)
+    chosen = [plans()[suite] for suite in settings.suites]
+    sharing = Sharing(list(plans().values()), knowledge, settings)
+    closeness = Closeness(asked, wordings, settings)
+    suites = [
+        Selection(plan, knowledge, wordings, asked, settings, sharing.may_use, closeness, watch.chosen).run()
+        for plan in chosen
+    ]
+    empty = [suite for suite in suites if not suite.cases]
+    if empty:
+        raise UsageError(
+            f"not one case of {', '.join(suite.plan.name for suite in empty)} is left: {_reasons(empty[0])}",
+            where="--model",
+            fix="give further facts, ask for less (--held-paraphrases, --held-scores), or leave it out of --suites",
+        )
+    run: Mapping[str, Any] = {
+        "model": name,
+        "fingerprint": model.fingerprint,
+        "questions": asked.asked,
+        "answered_before": asked.kept,
+        "seconds": round(time.perf_counter() - started, 1),
+        "memory_gb": round(memory_gb(), 2),
+    }
+    sheet = datasheet(suites, knowledge, wordings, settings, run)
+    licenses = sorted({source["license"] for source in sheet["facts"]["sources"]})
+    write_suites(
+        suites,
+        wordings,
+        settings,
+        out,
+        license="; ".join(licenses),
+        provenance=f"Built by editpitfalls suites build for {name}, seed {settings.seed}; sources: {SHEET}.md.",
+    )
+    write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", out / f"{SHEET}.json", where="--out")
+    write_text(as_markdown(sheet), out / f"{SHEET}.md", where="--out")
+    return sheet
+
+
+def _reasons(suite: BuiltSuite) -> str:
+    counts: Counter[str] = Counter()
+    for group in suite.counts:
+        counts.update(group.refused)
+    return "; ".join(
+        f"{number:,} times {reason}" for reason, number in sorted(counts.items(), key=lambda each: -each[1])
+    )

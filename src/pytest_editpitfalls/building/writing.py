@@ -1,0 +1,117 @@
+"""The files of the suites that were built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.cases.case import Relation
+from pytest_editpitfalls.outputs import write_text
+from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.pitfalls._construction import PLURAL
+
+from .selection import BuiltSuite
+from .settings import BuildSettings
+from .wordings import Wordings
+
+RELATIONS, OBJECTS = "relations.toml", "objects.json"
+
+
+def numbered(suite: BuiltSuite) -> list[dict[str, Any]]:
+    """Return the lines of a suite, each with its id: the relation that edit 1 is about, and a number."""
+    numbers: dict[str, int] = {}
+    rows = []
+    for case in suite.cases:
+        relation = case.candidate.group.relation
+        numbers[relation] = numbers.get(relation, 0) + 1
+        rows.append({"id": f"{relation}-{numbers[relation]:04d}", **case.row})
+    return rows
+
+
+def write_suites(
+    suites: Sequence[BuiltSuite],
+    wordings: Wordings,
+    settings: BuildSettings,
+    out: Path,
+    *,
+    license: str,
+    provenance: str,
+) -> list[Path]:
+    """Write headers, cases, relations and objects into a directory.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    rows = {suite.plan.name: numbered(suite) for suite in suites}
+    paths = []
+    for suite in suites:
+        name = suite.plan.name
+        header = _header(suite, settings, license, provenance)
+        paths.append(_write(out / f"{name}.toml", header))
+        paths.append(_write(out / f"{name}.jsonl", "".join(f"{_json(row)}\n" for row in rows[name])))
+    used = sorted({relation for suite_rows in rows.values() for row in suite_rows for relation in _relations(row)})
+    paths.append(_write(out / RELATIONS, "\n".join(_table(wordings[relation]) for relation in used)))
+    paths.append(_write(out / OBJECTS, _objects(suites, wordings)))
+    return paths
+
+
+def _header(suite: BuiltSuite, settings: BuildSettings, license: str, provenance: str) -> str:
+    thresholds = PITFALLS.get(suite.plan.kind).thresholds
+    return (
+        "format = 1\n"
+        f"name = {_json(suite.plan.name)}\n"
+        f"kind = {_json(suite.plan.kind)}\n"
+        f"license = {_json(license)}\n"
+        f"provenance = {_json(provenance)}\n"
+        f'relations = "{RELATIONS}"\n'
+        f"cases = {_json(suite.plan.name + '.jsonl')}\n"
+        f"thresholds = {_json(list(thresholds))}\n"
+        "\n[held]\n"
+        f"scores = {_json(list(settings.scores))}\n"
+        f"paraphrases = {settings.paraphrases}\n"
+        f'objects = "{OBJECTS}"\n'
+    )
+
+
+def _table(relation: Relation) -> str:
+    lines = [f"[{relation.id}]", f"label = {_json(relation.label)}"]
+    if relation.variant_of:
+        lines.append(f"variant_of = {_json(relation.variant_of)}")
+    if relation.joiner != " ":
+        lines.append(f"joiner = {_json(relation.joiner)}")
+    lines += ["sentence_case = true", f"prompt = {_json(relation.prompt)}"]
+    if relation.query:
+        lines.append(f"query = {_json(relation.query)}")
+    lines += ["paraphrases = [", *(f"  {_json(text)}," for text in relation.paraphrases), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _objects(suites: Iterable[BuiltSuite], wordings: Wordings) -> str:
+    """For each relation all objects that compete, and which of them are true of the subjects that are asked."""
+    found: dict[str, dict[str, Any]] = {}
+    for suite in suites:
+        for case in suite.cases:
+            for fact in case.candidate.held.values():
+                entry = found.setdefault(fact.relation, {"objects": list(wordings.objects(fact.relation)), "true": {}})
+                true = [label for label in wordings.true_labels(fact) if label != fact.to.in_text]
+                if true:
+                    entry["true"][fact.of.in_text] = [fact.to.in_text, *true]
+    lines = [f" {_json(relation)}: {_json(entry)}" for relation, entry in sorted(found.items())]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _relations(row: Mapping[str, Any]) -> list[str]:
+    tied = [row["tied"]["relation"]] if "tied" in row else []
+    named = [*(edit["relation"] for edit in row["edits"]), *tied]
+    return [*named, *(name.removesuffix(PLURAL) for name in named)]
+
+
+def _write(path: Path, text: str) -> Path:
+    write_text(text, path, where="--out")
+    return path
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

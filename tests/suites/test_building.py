@@ -1,0 +1,352 @@
+"""Building suites from facts and rules, with a made-up model: what it holds is said by the test."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pytest_editpitfalls.building.build import JOURNAL, build
+from pytest_editpitfalls.building.settings import BuildSettings, plans
+from pytest_editpitfalls.cases.leaks import leaks
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
+from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
+from pytest_editpitfalls.suites import load_suite
+
+PARAPHRASES = tuple(f"Asked for the {{0}} of {{{{}}}} in way {number}, say" for number in range(10))
+SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "xu", "zy", "go")
+
+
+def word(start: str, number: int) -> str:
+    """A made-up name; two of them share no first four letters."""
+    parts = itertools.islice(itertools.product(SYLLABLES, repeat=3), number * 7 % 1728, None)
+    return (start + "".join(next(parts))).capitalize()
+
+
+COUNTRIES = [word("q", number) for number in range(60)]
+CAPITALS = [word("w", number + 300) for number in range(60)]
+CONTINENTS = [word("y", number + 700) for number in range(9)]
+
+
+def relation(name: str, label: str, **values: Any) -> KnownRelation:
+    return KnownRelation(
+        id=name,
+        label=label,
+        prompt=f"The {label} of {{}} is",
+        paraphrases=tuple(text.format(label) for text in PARAPHRASES),
+        **values,
+    )
+
+
+RELATIONS = Relations(
+    Path("relations.toml"),
+    {
+        "P36": relation("P36", "seat", functional=True, inverse_functional=True),
+        "P1376": relation("P1376", "realm", functional=True, inverse_functional=True),
+        "P30": relation("P30", "landmass", functional=True),
+        "P47": relation("P47", "neighbour", symmetric=True),
+    },
+)
+RULES = (
+    Rule(id="P36>P1376", shape="inverse", first="P36", second="P1376", strength="strict", words="seats and realms"),
+    Rule(
+        id="P1376&P30>P30",
+        shape="composition",
+        tied="P1376",
+        first="P30",
+        second="P30",
+        strength="default",
+        words="a seat lies where its realm lies",
+    ),
+)
+
+
+def facts(countries: int = 60) -> list[KnownFact]:
+    found = []
+    for number, (country, capital) in enumerate(zip(COUNTRIES[:countries], CAPITALS, strict=False)):
+        fame: dict[str, Any] = {"popularity": 1000.0 - number, "source": "made up", "license": "CC0-1.0"}
+        continent = CONTINENTS[number % len(CONTINENTS)]
+        found += [
+            KnownFact(country, "P36", capital, subject_kind="country", object_kind="city", **fame),
+            KnownFact(capital, "P1376", country, subject_kind="city", object_kind="country", **fame),
+            KnownFact(country, "P30", continent, subject_kind="country", object_kind="continent", **fame),
+        ]
+        for step in (1, 2, 5):
+            other = COUNTRIES[(number + step) % countries]
+            found.append(KnownFact(country, "P47", other, subject_kind="country", object_kind="country", **fame))
+    return found
+
+
+class FakeModel:
+    """Holds what ``holds`` says, of subject and object as they stand in the question."""
+
+    fingerprint = "made-up-model"
+
+    def __init__(self, holds: Callable[[HeldQuestion], bool] = lambda question: True) -> None:
+        self._holds = holds
+        self.questions: list[HeldQuestion] = []
+
+    def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
+        self.questions += questions
+        return [held_answer(question, self._holds(question)) for question in questions]
+
+    def object_vectors(
+        self, asked: Sequence[tuple[str, str]], depth_fraction: float, joiner: str = " "
+    ) -> Sequence[NDArray[Any] | None]:
+        digests = (hashlib.sha256(label.encode()).digest() for _, label in asked)
+        return [np.array([byte / 255 for byte in digest[:8]]) for digest in digests]
+
+    def token_counts(self, labels: Sequence[str], joiner: str = " ") -> list[int | None]:
+        return [len(label) // 3 for label in labels]
+
+
+def held_answer(question: HeldQuestion, holds: bool) -> HeldAnswer:
+    return HeldAnswer(holds, wins={"mean": holds, "sum": holds}, share=1.0 if holds else None)
+
+
+def built(out: Path, model: FakeModel | None = None, *, known: list[KnownFact] | None = None, **settings: Any) -> Any:
+    out.mkdir(exist_ok=True)
+    chosen = BuildSettings(
+        **{"suites": tuple(plans()), "cases": 20, "per_group": 1.0, "per_target": 0.5, "per_object": 1.0, **settings}
+    )
+    knowledge = Knowledge(facts() if known is None else known, RELATIONS, RULES)
+    return build(model or FakeModel(), "made-up", knowledge, chosen, out, lambda: 0.5)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_suite_is_built_and_can_be_loaded(tmp_path: Path) -> None:
+    sheet = built(tmp_path)
+    for name in plans():
+        suite = load_suite(tmp_path / f"{name}.toml")
+        assert len(suite.cases) == 20 == sheet["suites"][name]["cases"]
+        assert suite.kind == plans()[name].kind
+        for case in suite.cases:
+            assert case.held, "every case says what it takes for granted"
+    assert {row.get("strength", "strict") for row in lines(tmp_path / "composite.jsonl")} == {"default"}
+
+
+def test_a_build_is_the_same_again_and_resumes_from_what_was_answered(tmp_path: Path) -> None:
+    first = FakeModel()
+    built(tmp_path / "one", first)
+    second = FakeModel()
+    built(tmp_path / "two", second)
+    names = [f"{name}.jsonl" for name in plans()] + ["relations.toml", "objects.json"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    third = FakeModel()
+    before = {name: (tmp_path / "one" / name).read_bytes() for name in names}
+    with (tmp_path / "one" / JOURNAL).open("a") as file:
+        file.write('{"model": "made-up-model", "key": "broken off')
+    built(tmp_path / "one", third)
+    assert not third.questions, "all answers were there"
+    assert before == {name: (tmp_path / "one" / name).read_bytes() for name in names}
+
+
+def test_another_seed_draws_other_targets(tmp_path: Path) -> None:
+    built(tmp_path / "one")
+    built(tmp_path / "two", seed=1)
+    assert lines(tmp_path / "one" / "coverage.jsonl") != lines(tmp_path / "two" / "coverage.jsonl")
+
+
+def test_a_further_fact_changes_no_other_case(tmp_path: Path) -> None:
+    """A less known country: no quota is full, so that the cases of all others stay as they are, target by target."""
+    one = built(tmp_path / "one", known=facts(), cases=500, suites=("reverse", "coverage"), per_target=1.0)
+    extra = KnownFact(
+        "Zanthu", "P36", "Wobbil", subject_kind="country", object_kind="city", popularity=1.0, source="made up"
+    )
+    built(tmp_path / "two", known=[*facts(), extra], cases=500, suites=("reverse", "coverage"), per_target=1.0)
+    assert one["suites"]["reverse"]["cases"] < 500
+    for name in ("reverse", "coverage"):
+        before = {edited(row): row["edits"] for row in lines(tmp_path / "one" / f"{name}.jsonl")}
+        after = {edited(row): row["edits"] for row in lines(tmp_path / "two" / f"{name}.jsonl")}
+        assert before.keys() <= after.keys()
+        changed = [key for key in before if before[key] != after[key]]
+        won = [key for key in changed if "Zanthu" in str(after[key]) or "Wobbil" in str(after[key])]
+        assert changed == won, "only where the new label won the draw"
+
+
+def edited(row: dict[str, Any]) -> tuple[str, str, str]:
+    first = row["edits"][0]
+    return first["relation"], first["subject"], first["object"]
+
+
+def test_no_fact_is_edited_in_two_suites(tmp_path: Path) -> None:
+    built(tmp_path)
+    seen: dict[tuple[str, str, str], str] = {}
+    for name in plans():
+        for row in lines(tmp_path / f"{name}.jsonl"):
+            assert seen.setdefault(edited(row), name) == name
+
+
+def test_only_what_the_model_holds_is_edited(tmp_path: Path) -> None:
+    unknown = set(COUNTRIES[::3]) | set(CAPITALS[::3])
+
+    def holds(question: HeldQuestion) -> bool:
+        return not any(f" {label} " in question.prompts[0] for label in unknown)
+
+    sheet = built(tmp_path, FakeModel(holds))
+    for name in plans():
+        for row in lines(tmp_path / f"{name}.jsonl"):
+            assert row["edits"][0]["subject"] not in unknown
+            assert row.get("tied", {}).get("subject") not in unknown
+        assert sheet["suites"][name]["refused"]["the model does not hold it"] > 0
+
+
+def test_all_objects_of_the_relation_compete_but_the_true_ones_and_the_run_asks_the_same(tmp_path: Path) -> None:
+    model = FakeModel()
+    known = facts()
+    alias = KnownFact(
+        "Zanthu", "P36", "Wobbil", object_aliases=(CAPITALS[0],), subject_kind="country", object_kind="city"
+    )
+    built(tmp_path, model, known=[*known, alias], suites=("coverage", "easy"), cases=60)
+    objects = json.loads((tmp_path / "objects.json").read_text())
+    assert len(objects["P36"]["objects"]) == 61
+    asked = {(question.prompts, question.object): question for question in model.questions}
+    for name in ("coverage", "easy"):
+        from pytest_editpitfalls.pitfalls import compile_case
+
+        for case in load_suite(tmp_path / f"{name}.toml").cases:
+            for question in compile_case(case).held:
+                assert question == asked[question.prompts, question.object]
+                assert len(question.prompts) == 11
+                assert question.object not in question.rivals()
+    first = next(q for q in model.questions if q.object == CAPITALS[0])
+    assert "Wobbil" in first.candidates
+    assert "Wobbil" not in first.rivals(), "another name of the true object is no rival"
+
+
+def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) -> None:
+    built(tmp_path, cases=40)
+    kinds = (
+        dict.fromkeys(COUNTRIES, "country") | dict.fromkeys(CAPITALS, "city") | dict.fromkeys(CONTINENTS, "continent")
+    )
+    true = {(fact.relation, fact.subject, fact.object) for fact in facts()}
+    for name in plans():
+        for row in lines(tmp_path / f"{name}.jsonl"):
+            for edit in row["edits"]:
+                assert kinds[edit["object"]] == kinds[edit["new_object"]]
+                assert (edit["relation"], edit["subject"], edit["new_object"]) not in true
+                assert abs(len(edit["object"]) // 3 - len(edit["new_object"]) // 3) <= 1
+                assert not leaks(edit["subject"], edit["new_object"])
+
+
+def test_a_leak_is_refused_and_counted(tmp_path: Path) -> None:
+    leaky = [
+        KnownFact("Marbella", "P36", "Marbelton", subject_kind="country", object_kind="city", popularity=9999.0),
+        KnownFact("Quaxo", "P36", "Seat Harbour", subject_kind="country", object_kind="city", popularity=9998.0),
+    ]
+    sheet = built(tmp_path, known=[*facts(), *leaky], suites=("coverage", "reverse"), cases=40)
+    refused = {
+        reason: number
+        for name in ("coverage", "reverse")
+        for reason, number in sheet["suites"][name]["refused"].items()
+    }
+    assert refused["the subject gives an object away (seat)"] == 1
+    assert refused["a prompt gives an object away (seat)"] == 1
+    for name in ("coverage", "reverse"):
+        assert not {"Marbella", "Quaxo"} & {row["edits"][0]["subject"] for row in lines(tmp_path / f"{name}.jsonl")}
+
+
+def test_quotas_by_fact_subject_target_and_rule(tmp_path: Path) -> None:
+    settings = {"per_fact": 1, "per_subject": 1, "per_target": 0.1, "per_group": 0.5, "cases": 20}
+    built(tmp_path, suites=("coverage", "hard"), **settings)
+    rows = lines(tmp_path / "coverage.jsonl")
+    subjects = [row["edits"][0]["subject"] for row in rows]
+    assert len(set(subjects)) == len(subjects)
+    groups = [row["rule"] for row in rows]
+    assert max(groups.count(name) for name in set(groups)) <= 10
+    written = [edit["new_object"] for row in rows for edit in row["edits"]]
+    assert max(written.count(label) for label in set(written)) <= 2 + 1, (
+        "a case may write one that it fills the quota with"
+    )
+
+
+def test_easy_objects_are_nearer_to_the_other_true_ones_than_hard_ones(tmp_path: Path) -> None:
+    sheet = built(tmp_path, suites=("easy", "hard"))
+    (easy,), (hard,) = (sheet["suites"][name]["gaps"] for name in ("easy", "hard"))
+    assert easy["closeness"] > easy["closeness_of_all"] == hard["closeness_of_all"] > hard["closeness"]
+
+
+def test_a_subject_in_the_plural_is_asked_in_its_own_words(tmp_path: Path) -> None:
+    plural = {"prompt": "The seats of {} are", "paraphrases": [f"In way {n}, the seats of {{}} are" for n in range(10)]}
+    relations = Relations(
+        Path("relations.toml"),
+        {**RELATIONS.tables, "P36": relation("P36", "seat", functional=True, inverse_functional=True, plural=plural)},
+    )
+    known = [fact for fact in facts() if fact.relation == "P36"]
+    known += [KnownFact(word("k", number), "P36", word("h", number + 900), "") for number in range(0)]
+    islands = [
+        KnownFact(
+            f"{word('k', number)} Islands",
+            "P36",
+            word("h", number + 900),
+            subject_kind="country",
+            object_kind="city",
+            subject_article="the",
+            subject_number="plural",
+            popularity=5000.0 + number,
+        )
+        for number in range(12)
+    ]
+    out = tmp_path
+    chosen = BuildSettings(suites=("coverage",), cases=60, per_group=1.0, per_target=0.5)
+    build(FakeModel(), "made-up", Knowledge([*known, *islands], relations, ()), chosen, out, lambda: 0.5)
+    suite = load_suite(out / "coverage.toml")
+    case = next(case for case in suite.cases if case.edits[0].relation == "P36-plural")
+    assert case.edits[0].subject.startswith("the ")
+    assert case.questions(case.edits[0].before)[0].startswith("The seats of the ")
+    rivals = case.held[0].candidates
+    assert set(CAPITALS) <= set(rivals), "both wordings have the same rivals"
+
+
+def test_a_build_without_a_possible_case_is_refused_before_the_model_is_asked(tmp_path: Path) -> None:
+    model = FakeModel()
+    only = [fact for fact in facts() if fact.relation == "P47"]
+    with pytest.raises(UsageError, match="no case of 'reverse' can be made of these 180 facts") as caught:
+        built(tmp_path, model, known=only)
+    assert "P36>P1376" in str(caught.value)
+    assert not model.questions
+
+
+def test_a_model_that_holds_nothing_is_named_with_the_reasons(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not one case of coverage is left: .* times the model does not hold it"):
+        built(tmp_path, FakeModel(lambda question: False), suites=("coverage",))
+    assert not list(tmp_path.glob("*.jsonl")) or [path.name for path in tmp_path.glob("*.jsonl")] == [JOURNAL]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"suites": ("revers",)}, "did you mean 'reverse'"),
+        ({"scores": ("median",)}, "unknown score 'median'"),
+        ({"scores": ()}, "there is no score"),
+        ({"paraphrases": 1.5}, "is no share"),
+        ({"cases": 0}, "no suite"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        BuildSettings(**{"suites": ("reverse",), **settings})
+
+
+def test_the_datasheet_says_what_was_asked_held_and_refused(tmp_path: Path) -> None:
+    sheet = built(tmp_path, FakeModel(lambda question: "y" not in question.object.lower() or "Y" in question.object))
+    text = (tmp_path / "datasheet.md").read_text()
+    assert json.loads((tmp_path / "datasheet.json").read_text()) == json.loads(json.dumps(sheet))
+    coverage = sheet["suites"]["coverage"]
+    assert sum(group["cases"] for group in coverage["groups"]) == coverage["cases"]
+    assert coverage["rivals"]["median"] > 0
+    assert {each["source"] for each in sheet["facts"]["sources"]} == {"made up"}
+    for expected in ("| coverage | 20 |", "`P1376&P30>P30`", "made up | CC0-1.0", "the model does not hold it"):
+        assert expected in text
