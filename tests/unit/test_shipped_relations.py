@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.knowledge import KnownFact, KnownRelation, Relations, load_knowledge, read_relations, read_rules
+from pytest_editpitfalls.knowledge import (
+    KnownFact,
+    KnownRelation,
+    Relations,
+    load_knowledge,
+    read_relations,
+    read_rules,
+)
 from pytest_editpitfalls.knowledge.relations import Wording
 from pytest_editpitfalls.knowledge.rules import Rule
 
