@@ -150,7 +150,7 @@ def test_prompts_read_whole(relations: Relations, facts: list[KnownFact]) -> Non
         shown.add(key)
         print(f"\n[{fact.relation}] {fact.subject_kind} {fact.subject_number}")
         rendered = [
-            fact_text(prompt, fact) + f" | {fact.object_in_text}"
+            fact_text(prompt, fact) + f" | {fact.to.in_text}"
             for prompt in prompts(relation.wording(fact.subject_number))
         ]
         print(*rendered, sep="\n")
@@ -159,5 +159,5 @@ def test_prompts_read_whole(relations: Relations, facts: list[KnownFact]) -> Non
 
 
 def fact_text(prompt: str, fact: KnownFact) -> str:
-    text = prompt.replace("{}", fact.subject_in_text)
+    text = prompt.replace("{}", fact.of.in_text)
     return text[0].upper() + text[1:]
