@@ -156,7 +156,8 @@ class HeldAnswer:
         holds: whether it holds the fact; None where its tokenizer cannot write the object.
         wins: by each score, whether the object beats every rival after the rewrite prompt.
         log_probabilities: by each score, the object's value after the rewrite prompt, in nats.
-        strongest: by each score, the likeliest rival and its value; empty where there is none.
+        strongest: by each score, the likeliest rival and its value; empty where there is none. Of all rivals only where
+            that was asked for; else of those that were looked at until it was known whether the object wins.
         share: of the paraphrases on which the object wins by all scores that are required; None where they were not
             asked, because the question has none or the rewrite prompt is lost.
         tokens: of the object.

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import torch
 
+from pytest_editpitfalls.engine.block_probe import first_tensor
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.held import HeldAnswers, is_brief, object_vectors
 from pytest_editpitfalls.engine.scoring import Question, Scorer
@@ -114,12 +116,15 @@ def questions(seed: int, count: int = 12) -> list[HeldQuestion]:
 @pytest.mark.parametrize("seed", range(6))
 def test_pruned_is_what_asking_for_every_rival_gives(forward: Forward, seed: int) -> None:
     asked = questions(seed)
-    answers = HeldAnswers(forward, forward.host.encoder, max_tokens=256).answers(asked)
+    answers = HeldAnswers(forward, forward.host.encoder, max_tokens=256).answers(asked, strongest=True)
+    each = HeldAnswers(forward, forward.host.encoder, max_tokens=256).answers(asked)
     deciding = HeldAnswers(forward, forward.host.encoder, max_tokens=64).holds(asked)
-    for question, answer, holds in zip(asked, answers, deciding, strict=True):
+    for question, answer, quick, holds in zip(asked, answers, each, deciding, strict=True):
         wanted = brute_force(forward, question)
         assert_same(answer, wanted)
         assert holds == wanted.holds
+        assert_same(replace(quick, strongest=wanted.strongest), wanted)
+        assert quick.rows <= answer.rows
 
 
 def best_and_last(forward: Forward, labels: Sequence[str], score: Score) -> tuple[str, str]:
@@ -145,7 +150,7 @@ def test_the_likeliest_object_is_held_and_the_second_is_not(forward: Forward, sc
     other = HeldQuestion("second", PROMPTS[:1], second, labels, scores=(score,))
     beside = replace(other, not_rivals=(first,))
     assert held.holds([best, other, beside]) == [True, False, True]
-    answers = held.answers([best, other, beside])
+    answers = held.answers([best, other, beside], strongest=True)
     assert [answer.holds for answer in answers] == [True, False, True]
     assert answers[0].strongest[score][0] == second
     assert answers[1].strongest[score][0] == first
@@ -167,7 +172,7 @@ def test_a_rival_that_is_written_alike_ties_and_beats(forward: Forward, decide: 
             [replace(question, candidates=labels)]
         )
     else:
-        (answer,) = held.answers([question])
+        (answer,) = held.answers([question], strongest=True)
         assert answer.holds is False
         assert answer.strongest["mean"] == ("twin", answer.log_probabilities["mean"])
 
@@ -197,7 +202,7 @@ def test_an_object_that_cannot_be_written_is_unknown_and_without_rivals_it_is_he
 def test_pruning_asks_for_few_of_many(forward: Forward) -> None:
     labels = tuple(f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS[:6])
     held = HeldAnswers(forward, forward.host.encoder, max_tokens=1024)
-    (answer,) = held.answers([HeldQuestion("q", PROMPTS[:1], labels[7], labels)])
+    (answer,) = held.answers([HeldQuestion("q", PROMPTS[:1], labels[7], labels)], strongest=True)
     assert_same(answer, brute_force(forward, HeldQuestion("q", PROMPTS[:1], labels[7], labels)))
     assert answer.rows < len(labels) / 2  # of a random model, which finds all words about as likely
 
@@ -218,17 +223,20 @@ def test_which_questions_ride_on_the_pass_of_the_probes() -> None:
 
 
 def test_object_vectors_are_means_over_the_objects_tokens(forward: Forward) -> None:
-    import torch
-
     asked = [(PROMPTS[0], "the queen of Spain"), (PROMPTS[1], "Rome"), (PROMPTS[0], " ")]
     found = object_vectors(forward, asked, 0.5, " ", max_tokens=64)
     assert found[2] is None
     host = forward.host
     for (prompt, label), vector in zip(asked[:2], found, strict=False):
         ids = host.encoder.prompt(prompt) + host.encoder.target(label)
+        seen: list[torch.Tensor] = []
+        hook = host.blocks[forward.n_layers // 2 - 1].register_forward_hook(
+            lambda _module, _given, output, seen=seen: seen.append(first_tensor(output))
+        )
         with torch.no_grad():
-            states = host.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-        wanted = states[forward.n_layers // 2][0, len(host.encoder.prompt(prompt)) :].mean(dim=0)
+            host.model(torch.tensor([ids]))
+        hook.remove()
+        wanted = seen[0][0, len(host.encoder.prompt(prompt)) :].mean(dim=0)
         assert vector is not None
         assert torch.allclose(torch.from_numpy(vector), wanted.float(), atol=1e-4)
     with pytest.raises(ValueError, match="fraction"):

@@ -178,7 +178,9 @@ class EngineSession:
             return work(programs, size.choice.tokens, watch)
         return size.run(programs, work, watch)
 
-    def held(self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent) -> list[HeldAnswer]:
+    def held(
+        self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent, *, strongest: bool = False
+    ) -> list[HeldAnswer]:
         """What the base model says to held questions, over all of their rivals; one answer each, in order.
 
         Paraphrases are asked where the rewrite prompt is won by all scores that the question requires. A question
@@ -187,13 +189,16 @@ class EngineSession:
         Args:
             questions: they may share tuples of candidates, which are then read once.
             progress: called with how many questions are done.
+            strongest: whether the strongest rivals are looked for, too. Without it a search ends when it is known
+                whether the object wins, and the rival that is named is the likeliest one that was met until then.
+                With it, minutes go by where a relation has thousands of long labels.
 
         Raises:
             CaseError: an edited model is open.
         """
         self._check_unedited()
         with self._products():
-            return self._held.answers(questions, progress)
+            return self._held.answers(questions, progress, strongest=strongest)
 
     def object_vectors(
         self, asked: Sequence[tuple[str, str]], depth_fraction: float, joiner: str = " "

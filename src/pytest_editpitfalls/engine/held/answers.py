@@ -19,7 +19,7 @@ from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import UnscorableCase
 from pytest_editpitfalls.program import MAX_LISTED, HeldAnswer, HeldQuestion, Score
 
-from .labels import LabelTree, Search, Tokens
+from .labels import Goal, LabelTree, Search, Tokens
 
 BOTH: tuple[Score, ...] = ("mean", "sum")
 
@@ -67,23 +67,24 @@ class HeldAnswers:
         """Return for each question whether the base model holds the fact, which takes fewer passes than `answers`."""
         keys = [_key(question) for question in questions]
         new = {key: question for key, question in zip(keys, questions, strict=True) if key not in self._known}
-        for key, answer in zip(new, self._answer(list(new.values()), silent, decide=True), strict=True):
+        for key, answer in zip(new, self._answer(list(new.values()), silent, Goal.WINS_ALL), strict=True):
             self._known[key] = answer.holds
         return [self._known[key] for key in keys]
 
-    def answers(self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent) -> list[HeldAnswer]:
-        """Return for each question what the base model says, in order; the strongest rivals by both scores as well."""
-        return self._answer(questions, progress, decide=False)
+    def answers(
+        self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent, *, strongest: bool = False
+    ) -> list[HeldAnswer]:
+        """Return for each question what the base model says, in order; see `EngineSession.held`."""
+        return self._answer(questions, progress, Goal.STRONGEST if strongest else Goal.WINS_EACH)
 
     @torch.no_grad()
-    def _answer(
-        self, questions: Sequence[HeldQuestion], progress: ProgressCallback, *, decide: bool
-    ) -> list[HeldAnswer]:
+    def _answer(self, questions: Sequence[HeldQuestion], progress: ProgressCallback, goal: Goal) -> list[HeldAnswer]:
         first: dict[int, Search] = {}
         asked: list[_Asked] = []
         for place, question in enumerate(questions):
             try:
-                asked.append(self._asked(question, question.prompts[0], question.scores if decide else BOTH, decide))
+                scores = question.scores if goal is Goal.WINS_ALL else BOTH
+                asked.append(self._asked(question, question.prompts[0], scores, goal))
             except UnscorableCase:  # the tokenizer cannot write the object, or the prompt
                 continue
             first[place] = asked[-1].search
@@ -94,18 +95,18 @@ class HeldAnswers:
         for place in sorted(won):
             question = questions[place]
             for prompt in question.prompts[1:]:
-                asked.append(self._asked(question, prompt, question.scores, decide=True))
+                asked.append(self._asked(question, prompt, question.scores, Goal.WINS_ALL))
                 others.setdefault(place, []).append(asked[-1].search)
         self._run(asked, progress)
         return [
             _summed_up(question, first.get(place), others.get(place, ())) for place, question in enumerate(questions)
         ]
 
-    def _asked(self, question: HeldQuestion, prompt: str, scores: Sequence[Score], decide: bool) -> _Asked:
+    def _asked(self, question: HeldQuestion, prompt: str, scores: Sequence[Score], goal: Goal) -> _Asked:
         target = self._encoder.target(question.object, question.joiner)
         tree = self._tree(question.candidates, question.joiner)
         beside = (question.object, *question.not_rivals)
-        return _Asked(self._encoder.prompt(prompt), Search(tree, target, beside, scores, decide))
+        return _Asked(self._encoder.prompt(prompt), Search(tree, target, beside, scores, goal))
 
     def _tree_of(self, labels: tuple[str, ...], joiner: str) -> LabelTree:
         return LabelTree(self._encoder, labels, joiner)

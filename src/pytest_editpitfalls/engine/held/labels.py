@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy
@@ -86,6 +87,17 @@ class LabelTree:
         return {node for node in nodes if set(self.labels[node]) <= set(beside)}
 
 
+class Goal(Enum):
+    """What a search is to find out; the later ones take longer.
+
+    The last one takes very long where labels are long: their beginnings then bound their mean but loosely.
+    """
+
+    WINS_ALL = "whether the object wins by all scores"
+    WINS_EACH = "by which scores the object wins"
+    STRONGEST = "the likeliest rival by each score"
+
+
 class Search:
     """The likeliest rivals of one object after one prompt, found without asking for all of them.
 
@@ -98,13 +110,13 @@ class Search:
         target: the object's tokens.
         beside: labels that are no rivals.
         scores: the scores that are asked.
-        decide: whether it is enough to know if the object wins by all of these; else the strongest rivals are found.
+        goal: what is to be known.
     """
 
     def __init__(
-        self, tree: LabelTree, target: Tokens, beside: Sequence[str], scores: Sequence[str], decide: bool
+        self, tree: LabelTree, target: Tokens, beside: Sequence[str], scores: Sequence[str], goal: Goal
     ) -> None:
-        self.tree, self.target, self.scores, self._decide = tree, target, tuple(scores), decide
+        self.tree, self.target, self.scores, self._goal = tree, target, tuple(scores), goal
         self.own: dict[str, float] = {}
         self.best: dict[str, tuple[float, int]] = dict.fromkeys(scores, (-numpy.inf, 0))
         self.rows = 0
@@ -144,7 +156,7 @@ class Search:
 
     def next(self, most: int) -> list[tuple[int, float]]:
         """The nodes to ask for next with their sums, at most ``most`` for each score; none when all is known."""
-        if self._decide and not all(self.wins(score) for score in self.scores):
+        if self._goal is Goal.WINS_ALL and not all(map(self.wins, self.scores)):
             return []
         bounds = {"sum": self._sums, "mean": self._sums / self.tree.longest[self._nodes]}
         worth = {score: bounds[score] > self._limit(score) for score in self.scores}
@@ -164,7 +176,7 @@ class Search:
         return self.own[score] > self.best[score][0]
 
     def strongest(self, score: str) -> tuple[str, float] | None:
-        """The likeliest rival and its value; None where there is none."""
+        """The likeliest rival that is known so far, and its value; None where there is none."""
         value, node = self.best[score]
         if not node:
             return None
@@ -172,6 +184,6 @@ class Search:
 
     def _limit(self, score: str) -> float:
         """What a label must be above to matter; a rival that is as likely as the object beats it, too."""
-        if self._decide:
-            return float(numpy.nextafter(self.own[score], -numpy.inf))
-        return self.best[score][0]
+        if self._goal is Goal.STRONGEST:
+            return self.best[score][0]
+        return float(numpy.nextafter(self.own[score], -numpy.inf)) if self.wins(score) else numpy.inf
