@@ -165,6 +165,8 @@ class TestCircles:
         knowledge = Knowledge(self.kinds(*chain, "20000>0"), relations)
         assert not len(knowledge)
         assert len(knowledge.circles[0].labels) == 20_002
+        (reason,) = knowledge.report.left_out
+        assert reason.endswith("'kind of': 0 > 1 > 2 > 3 > 4 > 5 > 6 > 7 > 8 > ... (19,992 more) > 0")
 
 
 class TestHomonyms:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from .facts import Key, KnownFact, names_of, plain_cased
 from .relations import Relations
 
+_SHOWN = 10
+"""Labels of a long circle that are shown."""
+
 Sources = Mapping[Key, Collection[str]]
 """Which sources state a fact."""
 
@@ -83,7 +86,10 @@ class Circle:
     facts: tuple[Key, ...]
 
     def __str__(self) -> str:
-        return " > ".join(self.labels)
+        if len(self.labels) <= _SHOWN:
+            return " > ".join(self.labels)
+        left = len(self.labels) - _SHOWN
+        return f"{' > '.join(self.labels[: _SHOWN - 1])} > ... ({left:,} more) > {self.labels[-1]}"
 
 
 def circles(facts: Mapping[Key, KnownFact], relations: Relations) -> list[Circle]:
@@ -137,21 +143,19 @@ class Homonym:
     """A label that stands for two things.
 
     Attributes:
-        label: as the facts have it.
         kinds: of the things that it stands for.
         reason: why that is known, in words.
         dominance: how many times better known the best known of the things is than the next; infinite where nothing is
             known of the next, 1 where nothing is known of either.
     """
 
-    label: str
     kinds: frozenset[str]
     reason: str
     dominance: float
 
 
 def homonyms(facts: Iterable[KnownFact], relations: Relations) -> dict[str, Homonym]:
-    """Find labels that stand for two things, by the label.
+    """Find labels that stand for two things, by each spelling that the facts have.
 
     Two kinds differ where some relation is asked of both: "Georgia", a country and a state, but not "French", a
     language and a demonym. Things of one kind differ where a source names several objects of a functional relation:
@@ -159,14 +163,14 @@ def homonyms(facts: Iterable[KnownFact], relations: Relations) -> dict[str, Homo
     sentence: so it is the lower-case label that is a homonym.
     """
     kinds: dict[str, dict[str, float]] = defaultdict(dict)
-    labels: dict[str, str] = {}
+    labels: dict[str, dict[str, None]] = defaultdict(dict)
     objects: dict[tuple[str, str, str], list[KnownFact]] = defaultdict(list)
     for fact in facts:
         name = plain_cased(fact.subject)
-        labels.setdefault(name, fact.subject)
+        labels[name][fact.subject] = None
         kinds[name][fact.subject_kind] = max(fact.popularity, kinds[name].get(fact.subject_kind, 0))
         other = plain_cased(fact.object)
-        labels.setdefault(other, fact.object)
+        labels[other][fact.object] = None
         kinds[other].setdefault(fact.object_kind, 0)
         if relations[fact.relation].functional:
             objects[name, fact.relation, fact.source].append(fact)
@@ -178,19 +182,16 @@ def homonyms(facts: Iterable[KnownFact], relations: Relations) -> dict[str, Homo
                 for two in kinds.get(other, {}):
                     if one != two and two in akin.get(one, ()) and name not in found:
                         words = f"it is a {one} and a {two}"
-                        found[name] = Homonym(
-                            labels[name], frozenset((one, two)), words, _dominance([own[one], kinds[other][two]])
-                        )
+                        found[name] = Homonym(frozenset((one, two)), words, _dominance([own[one], kinds[other][two]]))
     for (name, relation, _), several in objects.items():
         if len(several) > 1 and name not in found and len(set(_same_objects(several))) > 1:
             places = " and ".join(sorted({fact.object for fact in several})[:3])
             found[name] = Homonym(
-                labels[name],
                 frozenset(fact.subject_kind for fact in several),
                 f"its '{relations[relation].label}' is {places}",
                 _dominance([fact.popularity for fact in several]),
             )
-    return {homonym.label: homonym for homonym in found.values()}
+    return {label: homonym for name, homonym in found.items() for label in labels[name]}
 
 
 def _asked_alike(relations: Relations) -> dict[str, set[str]]:

@@ -27,7 +27,7 @@ _KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class Described:
     """What a file says of a thing; it may say it in several places.
 
     Attributes:
@@ -42,11 +42,11 @@ class Thing:
     kinds: tuple[str, ...] = ()
     popularity: float = 0.0
 
-    def and_also(self, other: Thing) -> Thing:
+    def and_also(self, other: Described) -> Described:
         """Return both together. A second label is an alias."""
         label = self.label or other.label
         aliases = (*self.aliases, *other.aliases, *((other.label,) if other.label and other.label != label else ()))
-        return Thing(label, aliases, (*self.kinds, *other.kinds), max(self.popularity, other.popularity))
+        return Described(label, aliases, (*self.kinds, *other.kinds), max(self.popularity, other.popularity))
 
 
 class Index:
@@ -57,7 +57,7 @@ class Index:
         self._things: list[tuple[str, str, str, str, float]] = []
         self._statements: list[tuple[str, str, str, bool, int]] = []
 
-    def add_thing(self, id: str, thing: Thing) -> None:
+    def add_thing(self, id: str, thing: Described) -> None:
         texts = (id, thing.label, _SEPARATOR.join(thing.aliases), _SEPARATOR.join(thing.kinds))
         self._things.append((*map(_storable, texts), thing.popularity))  # type: ignore[arg-type]
         if len(self._things) >= _TOGETHER:
@@ -75,12 +75,12 @@ class Index:
         self._database.execute("CREATE INDEX IF NOT EXISTS by_id ON things (id)")
         yield from self._database.execute("SELECT subject, relation, object, is_thing, line FROM statements")
 
-    def thing(self, id: str) -> Thing:
+    def thing(self, id: str) -> Described:
         """Return what is known of a thing; call it after `statements`."""
-        found = Thing()
+        found = Described()
         rows = self._database.execute("SELECT label, aliases, kinds, popularity FROM things WHERE id = ?", (id,))
         for label, aliases, kinds, popularity in rows:
-            found = found.and_also(Thing(label, _split(aliases), _split(kinds), popularity))
+            found = found.and_also(Described(label, _split(aliases), _split(kinds), popularity))
         return found
 
     def _write(self) -> None:
@@ -139,13 +139,13 @@ def facts_of(
     """
     thing = lru_cache(_KEPT)(index.thing)
 
-    def kinds(of: Thing) -> list[str]:
+    def kinds(of: Described) -> list[str]:
         return [label for label in (thing(id).label for id in of.kinds) if label]
 
     for subject_id, relation_id, object_id, is_thing, line in index.statements():
         place = f"{path.name}:{line}"
         subject = thing(subject_id)
-        object_ = thing(object_id) if is_thing else Thing(object_id)
+        object_ = thing(object_id) if is_thing else Described(object_id)
         try:
             for role, found in (("subject", subject), ("object", object_)):
                 if not found.label:

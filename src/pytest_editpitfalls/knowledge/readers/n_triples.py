@@ -17,7 +17,7 @@ from pytest_editpitfalls.knowledge.facts import BadFact, KnownFact
 from pytest_editpitfalls.knowledge.reading import FactReader, Reading
 from pytest_editpitfalls.knowledge.relations import KnownRelation
 
-from ._index import Index, Thing, facts_of, index_of
+from ._index import Described, Index, facts_of, index_of
 from ._text import LONGEST_LINE, lines_of
 from ._values import moment, unsigned, variants
 
@@ -111,11 +111,11 @@ class _Collector:
             self._name(triple, predicate)
         elif predicate in KINDS:
             if isinstance(triple.object, self._rdf.NamedNode):
-                self._index.add_thing(triple.subject.value, Thing(kinds=(triple.object.value,)))
+                self._index.add_thing(triple.subject.value, Described(kinds=(triple.object.value,)))
         elif predicate == POPULARITY:
             if triple.object.value.isdecimal() and len(triple.object.value) < 10:
                 subject = triple.subject.value.replace(_PAGES, _THINGS)
-                self._index.add_thing(subject, Thing(popularity=float(triple.object.value)))
+                self._index.add_thing(subject, Described(popularity=float(triple.object.value)))
         elif relation := self._relation(predicate):
             self._statement(triple, relation, line)
         else:
@@ -126,7 +126,7 @@ class _Collector:
     def _name(self, triple: Any, predicate: str) -> None:
         if isinstance(triple.object, self._rdf.Literal) and self._reads(triple.object):
             text = triple.object.value.strip()
-            thing = Thing(label=text) if predicate in LABELS else Thing(aliases=(text,))
+            thing = Described(label=text) if predicate in LABELS else Described(aliases=(text,))
             if text:
                 self._index.add_thing(triple.subject.value, thing)
 

@@ -18,7 +18,7 @@ from pytest_editpitfalls.knowledge.facts import BadFact, KnownFact
 from pytest_editpitfalls.knowledge.reading import FactReader, Reading
 from pytest_editpitfalls.knowledge.relations import KnownRelation
 
-from ._index import Index, Thing, facts_of, index_of
+from ._index import Described, Index, facts_of, index_of
 from ._text import bytes_of, decoded, head_of, lines_of
 from ._values import moment, unsigned, variants
 
@@ -145,7 +145,7 @@ class _Collector:
         claims = _table(entity, "claims")
         self._index.add_thing(
             id,
-            Thing(
+            Described(
                 label=self._text(_table(entity, "labels")),
                 aliases=self._aliases(entity),
                 kinds=tuple(value for value, is_thing in self._values(claims, INSTANCE_OF, None) if is_thing),
