@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pytest_editpitfalls.files import MAX_LABEL
@@ -136,6 +137,7 @@ class BadFact(ValueError):
 
 
 _TEXTS = tuple(name for name in FIELDS if name not in (*ALIASES, "popularity"))
+_SHARED = frozenset(_TEXTS) - {"subject", "object"}
 _CHOICES = (("subject_article", ARTICLES), ("object_article", ARTICLES), ("subject_number", NUMBERS))
 _ID = re.compile(r"[QPL][1-9][0-9]*(-[FS][1-9][0-9]*)?")
 """An id of Wikidata: what stands where nobody has given a thing a label."""
@@ -149,7 +151,12 @@ def fact_from(record: Mapping[str, Any], place: str) -> KnownFact:
     Raises:
         BadFact: a required field is missing or empty, a label is only an id of Wikidata, or a value is not of its type.
     """
-    values: dict[str, Any] = {name: _text(value, name) for name in _TEXTS if (value := record.get(name)) is not None}
+    values: dict[str, Any] = {}
+    for name in _TEXTS:
+        if (value := record.get(name)) is not None:
+            # A list cannot be looked up among the values that were checked; it is no text anyway.
+            shared = name in _SHARED and isinstance(value, str)
+            values[name] = _shared(value, name) if shared else _text(value, name)
     for name in REQUIRED:
         if not values.get(name):
             raise BadFact(f"{name} is empty")
@@ -169,7 +176,16 @@ def fact_from(record: Mapping[str, Any], place: str) -> KnownFact:
 def _text(value: object, name: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadFact(f"{name} is no text")
-    text = str(value).strip()
+    return _checked(str(value).strip(), name)
+
+
+@lru_cache(4096)
+def _shared(value: object, name: str) -> str:
+    """As `_text`, of a field that has few values: facts share them, and each is checked once."""
+    return _text(value, name)
+
+
+def _checked(text: str, name: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     if len(text) > MAX_LABEL:
@@ -188,7 +204,7 @@ def _aliases(value: object, name: str) -> tuple[str, ...]:
         value = value.split("|")
     if not isinstance(value, list | tuple):
         raise BadFact(f"{name} is neither a list nor text separated by |")
-    aliases = (_text(alias, name) for alias in value)
+    aliases = [_text(alias, name) for alias in value]
     return tuple(dict.fromkeys(alias for alias in aliases if alias and not _ID.fullmatch(alias)))
 
 
@@ -202,7 +218,16 @@ def _popularity(value: object) -> float:
     return number
 
 
-_ASCII_WORDS = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+class _Kept(dict[int, int | str | None]):
+    """For `str.translate`: letters and digits stay, accents go, all else is a space. Filled as characters come."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        character = chr(code)
+        self[code] = found = code if character.isalnum() else None if unicodedata.combining(character) else " "
+        return found
+
+
+_KEPT = _Kept()
 
 
 def plain(label: str) -> str:
@@ -212,12 +237,8 @@ def plain(label: str) -> str:
 
 def plain_cased(label: str) -> str:
     """As `plain`, but "Turkey" is not "turkey"."""
-    if label.isascii():
-        kept = label.translate(_ASCII_WORDS)
-    else:
-        text = unicodedata.normalize("NFKD", label)
-        kept = "".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c))
-    return " ".join(kept.split()) or label
+    text = label if label.isascii() else unicodedata.normalize("NFKD", label)
+    return " ".join(text.translate(_KEPT).split()) or label
 
 
 def names_of(fact: KnownFact, role: Literal["subject", "object"]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from .readers import read_facts
 from .reading import Progress, Reading, ReadingReport
 from .relations import Relations, read_relations
 from .rules import Rule, read_rules
-from .vetting import Homonym, circles, disagreements, homonyms
+from .vetting import Homonym, circles, disagreements, homonyms, source_of
 
 RELATIONS_FILE, RULES_FILE = "relations.toml", "rules.toml"
 
@@ -72,14 +72,14 @@ class Knowledge:
                 known.sort(key=lambda fact: -fact.popularity)
         self._objects: dict[str, tuple[Thing, ...]] = {}
         self._subjects: dict[str, tuple[Thing, ...]] = {}
-        self._subject_names = _Aliases((f.relation, f.subject, f.subject_aliases) for f in seen.values())
         self._homonyms: dict[str, Homonym] | None = None
-        self._object_names = _Aliases((f.relation, f.object, f.object_aliases) for f in seen.values())
+        self._subject_names = _Aliases((key[0], key[1], fact.subject_aliases) for key, fact in seen.items())
+        self._object_names = _Aliases((key[0], key[2], fact.object_aliases) for key, fact in seen.items())
 
-    def _distinct(self, facts: Iterable[KnownFact]) -> tuple[dict[Key, KnownFact], dict[Key, tuple[str, ...]]]:
-        """Facts of known relations, each once, and which sources state those of functional relations."""
+    def _distinct(self, facts: Iterable[KnownFact]) -> tuple[dict[Key, KnownFact], dict[Key, frozenset[str]]]:
+        """Facts of known relations, each once, and the sources of those that several state."""
         seen: dict[Key, KnownFact] = {}
-        sources: dict[Key, tuple[str, ...]] = {}
+        sources: dict[Key, frozenset[str]] = {}
         for fact in facts:
             if fact.relation not in self.relations:
                 named = self.relations.named(fact.relation)
@@ -89,11 +89,10 @@ class Knowledge:
                     continue
                 fact = replace(fact, relation=named.id)
             key = fact.key
-            if self.relations[fact.relation].functional:
-                source = fact.source or fact.place.partition(":")[0]  # a table without sources is one
-                sources[key] = tuple(dict.fromkeys((*sources.get(key, ()), source)))
             if key in seen:
                 self.report.leave_out("the same fact stands there twice", fact.place)
+                if self.relations[fact.relation].functional:
+                    sources[key] = sources.get(key, frozenset((source_of(seen[key]),))) | {source_of(fact)}
                 fact = _merged(seen[key], fact)
             seen[key] = fact
         return seen, sources
@@ -184,15 +183,15 @@ class _Aliases:
     """Which label an alias stands for, in each relation; an alias of two labels stands for none."""
 
     def __init__(self, names: Iterable[tuple[str, str, tuple[str, ...]]]) -> None:
-        self._main: dict[tuple[str, str], str] = {}
+        self._main: dict[str, dict[str, str]] = defaultdict(dict)
         for relation, label, aliases in names:
-            main = plain(label)
-            for alias in aliases:
-                if self._main.setdefault((relation, plain(alias)), main) != main:
-                    self._main[relation, plain(alias)] = ""
+            of_relation = self._main[relation]
+            for alias in map(plain, aliases):
+                if alias != label and of_relation.setdefault(alias, label) != label:
+                    of_relation[alias] = ""
 
     def main(self, relation: str, name: str) -> str:
-        return self._main.get((relation, plain(name)), "")
+        return self._main.get(relation, {}).get(plain(name), "")
 
 
 def load_knowledge(

@@ -13,7 +13,12 @@ _SHOWN = 10
 """Labels of a long circle that are shown."""
 
 Sources = Mapping[Key, Collection[str]]
-"""Which sources state a fact."""
+"""Which sources state a fact, where there are several."""
+
+
+def source_of(fact: KnownFact) -> str:
+    """Return the source of a fact; a table without sources is one."""
+    return fact.source or fact.place.partition(":")[0]
 
 
 def disagreements(
@@ -26,7 +31,7 @@ def disagreements(
 
     Args:
         facts: all facts.
-        sources: of each fact of a functional relation.
+        sources: of facts of functional relations that several sources state.
         relations: of the facts.
         decided: relation and subject about which somebody has decided.
 
@@ -45,7 +50,7 @@ def disagreements(
         stated: dict[int, set[str]] = defaultdict(set)
         by_source: dict[str, set[int]] = defaultdict(set)
         for key, object_ in zip(keys, objects, strict=True):
-            for source in sources[key]:
+            for source in sources.get(key) or (source_of(facts[key]),):
                 stated[object_].add(source)
                 by_source[source].add(object_)
         if not any(one.isdisjoint(other) for one in by_source.values() for other in by_source.values()):
