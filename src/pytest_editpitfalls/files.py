@@ -23,6 +23,9 @@ else:
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """A larger suite file is refused."""
 
+MAX_BENCHMARK_BYTES = 256 * 1024 * 1024
+"""The same for a file of another benchmark, which is read whole: some hold 100,000 records."""
+
 MAX_SMALL_FILE_BYTES = 4 * 1024 * 1024
 """The same for headers, relations, paraphrases and hyper-parameters."""
 MAX_TOML_DOTS = 1000

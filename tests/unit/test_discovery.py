@@ -56,8 +56,8 @@ def test_names_groups_and_paths_once_and_in_order(
 ) -> None:
     header = small_suite("reverse").write()
     monkeypatch.setattr(discovery, "suites_directory", lambda: tmp_path)
-    paths = expand_suites(["hard", "distortion", "small.toml", str(header)], base=header.parent)
-    assert paths == (tmp_path / "hard.toml", tmp_path / "easy.toml", header.resolve())
+    found = expand_suites(["hard", "distortion", "small.toml", str(header)], base=header.parent)
+    assert tuple(file.path for file in found) == (tmp_path / "hard.toml", tmp_path / "easy.toml", header.resolve())
 
 
 @pytest.mark.parametrize(

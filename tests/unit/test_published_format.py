@@ -268,9 +268,9 @@ def test_a_wrong_row_is_named(
     ("rows", "what"),
     [
         ("[]", "no cases"),
-        ("{}", "none of the benchmark's files"),
-        ("[1]", "none of the benchmark's files"),
-        ('[{"a": 1}]', "none of the benchmark's files"),
+        ("{}", "holds no list of records"),
+        ("[1]", "holds no list of records"),
+        ('[{"a": 1}]', "has no form that is known\n  fix: name a CounterFact file, .*a published .json file, "),
         ("[{", "not valid JSON"),
     ],
 )

@@ -114,8 +114,8 @@ def _leaks(text: tuple[str, ...], label: tuple[str, ...]) -> tuple[Leak, ...]:
 def contains_label(text: str, label: str) -> bool:
     """Whether all words of ``label`` stand in ``text`` one after the other.
 
-    "Mexico" stands in "Mexico City", "Niger" not in "Nigeria". A label contains itself. Nothing contains a label that has
-    neither letters nor digits.
+    "Mexico" stands in "Mexico City", "Niger" not in "Nigeria". A label contains itself. Nothing contains one without
+    letters and digits.
     """
     return bool(words(label)) and _within(words(label), words(text))
 

@@ -33,7 +33,7 @@ from pytest_editpitfalls.files import read_bounded
 from pytest_editpitfalls.outputs import check_writable, is_standard_output
 from pytest_editpitfalls.program import EditRequest
 from pytest_editpitfalls.suites.discovery import is_suite, shipped_suites
-from pytest_editpitfalls.suites.suite import load_suite
+from pytest_editpitfalls.suites.suite import load_suite, load_suites
 
 TRAINING = "train-mend"
 
@@ -140,9 +140,9 @@ def _files(data: Path) -> list[Path]:
 
 def _read(path: Path, sources: dict[str, str]) -> list[TrainingFact]:
     if path.suffix != ".jsonl":
-        suite = load_suite(path)
-        sources[path.name] = suite.digest
-        return [_of_case(case) for case in suite.cases]
+        suites = load_suites([str(path)])
+        sources[path.name] = suites[0].digest
+        return [_of_case(case) for suite in suites for case in suite.cases]
     raw = read_bounded(path)
     sources[path.name] = hashlib.sha256(raw).hexdigest()
     facts = []

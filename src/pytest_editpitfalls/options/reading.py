@@ -376,4 +376,6 @@ def _from_folder(suite: str, folder: Path) -> str:
     """Make a suite's path absolute, starting in ``folder``; leave names and groups alone."""
     if not any(mark in suite for mark in "/\\."):
         return suite
+    if "." not in re.split(r"[/\\\\]", suite)[-1] and not os.path.exists(folder / suite):
+        return suite  # the name of a fetched suite ("pitfalls/gpt2-xl/reverse")
     return str(absolute(folder / _expanded(suite, "--pitfalls-suite")))

@@ -47,6 +47,7 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
         *(visible(f"pitfalls: {line}") for line in seed_lines(run, selected)),
         *(visible(f"pitfalls: {line}") for line in multi_label_lines(run.editors, selected)),
         *(visible(f"pitfalls: {line}") for line in _same_names(run, selected)),
+        *(visible(f"pitfalls: {line}") for line in dict.fromkeys(line for suite in selected for line in suite.notes)),
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken

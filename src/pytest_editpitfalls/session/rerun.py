@@ -14,7 +14,6 @@ from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
 from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
 from pytest_editpitfalls.options.editor_labels import as_typed
-from pytest_editpitfalls.suites.suite import ships
 
 from .modules import SuiteModule
 from .selection import parse_target
@@ -30,17 +29,12 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
         target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
     elif parse_target(item.nodeid, here) is None:  # the user has a file of that name
         target = ["-k", case.id]
-        suite_option = [f"--pitfalls-suite={_suite(case)}"]
+        suite_option = [f"--pitfalls-suite={case.suite.spec}"]
     else:
         target = [item.nodeid]
-        if _suite(case) != case.suite.name:
-            suite_option = [f"--pitfalls-suite={_suite(case)}"]
+        if case.suite.spec != case.suite.name:
+            suite_option = [f"--pitfalls-suite={case.suite.spec}"]
     return _quoted(["pytest", *target, *suite_option, *_settings(case, run)])
-
-
-def _suite(case: SelectedCase) -> str:
-    """Return how the suite is named on a command line: by name when it ships, otherwise by its path."""
-    return case.suite.source.stem if ships(case.suite) else str(case.suite.source)
 
 
 def _settings(case: SelectedCase, run: RunConfig) -> list[str]:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from pytest_editpitfalls.cases.case import Case, Kind
 
+from .benchmarks.records import Records
+
 
 @dataclass(frozen=True, slots=True)
 class SuiteContent:
-    """What a reader found in a suite's files; ``raw`` holds the bytes of every file, header first."""
+    """What a reader found in a suite's files; ``raw`` holds the bytes of every file, header first.
+
+    ``notes`` say what a user has to know of it: what a file of another benchmark was read as, and what was left out.
+    """
 
     name: str
     kind: Kind
@@ -21,6 +26,7 @@ class SuiteContent:
     license: str
     provenance: str
     raw: tuple[bytes, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,15 @@ class Reader:
     Attributes:
         suffix: how the names of its files end (".toml").
         what: what its files are, for messages ("a .toml header (own format)").
-        read: reads a file of this format; raises `UsageError`.
+        read: reads a file of this format: one suite, or one for each kind that it feeds; raises `UsageError`.
         recognises: whether a file with this suffix is of this format; asked where several formats have the suffix.
         companions: names of files that lie beside a suite's and are no suites.
+        records: reads the plain edits of a file, where it has the form of another benchmark.
     """
 
     suffix: str
     what: str
-    read: Callable[[Path], SuiteContent]
+    read: Callable[[Path], SuiteContent | tuple[SuiteContent, ...]]
     recognises: Callable[[Path], bool] = lambda path: True
     companions: frozenset[str] = frozenset()
+    records: Callable[[Path], Records] | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there, read_toml
-from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.pitfalls import PITFALLS, pitfall_of
 from pytest_editpitfalls.shipped import suites_directory
 
 from .readers import reader_of, readers
@@ -40,24 +41,47 @@ def suite_names() -> dict[str, tuple[str, ...]]:
     return {**{name: (name,) for name in shipped_suites()}, **suite_groups()}
 
 
-def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Path, ...]:
+@dataclass(frozen=True, slots=True)
+class SuiteFile:
+    """A file that cases are read from, and which of them: those of one kind where it was named, otherwise all."""
+
+    path: Path
+    kind: Kind | None = None
+
+
+def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[SuiteFile, ...]:
     """Turn names, groups and paths into suite files, each once, in the order given.
 
     Args:
-        specs: what the user wrote: "reverse", "conflict", "data/reverse_edit.json", "my/suite.toml".
+        specs: what the user wrote: "reverse", "conflict", "data/reverse_edit.json", "my/suite.toml",
+            "data/counterfact.json::coverage".
         base: directory that a relative path starts from; default: the working directory.
 
     Raises:
         UsageError: an unknown name, or a path that is no suite file.
     """
     names = suite_names()
-    paths: dict[Path, None] = {}
+    found: dict[SuiteFile, None] = {}
     for spec in specs:
         if spec in names:
-            paths.update(dict.fromkeys(suites_directory() / f"{name}.toml" for name in names[spec]))
+            found.update(dict.fromkeys(SuiteFile(suites_directory() / f"{name}.toml") for name in names[spec]))
         else:
-            paths[_suite_file(spec, base or Path.cwd())] = None
-    return tuple(paths)
+            name, kind = _without_kind(spec)
+            found[SuiteFile(_suite_file(name, base or Path.cwd()), kind)] = None
+    return tuple(found)
+
+
+def _without_kind(spec: str) -> tuple[str, Kind | None]:
+    """Part "counterfact.json::coverage" into the file and the kind of its cases."""
+    name, colons, kind = spec.rpartition("::")
+    if not colons or "/" in kind or "\\" in kind:
+        return spec, None
+    if not kind:
+        raise UsageError(f"'{spec}' names no kind after '::'", where="--pitfalls-suite", fix="write FILE::reverse")
+    if PITFALLS.find(kind) is None:
+        known = [pitfall.name for pitfall in PITFALLS]
+        raise UsageError(f"unknown kind of cases '{kind}'", where="--pitfalls-suite", fix=did_you_mean(kind, known))
+    return name, kind
 
 
 def _suite_file(spec: str, base: Path) -> Path:

@@ -14,6 +14,7 @@ from pytest_editpitfalls.pitfalls import pitfall_of
 from pytest_editpitfalls.shipped import suites_directory
 
 from . import discovery
+from .content import SuiteContent
 from .readers import reader_of
 
 
@@ -30,7 +31,9 @@ class Suite:
         provenance: where the data come from, or "".
         source: the file that was named: a `.toml` header or a published `.json` file.
         digest: SHA-256 over every file that was read.
-        format: name of the format that it was read from ("own", "published").
+        format: name of the format that it was read from ("own", "published", "CounterFact").
+        notes: what a user has to know of it: what the file was read as, and what was left out.
+        is_part: whether its file feeds several kinds, of which this is one.
     """
 
     name: str
@@ -42,30 +45,48 @@ class Suite:
     source: Path
     digest: str
     format: str
+    notes: tuple[str, ...] = ()
+    is_part: bool = False
+
+    @property
+    def spec(self) -> str:
+        """How a command line names it: by its name when it ships, otherwise by its path, with the kind if need be."""
+        if ships(self):
+            return self.source.stem
+        return f"{self.source}::{self.kind}" if self.is_part else str(self.source)
 
 
 def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
     """Load one suite by its name or from a file.
 
     Args:
-        path_or_name: the name of a suite that ships, a `.toml` header (own format) or a `.json` file as the
-            benchmark published it (recognised by its content; the prompts file lies beside it).
+        path_or_name: the name of a suite that ships, a `.toml` header (own format) or a `.json` file as a
+            benchmark published it (recognised by its content), with "::kind" where it feeds several kinds.
         base: directory that a relative path starts from; default: the working directory.
 
     Raises:
         UsageError: there is no such suite or file, or its content is wrong; the message names file, line,
             field and fix.
     """
-    paths = discovery.expand_suites([str(path_or_name)], base=base)
-    if len(paths) != 1:
+    files = discovery.expand_suites([str(path_or_name)], base=base)
+    if len(files) != 1:
         raise UsageError(
             f"'{path_or_name}' is a group of suites", fix=f"name one: {', '.join(discovery.shipped_suites())}"
         )
-    return _load_file(paths[0])
+    suites = _load_file(files[0])
+    if len(suites) != 1:
+        kinds = [suite.kind for suite in suites]
+        raise UsageError(
+            f"'{path_or_name}' feeds several kinds of cases: {', '.join(kinds)}",
+            fix=f"name one, for instance {path_or_name}::{kinds[0]}",
+        )
+    return suites[0]
 
 
 def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suite, ...]:
     """Load suites given by names, groups and paths; each file once, in the order in which they were named.
+
+    A file of another benchmark gives a suite for each kind that it can feed ("counterfact-coverage").
 
     A suite whose name is taken by an earlier one, or by one that ships, is named after its directory as well
     ("GPT-J-easy"), and its cases with it. One that ships keeps its name, so that a gate means the same in any order.
@@ -73,7 +94,8 @@ def load_suites(specs: Sequence[str], *, base: Path | None = None) -> tuple[Suit
     Raises:
         UsageError: as `load_suite`; or two suites cannot be told apart by name and directory.
     """
-    loaded = [_load_file(path) for path in discovery.expand_suites(specs, base=base)]
+    found = (_load_file(file) for file in discovery.expand_suites(specs, base=base))
+    loaded = list({(suite.source, suite.kind): suite for group in found for suite in group}.values())
     suites = {suite.name: suite for suite in loaded if ships(suite)}
     for place, suite in enumerate(loaded):
         if suites.get(suite.name, suite) is not suite:
@@ -102,10 +124,24 @@ def select_case(suite: Suite, case_id: str) -> Case:
 
 
 @held_back()
-def _load_file(path: Path) -> Suite:
-    reader = reader_of(path)
-    assert reader is not None, f"{path} was taken for a suite"
-    content = reader.read(path)
+def _load_file(file: discovery.SuiteFile) -> tuple[Suite, ...]:
+    """Read a file into its suites: one, or one for each kind that it feeds."""
+    reader = reader_of(file.path)
+    assert reader is not None, f"{file.path} was taken for a suite"
+    read = reader.read(file.path)
+    contents = read if isinstance(read, tuple) else (read,)
+    wanted = [content for content in contents if file.kind in (None, content.kind)]
+    if not wanted:
+        kinds = [content.kind for content in contents]
+        raise UsageError(
+            f"the file has no {file.kind} cases, only {' and '.join(kinds)} cases",
+            where=str(file.path),
+            fix=f"name {file.path.name}::{kinds[0]}",
+        )
+    return tuple(_suite(file.path, content, is_part=isinstance(read, tuple)) for content in wanted)
+
+
+def _suite(path: Path, content: SuiteContent, *, is_part: bool) -> Suite:
     if not content.cases:
         raise UsageError("the suite has no cases", where=str(path), fix="add at least one case")
     return Suite(
@@ -118,6 +154,8 @@ def _load_file(path: Path) -> Suite:
         source=path,
         digest=files.digest(content.raw),
         format=content.format,
+        notes=content.notes,
+        is_part=is_part,
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from pytest_editpitfalls.cases.case import Case, Relation
 from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
@@ -32,12 +31,11 @@ from pytest_editpitfalls.pitfalls._published_files import (
     Text,
     Triple,
 )
+from pytest_editpitfalls.suites.benchmarks.json_rows import first_rows
 from pytest_editpitfalls.suites.content import Reader, SuiteContent
 from pytest_editpitfalls.suites.held import BaseFacts
 from pytest_editpitfalls.validation import usage_error
 
-HEADS = (16 * 1024, 1024 * 1024)
-"""Bytes that are looked at for the first row: most end before the first, all before the second."""
 LICENSE = "MIT (published benchmark data)"
 PROVENANCE = "Li et al., Unveiling the Pitfalls of Knowledge Editing for Large Language Models (ICLR 2024)"
 
@@ -60,7 +58,8 @@ def read_published_suite(path: Path) -> SuiteContent:
             are named.
     """
     data = read_bounded(path)
-    kind = _recognise(path, data)
+    kind = next(filter(None, map(_kind_of, first_rows(path))), None)
+    assert kind is not None, f"{path} was recognised"
     form = _published_files()[kind]
     prompts_path = path.parent / form.prompts
     if not is_there(prompts_path):
@@ -92,6 +91,7 @@ READER = Reader(
     suffix=".json",
     what="a published .json file",
     read=read_published_suite,
+    recognises=lambda path: any(_kind_of(row) for row in first_rows(path)),
     companions=frozenset({"conflict_prompts.json", "round_prompts.json"}),
 )
 
@@ -101,27 +101,9 @@ def case_id(rule: str, row: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', rule).strip('-')}-{row:05d}"
 
 
-def _recognise(path: Path, data: bytes) -> str:
-    """Read the kind off the first row."""
-    for size in HEADS:
-        head = data[:size]
-        try:
-            rows: Any = from_json(head.decode("utf-8", "ignore"), allow_partial=len(data) > len(head))
-        except ValueError as error:
-            raise UsageError(f"not valid JSON: {error}", where=str(path), fix="fetch the file again") from None
-        if rows == [] and len(data) == len(head):
-            raise UsageError("the suite has no cases", where=str(path), fix="name a file that holds cases")
-        first = rows[0] if isinstance(rows, list) and rows else None
-        if isinstance(first, dict):
-            for kind, form in _published_files().items():
-                if form.recognises(first):
-                    return kind
-    raise UsageError(
-        "this is none of the benchmark's files (rows with type and edits, or with edit and true_objects)",
-        where=str(path),
-        fix="name reverse_edit.json, composite_edit.json, coverage_edit.json, easy.json or hard.json; "
-        "or write a suite in the own format (a .toml header)",
-    )
+def _kind_of(first: dict[str, Any]) -> str | None:
+    """Read the kind off a first row."""
+    return next((kind for kind, form in _published_files().items() if form.recognises(first)), None)
 
 
 class _Builder:
