@@ -16,6 +16,9 @@ from pytest_editpitfalls.errors import PitfallsError, UsageError
 CORPUS = Path(__file__).parent / "corpus"
 """One folder per target. `seed*` are valid files, the others are inputs that once did harm or are likely to."""
 
+BENCHMARKS = ("counterfact", "knowedit", "mquake", "peak", "ripple_edits", "wikibigedit", "zsre")
+"""Forms of other benchmarks; each seed is a small file of that form with content of our own."""
+
 Target = Callable[[bytes, Path], object]
 
 
@@ -59,16 +62,42 @@ def seed(target: str) -> bytes:
     return next((CORPUS / target).glob("seed*")).read_bytes()
 
 
+def _benchmark(name: str) -> Target:
+    """A file of another benchmark: its edits and its suites. Some feed no kind, and say so."""
+
+    def run(data: bytes, folder: Path) -> object:
+        from pytest_editpitfalls.suites.readers import edits_of
+
+        (folder / name).write_bytes(data)
+        records = edits_of(folder / name)
+        if records is not None and not records.edits:
+            raise UsageError("no edits", fix="write some")
+        return _suites(folder / name) if name != "wikibigedit.json" else records or _suites(folder / name)
+
+    return run
+
+
 def _suite(path: Path) -> object:
     """Load it, and go all the way to what the engine, node ids and the terminal get of it."""
+    from pytest_editpitfalls.suites import load_suite
+
+    return _checked(load_suite(path))
+
+
+def _suites(path: Path) -> object:
+    """The same for a file that may hold several."""
+    from pytest_editpitfalls.suites import load_suites
+
+    return [_checked(suite) for suite in load_suites([str(path)])]
+
+
+def _checked(suite: Any) -> object:
     from pytest_editpitfalls.escaping import visible
     from pytest_editpitfalls.pitfalls import compile_case
     from pytest_editpitfalls.reports.explanation import edits_in_words
     from pytest_editpitfalls.results.build import facts_in_words
-    from pytest_editpitfalls.suites import load_suite
     from pytest_editpitfalls.verdicts.thresholds import parse_thresholds
 
-    suite = load_suite(path)
     shown = [suite.name]
     for case in suite.cases:
         compile_case(case, multi_label=True)
@@ -211,6 +240,7 @@ TARGETS: dict[str, Target] = {
     "easy.json": _published("easy.json", "round_prompts.json"),
     "conflict_prompts.json": _published("conflict_prompts.json", "conflict_prompts.json"),
     "round_prompts.json": _published("round_prompts.json", "round_prompts.json"),
+    **{f"{name}.json": _benchmark(f"{name}.json") for name in BENCHMARKS},
     "results.json": results,
     "config.toml": hyper_parameters,
     "words.txt": words,

@@ -76,6 +76,11 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(_APOSTROPHE.sub("", unicodedata.normalize("NFC", plain))))
 
 
+def is_unspaced(sign: str) -> bool:
+    """Whether a sign belongs to a script that puts no spaces between words."""
+    return _UNSPACED_SIGN.match(sign) is not None
+
+
 def leaks(text: str, label: str) -> tuple[Leak, ...]:
     """Return what ``text`` gives away of ``label``; nothing where they share neither a word nor first letters.
 

@@ -77,15 +77,21 @@ class _Pools:
         """An object that is not true of the subject: with as many words as ``like`` where there is one."""
         avoided = {*taken, subject, *self.true.get((relation, subject), ())}
         pool = self._objects.get(relation, [])
-        found = list(_suitable(pool, f"{relation}/{subject}/{like}", avoided))
-        alike = (label for label in found if len(words(label)) == len(words(like)))
-        return next(alike, found[0] if found else None)
+        first, length = None, len(words(like))
+        for label in _suitable(pool, f"{relation}/{subject}/{like}", avoided):
+            if len(words(label)) == length:
+                return label
+            first = first or label
+        return first
 
     def other_subject(self, edit: PlainEdit) -> str | None:
-        """Another subject of the edit's relation."""
+        """Another subject of the edit's relation, of which what the edit writes is not true."""
         pool = self._subjects.get(edit.relation, [])
-        avoided = {edit.subject, edit.target_new, edit.target_true}
-        return next(_suitable(pool, f"{edit.relation}/{edit.subject}", avoided - {""}), None)
+        avoided = {edit.subject, edit.target_new, edit.target_true} - {""}
+        for subject in _suitable(pool, f"{edit.relation}/{edit.subject}", avoided):
+            if edit.target_new not in self.true.get((edit.relation, subject), ()):
+                return subject
+        return None
 
 
 _LOOKED_AT = 60

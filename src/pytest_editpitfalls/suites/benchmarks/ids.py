@@ -32,6 +32,13 @@ class Labels:
         if relation and isinstance(subject, str):
             self._prompts.setdefault(relation, {}).setdefault(subject, prompt)
 
+    def settle(self) -> None:
+        """Take note of the subjects of all prompts, once every prompt is known."""
+        for relation, prompts in self._prompts.items():
+            for subject, prompt in prompts.items():
+                if subject not in self._labels and (label := self.subject(relation, subject, prompt)):
+                    self._labels[subject] = label
+
     def subject(self, relation: str, subject: object, prompt: str) -> str:
         """Return the label of a prompt's subject, "" where it is not known."""
         known = self._labels.get(subject, "") if isinstance(subject, str) else ""

@@ -5,18 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
+from pytest_editpitfalls.cases.leaks import is_unspaced
 from pytest_editpitfalls.files import MAX_LABEL, MAX_PROMPT
 
 _LONGEST_NAME = 48
-
-
-@lru_cache(maxsize=4096)
-def _pattern(subject: str) -> re.Pattern[str]:
-    before = r"(?<!\w)" if subject[0].isalnum() else ""
-    after = r"(?!\w)" if subject[-1].isalnum() else ""
-    return re.compile(f"{before}{re.escape(subject)}{after}", re.IGNORECASE)
 
 
 def template_of(text: str, subject: str) -> tuple[str, str] | None:
@@ -27,12 +20,29 @@ def template_of(text: str, subject: str) -> tuple[str, str] | None:
     """
     if not subject or "{}" in text or len(text) > MAX_PROMPT:
         return None
-    places = list(_pattern(subject).finditer(text))
-    exact = [place for place in places if place.group() == subject]
-    if not places:
+    start = _last(text, subject)
+    if start < 0 and len(lowered := text.lower()) == len(text):
+        start = _last(lowered, subject.lower())
+    if start < 0:
         return None
-    place = (exact or places)[-1]
-    return f"{text[: place.start()]}{{}}{text[place.end() :]}", place.group()
+    end = start + len(subject)
+    return f"{text[:start]}{{}}{text[end:]}", text[start:end]
+
+
+def _last(text: str, words: str) -> int:
+    """Where some words stand last in a text, not as a part of longer words; -1 where they do not."""
+    start = text.rfind(words)
+    while start >= 0:
+        end = start + len(words)
+        if not (_are_one(text[:start][-1:], words[0]) or _are_one(words[-1], text[end : end + 1])):
+            return start
+        start = text.rfind(words, 0, end - 1)
+    return -1
+
+
+def _are_one(before: str, behind: str) -> bool:
+    """Whether two signs that follow one another belong to one word; "" stands for the end of the text."""
+    return before.isalnum() and behind.isalnum() and not (is_unspaced(before) or is_unspaced(behind))
 
 
 def templates_of(texts: Iterable[str], subject: str) -> tuple[str, ...]:

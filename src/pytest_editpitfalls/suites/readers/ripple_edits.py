@@ -91,6 +91,7 @@ def read(rows: Iterable[Row], records: Records, path: Path) -> None:
             labels.answered(query.get("target_ids"), [answer["value"] for answer in query["answers"]])
             if query.get("phrase") is None and "second_relation" not in query:
                 labels.asked(query.get("relation", ""), query.get("subject_id"), query["prompt"])
+    labels.settle()
     for number, row in enumerate(rows):
         found = _edit(row["edit"], labels)
         if found is None:
