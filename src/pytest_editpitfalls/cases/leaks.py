@@ -28,7 +28,7 @@ _FUNCTION_WORDS = """
     a an and are as at by for from has have in into is it its of on or that the their they this to was were what when
     where which who whose will with you your he her his she him not be been but can could did do does had one some than
     then there these those after also
-    al da das de del della der des di die do dos du e el en et i l la las le les lo los o te und y zu
+    al da das de del della der des di die do dos du e el en et i l la las le les lo los o te und van von y zu
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """They stand in any sentence and in many names, and give nothing away. A label that is such a word does ("As")."""

@@ -1,11 +1,13 @@
-"""``editpitfalls suites``: making suites, looking them over, and fetching published ones."""
+"""``editpitfalls suites``: build suites, look them over, and bring published ones. One module per command."""
 
 from __future__ import annotations
 
 import typer
 
 from .build import build
+from .check import check
 
-suites_app = typer.Typer(help="Build suites from facts and rules, for a model.", no_args_is_help=True)
-for command in (build,):
+HELP = "Build suites from facts and rules, check suites, and bring published ones."
+suites_app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
+for command in (build, check):
     suites_app.command()(command)

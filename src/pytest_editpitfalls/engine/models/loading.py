@@ -128,8 +128,6 @@ def load(
         UsageError: the model cannot be fetched, does not fit, is of an unknown architecture, is not what its checkpoint
             says (`check_report`), or has no fast tokenizer or one that does not fit.
     """
-    from transformers import AutoTokenizer
-
     place = resolve_device(device)
     config = load_config(source)
     family = family_for(config)
@@ -142,8 +140,7 @@ def load(
             fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
         )
     state = _state(source)
-    with _explained(source, "its tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(_tokenizer_place(source), **_options(source))
+    tokenizer = load_tokenizer(source)
     with _explained(source):
         loaded: Any = auto_class(config, source.name).from_pretrained(
             _place(source),
@@ -160,16 +157,29 @@ def load(
     if source.adapter is not None:
         with _explained(source, "its adapter"):
             merge(model, source.adapter, announce)
+    check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
+    note_origin(model, state, _state(source))
+    model.requires_grad_(False)
+    return model.eval().to(place), tokenizer
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """Load a model's tokenizer alone.
+
+    Raises:
+        UsageError: it cannot be fetched, or is not a fast one.
+    """
+    from transformers import AutoTokenizer
+
+    with _explained(source, "its tokenizer"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(_tokenizer_place(source), **_options(source))
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
             f"the tokenizer {type(tokenizer).__name__} cannot map tokens to characters",
             where=f"model '{source.name}'",
             fix="save a fast tokenizer (tokenizer.json) beside the model",
         )
-    check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
-    note_origin(model, state, _state(source))
-    model.requires_grad_(False)
-    return model.eval().to(place), tokenizer
+    return tokenizer
 
 
 def check_finite(model: Any, source: ModelSource) -> None:
