@@ -67,6 +67,23 @@ def test_in_ini_in_a_marker_and_with_workers(project):
     assert [suite["name"] for suite in project.results("-n", "2")["run"]["suites"]] == ["peak-round"]
 
 
+def test_a_fetched_suite_by_its_name(project, monkeypatch):
+    monkeypatch.setenv("EDITPITFALLS_CACHE", str(project.path / "cache"))
+    option = "--pitfalls-suite=pitfalls/gpt2-xl/reverse"
+    result = project.run(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*'pitfalls/gpt2-xl/reverse' has not been fetched*", "*editpitfalls suites fetch pitfalls*"]
+    )
+    folder = project.path / "cache" / "suites" / "pitfalls" / "gpt2-xl"
+    folder.mkdir(parents=True)
+    for name in ("reverse_edit.json", "conflict_prompts.json"):
+        shutil.copy(SAMPLES / name / "seed.json", folder / name)
+    document = project.results(option)
+    assert [(suite["name"], suite["format"]) for suite in document["run"]["suites"]] == [("reverse", "published")]
+    assert document["cases"]
+
+
 def test_a_file_that_feeds_no_kind_ends_before_the_run(project):
     result = project.run(bring(project, "wikibigedit"))
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -13,6 +13,7 @@ from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.pitfalls import PITFALLS, pitfall_of
 from pytest_editpitfalls.shipped import suites_directory
 
+from .fetched import SOURCES, fetched_files, fetched_names
 from .readers import reader_of, readers
 
 
@@ -54,7 +55,7 @@ def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Su
 
     Args:
         specs: what the user wrote: "reverse", "conflict", "data/reverse_edit.json", "my/suite.toml",
-            "data/counterfact.json::coverage".
+            "data/counterfact.json::coverage", "pitfalls/gpt2-xl/reverse" (fetched).
         base: directory that a relative path starts from; default: the working directory.
 
     Raises:
@@ -67,7 +68,8 @@ def expand_suites(specs: Iterable[str], *, base: Path | None = None) -> tuple[Su
             found.update(dict.fromkeys(SuiteFile(suites_directory() / f"{name}.toml") for name in names[spec]))
         else:
             name, kind = _without_kind(spec)
-            found[SuiteFile(_suite_file(name, base or Path.cwd()), kind)] = None
+            paths = fetched_files(name) or (_suite_file(name, base or Path.cwd()),)
+            found.update(dict.fromkeys(SuiteFile(path, kind) for path in paths))
     return tuple(found)
 
 
@@ -107,7 +109,13 @@ def _suite_file(spec: str, base: Path) -> Path:
             where="--pitfalls-suite",
             fix=f"name {' or '.join(reader.what for reader in readers())}",
         )
-    raise UsageError(f"unknown suite '{spec}'", where="--pitfalls-suite", fix=did_you_mean(spec, suite_names()))
+    raise UsageError(f"unknown suite '{spec}'", where="--pitfalls-suite", fix=_meant(spec))
+
+
+def _meant(spec: str) -> str:
+    """What an unknown name may stand for: a suite that ships, or one that can be fetched."""
+    names = [*suite_names(), *SOURCES]
+    return did_you_mean(spec, fetched_names() if spec.partition("/")[0].lower() in SOURCES else names)
 
 
 def is_suite(path: Path) -> bool:

@@ -6,8 +6,9 @@ import typer
 
 from .build import build
 from .check import check
+from .fetch import fetch
 
 HELP = "Build suites from facts and rules, check suites, and bring published ones."
 suites_app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
-for command in (build, check):
+for command in (build, check, fetch):
     suites_app.command()(command)
