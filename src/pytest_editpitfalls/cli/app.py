@@ -13,6 +13,7 @@ from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 from .calibrate import calibrate_app
 from .compare import compare
+from .lint import lint
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
 from .noise import noise
 from .report import export, plot, report, table
@@ -33,7 +34,7 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(suites_app, name="suites")
-for command in (compare, report, plot, table, export, noise):
+for command in (compare, report, plot, table, export, noise, lint):
     app.command()(command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

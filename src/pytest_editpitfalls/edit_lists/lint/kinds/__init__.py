@@ -1,0 +1,1 @@
+"""One module per kind of finding, found by being here."""

@@ -1,0 +1,259 @@
+"""What is true after all edits of a list: the edits, and the facts that they leave."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_editpitfalls.edit_lists.names import Names
+from pytest_editpitfalls.edit_lists.planned import EditList, PlannedEdit
+from pytest_editpitfalls.edit_lists.wording import normalised
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Rule
+
+from .finding import SEVERITIES, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The relation that says a relation the other way round.
+
+    Attributes:
+        relation: the other relation; a symmetric relation is its own.
+        severity: how grave it is where the two sides do not agree.
+        rule: id of the rule, or "" where the relation itself is symmetric.
+    """
+
+    relation: KnownRelation
+    severity: Severity
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """An object that a subject has after all edits: by an edit, or by a fact that stays.
+
+    Attributes:
+        key: the object's key.
+        label: the object, as the edit or the fact calls it.
+        edit: the edit that writes it, or None.
+        fact: the fact that stays, or None.
+    """
+
+    key: str
+    label: str
+    edit: PlannedEdit | None = None
+    fact: KnownFact | None = None
+
+
+class World:
+    """Edits and facts, found by the things that they are about, whatever name these go by."""
+
+    def __init__(self, edits: EditList, knowledge: Knowledge) -> None:
+        self.list = edits
+        self.knowledge = knowledge
+        self.names = Names(knowledge)
+        self._of: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
+        self._to: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
+        self._mirrors: dict[str, tuple[Mirror, ...]] = {}
+        self._compositions_to: dict[str, tuple[Rule, ...]] = {}
+        self._facts_of: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
+        self._facts_to: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
+        for edit in edits.edits:
+            self._of[slot(edit), self.subject(edit)].append(edit)
+            self._to[slot(edit), self.target(edit)].append(edit)
+
+    def subject(self, edit: PlannedEdit) -> str:
+        return self.names.subject(edit.relation, edit.subject)
+
+    def target(self, edit: PlannedEdit) -> str:
+        return self.names.object(edit.relation, edit.target_new)
+
+    def replaced(self, edit: PlannedEdit) -> str:
+        """Return the key of what the list says the edit replaces, or ""."""
+        return self.names.object(edit.relation, edit.target_true) if edit.target_true else ""
+
+    def relation(self, edit: PlannedEdit) -> KnownRelation | None:
+        return self.knowledge.relations.get(edit.relation)
+
+    def slots(self) -> Iterator[Sequence[PlannedEdit]]:
+        """Give the edits of each subject and relation, in file order."""
+        yield from self._of.values()
+
+    def known(self) -> Iterator[tuple[PlannedEdit, KnownRelation, str, str]]:
+        """Give each edit of a known relation, with its relation and the keys of its subject and new object."""
+        for edit in self.list.edits:
+            if (relation := self.relation(edit)) is not None:
+                yield edit, relation, self.subject(edit), self.target(edit)
+
+    def edits_of(self, relation: str, subject: str) -> Sequence[PlannedEdit]:
+        """Return the edits of a relation's subject, by its key."""
+        return self._of.get((relation, subject), ())
+
+    def edits_to(self, relation: str, object_: str) -> Sequence[PlannedEdit]:
+        """Return the edits that give this object, by its key."""
+        return self._to.get((relation, object_), ())
+
+    def object_of(self, fact: KnownFact) -> str:
+        return self.names.object(fact.relation, fact.object)
+
+    def subject_of(self, fact: KnownFact) -> str:
+        return self.names.subject(fact.relation, fact.subject)
+
+    def facts_of(self, relation: str, subject: str) -> tuple[KnownFact, ...]:
+        """Return what is true of a subject, by its key: known facts, and facts known the other way round."""
+        found = self._facts_of.get((relation, subject))
+        if found is None:
+            facts = {self.object_of(fact): fact for fact in self.knowledge.of(relation, subject)}
+            for mirror in self._strict_mirrors(relation):
+                for fact in self.knowledge.to(mirror, subject):
+                    facts.setdefault(self.subject_of(fact), _turned(fact, relation))
+            found = self._facts_of[relation, subject] = tuple(facts.values())
+        return found
+
+    def facts_to(self, relation: str, object_: str) -> tuple[KnownFact, ...]:
+        """Return the facts with this object, by its key; as `facts_of`."""
+        found = self._facts_to.get((relation, object_))
+        if found is None:
+            facts = {self.subject_of(fact): fact for fact in self.knowledge.to(relation, object_)}
+            for mirror in self._strict_mirrors(relation):
+                for fact in self.knowledge.of(mirror, object_):
+                    facts.setdefault(self.object_of(fact), _turned(fact, relation))
+            found = self._facts_to[relation, object_] = tuple(facts.values())
+        return found
+
+    def facts_at(self, edit: PlannedEdit) -> tuple[KnownFact, ...]:
+        """Return what is true of an edit's subject and relation; nothing where its relation is not known."""
+        return self.facts_of(edit.relation, self.subject(edit)) if edit.relation else ()
+
+    def fact_words(self, fact: KnownFact) -> str:
+        return said(fact.subject, self.knowledge.relations[fact.relation].label, fact.object)
+
+    def compositions_to(self, relation: str) -> tuple[Rule, ...]:
+        """Return the compositions that a relation's facts follow from."""
+        found = self._compositions_to.get(relation)
+        if found is None:
+            found = self._compositions_to[relation] = tuple(self.knowledge.compositions(second=relation))
+        return found
+
+    def _strict_mirrors(self, relation: str) -> list[str]:
+        return [mirror.relation.id for mirror in self.mirrors(relation) if mirror.severity == "conflict"]
+
+    def mirrors(self, relation: str) -> tuple[Mirror, ...]:
+        """Return what says a relation the other way round, the gravest first."""
+        found = self._mirrors.get(relation)
+        if found is None:
+            known = self.knowledge.relations[relation]
+            all_ = [Mirror(known, "conflict", "")] if known.symmetric else []
+            all_ += [
+                Mirror(self.knowledge.relations[other], severity_of(rule), rule.id)
+                for rule, other in self.knowledge.inverses(relation)
+            ]
+            all_.sort(key=lambda mirror: SEVERITIES.index(mirror.severity))
+            found = self._mirrors[relation] = tuple({mirror.relation.id: mirror for mirror in reversed(all_)}.values())
+        return found
+
+    def undone_by(self, fact: KnownFact) -> Sequence[PlannedEdit]:
+        """Return the edits that replace a fact, or what says it the other way round; none: the fact stays.
+
+        An edit of a relation in which a subject has several objects replaces the one that the list names. Where it
+        names none, nobody knows which one is replaced: none of them counts as a fact that stays.
+        """
+        subject, object_ = self.subject_of(fact), self.object_of(fact)
+        found = self._replacing(self.knowledge.relations[fact.relation], subject, object_)
+        for mirror in self.mirrors(fact.relation):
+            if mirror.severity == "conflict":
+                found += self._replacing(mirror.relation, object_, subject)
+        return found
+
+    def stays(self, fact: KnownFact) -> bool:
+        return not self.undone_by(fact)
+
+    def replaced_facts(self, edit: PlannedEdit) -> list[KnownFact]:
+        """Return the known facts that an edit replaces: the stated one, else all where there can be only one."""
+        relation = self.knowledge.relations[edit.relation]
+        facts = self.facts_of(edit.relation, self.subject(edit))
+        stated, target = self.replaced(edit), self.target(edit)
+        if any(self.object_of(fact) == target for fact in facts):
+            return []  # it is true already
+        if stated and any(self.object_of(fact) == stated for fact in facts):
+            return [fact for fact in facts if self.object_of(fact) == stated]
+        return list(facts) if relation.functional or len(facts) == 1 else []
+
+    def now(self, relation: str, subject: str) -> list[Now]:
+        """Return the objects that a subject has after all edits."""
+        found = [Now(self.target(edit), edit.target_new, edit=edit) for edit in self.edits_of(relation, subject)]
+        found += [
+            Now(self.object_of(fact), fact.object, fact=fact)
+            for fact in self.facts_of(relation, subject)
+            if self.stays(fact)
+        ]
+        return found
+
+    def fits(self, rule: Rule, subject: str, middle: str) -> bool:
+        """Whether a composition may speak of these things; a kind that nobody said fits."""
+        return self._is_of(subject, rule.subject_kinds) and self._is_of(middle, rule.middle_kinds)
+
+    def _is_of(self, thing: str, kinds: Sequence[str]) -> bool:
+        known = self._kinds.get(thing) if kinds else None
+        return known is None or not known.isdisjoint(kinds)
+
+    @cached_property
+    def _kinds(self) -> dict[str, set[str]]:
+        kinds: dict[str, set[str]] = defaultdict(set)
+        for fact in self.knowledge:
+            relation = self.knowledge.relations[fact.relation]
+            for kind, usual, key in (
+                (fact.subject_kind, relation.subject_kinds, self.subject_of),
+                (fact.object_kind, relation.object_kinds, self.object_of),
+            ):
+                if kind or len(usual) == 1:
+                    kinds[key(fact)].add(kind or usual[0])
+        return kinds
+
+    def _replacing(self, relation: KnownRelation, subject: str, object_: str) -> list[PlannedEdit]:
+        return [
+            edit
+            for edit in self.edits_of(relation.id, subject)
+            if self.target(edit) != object_ and (relation.functional or self.replaced(edit) in ("", object_))
+        ]
+
+
+def slot(edit: PlannedEdit) -> str:
+    """Return what an edit changes of its subject: its relation, or its prompt where no relation is known."""
+    return edit.relation or normalised(edit.prompt)
+
+
+def words(world: World, edit: PlannedEdit) -> str:
+    """Return what an edit writes, in few words; by its prompt where no relation is known."""
+    relation = world.relation(edit)
+    return said(edit.subject, relation.label if relation else edit.prompt, edit.target_new)
+
+
+def severity_of(rule: Rule) -> Severity:
+    """Return how grave it is where something is not as a rule says."""
+    return "conflict" if rule.strength == "strict" else "warning"
+
+
+def _turned(fact: KnownFact, relation: str) -> KnownFact:
+    """Return a fact the other way round, as one of the relation that is its mirror."""
+    return KnownFact(
+        subject=fact.object,
+        relation=relation,
+        object=fact.subject,
+        subject_aliases=fact.object_aliases,
+        object_aliases=fact.subject_aliases,
+        subject_kind=fact.object_kind,
+        object_kind=fact.subject_kind,
+        subject_article=fact.object_article,
+        object_article=fact.subject_article,
+        popularity=fact.popularity,
+        source=fact.source,
+        place=fact.place,
+    )
+
+
+def said(subject: str, relation: str, object_: str) -> str:
+    """Return a fact in few words."""
+    return f"{subject} ({relation}): {object_}"

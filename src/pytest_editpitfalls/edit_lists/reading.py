@@ -1,0 +1,195 @@
+"""Read a list of edits: JSON Lines, CSV, or the JSON files of CounterFact and EasyEdit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
+from pytest_editpitfalls.files import MAX_CASES, read_bounded, refuse_repeated_fields
+from pytest_editpitfalls.knowledge import Relations
+
+from .forms import OWN_FIELDS, StatedEdit, edits_of
+from .planned import EditList, PlannedEdit
+from .wording import Wordings
+
+_SHOWN = 10
+"""Mistakes of a file that are shown at once."""
+
+SUFFIXES = (".jsonl", ".csv", ".json")
+
+
+class _Mistakes(UsageError):
+    """Several mistakes of one file, one a line."""
+
+    _keeps_lines = True
+
+
+def read_edits(path: Path, relations: Relations) -> EditList:
+    """Read a list of edits and find the relation of each.
+
+    An edit whose relation is not named is one of a known relation where its prompt is among that relation's wordings.
+    An unknown relation with a prompt of its own is kept: nothing is known of it but its prompt.
+
+    Raises:
+        UsageError: the file cannot be read, holds no edit, or edits in it are wrong: each with file, line and field.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(
+            "no reader of edits knows this kind of file",
+            where=str(path),
+            fix=f"give a file that ends in {', '.join(SUFFIXES)}",
+        )
+    text = read_bounded(path).decode("utf-8")
+    notes: list[str] = []
+    records = {".jsonl": _json_lines, ".csv": _csv, ".json": _json}[suffix](text, path, notes)
+    wordings = Wordings(relations)
+    edits: list[PlannedEdit] = []
+    mistakes: list[UsageError] = []
+    ids: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    for number, place, record in records:
+        found = _found(number, place, record, relations, wordings)
+        if isinstance(found, UsageError):
+            mistakes.append(found)
+            continue
+        if suffix != ".json" and "requested_rewrite" not in record:
+            for name in record:
+                if name not in OWN_FIELDS:
+                    unread.setdefault(str(name), place)
+        for edit in found:
+            if edit.id in ids:
+                what = f"the id '{edit.id}' is that of {ids[edit.id]}, too"
+                fix = "give every edit its own id, or none"
+                mistakes.append(UsageError(what, where=f"{place}, field id", fix=fix))
+            ids[edit.id] = place
+        edits += found
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        shown = "\n".join(str(mistake) for mistake in mistakes[:_SHOWN])
+        more = f"\nand {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
+        raise _Mistakes(f"{len(mistakes)} mistakes in the list of edits\n{shown}{more}")
+    if not edits:
+        raise UsageError("there are no edits in the file", where=str(path), fix="write one edit a line")
+    if len(edits) > MAX_CASES:
+        raise UsageError(f"more than {MAX_CASES:,} edits", where=str(path), fix="split the file")
+    if unread:
+        names = ", ".join(f"'{name}' (first: {place})" for name, place in unread.items())
+        notes.append(f"fields that are not read: {names}")
+    return EditList(path, "record" if suffix == ".json" else "line", tuple(edits), tuple(notes))
+
+
+def _found(
+    number: int, place: str, record: object, relations: Relations, wordings: Wordings
+) -> list[PlannedEdit] | UsageError:
+    """Return the edits of one record, or what is wrong with it."""
+    if isinstance(record, UsageError):
+        return record
+    if not isinstance(record, Mapping):
+        return UsageError("an edit is an object with named fields", where=place, fix='write {"subject": ..., ...}')
+    try:
+        stated = edits_of(record, place)
+        return [
+            _planned(
+                one, number, place, f"{number:04d}" + (f".{index}" if len(stated) > 1 else ""), relations, wordings
+            )
+            for index, one in enumerate(stated, 1)
+        ]
+    except RowError as error:
+        return UsageError(error.what, where=f"{place}, field {error.field}", fix=error.fix)
+    except UsageError as error:
+        return error
+
+
+def _planned(
+    stated: StatedEdit, number: int, place: str, fallback: str, relations: Relations, wordings: Wordings
+) -> PlannedEdit:
+    relation = ""
+    if stated.relation is not None:
+        named = relations.named(stated.relation)
+        if named is None and stated.prompt is None:
+            named = relations.get_named(stated.relation, where=f"{place}, field relation")
+        relation = "" if named is None else named.id
+    if not relation and stated.prompt is not None:
+        relation = wordings.relation_of(stated.prompt)
+    return PlannedEdit(
+        number=number,
+        place=place,
+        id=stated.id or fallback,
+        subject=stated.subject,
+        relation=relation,
+        prompt=stated.prompt or "",
+        target_new=stated.target_new,
+        target_true=stated.target_true or "",
+        paraphrases=stated.paraphrases,
+        neighbours=stated.neighbours,
+        stated_relation=stated.relation or "",
+    )
+
+
+Records = Iterator[tuple[int, str, Any]]
+"""Number, place and value of each record; the value is a `UsageError` where the record cannot be read."""
+
+
+def _json_lines(text: str, path: Path, notes: list[str]) -> Records:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = f"{path}:{number}"
+            yield number, place, _loads(line, place)
+
+
+def _json(text: str, path: Path, notes: list[str]) -> Records:
+    records = _loads(text, str(path))
+    if isinstance(records, UsageError):
+        raise records
+    if not isinstance(records, list):
+        raise UsageError("the file is not a list of records", where=str(path), fix="write [{...}, {...}]")
+    for number, record in enumerate(records, 1):
+        yield number, f"{path}, record {number}", record
+
+
+def _csv(text: str, path: Path, notes: list[str]) -> Records:
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = rows.fieldnames or ()
+        for name in ("subject", "target_new"):
+            if name not in columns:
+                raise UsageError(
+                    f"there is no column '{name}'" if columns else "the file is empty",
+                    where=f"{path}:1",
+                    fix=f"write a first line with the columns subject, relation (or prompt), target_new; "
+                    f"{did_you_mean(name, columns)}",
+                )
+        for row in rows:
+            place = f"{path}:{rows.line_num}"
+            if None in row:
+                yield (
+                    rows.line_num,
+                    place,
+                    UsageError(
+                        "the line has more fields than the header", where=place, fix='put text with commas into "..."'
+                    ),
+                )
+                continue
+            yield rows.line_num, place, {name: value for name, value in row.items() if value not in ("", None)}
+    except csv.Error as error:
+        raise UsageError(f"not valid CSV: {error}", where=f"{path}:{rows.line_num}", fix="correct the line") from None
+
+
+def _loads(text: str, place: str) -> Any:
+    try:
+        value = json.loads(text)
+        refuse_repeated_fields(text.encode(), place)
+        return value
+    except UsageError as error:
+        return error
+    except RecursionError:
+        return UsageError("not valid JSON: nested too deeply", where=place, fix="correct the line")
+    except ValueError as error:
+        return UsageError(f"not valid JSON: {error}", where=place, fix="correct the line")
