@@ -43,7 +43,7 @@ class Planter:
                 countries.append((fact.subject, fact.object, cities[:2], continents.pop()))
         self.random.shuffle(countries)
         self.countries = iter(countries)
-        self.continents = known.objects("P30")
+        self.continents = [thing.label for thing in known.objects("P30")]
 
     def add(self, subject: str, relation: str, target: str, true: str = "") -> str:
         name = f"e{len(self.edits)}"
@@ -132,7 +132,7 @@ class Planter:
             if (fact.relation, fact.subject) not in seen:
                 seen.add((fact.relation, fact.subject))
                 true = {each.object for each in known.of(fact.relation, fact.subject)}
-                others = [each for each in known.objects(fact.relation) if each not in true]
+                others = [each.label for each in known.objects(fact.relation) if each.label not in true]
                 if others:
                     self.add(fact.subject, fact.relation, self.random.choice(others), fact.object)
                     count -= 1

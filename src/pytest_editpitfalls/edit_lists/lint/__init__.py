@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from pytest_editpitfalls.edit_lists.planned import EditList
+from pytest_editpitfalls.edit_lists.world import SEVERITIES, Severity, World
 from pytest_editpitfalls.knowledge import Knowledge
 
 from . import kinds
-from .finding import SEVERITIES, Check, Finding, Severity
-from .world import World
+from .finding import Check, Finding
 
 
 @cache

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
-
-if TYPE_CHECKING:
-    from .world import World
-
-Severity = Literal["conflict", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("conflict", "warning", "note")
-"""The gravest first. A conflict cannot all be true; a warning may well be meant; a note is good to know."""
+from pytest_editpitfalls.edit_lists.world import Severity, World
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_editpitfalls.edit_lists.lint.finding import Severity
-from pytest_editpitfalls.edit_lists.lint.world import Now, World, said, severity_of, words
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
+from pytest_editpitfalls.edit_lists.world import Now, Severity, World, said, severity_of, words
 from pytest_editpitfalls.knowledge import Rule
 
 
@@ -50,7 +49,7 @@ def clashes(world: World) -> Iterator[Clash]:
                 edit,
                 tuple(each.edit for each in (tied, last) if each.edit is not None),
                 tuple(world.fact_words(each.fact) for each in (tied, last) if each.fact is not None),
-                last.label,
+                last.thing.label,
                 severity_of(rule),
                 rule,
             )
@@ -79,7 +78,7 @@ def left_behind(world: World) -> Iterator[Clash]:
             premises = [now.edit for now in follows if now.edit is not None]
             facts = [world.fact_words(now.fact) for now in follows if now.fact is not None]
             facts.append(f"{world.fact_words(staying[0])} stays")
-            yield Clash(edit, tuple(premises), tuple(facts), follows[0].label, severity_of(rule), rule)
+            yield Clash(edit, tuple(premises), tuple(facts), follows[0].thing.label, severity_of(rule), rule)
 
 
 def _paths(world: World, rule: Rule, subject: str) -> Iterator[tuple[Now, Now]]:

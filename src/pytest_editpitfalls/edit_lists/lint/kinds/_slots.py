@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_editpitfalls.edit_lists.lint.world import World
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
+from pytest_editpitfalls.edit_lists.world import World
 
 
 def reversals(world: World, edits: Sequence[PlannedEdit]) -> Iterator[tuple[PlannedEdit, PlannedEdit]]:

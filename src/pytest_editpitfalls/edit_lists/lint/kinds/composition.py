@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding, in_order
 from pytest_editpitfalls.edit_lists.lint.kinds._conclusions import clashes, in_words
-from pytest_editpitfalls.edit_lists.lint.world import World
+from pytest_editpitfalls.edit_lists.world import World
 
 
 def _find(world: World) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding, in_order
-from pytest_editpitfalls.edit_lists.lint.world import World
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
+from pytest_editpitfalls.edit_lists.world import World
 from pytest_editpitfalls.knowledge import KnownRelation
 
 

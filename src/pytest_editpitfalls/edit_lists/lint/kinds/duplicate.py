@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding, in_order
-from pytest_editpitfalls.edit_lists.lint.world import World, words
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
+from pytest_editpitfalls.edit_lists.world import World, words
 
 
 def _find(world: World) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding
-from pytest_editpitfalls.edit_lists.lint.world import World, words
+from pytest_editpitfalls.edit_lists.world import World, words
 
 _SHOWN = 3
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding, in_order
 from pytest_editpitfalls.edit_lists.lint.kinds._slots import reversals
-from pytest_editpitfalls.edit_lists.lint.world import World, words
+from pytest_editpitfalls.edit_lists.world import World, words
 
 
 def _find(world: World) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_editpitfalls.edit_lists.lint.finding import SEVERITIES, Check, Finding, Severity, in_order
+from pytest_editpitfalls.edit_lists.lint.finding import Check, Finding, in_order
 from pytest_editpitfalls.edit_lists.lint.kinds._conclusions import clashes, in_words, left_behind
-from pytest_editpitfalls.edit_lists.lint.world import World, said, words
 from pytest_editpitfalls.edit_lists.planned import PlannedEdit
+from pytest_editpitfalls.edit_lists.world import SEVERITIES, Severity, World, said, words
 from pytest_editpitfalls.knowledge import KnownFact, KnownRelation
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
-from pytest_editpitfalls.edit_lists.names import Names
-from pytest_editpitfalls.edit_lists.planned import EditList, PlannedEdit
-from pytest_editpitfalls.edit_lists.wording import normalised
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Rule
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Rule, Thing
 
-from .finding import SEVERITIES, Severity
+from .names import Names
+from .planned import EditList, PlannedEdit
+from .wording import normalised
+
+Severity = Literal["conflict", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("conflict", "warning", "note")
+"""The gravest first. A conflict cannot all be true; a warning may well be meant; a note is good to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,13 @@ class Now:
 
     Attributes:
         key: the object's key.
-        label: the object, as the edit or the fact calls it.
+        thing: the object, as the edit or the fact calls it.
         edit: the edit that writes it, or None.
         fact: the fact that stays, or None.
     """
 
     key: str
-    label: str
+    thing: Thing
     edit: PlannedEdit | None = None
     fact: KnownFact | None = None
 
@@ -60,6 +64,7 @@ class World:
         self._compositions_to: dict[str, tuple[Rule, ...]] = {}
         self._facts_of: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
         self._facts_to: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
+        self.tied: dict[tuple[str, str, str], tuple[KnownFact, ...]] = {}  # what `following` has found already
         for edit in edits.edits:
             self._of[slot(edit), self.subject(edit)].append(edit)
             self._to[slot(edit), self.target(edit)].append(edit)
@@ -108,7 +113,7 @@ class World:
             facts = {self.object_of(fact): fact for fact in self.knowledge.of(relation, subject)}
             for mirror in self._strict_mirrors(relation):
                 for fact in self.knowledge.to(mirror, subject):
-                    facts.setdefault(self.subject_of(fact), _turned(fact, relation))
+                    facts.setdefault(self.subject_of(fact), replace(fact.turned, relation=relation))
             found = self._facts_of[relation, subject] = tuple(facts.values())
         return found
 
@@ -119,7 +124,7 @@ class World:
             facts = {self.subject_of(fact): fact for fact in self.knowledge.to(relation, object_)}
             for mirror in self._strict_mirrors(relation):
                 for fact in self.knowledge.of(mirror, object_):
-                    facts.setdefault(self.object_of(fact), _turned(fact, relation))
+                    facts.setdefault(self.object_of(fact), replace(fact.turned, relation=relation))
             found = self._facts_to[relation, object_] = tuple(facts.values())
         return found
 
@@ -183,9 +188,12 @@ class World:
 
     def now(self, relation: str, subject: str) -> list[Now]:
         """Return the objects that a subject has after all edits."""
-        found = [Now(self.target(edit), edit.target_new, edit=edit) for edit in self.edits_of(relation, subject)]
+        found = [
+            Now(self.target(edit), self.names.object_in_text(relation, edit.target_new), edit=edit)
+            for edit in self.edits_of(relation, subject)
+        ]
         found += [
-            Now(self.object_of(fact), fact.object, fact=fact)
+            Now(self.object_of(fact), fact.to, fact=fact)
             for fact in self.facts_of(relation, subject)
             if self.stays(fact)
         ]
@@ -234,24 +242,6 @@ def words(world: World, edit: PlannedEdit) -> str:
 def severity_of(rule: Rule) -> Severity:
     """Return how grave it is where something is not as a rule says."""
     return "conflict" if rule.strength == "strict" else "warning"
-
-
-def _turned(fact: KnownFact, relation: str) -> KnownFact:
-    """Return a fact the other way round, as one of the relation that is its mirror."""
-    return KnownFact(
-        subject=fact.object,
-        relation=relation,
-        object=fact.subject,
-        subject_aliases=fact.object_aliases,
-        object_aliases=fact.subject_aliases,
-        subject_kind=fact.object_kind,
-        object_kind=fact.subject_kind,
-        subject_article=fact.object_article,
-        object_article=fact.subject_article,
-        popularity=fact.popularity,
-        source=fact.source,
-        place=fact.place,
-    )
 
 
 def said(subject: str, relation: str, object_: str) -> str:
