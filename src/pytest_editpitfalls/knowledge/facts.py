@@ -230,6 +230,7 @@ class _Kept(dict[int, int | str | None]):
 _KEPT = _Kept()
 
 
+@lru_cache(maxsize=1 << 17)  # labels are compared over and over
 def plain(label: str) -> str:
     """Return a label as it is compared: case folded, accents and punctuation off, spaces single."""
     return plain_cased(label.casefold())
