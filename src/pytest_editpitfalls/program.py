@@ -10,9 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+=======
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+>>>>>>> 57e6c9c (Cases around somebody's own edits: kind, facts around each, edits that cases share (in work))
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -184,6 +189,8 @@ class Program:
         states: the edited models that are asked.
         probes: what they are asked.
         held: what the base model is asked before any edit.
+        shared: digest of the steps where many programs have the same ones: they are computed once for all of them, and
+            draws are seeded by it. "" where they are the case's own.
     """
 
     case_id: str
@@ -191,6 +198,16 @@ class Program:
     states: tuple[State, ...]
     probes: tuple[Probe, ...]
     held: tuple[HeldQuestion, ...] = ()
+    shared: str = field(default="", metadata=unless(""))
+
+    def together(self, digest: str, requests: tuple[EditRequest, ...]) -> Program:
+        """Return the program with these edits in one step instead of its own, shared with others that have them."""
+        return replace(self, steps=(requests,), shared=digest)
+
+    @property
+    def edits_id(self) -> str:
+        """Who the edits belong to: the case, or all cases that share them."""
+        return self.shared or self.case_id
 
 
 class SuitePrograms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -29,8 +29,11 @@ def case_digest(case: Case) -> str:
 
 @lru_cache(maxsize=1024)
 def program_digest(program: Program) -> str:
-    """Digest of a program. The case's id is in it: draws are seeded by it. Remembered as `case_digest`."""
-    return digest_of(program)
+    """Digest of a program. The case's id is in it: draws are seeded by it. Remembered as `case_digest`.
+
+    Steps that many programs share stand in it by their own digest.
+    """
+    return digest_of(replace(program, steps=()) if program.shared else program)
 
 
 @lru_cache(maxsize=64)

@@ -37,7 +37,7 @@ class StatedEdit(BaseModel):
     target_new: Label
     target_true: Label | None = None
     paraphrases: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    neighbours: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    neighbours: Annotated[tuple[tuple[str, str], ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _says_what_it_edits(self) -> StatedEdit:
@@ -136,13 +136,24 @@ def _easyedit(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             "prompt": with_gap(record.get("prompt"), record.get("subject")),
             "target_new": record.get("target_new"),
             "target_true": true,
-            "paraphrases": _texts(record.get("rephrase_prompt") or record.get("rephrase")),
+            "paraphrases": _gapped(record.get("rephrase_prompt") or record.get("rephrase"), record.get("subject")),
         },
     )
 
 
 def _label(value: object) -> object:
     return value.get("str") if isinstance(value, Mapping) else value
+
+
+def _gapped(value: object, subject: object) -> tuple[str, ...]:
+    """Return paraphrases with ``{}`` for the subject; one without the subject asks something else."""
+    texts = (text for text in _texts(value) if isinstance(subject, str) and subject in text)
+    return tuple(str(with_gap(text, subject)) for text in texts)
+
+
+def _neighbours(record: Mapping[str, Any], true: object) -> tuple[tuple[str, str], ...]:
+    """Return CounterFact's neighbours, which have the object that the edit replaces."""
+    return tuple((prompt, true) for prompt in _texts(record.get("neighborhood_prompts")) if isinstance(true, str))
 
 
 def _texts(value: object) -> tuple[str, ...]:

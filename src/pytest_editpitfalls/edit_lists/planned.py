@@ -19,8 +19,8 @@ class PlannedEdit:
         prompt: the rewrite prompt, with ``{}`` for the subject; "" where the relation's own is meant.
         target_new: what the edit writes.
         target_true: what it replaces, or "" where nobody said.
-        paraphrases: further prompts with the subject in place, where the list has some.
-        neighbours: prompts about other subjects whose answers should stay, where the list has some.
+        paraphrases: further prompts with ``{}`` for the subject, where the list has some.
+        neighbours: prompts about other subjects and their true objects, which should stay, where the list has some.
         stated_relation: the relation as the list names it, or "".
     """
 
@@ -33,7 +33,7 @@ class PlannedEdit:
     target_new: str
     target_true: str = ""
     paraphrases: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
+    neighbours: tuple[tuple[str, str], ...] = ()
     stated_relation: str = ""
 
 

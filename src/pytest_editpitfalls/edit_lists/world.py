@@ -61,6 +61,7 @@ class World:
         self._of: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
         self._to: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
         self._mirrors: dict[str, tuple[Mirror, ...]] = {}
+        self._ranked: dict[str, Sequence[KnownFact]] = {}
         self._compositions_to: dict[str, tuple[Rule, ...]] = {}
         self._facts_of: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
         self._facts_to: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
@@ -111,7 +112,7 @@ class World:
         found = self._facts_of.get((relation, subject))
         if found is None:
             facts = {self.object_of(fact): fact for fact in self.knowledge.of(relation, subject)}
-            for mirror in self._strict_mirrors(relation):
+            for mirror in self._known_mirrors(relation):
                 for fact in self.knowledge.to(mirror, subject):
                     facts.setdefault(self.subject_of(fact), replace(fact.turned, relation=relation))
             found = self._facts_of[relation, subject] = tuple(facts.values())
@@ -122,7 +123,7 @@ class World:
         found = self._facts_to.get((relation, object_))
         if found is None:
             facts = {self.subject_of(fact): fact for fact in self.knowledge.to(relation, object_)}
-            for mirror in self._strict_mirrors(relation):
+            for mirror in self._known_mirrors(relation):
                 for fact in self.knowledge.of(mirror, object_):
                     facts.setdefault(self.object_of(fact), replace(fact.turned, relation=relation))
             found = self._facts_to[relation, object_] = tuple(facts.values())
@@ -142,21 +143,27 @@ class World:
             found = self._compositions_to[relation] = tuple(self.knowledge.compositions(second=relation))
         return found
 
-    def _strict_mirrors(self, relation: str) -> list[str]:
-        return [mirror.relation.id for mirror in self.mirrors(relation) if mirror.severity == "conflict"]
+    def _known_mirrors(self, relation: str) -> list[str]:
+        """Return the relations whose facts are facts of this relation the other way round."""
+        turned = (mirror.relation.id for mirror in self.mirrors(relation))
+        return [other for other in turned if any(m.severity == "conflict" for m in self._mirrors_to(other, relation))]
+
+    def _mirrors_to(self, relation: str, other: str) -> Iterator[Mirror]:
+        return (mirror for mirror in self.mirrors(relation) if mirror.relation.id == other)
 
     def mirrors(self, relation: str) -> tuple[Mirror, ...]:
-        """Return what says a relation the other way round, the gravest first."""
+        """Return what says a relation the other way round, each relation once.
+
+        A rule counts from its first relation to its second; where no rule goes that way, the one back stands for it.
+        """
         found = self._mirrors.get(relation)
         if found is None:
             known = self.knowledge.relations[relation]
-            all_ = [Mirror(known, "conflict", "")] if known.symmetric else []
-            all_ += [
-                Mirror(self.knowledge.relations[other], severity_of(rule), rule.id)
-                for rule, other in self.knowledge.inverses(relation)
-            ]
-            all_.sort(key=lambda mirror: SEVERITIES.index(mirror.severity))
-            found = self._mirrors[relation] = tuple({mirror.relation.id: mirror for mirror in reversed(all_)}.values())
+            made = {relation: Mirror(known, "conflict", "")} if known.symmetric else {}
+            rules = sorted(self.knowledge.inverses(relation), key=lambda each: each[0].first != relation)
+            for rule, other in rules:
+                made.setdefault(other, Mirror(self.knowledge.relations[other], severity_of(rule), rule.id))
+            found = self._mirrors[relation] = tuple(made.values())
         return found
 
     def undone_by(self, fact: KnownFact) -> Sequence[PlannedEdit]:
@@ -206,6 +213,18 @@ class World:
     def _is_of(self, thing: str, kinds: Sequence[str]) -> bool:
         known = self._kinds.get(thing) if kinds else None
         return known is None or not known.isdisjoint(kinds)
+
+    def kinds_of(self, thing: str) -> frozenset[str] | set[str]:
+        """Return the kinds that a thing is known to be of, by its key; nothing where nobody said."""
+        return self._kinds.get(thing, frozenset())
+
+    def neighbours(self, relation: str) -> Sequence[KnownFact]:
+        """Return the facts of a relation, the best known first."""
+        found = self._ranked.get(relation)
+        if found is None:
+            facts = self.knowledge.facts(relation)
+            found = self._ranked[relation] = sorted(facts, key=lambda fact: (-fact.popularity, fact.subject))
+        return found
 
     @cached_property
     def _kinds(self) -> dict[str, set[str]]:

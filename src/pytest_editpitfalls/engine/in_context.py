@@ -37,9 +37,9 @@ def facts_text(facts: Sequence[EditRequest]) -> str:
 
 
 def program_of(job: EditJob) -> Program | None:
-    """The job's whole case, where its suite is known."""
+    """The job's whole case, where its suite is known; the first of those that share their edits."""
     programs = job.suite.programs if job.suite else ()
-    return next((program for program in programs if program.case_id == job.case_id), None)
+    return next((program for program in programs if program.edits_id == job.case_id), None)
 
 
 def prefix_result(job: EditJob, facts: Facts, text: str, notes: tuple[str, ...] = ()) -> EditResult:

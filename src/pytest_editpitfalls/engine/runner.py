@@ -37,11 +37,13 @@ from .held import HeldAnswers, is_brief
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer, check_one_row
 from .settings import Progress, ProgressCallback, as_part, silent
+from .shared_edits import SharedEdits
 from .tokens import Encoder
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Steps = tuple[int, ...]
+_JobKey = tuple[str | int, Steps]
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 """What RuntimeErrors say when memory runs out: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
@@ -86,11 +88,13 @@ def run_batch(
     progress: ProgressCallback = silent,
     suite: SuitePrograms | None = None,
     held: HeldAnswers | None = None,
+    shared: SharedEdits | None = None,
 ) -> list[CaseScores]:
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
 
     Args:
         held: answers what the base model holds, where that takes passes of its own; it may know answers already.
+        shared: keeps the edits that programs share from one batch to the next.
 
     Raises:
         BatchDoesNotFit: memory ran out, and there are several programs. With one, its error says so.
@@ -98,13 +102,13 @@ def run_batch(
     """
     if isinstance(editor, WritesModel) and len(programs) > 1:
         # One by one, so that a write outside of an edit is reported with the case that it belongs to.
-        return [run_batch(editor, scorer, encoder, [each], progress, suite, held)[0] for each in programs]
+        return [run_batch(editor, scorer, encoder, [each], progress, suite, held, shared)[0] for each in programs]
     started = time.perf_counter()
     progress = forwards_only(progress)
     runs = [_Run(program) for program in programs]
     for run in runs:
         _check_scorable(run, encoder)
-    edit_programs(editor, runs, progress, suite)
+    edit_programs(editor, runs, progress, suite, shared)
     edited = time.perf_counter()
     try:
         scoring = _Scoring(scorer, encoder, held or HeldAnswers(scorer.forward, encoder, max_tokens=scorer.max_tokens))
@@ -159,22 +163,35 @@ def edited_model_of(editor: Editor, program: Program, state: str, suite: SuitePr
 
 
 def edit_programs(
-    editor: Editor, runs: Sequence[_Run], progress: ProgressCallback, suite: SuitePrograms | None = None
+    editor: Editor,
+    runs: Sequence[_Run],
+    progress: ProgressCallback,
+    suite: SuitePrograms | None = None,
+    shared: SharedEdits | None = None,
 ) -> None:
-    """Compute every edited model that the states need; see `_in_turns` for their order."""
+    """Compute every edited model that the states need; see `_in_turns` for their order.
+
+    Programs that share their edits get one result; it is computed where ``shared`` does not have it.
+    """
+    kept = SharedEdits() if shared is None else shared
     turns = _in_turns(editor, runs)
     for turn, planned in enumerate(turns):
         wanted = [(run, steps) for run, steps in planned if run.open]
+        firsts: dict[_JobKey, tuple[_Run, Steps]] = {}
+        for run, steps in wanted:
+            if kept.get(run.program, steps) is None:
+                firsts.setdefault(_job_key(run, steps), (run, steps))
+        missing = list(firsts.values())
         jobs = [
             EditJob(
-                run.program.case_id,
+                run.program.edits_id,
                 steps[-1] + 1,
                 run.program.steps[steps[-1]],
                 run.models[steps[:-1]],
                 run.states.get(steps[:-1]),
                 suite,
             )
-            for run, steps in wanted
+            for run, steps in missing
         ]
         # One scale for all turns, so that the progress line never runs backwards.
         scaled = as_part(progress, turn, 1, len(turns))
@@ -196,19 +213,38 @@ def edit_programs(
             return EditResult(error=f"edit {job.step}: {error}")
 
         results = _isolated(edit, jobs, fail, remark, alone=len(runs) == 1)
-        for (run, steps), result in zip(wanted, results, strict=True):
-            for note in result.notes:
-                run.note(note)
-            error = result.error
-            if error is None and steps[-1] == 0 and len(steps) == 1 and not result.model:
-                run.note(NOTHING_CHANGED)
-            if error is None and (wrong := not_finite(result.model)) is not None:
-                error = f"edit {steps[-1] + 1}: {wrong}"
-            if error is not None:  # names editor and step; the report adds the case
-                run.error = run.error or f"editor '{editor.name}', {error}"
-            else:
-                run.models[steps] = result.model
-                run.states[steps] = result.state
+        found: dict[_JobKey, EditResult] = {}
+        for (run, steps), result in zip(missing, results, strict=True):
+            found[_job_key(run, steps)] = checked = _checked(result, steps)
+            kept.keep(run.program, steps, checked)
+        for run, steps in wanted:
+            _take(editor, run, steps, kept.get(run.program, steps) or found[_job_key(run, steps)])
+
+
+def _job_key(run: _Run, steps: Steps) -> _JobKey:
+    """What runs have in common that get one job: the edits that they share; otherwise each has its own."""
+    return run.program.shared or id(run), steps
+
+
+def _checked(result: EditResult, steps: Steps) -> EditResult:
+    """Return a result as it counts: one with a weight that is not finite has failed."""
+    notes, error = result.notes, result.error
+    if error is None and len(steps) == 1 and steps[0] == 0 and not result.model:
+        notes += (NOTHING_CHANGED,)
+    if error is None and (wrong := not_finite(result.model)) is not None:
+        error = f"edit {steps[-1] + 1}: {wrong}"
+    return replace(result, notes=notes, error=error)
+
+
+def _take(editor: Editor, run: _Run, steps: Steps, result: EditResult) -> None:
+    """Take a result into a run."""
+    for note in result.notes:
+        run.note(note)
+    if result.error is not None:  # names editor and step; the report adds the case
+        run.error = run.error or f"editor '{editor.name}', {result.error}"
+    else:
+        run.models[steps] = result.model
+        run.states[steps] = result.state
 
 
 def _in_turns(editor: Editor, runs: Sequence[_Run]) -> list[list[tuple[_Run, Steps]]]:
@@ -293,15 +329,18 @@ def _score_together(scoring: _Scoring, runs: Sequence[_Run]) -> list[None]:
     """Write each run's answers into it; nothing is written where anything raises."""
     scorer, encoder = scoring.scorer, scoring.encoder
     models: list[EditedModel] = [()]
+    places: dict[int, int] = {}  # of edited models, which programs may share
     questions: list[Question] = []
     brief = [[held for held in run.program.held if is_brief(held)] for run in runs]
     asked = [[_candidates(encoder, held) for held in each] for each in brief]
     for run, short, candidates in zip(runs, brief, asked, strict=True):
         number: dict[str, int] = {}
         for state in run.program.states:
-            if run.models[state.steps]:
-                models.append(run.models[state.steps])
-                number[state.name] = len(models) - 1
+            if model := run.models[state.steps]:
+                if id(model) not in places:
+                    models.append(model)
+                    places[id(model)] = len(models) - 1
+                number[state.name] = places[id(model)]
             else:
                 number[state.name] = 0  # the base model is one model for all cases
         prefix = {state.name: prefix_of(run.models[state.steps]) for state in run.program.states}

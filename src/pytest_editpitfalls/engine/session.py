@@ -35,6 +35,7 @@ from .products import float32_products
 from .runner import edited_model_of, is_out_of_memory, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, chunk_size, silent
+from .shared_edits import SharedEdits
 
 CPU_TOKENS, GPU_TOKENS = 768, 16384
 """The most padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
@@ -81,6 +82,7 @@ class EngineSession:
         self._in_stages = "{}"  # how an editor is called in `seconds`
         self._editors: dict[str, Editor] = {}
         self._own_resources: dict[str, EditorResources] = {}
+        self._shared: dict[str, SharedEdits] = {}
         self._sizes: dict[str, BatchSize] = {}
         self._held = HeldAnswers(self.forward, host.encoder, max_tokens=self._scoring_tokens(tokens))
         self._edited: list[str] = []  # the case whose edited model is open, here or under another seed
@@ -118,7 +120,7 @@ class EngineSession:
         other.settings = replace(self.settings, seed=seed)
         moments = self._resources.second_moments.emptied()
         other._resources = replace(self._resources, settings=other.settings, second_moments=moments)
-        other._editors, other._own_resources = {}, {}
+        other._editors, other._own_resources, other._shared = {}, {}, {}
         other._in_stages = f"{{}}, seed {seed}"
         return other
 
@@ -165,13 +167,18 @@ class EngineSession:
         self._check_unedited()
         watch = progress or silent
         chosen = self._prepared(editor, watch)
+        shared = self._shared.setdefault(editor, SharedEdits())
 
         def work(part: Sequence[Program], tokens: int, report: ProgressCallback) -> list[CaseScores]:
             self._own_resources[editor].max_tokens = tokens
             scorer = Scorer(self.forward, max_tokens=self._scoring_tokens(tokens))
             self._held.max_tokens = scorer.max_tokens
             with self._products():
+<<<<<<< HEAD
                 return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held)
+=======
+                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, shared)
+>>>>>>> 57e6c9c (Cases around somebody's own edits: kind, facts around each, edits that cases share (in work))
 
         size = self._batch_size(editor)
         if isinstance(chosen, WritesModel):  # run one by one in any case

@@ -7,6 +7,7 @@ question before any edit, the same question after edit 2 alone, and the lift ove
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
 from .shared import difference, wins
@@ -74,6 +75,73 @@ def score_with_controls(
             source=NOT_PUBLISHED,
             compute=difference(compute(BOTH), compute(NO_EDIT)),
             question="How much more often than before any edit? Below 0: less often than somebody who does nothing.",
+        ),
+    )
+
+
+def share_with_controls(
+    name: str, title: str, winner: str, loser: str, *, what: str, question: str
+) -> tuple[Metric, ...]:
+    """Return a share of state 1 over pairs of facts ("neighbour:0" against "neighbour_new:0", ...), with its control.
+
+    The control ``_0`` is the same share before any edit, and ``_lift`` the difference.
+
+    Args:
+        name: of the share.
+        title: of its column.
+        winner, loser: the facts that are held against each other, pair by pair; all are asked in states 0 and 1.
+        what: what is counted.
+        question: what the share asks, in plain language.
+    """
+
+    def share(state: str) -> Compute:
+        def compute(p: FactProbabilities) -> float | None:
+            places = {fact.partition(":")[2] for fact, _ in p if fact.partition(":")[0] in (winner, loser)}
+            pairs = [((f"{winner}:{place}", state), (f"{loser}:{place}", state)) for place in places]
+            if not pairs or any(key not in p for pair in pairs for key in pair):
+                return None
+            return sum(p[first] > p[second] for first, second in pairs) / len(pairs)
+
+        return compute
+
+    def metric(suffix: str, words: str, definition: str, asks: str, compute: Compute, **more: Any) -> Metric:
+        return Metric(
+            name=f"{name}{suffix}",
+            title=f"{title}{words}",
+            higher_is_better=True,
+            high=1.0,
+            definition=definition,
+            source=NOT_PUBLISHED,
+            compute=compute,
+            question=asks,
+            about=winner,
+            **{"low": 0.0, **more},
+        )
+
+    return (
+        metric(
+            "",
+            "",
+            f"share of {what}, after the edit: p1({winner}) > p1({loser})",
+            question,
+            share("1"),
+            control=f"{name}_{NO_EDIT}",
+            lift=f"{name}_lift",
+        ),
+        metric(
+            f"_{NO_EDIT}",
+            ", no edit",
+            f"{name} before any edit: p0({winner}) > p0({loser})",
+            f"What is the share of {title} before any edit?",
+            share(NO_EDIT),
+        ),
+        metric(
+            "_lift",
+            " lift",
+            f"{name} - {name}_{NO_EDIT}, case by case",
+            "How much more than before any edit? Below 0: less than somebody scores who does nothing.",
+            difference(share("1"), share(NO_EDIT)),
+            low=-1.0,
         ),
     )
 

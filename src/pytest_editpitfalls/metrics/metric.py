@@ -75,6 +75,8 @@ class Metric:
         lift: the metric that is the difference of this one and its control, case by case.
         compares: the two facts whose probabilities it holds against each other, where it is decided by which is
             larger; a case whose two objects have unequal numbers of tokens is marked.
+        about: the facts that it is about ("sibling" stands for "sibling:0", "sibling:1", ...). A case that asks for
+            none of them does not have the metric, and is not judged by it. None: every case of the kind has it.
     """
 
     name: str
@@ -91,6 +93,11 @@ class Metric:
     control: str | None = None
     lift: str | None = None
     compares: tuple[str, str] | None = None
+    about: str | None = None
+
+    def applies(self, facts: Iterable[str]) -> bool:
+        """Whether a case that asks for these facts has the metric."""
+        return self.about is None or any(fact.partition(":")[0] == self.about for fact in facts)
 
 
 def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:

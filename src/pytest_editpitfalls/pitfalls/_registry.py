@@ -179,9 +179,16 @@ def controls_of(kind: str) -> set[str]:
 
 
 def compute_metrics(kind: str, scores: Iterable[ProbeScore]) -> dict[str, float | None]:
-    """Return every metric of ``kind``, in the order of tables; None where a metric is unknown, never NaN."""
-    probabilities = fact_probabilities(scores)
-    return {metric.name: _finite(metric.compute(probabilities)) for metric in metrics_for(kind)}
+    """Return every metric of ``kind`` that applies to the case, in the order of tables.
+
+    None where a metric is unknown, never NaN.
+    """
+    answered = tuple(scores)
+    asked = {score.fact for score in answered}
+    probabilities = fact_probabilities(answered)
+    return {
+        metric.name: _finite(metric.compute(probabilities)) for metric in metrics_for(kind) if metric.applies(asked)
+    }
 
 
 def unequal_tokens(kind: str, scores: Iterable[ProbeScore]) -> list[str]:

@@ -23,6 +23,7 @@ from pytest_editpitfalls.verdicts.thresholds import (
     Threshold,
     ThresholdResult,
     Verdict,
+    applying,
     judge,
     parse_gate,
     parse_threshold,
@@ -173,7 +174,9 @@ def _kinds_of(results: RunResults) -> dict[str, Kind]:
 def _judged(metrics: Mapping[str, float | None], thresholds: tuple[Threshold, ...], changed_nothing: bool) -> Verdict:
     """`TAKEN` is left out where nobody can know: a case without the fact that its edit replaces."""
     success = metrics.get(TAKEN.metric)
-    known = tuple(each for each in thresholds if each is not TAKEN or success is not None or changed_nothing)
+    known = tuple(
+        each for each in applying(metrics, thresholds) if each is not TAKEN or success is not None or changed_nothing
+    )
     verdict = judge(metrics, known)
     if not changed_nothing or TAKEN not in known:
         return verdict

@@ -16,7 +16,7 @@ from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held
 from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome, RunRecord, RunResults, SuiteRecord
 from pytest_editpitfalls.suites.suite import Suite
-from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, judge, parse_thresholds
+from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, applying, judge, parse_thresholds
 
 from .directory import Store
 from .identity import RunHeader
@@ -87,7 +87,8 @@ def _of(store: Store, header: RunHeader) -> Iterator[StoredCase]:
 
 def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ...], seed: int) -> CaseRecord:
     scores = record.scores()
-    verdict = judge(compute_metrics(case.kind, scores.probes), thresholds) if scores.probes else None
+    metrics = compute_metrics(case.kind, scores.probes)
+    verdict = judge(metrics, applying(metrics, thresholds)) if scores.probes else None
     made = case_record(
         case,
         scores,

@@ -135,6 +135,11 @@ def parse_gate(text: str, suites: Mapping[str, Kind], *, where: str | None = Non
     return Gate(suite, _threshold(text, metric, symbol, bound, suites[suite], where))
 
 
+def applying(metrics: Mapping[str, float | None], thresholds: Iterable[Threshold]) -> tuple[Threshold, ...]:
+    """Return the thresholds whose metric the case has, known or not; all where it has no metrics at all."""
+    return tuple(threshold for threshold in thresholds if threshold.metric in metrics or not metrics)
+
+
 def judge(metrics: Mapping[str, float | None], thresholds: Iterable[Threshold]) -> Verdict:
     """Hold a case's metrics against its thresholds; an unknown metric is "not evaluated", never a pass."""
     results = tuple(hold(threshold, metrics.get(threshold.metric)) for threshold in thresholds)

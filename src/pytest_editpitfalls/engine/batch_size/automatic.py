@@ -198,7 +198,10 @@ class BatchSize:
 
 
 def characters(program: Program) -> int:
-    """Characters of everything that is written and asked: how long a case is, without a tokenizer."""
-    requests = [request for step in program.steps for request in step]
+    """Characters of everything that is written and asked: how long a case is, without a tokenizer.
+
+    Edits that several programs share count for none of them: however many programs, they are written once.
+    """
+    requests = [] if program.shared else [request for step in program.steps for request in step]
     written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
     return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)

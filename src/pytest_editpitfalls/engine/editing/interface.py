@@ -22,7 +22,7 @@ class EditJob:
     """One step of one case: write ``requests`` together into the edited model ``model``.
 
     Attributes:
-        case_id: the case, for messages.
+        case_id: the case, for messages and as the seed of draws; one name for cases that share their edits.
         step: 1-based number of the step, for messages.
         requests: edits that are written together.
         model: the edited model as it stands before this step; empty is the base model.

@@ -57,8 +57,13 @@ def _circles(world: World, relation: KnownRelation) -> Iterator[list[_Step]]:
         yield [step, *_way(inside, step.end, step.start)]
 
 
+def _turned(world: World, relation: KnownRelation) -> list[str]:
+    """Return the transitive relations that say the same the other way round."""
+    return [mirror.relation.id for mirror in world.mirrors(relation.id) if mirror.relation.transitive]
+
+
 def _written(world: World, relation: KnownRelation) -> Iterator[_Step]:
-    turned = {mirror.relation.id for mirror in world.mirrors(relation.id) if mirror.severity == "conflict"}
+    turned = _turned(world, relation)
     for edit, other, subject, target in world.known():
         if other.id == relation.id:
             yield _Step(subject, target, edit.target_new, edit)
@@ -67,8 +72,8 @@ def _written(world: World, relation: KnownRelation) -> Iterator[_Step]:
 
 
 def _known(world: World, relation: KnownRelation) -> Iterator[_Step]:
-    mirrors = [mirror.relation.id for mirror in world.mirrors(relation.id) if mirror.severity == "conflict"]
-    for fact in itertools.chain(world.knowledge.facts(relation.id), *map(world.knowledge.facts, mirrors)):
+    turned = map(world.knowledge.facts, _turned(world, relation))
+    for fact in itertools.chain(world.knowledge.facts(relation.id), *turned):
         if world.stays(fact):
             subject, object_ = world.subject_of(fact), world.object_of(fact)
             if fact.relation == relation.id:

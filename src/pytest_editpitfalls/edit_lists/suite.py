@@ -1,0 +1,153 @@
+"""A list of edits as a suite: one case for each edit, made of the facts around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls import files
+from pytest_editpitfalls.cases.case import Case, Fact, HeldFact
+from pytest_editpitfalls.cases.digests import case_digest, digest_of
+from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
+from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.pitfalls.edits import EditsRow, Together, TogetherRow
+from pytest_editpitfalls.program import EditRequest
+from pytest_editpitfalls.suites.discovery import suite_names
+from pytest_editpitfalls.suites.held import MAX_CANDIDATES
+from pytest_editpitfalls.suites.suite import Suite, long_name, renamed
+
+from .around import Around, around
+from .lint import lint
+from .planned import EditList, PlannedEdit
+from .reading import read_edits
+from .world import World
+
+KIND = "edits"
+FORMAT = "edits"
+"""Format of suites that are made of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditSuite:
+    """A list of edits, ready to run.
+
+    Attributes:
+        suite: its cases.
+        notices: what a user should know before it runs: conflicts, and edits around which nothing is known.
+    """
+
+    suite: Suite
+    notices: tuple[str, ...]
+
+
+def load_edit_suite(
+    path: Path,
+    *,
+    facts: Sequence[Path] = (),
+    relations: Path | None = None,
+    rules: Path | None = None,
+    together: bool = False,
+) -> EditSuite:
+    """Read a list of edits and make its suite.
+
+    Args:
+        path: the list.
+        facts, relations, rules: what is true and what follows; default: what ships.
+        together: whether all edits are written in one step, instead of each on its own.
+
+    Raises:
+        UsageError: a file is wrong; it is named with line and field.
+    """
+    knowledge = load_knowledge(facts, relations, rules)
+    return edit_suite(read_edits(path, knowledge.relations), knowledge, together=together)
+
+
+def edit_suite(edits: EditList, knowledge: Knowledge, *, together: bool = False) -> EditSuite:
+    """Make the suite of a list; the arguments are those of `load_edit_suite`."""
+    world = World(edits, knowledge)
+    found = [around(world, edit) for edit in edits.edits]
+    step = _together(found) if together else None
+    name = files.plain_name(edits.path.stem)
+    cases = tuple(
+        _case(name, index, edit, each, step, str(edits.path))
+        for index, (edit, each) in enumerate(zip(edits.edits, found, strict=True))
+    )
+    suite = Suite(
+        name=name,
+        kind=KIND,
+        cases=cases,
+        thresholds=pitfall_of(KIND).thresholds,
+        license="",
+        provenance=f"made of {edits.path.name} and {len(knowledge):,} facts",
+        source=edits.path,
+        digest=digest_of([case_digest(case) for case in cases]),
+        format=FORMAT,
+    )
+    if name in suite_names():
+        suite = renamed(suite, long_name(suite))
+    return EditSuite(suite, tuple(_notices(edits, knowledge, found)))
+
+
+def _case(suite: str, index: int, edit: PlannedEdit, found: Around, step: Together | None, source: str) -> Case:
+    facts = {
+        "siblings": found.siblings,
+        "others": found.others,
+        "ties": found.ties,
+        "neighbours": found.neighbours,
+        "inverses": found.inverses,
+        "conclusions": found.conclusions,
+        "expectations": found.expectations,
+    }
+    more: dict[str, Any] = {"id": edit.id, "rule": edit.relation or "prompt", "edits": (found.edit,), **facts}
+    row = EditsRow(**more) if step is None else TogetherRow(together=step, **more)
+    named = dict.fromkeys(fact.relation for fact in row.named_facts().values())
+    return Case(
+        suite=suite,
+        kind=KIND,
+        source=source,
+        source_index=index,
+        row=row,
+        relations=tuple(found.relations[name] for name in named),
+        held=tuple(_held(row.held_facts(), found.rivals)),
+    )
+
+
+def _held(facts: Mapping[str, Fact], rivals: tuple[str, ...]) -> list[HeldFact]:
+    candidates = rivals[:MAX_CANDIDATES]
+    return [HeldFact(name, fact, candidates) for name, fact in facts.items()] if candidates else []
+
+
+def _together(found: Sequence[Around]) -> Together:
+    """Return the step with all edits, each as it is written on its own."""
+    requests = tuple(_request(each) for each in found)
+    return Together(digest_of(requests), requests)
+
+
+def _request(found: Around) -> EditRequest:
+    edit, relation = found.edit, found.relations[found.edit.relation]
+    return EditRequest(relation.prompt, edit.subject, edit.new_object, edit.object, edit.relation)
+
+
+def _notices(edits: EditList, knowledge: Knowledge, found: Sequence[Around]) -> list[str]:
+    report = lint(edits, knowledge)
+    notices = [f"{edits.path.name}: {note}" for note in edits.notes]
+    if count := report.count("conflict"):
+        first = next(finding for _, finding in report.findings if finding.severity == "conflict")
+        verb = "conflicts" if count == 1 else "conflicts among the edits"
+        notices.append(
+            f"{edits.path.name}: {count:,} {'conflict' if count == 1 else verb}, the first at {edits.counted} "
+            f"{first.edits[-1].number}: {first.text} (all of them: editpitfalls lint {edits.path.name})"
+        )
+    if bare := sum(each.is_bare for each in found):
+        notices.append(
+            f"{edits.path.name}: nothing is known around {bare:,} of {len(found):,} edits; "
+            "they are asked only whether they take"
+        )
+    if unknown := sum(not each.edit.object for each in found):
+        notices.append(
+            f"{edits.path.name}: nobody knows what {unknown:,} edits replace, so that es and ps are unknown; "
+            "target_true says it"
+        )
+    return notices

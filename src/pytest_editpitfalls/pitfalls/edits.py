@@ -1,0 +1,254 @@
+"""Edits: somebody's own edits, and the facts around each. Made by `--pitfalls-edits`, or written as a suite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.metrics.controls import share_with_controls
+from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
+from pytest_editpitfalls.metrics.shared import edit_success
+from pytest_editpitfalls.program import EditRequest, Probe, Program
+
+from ._pitfall import FactWords, Pitfall, Topic, ask, program_of
+
+EDITS = Topic("edits", "Planned edits")
+
+MOST_AROUND = 100
+"""Facts of one sort around an edit."""
+
+KEPT = 0.9
+"""A fact that keeps this share of its probability is kept."""
+
+Facts = Annotated[tuple[Fact, ...], Field(max_length=MOST_AROUND)]
+Changes = Annotated[tuple[Edit, ...], Field(max_length=MOST_AROUND)]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Edits that are written in one step, the same for all cases.
+
+    Attributes:
+        digest: of the edits: what cases and programs are compared by.
+        requests: the edits.
+    """
+
+    digest: str
+    requests: tuple[EditRequest, ...] = field(compare=False, repr=False)
+
+
+class EditsRow(Row):
+    """One edit, and the facts around it.
+
+    Attributes:
+        edits: the edit. Its object is what it replaces; in a list of edits it may be unknown ("").
+        siblings: the other true objects of its subject and relation.
+        others: what else is true of its subject.
+        ties: facts that link its subject to those that its conclusions are about.
+        neighbours: what is true of other subjects of its relation.
+        inverses: what the edit says the other way round: the object that was true, and the one that ought to be.
+        conclusions: the same of what follows from the edit by strict rules.
+        expectations: the same of what is only usual.
+    """
+
+    edits: tuple[Edit]
+    siblings: Facts = ()
+    others: Facts = ()
+    ties: Facts = ()
+    neighbours: Facts = ()
+    inverses: Changes = ()
+    conclusions: Changes = ()
+    expectations: Changes = ()
+
+    def around(self) -> Mapping[str, Sequence[Fact | Edit]]:
+        """Return the facts around the edit by their fields."""
+        return {name: getattr(self, name) for name in (*_STAYING, *_FOLLOWING)}
+
+    def named_facts(self) -> Mapping[str, Fact | Edit]:
+        """Return the edit and every fact around it."""
+        around = {f"{name}.{place}": fact for name, facts in self.around().items() for place, fact in enumerate(facts)}
+        return {**super().named_facts(), **around}
+
+    def base_facts(self) -> Iterator[Fact]:
+        """Give what the edit replaces, where that is known, and all facts around it that are true before."""
+        for fact in (*self.edits, *(fact for facts in self.around().values() for fact in facts)):
+            true = fact if isinstance(fact, Fact) else fact.before
+            if true.object:
+                yield true
+
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return what the edit replaces, where that is known."""
+        return super().held_facts() if self.edits[0].object else {}
+
+
+class TogetherRow(EditsRow):
+    """A row whose edit is written together with others: state 1 is the model after all of them."""
+
+    together: Together
+
+
+_STAYING: Mapping[str, str] = MappingProxyType(
+    {"siblings": "sibling", "others": "other", "ties": "tie", "neighbours": "neighbour"}
+)
+_FOLLOWING: Mapping[str, str] = MappingProxyType(
+    {"inverses": "inverse", "conclusions": "conclusion", "expectations": "expectation"}
+)
+
+
+def _numbered(p: FactProbabilities, name: str) -> list[str]:
+    """Return the facts of this name ("sibling:0", ...) that are known before or after, in their order."""
+    found = {fact for fact, _ in p if fact.partition(":")[0] == name}
+    return sorted(found, key=lambda fact: int(fact.partition(":")[2]))
+
+
+def _kept(name: str) -> Compute:
+    """The share of facts that keep nine tenths of their probability; unknown where one is."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        facts = _numbered(p, name)
+        if not facts or any((fact, state) not in p for fact in facts for state in "01"):
+            return None
+        return sum(p[fact, "1"] >= KEPT * p[fact, "0"] for fact in facts) / len(facts)
+
+    return compute
+
+
+def _log_ratio(name: str) -> Compute:
+    """The mean of ln(p1 / p0) over the facts; unknown where a probability is or is 0."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        facts = _numbered(p, name)
+        if not facts or any(p.get((fact, state), 0.0) == 0.0 for fact in facts for state in "01"):
+            return None
+        return math.fsum(math.log(p[fact, "1"]) - math.log(p[fact, "0"]) for fact in facts) / len(facts)
+
+    return compute
+
+
+def _staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metric]:
+    """Return the metrics of facts that ought to stay as they are."""
+    return (
+        Metric(
+            name=f"{name}_kept",
+            title=f"{title} kept",
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition=f"share of {words} with p1 >= {KEPT:g} p0",
+            source=NOT_PUBLISHED,
+            compute=_kept(fact),
+            question=f"How many of {words} keep nine tenths of their probability?",
+            about=fact,
+        ),
+        Metric(
+            name=f"{name}_log_ratio",
+            title=f"ln {title}",
+            higher_is_better=True,
+            low=None,
+            high=math.inf,
+            definition=f"mean of ln(p1 / p0) over {words}",
+            source=NOT_PUBLISHED,
+            compute=_log_ratio(fact),
+            question=f"How much likelier or less likely {words} become: -0.7 is half as likely.",
+            about=fact,
+        ),
+    )
+
+
+class Edits(Pitfall[EditsRow]):
+    """State 1 is the model after the edit, or after all edits of the list in one step."""
+
+    name = "edits"
+    question = "Does the edit take, does what follows from it follow, and does everything else stay?"
+    topic = EDITS
+    row = EditsRow
+    facts: ClassVar = MappingProxyType(
+        {
+            "new": FactWords("what the edit writes", "the edit's fact"),
+            "true": FactWords("what the edit replaces", "the former fact"),
+            "sibling": FactWords("another true object", "siblings"),
+            "other": FactWords("another fact of the subject", "other facts"),
+            "tie": FactWords("a fact that links the subject to another", "ties"),
+            "neighbour": FactWords("a fact of another subject", "neighbours"),
+            "neighbour_new": FactWords("the edit's object, of another subject", in_story=False),
+            "inverse": FactWords("the edit the other way round", "inverses"),
+            "inverse_old": FactWords("what was true the other way round", in_story=False),
+            "conclusion": FactWords("what follows from the edit", "conclusions"),
+            "conclusion_old": FactWords("what followed before", in_story=False),
+            "expectation": FactWords("what usually follows from the edit", "expectations"),
+            "expectation_old": FactWords("what usually followed before", in_story=False),
+        }
+    )
+    written, replaced = "new", "true"
+    metrics = (
+        *edit_success("new", "true"),
+        *share_with_controls(
+            "neighbours_kept",
+            "neighbours",
+            "neighbour",
+            "neighbour_new",
+            what="the neighbours whose true object is likelier than the edit's",
+            question="Do other subjects keep their own objects, or do they get the edit's as well?",
+        ),
+        *share_with_controls(
+            "inverses",
+            "inverses",
+            "inverse",
+            "inverse_old",
+            what="the inverses whose new object is likelier than the former one",
+            question="Does the model know the edit the other way round?",
+        ),
+        *share_with_controls(
+            "conclusions",
+            "conclusions",
+            "conclusion",
+            "conclusion_old",
+            what="the conclusions by strict rules whose new object is likelier than the former one",
+            question="Does what has to follow from the edit follow?",
+        ),
+        *share_with_controls(
+            "expectations",
+            "expectations",
+            "expectation",
+            "expectation_old",
+            what="the conclusions by default rules whose new object is likelier than the former one",
+            question="Does what usually follows from such a fact follow?",
+        ),
+        *_staying("siblings", "sibling", "siblings", "the other true objects"),
+        *_staying("others", "other", "others", "the other facts of the subject"),
+        *_staying("ties", "tie", "ties", "the facts that link the subject to others"),
+        *_staying("neighbours", "neighbour", "neighbours", "the facts of other subjects")[1:],
+    )
+    thresholds = ("neighbours_kept_lift >= 0", "siblings_kept >= 0.5", "others_kept >= 0.5")
+    columns = ("es", "ps", "neighbours_kept", "conclusions", "inverses", "siblings_kept", "others_kept")
+    order = 5
+
+    def program(self, case: Case, row: EditsRow) -> Program:
+        """Ask for everything before and after the edit."""
+        edit = row.edits[0]
+        probes = ask(case, "new", edit.after, "0", "1")
+        if edit.object not in ("", edit.new_object):
+            probes += ask(case, "true", edit.before, "0", "1")
+        for field_name, fact in _STAYING.items():
+            for place, each in enumerate(getattr(row, field_name)):
+                probes += ask(case, f"{fact}:{place}", each, "0", "1")
+                if fact == "neighbour":
+                    probes += _instead(case, place, each, edit)
+        for field_name, fact in _FOLLOWING.items():
+            for place, each in enumerate(getattr(row, field_name)):
+                probes += ask(case, f"{fact}:{place}", each.after, "0", "1")
+                probes += ask(case, f"{fact}_old:{place}", each.before, "0", "1")
+        program = program_of(case, row.edits, probes)
+        return program.together(row.together.digest, row.together.requests) if isinstance(row, TogetherRow) else program
+
+
+def _instead(case: Case, place: int, neighbour: Fact, edit: Edit) -> tuple[Probe, ...]:
+    """Return what asks a neighbour for the edit's object."""
+    fact = Fact(neighbour.relation, neighbour.subject, edit.new_object)
+    return ask(case, f"neighbour_new:{place}", fact, "0", "1")
