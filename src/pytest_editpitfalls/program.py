@@ -10,14 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-=======
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
->>>>>>> 57e6c9c (Cases around somebody's own edits: kind, facts around each, edits that cases share (in work))
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 

@@ -36,14 +36,12 @@ class Around:
     Attributes:
         edit: the edit; its object is "" where nobody knows what it replaces.
         relations: the relations that all of them speak of, by id.
-        rivals: other objects of the edit's relation, the best known first.
         siblings, others, ties, neighbours: what ought to stay.
         inverses, conclusions, expectations: what ought to change, with the object that was and the one that follows.
     """
 
     edit: Edit
     relations: dict[str, Relation]
-    rivals: tuple[str, ...] = ()
     siblings: tuple[Fact, ...] = ()
     others: tuple[Fact, ...] = ()
     ties: tuple[Fact, ...] = ()
@@ -94,7 +92,7 @@ class _Search:
         number = next((fact.subject_number for fact in facts if fact.subject_number), "")
         relation = self._own_relation(known.id, known, number)
         true = edit.target_true or ("" if replaced is None else replaced.to.in_text)
-        made = Around(Edit(relation, subject.in_text, true, target), self.relations, self._rivals(known))
+        made = Around(Edit(relation, subject.in_text, true, target), self.relations)
         self._add_what_follows(made, known, subject, replaced)
         self._add_what_stays(made, known, facts, replaced)
         return made
@@ -121,6 +119,9 @@ class _Search:
             distinct[0],
             tuple(distinct[1 : OWN_PROMPTS + 1]),
             label=known.label if known is not None else edit.stated_relation,
+            joiner=known.joiner if known is not None else " ",
+            sentence_case=known is not None,
+            variant_of="" if known is None or name == known.id else known.id,
         )
         return name
 
@@ -129,19 +130,28 @@ class _Search:
         name = known.id if wording is known else f"{known.id}-plural"
         if name not in self.relations:
             self.relations[name] = Relation(
-                name, wording.prompt, wording.paraphrases[:AROUND_PROMPTS], known.label, wording.query
+                name,
+                wording.prompt,
+                wording.paraphrases[:AROUND_PROMPTS],
+                known.label,
+                wording.query,
+                known.joiner,
+                sentence_case=True,
+                variant_of="" if name == known.id else known.id,
             )
         return name
 
     def _fact(self, fact: KnownFact) -> Fact:
         relation = self.world.knowledge.relations[fact.relation]
-        return Fact(self._relation(relation, fact.subject_number), fact.subject_in_text, fact.object_in_text)
+        return Fact(self._relation(relation, fact.subject_number), fact.of.in_text, fact.to.in_text)
 
     # --- what follows
     def _add_what_follows(self, made: Around, known: KnownRelation, subject: Thing, replaced: KnownFact | None) -> None:
-        inverses, strict, usual = [], [], []
-        for each, is_strict in self._inverses(known, subject, replaced):
-            (inverses if is_strict else usual).append(each)
+        inverses: list[Edit] = []
+        strict: list[Edit] = []
+        usual: list[Edit] = []
+        for inverse, is_strict in self._inverses(known, subject):
+            (inverses if is_strict else usual).append(inverse)
         if replaced is not None:
             ties: dict[str, KnownFact] = {}
             found = [each for each in conclusions(self.world, self.planned, replaced) if each.new is not None]
@@ -160,9 +170,7 @@ class _Search:
             made.ties = tuple(map(self._fact, itertools.islice(ties.values(), MOST)))
         made.inverses, made.conclusions, made.expectations = tuple(inverses[:MOST]), tuple(strict), tuple(usual[:MOST])
 
-    def _inverses(
-        self, known: KnownRelation, subject: Thing, replaced: KnownFact | None
-    ) -> Iterator[tuple[Edit, bool]]:
+    def _inverses(self, known: KnownRelation, subject: Thing) -> Iterator[tuple[Edit, bool]]:
         """Give what the edit says the other way round, and whether it has to be so."""
         world, target = self.world, self.world.target(self.planned)
         new = world.names.object_in_text(self.planned.relation, self.planned.target_new)
@@ -214,7 +222,7 @@ class _Search:
             if (
                 key in found
                 or key == subject
-                or plain(fact.subject_in_text) in concluded
+                or plain(fact.of.in_text) in concluded
                 or world.edits_of(known.id, key)
                 or not world.stays(fact)
                 or (kind and world.kinds_of(key) and kind.isdisjoint(world.kinds_of(key)))
@@ -238,12 +246,6 @@ class _Search:
             if answer and plain(answer) != plain(self.planned.target_new):
                 self.relations.setdefault(AS_WRITTEN, Relation(AS_WRITTEN, "{}", (), label="a prompt of the list"))
                 yield Fact(AS_WRITTEN, prompt, answer)
-
-    def _rivals(self, known: KnownRelation) -> tuple[str, ...]:
-        true = {self.world.object_of(fact) for fact in self.world.facts_at(self.planned)}
-        true.add(self.world.replaced(self.planned))
-        objects = self.world.knowledge.objects(known.id)
-        return tuple(thing.in_text for thing in objects if self.world.names.object(known.id, thing.label) not in true)
 
     def _best(self, facts: Iterable[KnownFact]) -> list[KnownFact]:
         return sorted(facts, key=lambda fact: (-fact.popularity, self._draw(f"{fact.relation} {fact.object}")))[:MOST]

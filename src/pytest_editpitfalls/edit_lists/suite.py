@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls import files
-from pytest_editpitfalls.cases.case import Case, Fact, HeldFact
+from pytest_editpitfalls.cases.case import Case, HeldFact
 from pytest_editpitfalls.cases.digests import case_digest, digest_of
 from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
-from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
 from pytest_editpitfalls.pitfalls.edits import EditsRow, Together, TogetherRow
-from pytest_editpitfalls.program import EditRequest
 from pytest_editpitfalls.suites.discovery import suite_names
-from pytest_editpitfalls.suites.held import MAX_CANDIDATES
 from pytest_editpitfalls.suites.suite import Suite, long_name, renamed
 
 from .around import Around, around
@@ -68,16 +66,18 @@ def edit_suite(edits: EditList, knowledge: Knowledge, *, together: bool = False)
     """Make the suite of a list; the arguments are those of `load_edit_suite`."""
     world = World(edits, knowledge)
     found = [around(world, edit) for edit in edits.edits]
-    step = _together(found) if together else None
     name = files.plain_name(edits.path.stem)
-    cases = tuple(
-        _case(name, index, edit, each, step, str(edits.path))
+    rivals = _Rivals(world)
+    cases = [
+        _case(name, index, edit, each, rivals, str(edits.path))
         for index, (edit, each) in enumerate(zip(edits.edits, found, strict=True))
-    )
+    ]
+    if together:
+        cases = _together(cases)
     suite = Suite(
         name=name,
         kind=KIND,
-        cases=cases,
+        cases=tuple(cases),
         thresholds=pitfall_of(KIND).thresholds,
         license="",
         provenance=f"made of {edits.path.name} and {len(knowledge):,} facts",
@@ -90,18 +90,19 @@ def edit_suite(edits: EditList, knowledge: Knowledge, *, together: bool = False)
     return EditSuite(suite, tuple(_notices(edits, knowledge, found)))
 
 
-def _case(suite: str, index: int, edit: PlannedEdit, found: Around, step: Together | None, source: str) -> Case:
-    facts = {
-        "siblings": found.siblings,
-        "others": found.others,
-        "ties": found.ties,
-        "neighbours": found.neighbours,
-        "inverses": found.inverses,
-        "conclusions": found.conclusions,
-        "expectations": found.expectations,
-    }
-    more: dict[str, Any] = {"id": edit.id, "rule": edit.relation or "prompt", "edits": (found.edit,), **facts}
-    row = EditsRow(**more) if step is None else TogetherRow(together=step, **more)
+def _case(suite: str, index: int, edit: PlannedEdit, found: Around, rivals: _Rivals, source: str) -> Case:
+    row = EditsRow(
+        id=edit.id,
+        rule=edit.relation or "prompt",
+        edits=(found.edit,),
+        siblings=found.siblings,
+        others=found.others,
+        ties=found.ties,
+        neighbours=found.neighbours,
+        inverses=found.inverses,
+        conclusions=found.conclusions,
+        expectations=found.expectations,
+    )
     named = dict.fromkeys(fact.relation for fact in row.named_facts().values())
     return Case(
         suite=suite,
@@ -110,24 +111,31 @@ def _case(suite: str, index: int, edit: PlannedEdit, found: Around, step: Togeth
         source_index=index,
         row=row,
         relations=tuple(found.relations[name] for name in named),
-        held=tuple(_held(row.held_facts(), found.rivals)),
+        held=tuple(HeldFact(name, fact, **rivals.of(edit)) for name, fact in row.held_facts().items() if edit.relation),
     )
 
 
-def _held(facts: Mapping[str, Fact], rivals: tuple[str, ...]) -> list[HeldFact]:
-    candidates = rivals[:MAX_CANDIDATES]
-    return [HeldFact(name, fact, candidates) for name, fact in facts.items()] if candidates else []
+class _Rivals:
+    """What competes for the object of an edit: all objects of its relation but the true ones."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._objects: dict[str, tuple[str, ...]] = {}
+
+    def of(self, edit: PlannedEdit) -> dict[str, Any]:
+        objects = self._objects.get(edit.relation)
+        if objects is None:
+            known = self._world.knowledge.objects(edit.relation)
+            objects = self._objects[edit.relation] = tuple(thing.in_text for thing in known)
+        true = tuple(fact.to.in_text for fact in self._world.facts_at(edit))
+        return {"candidates": objects, "scores": ("mean", "sum"), "not_rivals": true}
 
 
-def _together(found: Sequence[Around]) -> Together:
-    """Return the step with all edits, each as it is written on its own."""
-    requests = tuple(_request(each) for each in found)
-    return Together(digest_of(requests), requests)
-
-
-def _request(found: Around) -> EditRequest:
-    edit, relation = found.edit, found.relations[found.edit.relation]
-    return EditRequest(relation.prompt, edit.subject, edit.new_object, edit.object, edit.relation)
+def _together(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with all their edits in one step, each as it is written on its own."""
+    requests = tuple(request for case in cases for step in compile_case(case).steps for request in step)
+    step = Together(digest_of(requests), requests)
+    return [replace(case, row=TogetherRow(**{**dict(case.row), "together": step})) for case in cases]
 
 
 def _notices(edits: EditList, knowledge: Knowledge, found: Sequence[Around]) -> list[str]:

@@ -174,11 +174,7 @@ class EngineSession:
             scorer = Scorer(self.forward, max_tokens=self._scoring_tokens(tokens))
             self._held.max_tokens = scorer.max_tokens
             with self._products():
-<<<<<<< HEAD
-                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held)
-=======
-                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, shared)
->>>>>>> 57e6c9c (Cases around somebody's own edits: kind, facts around each, edits that cases share (in work))
+                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held, shared)
 
         size = self._batch_size(editor)
         if isinstance(chosen, WritesModel):  # run one by one in any case
