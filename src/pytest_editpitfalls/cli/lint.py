@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.escaping import encodable, visible
 
-from .show import print_json, show
+from .show import encoding, print_json
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.edit_lists.lint import Finding, LintReport
@@ -78,7 +77,8 @@ def lint(
     if as_json:
         print_json(as_dict(report, knowledge))
     else:
-        show(_lines(report, knowledge, show_all))
+        for line in _lines(report, knowledge, show_all):
+            typer.echo(encodable(visible(line), encoding()))
     if report.count("conflict") or (strict and report.count("warning")):
         raise typer.Exit(FOUND)
 
@@ -132,16 +132,16 @@ def as_dict(report: LintReport, knowledge: Knowledge) -> dict[str, Any]:
     }
 
 
-def _lines(report: LintReport, knowledge: Knowledge, show_all: bool) -> Iterator[Text]:
-    yield Text(visible(f"{report.edits.path}: {_summary(report, knowledge)}"))
+def _lines(report: LintReport, knowledge: Knowledge, show_all: bool) -> Iterator[str]:
+    yield f"{report.edits.path}: {_summary(report, knowledge)}"
     for note in report.edits.notes:
-        yield Text(visible(f"note: {note}"))
+        yield f"note: {note}"
     for severity, heading in _HEADINGS.items():
         found = [each for each in report.findings if each[1].severity == severity]
         if not found:
             continue
-        yield Text()
-        yield Text(heading, "bold")
+        yield ""
+        yield heading
         left_out: Counter[str] = Counter()
         shown: Counter[str] = Counter()
         for kind, finding in found:
@@ -149,15 +149,15 @@ def _lines(report: LintReport, knowledge: Knowledge, show_all: bool) -> Iterator
             if severity != "conflict" and shown[kind] > _SHOWN and not show_all:
                 left_out[kind] += 1
                 continue
-            yield Text(visible(_line(kind, finding, report.edits)))
+            yield _line(kind, finding, report.edits)
         for kind, count in left_out.items():
-            yield Text(f"... and {count:,} more [{kind}]: --all or --json shows them")
-    yield Text()
+            yield f"... and {count:,} more of {kind}: --all or --json shows them"
+    yield ""
     counts = [
         f"{report.count(severity):,} {severity}{'' if report.count(severity) == 1 else 's'}"
         for severity in ("conflict", "warning", "note")
     ]
-    yield Text(", ".join(counts), "bold")
+    yield ", ".join(counts)
 
 
 def _line(kind: str, finding: Finding, edits: EditList) -> str:

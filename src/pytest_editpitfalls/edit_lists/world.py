@@ -144,12 +144,10 @@ class World:
         return found
 
     def _known_mirrors(self, relation: str) -> list[str]:
-        """Return the relations whose facts are facts of this relation the other way round."""
-        turned = (mirror.relation.id for mirror in self.mirrors(relation))
-        return [other for other in turned if any(m.severity == "conflict" for m in self._mirrors_to(other, relation))]
-
-    def _mirrors_to(self, relation: str, other: str) -> Iterator[Mirror]:
-        return (mirror for mirror in self.mirrors(relation) if mirror.relation.id == other)
+        """Return the relations whose facts are facts of this one turned round: by a rule that is strict one way."""
+        strict = [relation] if self.knowledge.relations[relation].symmetric else []
+        strict += [other for rule, other in self.knowledge.inverses(relation) if rule.strength == "strict"]
+        return list(dict.fromkeys(strict))
 
     def mirrors(self, relation: str) -> tuple[Mirror, ...]:
         """Return what says a relation the other way round, each relation once.

@@ -25,6 +25,12 @@ HELP = {
     f"(default: {DEFAULT_MODEL})",
     "suite": "suite to run: a name, a group (conflict, distortion, all) or the path of a case file; may be "
     "given several times (default: the suites that ship)",
+    "edits": "make the cases around your own edits: a JSONL, CSV or JSON file of edits; instead of the suites, unless "
+    "they are asked for as well",
+    "together": "write all edits of --pitfalls-edits in one step, as one batch, instead of each on its own",
+    "facts": "with --pitfalls-edits: a table of facts, instead of those that ship; may be given several times",
+    "relations": "with --pitfalls-edits: relations.toml, instead of the one that ships",
+    "rules": "with --pitfalls-edits: rules.toml, instead of the one that ships",
     "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
     "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
     "config": "TOML file with one table of hyper-parameters per editor",
@@ -74,6 +80,11 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("editor", action="append", metavar="EDITOR")
     option("model", action="append", metavar="MODEL")
     option("suite", action="append", metavar="SUITE")
+    option("edits", metavar="EDITS")
+    option("together", action="store_true")
+    option("facts", action="append", metavar="FILE")
+    option("relations", metavar="FILE.toml")
+    option("rules", metavar="FILE.toml")
     option("limit", metavar="N")
     option("set", action="append", metavar="EDITOR.KEY=VALUE")
     option("config", metavar="FILE.toml")
@@ -111,10 +122,14 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         ("fail_on", "gates relative to the baseline, one per line: reverse.cs_exp:2pp"),
     ):
         parser.addini(f"pitfalls_{name}", text, type="linelist", default=[])
-    for name in ("strict", "isolate", "held_only"):
+    parser.addini("pitfalls_facts", "tables of facts for pitfalls_edits", type="args", default=[])
+    for name in ("strict", "isolate", "held_only", "together"):
         parser.addini(f"pitfalls_{name}", HELP[name], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
     for name in (
+        "edits",
+        "relations",
+        "rules",
         "config",
         "device",
         "dtype",

@@ -39,6 +39,25 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
 
+@dataclass(frozen=True, slots=True)
+class EditsConfig:
+    """The user's own edits, and what is known around them.
+
+    Attributes:
+        path: the list.
+        together: whether all of them are written in one step.
+        facts, relations, rules: files of the user's; what is not given is what ships.
+        asked: whether ``--pitfalls-edits`` was given.
+    """
+
+    path: Path
+    together: bool = False
+    facts: tuple[Path, ...] = ()
+    relations: Path | None = None
+    rules: Path | None = None
+    asked: bool = True
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What the user asked for.
@@ -49,6 +68,7 @@ class RunConfig:
         models: names, ids or paths of the models, as typed.
         suites: suite names, groups or paths, from the command line, otherwise from ini.
         suites_asked: whether ``--pitfalls-suite`` was given.
+        edits: what the user's own edits are, where there are some.
         limit: cases per suite, or None for all.
         overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
         overrides_asked: the editors whose values were typed for this run.
@@ -91,6 +111,7 @@ class RunConfig:
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     suites: tuple[str, ...] = DEFAULT_SUITES
     suites_asked: bool = False
+    edits: EditsConfig | None = None
     limit: int | None = None
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     overrides_asked: frozenset[str] = frozenset()

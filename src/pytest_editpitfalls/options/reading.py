@@ -16,7 +16,7 @@ from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .command_line import SHORT_FORMS_TAKEN
-from .config import Inconclusive, RunConfig, Shard
+from .config import EditsConfig, Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
 from .editor_labels import MAX_SEED, labels_of, seed_of
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
@@ -40,12 +40,16 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     if config_path is None:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
+    edits = _edits(config, here, root)
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
         models=_models(config, root),
-        suites=tuple(_from_folder(name, here) for name in suites) or _unique(ini_suites) or DEFAULT_SUITES,
+        suites=tuple(_from_folder(name, here) for name in suites)
+        or _unique(ini_suites)
+        or (DEFAULT_SUITES if edits is None else ()),
         suites_asked=bool(suites),
+        edits=edits,
         limit=_positive(config, "limit"),
         overrides=parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())]),
         overrides_asked=frozenset(parse_overrides(typed_options(config).get("pitfalls_set", ()))),
@@ -346,6 +350,35 @@ def _ini_model(name: str, root: Path) -> str:
         # a short name wins over a folder of that name, as on the command line
         is_path = "/" in name or short_name_of(name) is None
     return os.path.normpath(path) if is_path else name
+
+
+def _edits(config: pytest.Config, here: Path, root: Path) -> EditsConfig | None:
+    """Return the user's own edits; a typed path starts where pytest was started, one of ini at the ini file."""
+
+    def path(name: str) -> Path | None:
+        typed = _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")
+        return typed or _path(ini_text(config, name), root, f"the ini key pitfalls_{name}")
+
+    edits = path("edits")
+    if edits is None:
+        for name in ("together", "facts", "relations", "rules"):
+            if config.getoption(f"pitfalls_{name}"):
+                raise UsageError(
+                    "there are no edits that it could be about",
+                    where=f"--pitfalls-{name}",
+                    fix="name a list of edits with --pitfalls-edits",
+                )
+        return None
+    typed = (here / _expanded(name, "--pitfalls-facts") for name in _unique(config.getoption("pitfalls_facts") or ()))
+    from_ini = (root / _expanded(name, "the ini key pitfalls_facts") for name in _unique(ini_list(config, "facts")))
+    return EditsConfig(
+        path=absolute(edits),
+        together=bool(config.getoption("pitfalls_together") or ini_flag(config, "together")),
+        facts=tuple(typed) or tuple(from_ini),
+        relations=path("relations"),
+        rules=path("rules"),
+        asked=bool(config.getoption("pitfalls_edits")),
+    )
 
 
 def _device(text: str) -> str:

@@ -75,7 +75,7 @@ class SessionHooks:
             check_places(config, self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
-        notices = [self.session.selection.left_out, unused_settings(run)]
+        notices = [self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]
         show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS

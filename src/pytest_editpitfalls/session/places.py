@@ -40,7 +40,13 @@ def check_places(config: pytest.Config, session: PitfallsSession) -> None:
 def _inputs(config: pytest.Config, session: PitfallsSession) -> list[tuple[str, Path]]:
     """Return the files that the run reads, and what names each."""
     run, here = session.run, config.invocation_params.dir
-    inputs = [("--pitfalls-suite", suite.source) for suite in session.selection.suites]
+    own = None if run.edits is None else run.edits.path
+    inputs = [("--pitfalls-suite", suite.source) for suite in session.selection.suites if suite.source != own]
+    if run.edits is not None:
+        inputs.append(("--pitfalls-edits", run.edits.path))
+        inputs += [("--pitfalls-facts", path) for path in run.edits.facts]
+        inputs += [("--pitfalls-relations", path) for path in (run.edits.relations,) if path is not None]
+        inputs += [("--pitfalls-rules", path) for path in (run.edits.rules,) if path is not None]
     inputs += [("--pitfalls-model", here / model) for model in run.models]
     if run.config_path is not None:
         inputs.append(("--pitfalls-config", run.config_path))

@@ -29,12 +29,26 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
         target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
     elif parse_target(item.nodeid, here) is None:  # the user has a file of that name
         target = ["-k", case.id]
-        suite_option = [f"--pitfalls-suite={case.suite.spec}"]
+        suite_option = _suite_options(case, run)
     else:
         target = [item.nodeid]
         if case.suite.spec != case.suite.name:
-            suite_option = [f"--pitfalls-suite={case.suite.spec}"]
+            suite_option = _suite_options(case, run)
     return _quoted(["pytest", *target, *suite_option, *_settings(case, run)])
+
+
+def _suite_options(case: SelectedCase, run: RunConfig) -> list[str]:
+    """Return the options that name the case's suite: its file, or the list of edits that it is made of."""
+    edits = run.edits
+    if edits is None or case.suite.source != edits.path:
+        return [f"--pitfalls-suite={case.suite.spec}"]
+    return [
+        f"--pitfalls-edits={edits.path}",
+        *(["--pitfalls-together"] if edits.together else []),
+        *(f"--pitfalls-facts={path}" for path in edits.facts),
+        *([f"--pitfalls-relations={edits.relations}"] if edits.relations is not None else []),
+        *([f"--pitfalls-rules={edits.rules}"] if edits.rules is not None else []),
+    ]
 
 
 def _settings(case: SelectedCase, run: RunConfig) -> list[str]:

@@ -6,14 +6,14 @@ exists, so arguments of this form are taken out of pytest's own before it looks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
-from pytest_editpitfalls.files import absolute, is_there
+from pytest_editpitfalls.files import absolute, is_there, plain_name
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.options.given import typed_options
@@ -53,6 +53,7 @@ class Selection:
         paths: the arguments left to pytest.
         added: that the suites come on top of what nobody had to type; otherwise None.
         left_out: that testpaths does not run; otherwise None.
+        remarks: what there is to know about the user's own edits.
     """
 
     suites: tuple[Suite, ...]
@@ -60,6 +61,7 @@ class Selection:
     targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
     added: str | None = None
     left_out: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def select(config: pytest.Config, run: RunConfig) -> Selection:
@@ -79,12 +81,14 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         else:
             targets.setdefault(target.suite, []).append(target)
     added = left_out = None
-    if not typed and typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite"}:
+    if not typed and typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite", "pitfalls_edits"}:
         left_out = _left_out(config)
     elif not typed:
         paths += config.args
         added = _added(config)
     wanted = load_suites(run.suites) if run.suites_asked or not typed else ()
+    edits, remarks = _own_edits(run, wanted) if _wants_edits(run, typed, targets) else ((), ())
+    wanted = (*edits, *wanted)
     # a rerun names the suite as its run did, beside another of its name; alone it has its short name
     asked = {suite.name for suite in wanted}
     wanted = tuple(
@@ -104,7 +108,35 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         {name: tuple(found) for name, found in targets.items()},
         added,
         left_out,
+        remarks,
     )
+
+
+def _wants_edits(run: RunConfig, typed: Sequence[str], targets: Mapping[str, list[Target]]) -> bool:
+    """Whether the user's own edits run: asked for, as what runs without a path, or named by a node id."""
+    if run.edits is None:
+        return False
+    name = plain_name(run.edits.path.stem)
+    return run.edits.asked or not typed or any(target == name or target.endswith(f"-{name}") for target in targets)
+
+
+def _own_edits(run: RunConfig, others: Iterable[Suite]) -> tuple[tuple[Suite, ...], tuple[str, ...]]:
+    """Return the suite of the user's own edits, where there are some, and what there is to know about it."""
+    if run.edits is None:
+        return (), ()
+    from pytest_editpitfalls.edit_lists.suite import load_edit_suite
+
+    made = load_edit_suite(
+        run.edits.path,
+        facts=run.edits.facts,
+        relations=run.edits.relations,
+        rules=run.edits.rules,
+        together=run.edits.together,
+    )
+    suite = made.suite
+    if any(suite.name == other.name for other in others):
+        suite = renamed(suite, long_name(suite))
+    return (suite,), made.notices
 
 
 def _added(config: pytest.Config) -> str:
