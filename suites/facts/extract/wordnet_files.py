@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_UNKIND = ("disparagement", "ethnic slur", "obscenity", "slang", "archaism", "dialect", "derogation", "smut", "vulgarism")
+_UNKIND = (
+    "disparagement",
+    "ethnic slur",
+    "obscenity",
+    "slang",
+    "archaism",
+    "dialect",
+    "derogation",
+    "smut",
+    "vulgarism",
+)
 _UNKIND_GLOSS = (
     "offensive", "obscene", "derogatory", "disparaging", "vulgar", "ethnic slur", "slang", "insulting", "pejorative",
     "sexual", "genital", "intercourse", "prostitut", "feces", "excrement", "term of abuse", "stupid", "genocide",
@@ -85,15 +96,18 @@ class WordNet:
             found += level
         return found
 
-    def names(self) -> set[str]:
-        """All words with a capital letter."""
-        return {
-            word.replace("_", " ")
-            for synset in self.synsets.values()
-            if synset.key[0] == "n"
-            for word in synset.words
-            if word[:1].isupper()
-        }
+    def names(self) -> dict[str, set[str]]:
+        """Give, for each word with a capital letter, those that mean the same."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for synset in self.synsets.values():
+            words = {word.replace("_", " ") for word in synset.words if word[:1].isupper()}
+            for word in words if synset.key[0] == "n" else ():
+                found[word] |= words - {word}
+        return found
+
+    def mentions(self) -> Counter[str]:
+        """Count the words with a capital letter in all glosses."""
+        return Counter(word for synset in self.synsets.values() for word in re.findall(r"\b[A-Z][\w'-]+", synset.gloss))
 
 
 def _synset(line: str) -> Synset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from ..model import Source
+from suites.facts.extract.model import Source
 
 
 def all_sources() -> list[Source]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 
-from ..model import Fact, Material, Source
+from suites.facts.extract.model import Fact, Material, Source
 
 CITY_FROM = 50_000
 AIRPORT = ("Airport", "Airfield", "Airpark", "Aerodrome")
@@ -35,7 +35,8 @@ SOURCE = Source(
     name="airports",
     packages=(("PyPI", "airportsdata"),),
     license="MIT",
-    attribution="airportsdata, Copyright (c) 2020 Mike Borsetti, with data of mwgg/Airports, Copyright (c) 2014 mwgg, MIT.",
+    attribution="airportsdata, Copyright (c) 2020 Mike Borsetti, "
+    "with data of mwgg/Airports, Copyright (c) 2014 mwgg, MIT.",
     date="2026-09-05",
     taken="city and country of airports with an IATA code, of cities of at least 50,000 inhabitants",
     popularity="inhabitants of the city",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from ..model import Fact, Material, Source
-from ..places import CONTINENTS, TWO_CONTINENTS, Country
+from suites.facts.extract.model import Fact, Material, Source
+from suites.facts.extract.places import CONTINENTS, TWO_CONTINENTS, Country
 
 SPOKEN_BY = 15.0
 """Percent of the inhabitants from which a language counts as spoken in a country."""
@@ -32,7 +32,13 @@ OTHER_NAMES = {
     "154": ("North Europe",), "155": ("West Europe",),
 }  # fmt: skip
 WORLD = {"002": "AF", "142": "AS", "150": "EU", "009": "OC", "005": "SA", "003": "NA"}
-CURRENCY_LABELS = {"CNY": "yuan", "ILS": "shekel", "GBP": "British pound", "USD": "US dollar", "KRW": "South Korean won"}
+CURRENCY_LABELS = {
+    "CNY": "yuan",
+    "ILS": "shekel",
+    "GBP": "British pound",
+    "USD": "US dollar",
+    "KRW": "South Korean won",
+}
 
 
 def facts(material: Material) -> Iterator[Fact]:
@@ -86,8 +92,8 @@ def currency(material: Material, code: str) -> tuple[str, tuple[str, ...]]:
 def _currencies(material: Material) -> Iterator[Fact]:
     for country in material.places.sovereign:
         codes = _current(material.packages).get(country.code, [])
-        if len(codes) == 1:
-            label, aliases = currency(material, codes[0])
+        for code in codes:
+            label, aliases = currency(material, code)
             yield _of_country(country, "P38", label, "currency", aliases=aliases)
 
 
@@ -151,8 +157,7 @@ def _scripts(material: Material, info: dict[str, Any]) -> Iterator[Fact]:
         if len(scripts) != 1 or f"{language}-alt-secondary" in data or speakers[language] < FEWEST_SPEAKERS:
             continue
         script = names["scripts"].get(scripts[0])
-        if script:
-            script = {"Simplified Han": "Han", "Hangul": "Hangul"}.get(script, script)
+        if script and script not in ("Simplified", "Traditional"):
             yield Fact(label, "P282", script, "language", "script", speakers[language], aliases)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from ..model import Fact, Material, Source
+from suites.facts.extract.model import Fact, Material, Source
 
 NOW = 2026
 KNOWN_SINCE_ANTIQUITY = 3000
 SPELLINGS = {"aluminum": ("aluminium",), "cesium": ("caesium",), "sulfur": ("sulphur",), "mercury": ("quicksilver",)}
-SERIES = {"Poor metals": ("post-transition metal", ("poor metal", "post-transition metals", "poor metals"))}
+LAST_OF_KNOWN_SERIES = 108
+"""Of heavier elements too few atoms were made to tell."""
+
+SERIES = {
+    "Noble gases": ("noble gas", ("noble gases",)),
+    "Poor metals": ("post-transition metal", ("poor metal", "post-transition metals", "poor metals")),
+}
 
 
 def facts(material: Material) -> Iterator[Fact]:
@@ -38,6 +44,8 @@ def facts(material: Material) -> Iterator[Fact]:
             ("element-block", block, "block", ()),
         )
         for relation, object_, kind, aliases in objects:
+            if relation == "element-series" and number > LAST_OF_KNOWN_SERIES:
+                continue
             yield Fact(label, relation, object_, "element", kind, known, SPELLINGS.get(label, ()), aliases)
 
 

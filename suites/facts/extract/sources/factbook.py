@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from suites.facts.extract.model import Fact, Material, Source
+from suites.facts.extract.places import Country
+from suites.facts.extract.text import without_brackets
+
 from pytest_editpitfalls.knowledge.facts import plain
 
-from ..model import Fact, Material, Source
-from ..places import Country
-from ..text import without_brackets
 from .geonames import border, country_fact
 
 MAIN_RELIGION_FROM = 60.0
@@ -72,8 +73,9 @@ def _government(material: Material, country: Country, page: dict[str, Any]) -> I
 
 
 def _geography(material: Material, country: Country, page: dict[str, Any]) -> Iterator[Fact]:
-    for part in without_brackets(_text(page, "Geography", "Land boundaries", "border countries")).split(","):
-        other = material.places.named(re.sub(r"\s[\d.,]+ km.*", "", part).strip())
+    neighbours = without_brackets(_text(page, "Geography", "Land boundaries", "border countries"))
+    for name in re.findall(r"([A-Za-z' .-]+?),? \d[\d.,]* km", neighbours):
+        other = material.places.named(name.split(" - ")[-1].strip())
         if other and other.kind == "country":
             yield border(country, other)
     highest = _text(page, "Geography", "Elevation extremes", "highest point").split(";")[0]

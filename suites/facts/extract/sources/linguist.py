@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from ..model import Fact, Material, Source
+from suites.facts.extract.model import Fact, Material, Source
 
 
 def facts(material: Material) -> Iterator[Fact]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..model import Fact, Material, Source
+from suites.facts.extract.model import Fact, Material, Source
+
 from .geonames import country_fact
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..model import Fact, Material, Source
+from suites.facts.extract.model import Fact, Material, Source
 
 
 def facts(material: Material) -> Iterator[Fact]:
@@ -13,7 +13,9 @@ def facts(material: Material) -> Iterator[Fact]:
 
     for state in us.states.STATES:
         city = material.places.city(state.capital, "US")
-        inhabitants = sum(c.population for c in material.places.cities if c.country.code == "US" and c.region == state.abbr)
+        inhabitants = sum(
+            c.population for c in material.places.cities if c.country.code == "US" and c.region == state.abbr
+        )
         label = city.label if city and city.region == state.abbr else state.capital
         if state.abbr in material.places.states:
             yield Fact(state.name, "P36-state", label, "state", "city", inhabitants)

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from pytest_editpitfalls.knowledge.facts import plain
+from suites.facts.extract.model import Fact, Material, Source
+from suites.facts.extract.text import indefinite
+from suites.facts.extract.wordnet_files import Synset, WordNet
 
-from ..model import Fact, Material, Source
-from ..text import indefinite
-from ..wordnet_files import Synset, WordNet
+from pytest_editpitfalls.knowledge.facts import plain
 
 ACT, ANIMAL, ARTIFACT, BODY, FOOD, GROUP, OBJECT, PERSON, PLANT, PLACE = 4, 5, 6, 8, 13, 14, 17, 18, 20, 15
 COUNTABLE = frozenset({ANIMAL, ARTIFACT, BODY, GROUP, OBJECT, PERSON, PLANT, PLACE})
 """WordNet's files of which most nouns can be counted; it does not say so of single nouns."""
 
-MASS = frozenset(
-    "substance matter material fabric clothing_material leather paper liquid fluid food foodstuff drink beverage dirt "
-    "equipment furniture clothing machinery tableware artillery weaponry jewelry software hair fur wool vegetation "
-    "livestock poultry meat tobacco wood lumber gas music baggage footwear headdress body_substance".split()
-)
+MASS = frozenset({
+    "substance", "matter", "material", "fabric", "clothing_material", "leather", "paper", "liquid", "fluid", "food",
+    "foodstuff", "drink", "beverage", "dirt", "equipment", "furniture", "clothing", "machinery", "tableware",
+    "artillery", "weaponry", "jewelry", "software", "hair", "fur", "wool", "vegetation", "livestock", "poultry",
+    "meat", "tobacco", "wood", "lumber", "gas", "music", "baggage", "footwear", "headdress", "body_substance",
+})  # fmt: skip
 """Of these, and what is below them in WordNet, no article is written."""
 
-ONLY_SELF = frozenset("equipment furniture clothing machinery tableware jewelry baggage footwear vegetation".split())
+ONLY_SELF = frozenset({
+    "equipment", "furniture", "clothing", "machinery", "tableware", "jewelry", "baggage", "footwear", "vegetation",
+})  # fmt: skip
 """Of these the nouns below can be counted: a chair is furniture."""
 
-TOO_WIDE = frozenset(
-    "entity physical_entity abstraction abstract_entity thing object physical_object whole unit matter psychological_feature "
-    "attribute relation measure group grouping causal_agent cause agent act event state process phenomenon artifact "
-    "instrumentality instrumentation covering device structure construction body_part part organism being living_thing "
-    "animate_thing natural_object way natural_process activity action property quality shape change happening occurrence "
-    "content cognition communication message statement collection person individual someone somebody soul mortal part "
-    "region location area point line surface material substance stuff arrangement content condition status trait "
-    "indefinite_quantity definite_quantity amount worker implement creation product subject topic".split()
-)
-FEWEST_TAGGED_KIND = 0
+TOO_WIDE = frozenset({
+    "entity", "physical_entity", "abstraction", "abstract_entity", "thing", "object", "physical_object", "whole",
+    "unit", "matter", "psychological_feature", "attribute", "relation", "measure", "group", "grouping",
+    "causal_agent", "cause", "agent", "act", "event", "state", "process", "phenomenon", "artifact",
+    "instrumentality", "instrumentation", "covering", "device", "structure", "construction", "body_part", "part",
+    "organism", "being", "living_thing", "animate_thing", "natural_object", "way", "natural_process", "activity",
+    "action", "property", "quality", "shape", "change", "happening", "occurrence", "content", "cognition",
+    "communication", "message", "statement", "collection", "person", "individual", "someone", "somebody", "soul",
+    "mortal", "region", "location", "area", "point", "line", "surface", "material", "substance", "stuff",
+    "arrangement", "condition", "status", "trait", "indefinite_quantity", "definite_quantity", "amount",
+    "worker", "implement", "creation", "product", "subject", "topic",
+})  # fmt: skip
 MOST_KINDS = 12
+NOT_PEOPLE = frozenset({"spiritual_being", "imaginary_being", "character", "deity", "saint", "relative"})
+DIRECTIONS = frozenset(["North", "South", "East", "West", "Northeast", "Northwest", "Southeast", "Southwest"])
 MODERN_FROM = 1800
 UNITED_FROM = {"Germany": 1875, "Italy": 1875, "India": 1947, "Ireland": 1922, "Israel": 1948}
 """Who died before has no country of that name."""
@@ -56,7 +63,7 @@ def facts(material: Material) -> Iterator[Fact]:
 
 
 def _label(net: WordNet, synset: Synset) -> tuple[str, tuple[str, ...], int] | None:
-    """Return the most frequent word of a meaning, its other words, and how often it was met; None where none will do."""
+    """Return the best known word of a meaning, its other words, and how often it was met; None where none will do."""
     if synset.unkind:
         return None
     words = [
@@ -153,14 +160,21 @@ def _others(synset: Synset, word: str) -> tuple[str, ...]:
 def _named(net: WordNet, synset: Synset) -> tuple[str, tuple[str, ...]] | None:
     """Return the label and the other names of something that has a name of its own."""
     names = [word.replace("_", " ") for word in synset.words if word[0].isupper() and net.is_first(word, synset)]
-    if synset.unkind or not names or not re.fullmatch(r"[\w' .-]{3,}", names[0]):
+    known = names and names[0] == synset.words[0].replace("_", " ") and names[0] not in DIRECTIONS
+    if synset.unkind or not known or not re.fullmatch(r"[\w' .-]{3,}", names[0]):
         return None
     return names[0], tuple(word.replace("_", " ") for word in synset.words if word.replace("_", " ") != names[0])
+
+
+def _mentioned(net: WordNet, mentions: Counter[str], name: str) -> int:
+    """How often glosses mention a name, of which each of its meanings gets its share."""
+    return mentions[name] // max(1, net.senses[name.lower().replace(" ", "_")])
 
 
 def _located(material: Material) -> Iterator[Fact]:
     net, places = material.wordnet, material.places
     states = {plain(name): name for name in places.states.values()}
+    mentions = net.mentions()
     for synset in net.synsets.values():
         if synset.key[0] != "n" or synset.file not in (PLACE, OBJECT, ARTIFACT) or not net.targets(synset, "@i"):
             continue
@@ -168,19 +182,17 @@ def _located(material: Material) -> Iterator[Fact]:
         if named is None:
             continue
         label, aliases = named
+        popularity = sum(net.tagged(word, synset) for word in synset.words) + _mentioned(net, mentions, label)
         for whole in net.targets(synset, "#p"):
             country = next((places.named(word.replace("_", " ")) for word in whole.words), None)
             state = next((states[plain(w)] for w in whole.words if plain(w) in states), None)
             if state and plain(state) != "georgia":
-                yield Fact(
-                    label, "P276", state, "place", "place", sum(net.tagged(w, synset) for w in synset.words), aliases
-                )
+                yield Fact(label, "P276", state, "place", "place", popularity, aliases)
             elif country and country.kind == "country" and plain(country.label) not in states:
                 city = places.city(label, country.code)
                 # A town that GeoNames knows only in other countries has changed hands, or its name.
                 elsewhere = any(places.city(label, other.code) for other in places.sovereign) and city is None
                 if not elsewhere:
-                    popularity = sum(net.tagged(w, synset) for w in synset.words)
                     yield Fact(
                         label, "P276", country.label, "place", "place", popularity,
                         tuple(dict.fromkeys((*aliases, *(city.aliases if city else ())))), country.aliases,
@@ -190,24 +202,29 @@ def _located(material: Material) -> Iterator[Fact]:
 
 def _people(material: Material) -> Iterator[Fact]:
     net, places = material.wordnet, material.places
+    mentions = net.mentions()
     nationalities = material.packages.json("i18n-nationality/langs/en.json")["nationalities"]
-    adjectives = {name: places.countries[code].label for code, name in nationalities.items() if code in places.countries}
+    adjectives = {
+        name: places.countries[code].label for code, name in nationalities.items() if code in places.countries
+    }
     adjectives = {name: label for name, label in adjectives.items() if name not in NOT_A_COUNTRY} | ADJECTIVES_MORE
     pattern = re.compile(rf"(?:(?:a|an|the|early|influential|noted) )?({'|'.join(map(re.escape, adjectives))}) ([a-z])")
     for synset in net.synsets.values():
         if synset.key[0] != "n" or synset.file != PERSON:
             continue
         kinds = net.targets(synset, "@i")
-        full = [w.replace("_", " ") for w in synset.words if w[0].isupper() and w.count("_") >= 1]
-        if not kinds or not full or synset.unkind:
+        words = [word.replace("_", " ") for word in synset.words if word[0].isupper()]
+        if not kinds or not words or synset.unkind or not net.is_first(synset.words[0], synset):
             continue
-        # "Albert Einstein" rather than "Einstein": a surname alone may be anybody's.
-        label = min(full, key=lambda name: (name.count("."), len(name.split()), full.index(name)))
+        # "Albert Einstein" rather than "Einstein": a surname alone may be anybody's. But Voltaire is called just that.
+        full = [name for name in words[1:] if words[0] in name.split()]
+        label = min(full or words[:1], key=lambda name: name.count("."))
         aliases = tuple(w.replace("_", " ") for w in synset.words if w.replace("_", " ") != label)
-        popularity = sum(net.tagged(word, synset) for word in synset.words)
+        popularity = sum(net.tagged(word, synset) for word in synset.words) + _mentioned(net, mentions, words[0])
         for kind in kinds:
             named = _label(net, kind)
-            if named and not _wide(kind):
+            beings = {word for up in (kind, *net.above(kind)) for word in up.words} & NOT_PEOPLE
+            if named and not _wide(kind) and not beings:
                 yield Fact(
                     label, "P106", named[0], "person", "occupation", popularity, aliases, named[1],
                     object_article=indefinite(named[0]),
@@ -233,6 +250,7 @@ SOURCE = Source(
     date="2011",
     taken="kinds, parts, opposites, what is located where, occupations and nationalities of people, all of words in "
     "their most frequent meaning",
-    popularity="how often the word was met in this meaning in WordNet's tagged texts (of opposites: the rarer one)",
+    popularity="how often the word was met in this meaning in WordNet's tagged texts (of opposites: the rarer one; "
+    "of people and places: and how often WordNet's glosses mention them)",
     facts=facts,
 )
