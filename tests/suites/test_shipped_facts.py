@@ -207,7 +207,7 @@ def test_homonyms_can_be_seen(objects: dict[tuple[str, str], set[str]]) -> None:
 
 
 def test_every_source_has_its_licence(rows: list[dict[str, str]]) -> None:
-    sources = read_toml(FACTS / "sources.toml")
+    sources, _ = read_toml(FACTS / "sources.toml")
     for name, source in sources.items():
         assert source["license"], name
         assert source["attribution"], name
