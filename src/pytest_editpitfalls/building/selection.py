@@ -70,6 +70,9 @@ class BuiltSuite:
     gaps: list[Gap] = field(default_factory=list)
 
 
+CHUNK = 16
+"""Candidates of a group that are asked together: more are asked in vain where the group needs few."""
+
 DOMINANCE = 20.0
 """A name of several things counts as that of the best known where this is so many times better known than the next."""
 
@@ -161,8 +164,8 @@ class Selection:
                     yield case
 
     def _one_by_one(self, candidates: list[Candidate], count: GroupCount) -> Iterator[Held]:
-        for start in range(0, len(candidates), AT_ONCE):
-            part = [each for each in candidates[start : start + AT_ONCE] if self._has_room(each, count)]
+        for start in range(0, len(candidates), CHUNK):
+            part = [each for each in candidates[start : start + CHUNK] if self._has_room(each, count)]
             answers = self._answers(part, count)
             yield from ((each, answers[each.key]) for each in part if each.key in answers)
 
