@@ -1,4 +1,4 @@
-"""Where fetched and converted models are kept, and how files get there whole. Torch-free."""
+"""Where fetched and converted models and fetched suites are kept, and how files get there whole. Torch-free."""
 
 from __future__ import annotations
 
