@@ -179,8 +179,8 @@ class Letters:
     def prompt(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))
 
-    def target(self, label: str) -> tuple[int, ...]:
-        return self.prompt(f" {label}")
+    def target(self, label: str, joiner: str = " ") -> tuple[int, ...]:
+        return self.prompt(f"{joiner}{label}")
 
 
 def test_what_a_tokenizer_cannot_write_or_merges(
@@ -273,6 +273,7 @@ def test_the_prompts_are_shown(
         "case": "P36-0000",
         "fact": "old",
         "object": "Rome",
+        "joiner": " ",
         "prompts": ["The capital of France is", *(f"Number {number}: of France it holds" for number in range(10))],
     }
 

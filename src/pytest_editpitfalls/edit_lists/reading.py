@@ -1,4 +1,4 @@
-"""Read a list of edits: JSON Lines, CSV, or the JSON files of CounterFact and EasyEdit."""
+"""Read a list of edits: JSON Lines, CSV, or the JSON files of CounterFact, EasyEdit and other benchmarks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
 from pytest_editpitfalls.files import MAX_CASES, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.knowledge import Relations
 
+from .benchmarks import read_benchmark_edits
 from .forms import OWN_FIELDS, StatedEdit, edits_of
 from .planned import EditList, PlannedEdit
 from .wording import Wordings
@@ -45,6 +46,8 @@ def read_edits(path: Path, relations: Relations) -> EditList:
             where=str(path),
             fix=f"give a file that ends in {', '.join(SUFFIXES)}",
         )
+    if suffix == ".json" and (known := read_benchmark_edits(path, relations)) is not None:
+        return known
     text = read_bounded(path).decode("utf-8")
     notes: list[str] = []
     records = {".jsonl": _json_lines, ".csv": _csv, ".json": _json}[suffix](text, path, notes)

@@ -23,6 +23,7 @@ def reader_for(form: Form) -> Reader:
         what=form.what,
         read=partial(read_benchmark, form),
         recognises=partial(_recognises, form),
+        benchmark=form.name,
         records=partial(records_of, form),
     )
 

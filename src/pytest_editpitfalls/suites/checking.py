@@ -47,8 +47,8 @@ class Tokens(Protocol):
     def prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt; raises `UnscorableCase`."""
 
-    def target(self, label: str) -> tuple[int, ...]:
-        """Token ids of a label after a space; raises `UnscorableCase`."""
+    def target(self, label: str, joiner: str = " ") -> tuple[int, ...]:
+        """Token ids of a label after a space, or after nothing; raises `UnscorableCase`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class Asked:
     object: str
     prompts: tuple[str, ...]
     templates: tuple[str, ...]
+    joiner: str
 
 
 def is_own(suite: Suite) -> bool:
@@ -120,7 +121,15 @@ def asked_of(case: Case) -> tuple[Asked, ...]:
         if probe.fact not in found:
             relation = case.relation(probe.relation)
             templates = (relation.prompt, *relation.paraphrases)
-            found[probe.fact] = Asked(probe.fact, probe.subject, probe.relation, probe.target, probe.prompts, templates)
+            found[probe.fact] = Asked(
+                name=probe.fact,
+                subject=probe.subject,
+                relation=probe.relation,
+                object=probe.target,
+                prompts=probe.prompts,
+                templates=templates,
+                joiner=probe.joiner,
+            )
     return tuple(found.values())
 
 
@@ -145,5 +154,6 @@ def prompts_of(material: Material) -> Iterator[dict[str, Any]]:
                 "case": case.id,
                 "fact": asked.name,
                 "object": asked.object,
+                "joiner": asked.joiner,
                 "prompts": list(asked.prompts),
             }

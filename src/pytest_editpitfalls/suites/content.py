@@ -39,7 +39,8 @@ class Reader:
         read: reads a file of this format: one suite, or one for each kind that it feeds; raises `UsageError`.
         recognises: whether a file with this suffix is of this format; asked where several formats have the suffix.
         companions: names of files that lie beside a suite's and are no suites.
-        records: reads the plain edits of a file, where it has the form of another benchmark.
+        benchmark: name of the benchmark whose form it is, "" for our own format and the pitfalls benchmark's.
+        records: reads the plain edits of a file of such a benchmark.
     """
 
     suffix: str
@@ -47,4 +48,5 @@ class Reader:
     read: Callable[[Path], SuiteContent | tuple[SuiteContent, ...]]
     recognises: Callable[[Path], bool] = lambda path: True
     companions: frozenset[str] = frozenset()
+    benchmark: str = ""
     records: Callable[[Path], Records] | None = None

@@ -52,8 +52,8 @@ def templates_of(texts: Iterable[str], subject: str) -> tuple[str, ...]:
 
 
 def has_place(prompt: str) -> bool:
-    """Whether a prompt has its ``{}`` and a length that is allowed."""
-    return "{}" in prompt and len(prompt) <= MAX_PROMPT
+    """Whether a prompt has one ``{}`` and a length that is allowed."""
+    return prompt.count("{}") == 1 and len(prompt) <= MAX_PROMPT
 
 
 def is_label(text: object) -> bool:

@@ -145,7 +145,6 @@ class Form:
         recognises: whether a file whose first row is this one has this form.
         read: puts a file's rows into the records; called with the file's path, for messages.
         kinds: the kinds of cases that its records can feed.
-        why_none: what is missing for cases, where the form can feed none.
         provenance: where the benchmark is from.
     """
 
@@ -156,4 +155,3 @@ class Form:
     read: Callable[[Iterable[Any], Records, Path], None]
     kinds: tuple[str, ...]
     provenance: str
-    why_none: str = ""

@@ -17,7 +17,8 @@ def run(material: Material) -> Iterator[Finding]:
     unit = "word" if material.tokens is None else "token"
     for _, case in cases_of(material):
         for number, edit in enumerate(case.edits, 1):
-            sizes = _size(edit.object, material.tokens), _size(edit.new_object, material.tokens)
+            joiner = case.relation(edit.relation).joiner
+            sizes = [_size(label, joiner, material.tokens) for label in (edit.object, edit.new_object)]
             if None in sizes or sizes[0] == sizes[1]:
                 continue
             short, long = sorted(size for size in sizes if size is not None)
@@ -33,11 +34,11 @@ def run(material: Material) -> Iterator[Finding]:
             )
 
 
-def _size(label: str, tokens: Tokens | None) -> int | None:
+def _size(label: str, joiner: str, tokens: Tokens | None) -> int | None:
     if tokens is None:
         return len(words(label)) or None
     try:
-        return len(tokens.target(label))
+        return len(tokens.target(label, joiner))
     except UnscorableCase:
         return None  # the check of tokens says so
 

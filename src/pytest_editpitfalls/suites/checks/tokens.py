@@ -17,9 +17,9 @@ def run(material: Material) -> Iterator[Finding]:
     for suite, case in cases_of(material):
         said = set()
         for asked in asked_of(case):
-            text = f"{asked.prompts[0]} {asked.object}"
+            text = f"{asked.prompts[0]}{asked.joiner}{asked.object}"
             try:
-                apart = (*tokens.prompt(asked.prompts[0]), *tokens.target(asked.object))
+                apart = (*tokens.prompt(asked.prompts[0]), *tokens.target(asked.object, asked.joiner))
                 together = tokens.prompt(text)
             except UnscorableCase as error:
                 if error.what not in said:
