@@ -119,6 +119,8 @@ def test_contradictions_within_and_across_suites(
 def test_duplicates(check: Callable[..., Any], small: Callable[[str], SmallSuite], tmp_path: Path) -> None:
     suite = small("coverage")
     suite.lines.append({**suite.lines[0], "id": "P36-0002"})
+    again = [edit("P36", "Japan", "Tokyo", "Bonn"), edit("P36", "Japan", "Bonn", "Oslo")]
+    suite.lines.append({"id": "P36-0003", "rule": "P36", "edits": again})
     suite.relations["P36"]["paraphrases"][3] = suite.relations["P36"]["paraphrases"][2]
     other = SmallSuite(tmp_path / "other", "reverse")
     other.directory.mkdir()
@@ -127,6 +129,7 @@ def test_duplicates(check: Callable[..., Any], small: Callable[[str], SmallSuite
     assert status == 0
     assert found(document, "duplicates") == [
         ("warning", "P36-0002", "says the same as small case P36-0000"),
+        ("note", "P36-0001", "edit 1 is about P36 of Japan, as in P36-0003"),
         ("note", "P36-0000", "edit 1 replaces P36 of France ('Paris'), as in other"),
         ("note", "P36-0001", "edit 1 replaces P36 of Japan ('Tokyo'), as in other"),
         ("warning", "", "P36 has 1 of its 10 prompts several times: 'Number 2: of {} it holds'"),

@@ -130,7 +130,7 @@ SOURCES = {
         Source(
             "counterfact",
             "CounterFact (Meng et al., NeurIPS 2022)",
-            "MIT",
+            "MIT, as its authors' repository",
             "https://rome.baulab.info/data/dsets",
             (
                 RemoteFile(

@@ -121,5 +121,5 @@ def _download(file: RemoteFile, url: str, part: Path, progress: Progress | None)
 def _elsewhere(source: Source) -> str:
     return (
         f"try again where there is a network; or copy the files of {source.address} to a place that can be reached, "
-        f"and give it with --from; without a network at all, copy the directory {source.directory}"
+        f"and give it with --from; or copy {source.directory} from a machine that has it"
     )

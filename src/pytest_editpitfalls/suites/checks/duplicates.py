@@ -13,6 +13,7 @@ def run(material: Material) -> Iterator[Finding]:
     """Give cases, prompts and edited facts that stand there twice."""
     first: dict[tuple[str, object], Case] = {}
     edited: dict[object, list[Case]] = defaultdict(list)
+    about: dict[tuple[str, str, str], list[Case]] = defaultdict(list)
     relations: dict[Relation, Case] = {}
     for _, case in cases_of(material):
         key = (case.kind, (case.edits, getattr(case.row, "tied", None), getattr(case.row, "true_objects", None)))
@@ -20,11 +21,23 @@ def run(material: Material) -> Iterator[Finding]:
             yield finding_of(
                 case, "warning", f"says the same as {other.suite} case {other.id}", "leave one of them out"
             )
+        else:
+            about[case.suite, case.edits[0].relation, case.edits[0].subject].append(case)
         edited[case.edits[0].before].append(case)
         for relation in case.relations:
             relations.setdefault(relation, case)
+    yield from _same_subject(about)
     yield from _shared(edited)
     yield from _prompts(relations)
+
+
+def _same_subject(about: dict[tuple[str, str, str], list[Case]]) -> Iterator[Finding]:
+    """Subjects that edit 1 of several cases of a suite is about: their results are not independent."""
+    for (_, relation, subject), cases in about.items():
+        if len(cases) > 1:
+            others = ", ".join(case.id for case in cases[1:4]) + (", ..." if len(cases) > 4 else "")
+            what = f"edit 1 is about {relation} of {subject}, as in {others}"
+            yield finding_of(cases[0], "note", what, "cases of one subject are not independent of each other")
 
 
 def _shared(edited: dict[object, list[Case]]) -> Iterator[Finding]:
