@@ -173,3 +173,17 @@ def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, option, mes
     assert not (tmp_path / "out.json").exists()
     assert done.stderr.count("ERROR:") == 1
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_files_of_other_benchmarks(tiny, tmp_path, quick):
+    """Edits, prompts and held questions made of others' records are what the engine takes."""
+    samples = TESTS / "fuzz" / "corpus"
+    for name in ("counterfact", "mquake", "ripple_edits", "peak"):
+        shutil.copy(samples / f"{name}.json" / "seed.json", tmp_path / f"{name}.json")
+    kinds = ("counterfact.json", "mquake.json::composite", "ripple_edits.json::reverse", "peak.json::round")
+    suites = [f"--pitfalls-suite={kind}" for kind in kinds]
+    document = results_of(tmp_path, "--editor=rome", f"--model={tiny}", *suites, "--pitfalls-limit=2", quick)
+    assert {suite["kind"] for suite in document["run"]["suites"]} == {"coverage", "composite", "reverse", "round"}
+    assert len(document["cases"]) == 8
+    assert not [case["id"] for case in document["cases"] if case["outcome"] in ("error", "skipped")]
+    assert all(case["held"] is not None for case in document["cases"])
