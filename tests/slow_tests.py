@@ -6,6 +6,7 @@ SLOW = {
     "browser": "starts Chromium",
     "fuzz": "thousands of spoilt inputs",
     "property": "hypothesis on tiny models",
+    "unit/test_large_files.py": "reads files of 300 MB",
     "faults/test_memory_and_nan.py": "processes that run out of memory",
     "models/test_hub.py": "waits for answers that do not come",
     "models/test_shared_pages.py": "processes that load a model",

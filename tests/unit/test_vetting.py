@@ -228,3 +228,17 @@ class TestHomonyms:
             capital("Ukraine", "Kiev", "a"),
         ]
         assert not Knowledge(facts, relations).homonyms()
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 19, 20, 21, 47])
+def test_of_too_many_facts_the_best_known_are_kept(
+    relations: Relations, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("pytest_editpitfalls.knowledge.knowledge.MAX_FACTS", 10)
+    facts = [capital(f"country {n}", f"city {n}", "a", popularity=n * 7919 % 101 // 10) for n in range(count)]
+    others = [KnownFact(f"country {n}", "P37", "French") for n in range(8)]
+    knowledge = Knowledge([*facts, *others], relations)
+    best = sorted(facts, key=lambda fact: -fact.popularity)[:10]
+    assert {fact.subject for fact in knowledge.facts("P36")} == {fact.subject for fact in best}
+    assert len(list(knowledge.facts("P37"))) == 8
+    assert knowledge.report.left_out.total() == max(0, count - 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,9 @@ from .rules import Rule, read_rules
 from .vetting import Homonym, circles, disagreements, homonyms, source_of
 
 RELATIONS_FILE, RULES_FILE = "relations.toml", "rules.toml"
+
+MAX_FACTS = 200_000
+"""Of one relation: all people's nationalities would fill the memory, and a build asks for the best known."""
 
 
 class Knowledge:
@@ -80,6 +83,7 @@ class Knowledge:
         """Facts of known relations, each once, and the sources of those that several state."""
         seen: dict[Key, KnownFact] = {}
         sources: dict[Key, frozenset[str]] = {}
+        many: Counter[str] = Counter()
         for fact in facts:
             if fact.relation not in self.relations:
                 named = self.relations.named(fact.relation)
@@ -94,8 +98,22 @@ class Knowledge:
                 if self.relations[fact.relation].functional:
                     sources[key] = sources.get(key, frozenset((source_of(seen[key]),))) | {source_of(fact)}
                 fact = _merged(seen[key], fact)
+            else:
+                many[fact.relation] += 1
             seen[key] = fact
+            if many[fact.relation] >= 2 * MAX_FACTS:
+                self._keep_best_known(seen, fact.relation)
+                many[fact.relation] = MAX_FACTS
+        for relation, count in many.items():
+            if count > MAX_FACTS:
+                self._keep_best_known(seen, relation)
         return seen, sources
+
+    def _keep_best_known(self, facts: dict[Key, KnownFact], relation: str) -> None:
+        """Leave out facts of a relation beyond `MAX_FACTS`; of equally known ones the first are kept."""
+        keys = sorted((key for key in facts if key[0] == relation), key=lambda key: -facts[key].popularity)
+        reason = f"'{relation}' has more than {MAX_FACTS:,} facts, and others are better known"
+        self._leave_out(facts, dict.fromkeys(keys[MAX_FACTS:], reason))
 
     def _leave_out(self, facts: dict[Key, KnownFact], reasons: Mapping[Key, str]) -> None:
         for key, reason in reasons.items():
