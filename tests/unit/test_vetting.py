@@ -180,7 +180,7 @@ class TestHomonyms:
         homonyms = Knowledge([georgia, state, peru], relations).homonyms()
         assert list(homonyms) == ["Georgia"]
         assert homonyms["Georgia"].kinds == {"country", "state"}
-        assert homonyms["Georgia"].reason == "it is a country and a state"
+        assert homonyms["Georgia"].reason.startswith("both a thing of kind 'country' and one of")
 
     def test_cities_of_one_name_in_several_countries(self, relations: Relations) -> None:
         facts = [
@@ -221,6 +221,13 @@ class TestHomonyms:
         ]
         homonyms = Knowledge(facts, read_relations(path)).homonyms()
         assert list(homonyms) == ["turkey"], "at the beginning of a sentence it is written like the country"
+
+    def test_a_food_is_a_thing(self, tmp_path: Path) -> None:
+        path = tmp_path / "relations.toml"
+        path.write_text(table("P279", "kind of", subject_kinds=["food", "thing"]))
+        facts = [KnownFact("pesto", "P279", "sauce", subject_kind=kind, source=kind) for kind in ("food", "thing")]
+        facts.append(KnownFact("pesto", "P279", "paste", subject_kind="thing"))
+        assert not Knowledge(facts, read_relations(path)).homonyms()
 
     def test_a_label_of_one_object_under_two_names_is_none(self, relations: Relations) -> None:
         facts = [

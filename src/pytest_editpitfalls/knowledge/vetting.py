@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from .facts import Key, KnownFact, names_of, plain_cased
 from .relations import Relations
 
+ANYTHING = frozenset(("", "thing"))
+"""Kinds that tell nothing apart: a food is a thing."""
+
 _SHOWN = 10
 """Labels of a long circle that are shown."""
 
@@ -186,7 +189,7 @@ def homonyms(facts: Iterable[KnownFact], relations: Relations) -> dict[str, Homo
             for one in own:
                 for two in kinds.get(other, {}):
                     if one != two and two in akin.get(one, ()) and name not in found:
-                        words = f"it is a {one} and a {two}"
+                        words = f"both a thing of kind '{one}' and one of kind '{two}' are called so"
                         found[name] = Homonym(frozenset((one, two)), words, _dominance([own[one], kinds[other][two]]))
     for (name, relation, _), several in objects.items():
         if len(several) > 1 and name not in found and len(set(_same_objects(several))) > 1:
@@ -207,8 +210,8 @@ def _asked_alike(relations: Relations) -> dict[str, set[str]]:
         together[base if base in relations else id].update(relations[id].subject_kinds)
     akin: dict[str, set[str]] = defaultdict(set)
     for kinds in together.values():
-        for kind in kinds:
-            akin[kind] |= kinds - {kind}
+        for kind in kinds - ANYTHING:
+            akin[kind] |= kinds - ANYTHING - {kind}
     return akin
 
 
