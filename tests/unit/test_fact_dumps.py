@@ -100,6 +100,27 @@ def test_a_wikidata_dump(tmp_path: Path, relations: Relations, name: str, pack: 
     }
 
 
+def test_a_kind_may_be_a_class_above_the_one_that_is_named(tmp_path: Path, relations: Relations) -> None:
+    """Wikidata says "commune of France", the relation asks of cities."""
+    entities = [
+        item("Q90", "Paris", P31=["Q484170"], P17=["Q142"]),
+        item("Q142", "France", P31=["Q3624078"], P36=["Q90"]),
+        item("Q484170", "commune of France", P279=["Q1", "Q2"]),
+        item("Q1", "municipality", P279=["Q484170"]),
+        item("Q2", "urban settlement", P279=["Q515"]),
+        item("Q515", "city"),
+        item("Q3624078", "sovereign state"),
+    ]
+    knowledge = load(tmp_path, "dump.json", as_array(entities))
+    (paris,) = knowledge.of("P17", "Paris")
+    assert (paris.subject_kind, paris.object_kind) == ("city", "sovereign state")
+    assert knowledge.of("P36", "France")[0].object_kind == "city"
+    assert {(fact.subject, fact.object) for fact in knowledge.facts("P279")} == {
+        ("commune of France", "urban settlement"),
+        ("urban settlement", "city"),
+    }, "they are facts as well; those that run in a circle are none"
+
+
 def test_labels_in_another_language(tmp_path: Path, relations: Relations) -> None:
     knowledge = load(tmp_path, "dump.json", as_array(WIKIDATA), language="de")
     assert ("France (de)", "P36", "Paris (de)") in found(knowledge)
@@ -211,6 +232,17 @@ def test_n_triples(tmp_path: Path, relations: Relations, pack: str) -> None:
         "the line is not valid N-Triples": 1,
     }
     assert knowledge.report.examples["the line is not valid N-Triples"] == f"facts.nt{pack}:15"
+
+
+def test_classes_above_classes_in_triples(tmp_path: Path, relations: Relations) -> None:
+    names = {"Q90": "Paris", "Q142": "France", "C1": "commune of France", "C2": "city"}
+    label = "<http://www.w3.org/2000/01/rdf-schema#label>"
+    text = (
+        "<x:Q90> <x:P17> <x:Q142> .\n<x:Q90> <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <x:C1> .\n"
+        "<x:C1> <http://www.w3.org/2000/01/rdf-schema#subClassOf> <x:C2> .\n"
+    ) + "".join(f'<x:{id}> {label} "{name}" .\n' for id, name in names.items())
+    (paris,) = load(tmp_path, "facts.nt", text).of("P17", "Paris")
+    assert paris.subject_kind == "city"
 
 
 def test_triples_whose_things_have_no_name(tmp_path: Path, relations: Relations) -> None:

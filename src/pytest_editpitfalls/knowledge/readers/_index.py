@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from pytest_editpitfalls.knowledge.relations import KnownRelation
 
 _TOGETHER = 10_000
 _SEPARATOR = "\x1f"
+_CLASSES = 200
+"""Classes that are looked at for the kind of a thing."""
 _HALVES = re.compile("[\ud800-\udfff]")
 _KEPT = 100_000
 """Things whose names stay in memory: countries and classes are asked for again and again."""
@@ -34,19 +37,22 @@ class Described:
         label: its name, or "".
         aliases: its other names.
         kinds: ids of the classes that it is an instance of.
+        above: ids of the classes that it is a subclass of, where it is one itself.
         popularity: how well known it is.
     """
 
     label: str = ""
     aliases: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
     popularity: float = 0.0
 
     def and_also(self, other: Described) -> Described:
         """Return both together. A second label is an alias."""
         label = self.label or other.label
         aliases = (*self.aliases, *other.aliases, *((other.label,) if other.label and other.label != label else ()))
-        return Described(label, aliases, (*self.kinds, *other.kinds), max(self.popularity, other.popularity))
+        popularity = max(self.popularity, other.popularity)
+        return Described(label, aliases, (*self.kinds, *other.kinds), (*self.above, *other.above), popularity)
 
 
 class Index:
@@ -54,12 +60,13 @@ class Index:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._things: list[tuple[str, str, str, str, float]] = []
+        self._things: list[tuple[str, str, str, str, str, float]] = []
         self._statements: list[tuple[str, str, str, bool, int]] = []
 
     def add_thing(self, id: str, thing: Described) -> None:
-        texts = (id, thing.label, _SEPARATOR.join(thing.aliases), _SEPARATOR.join(thing.kinds))
-        self._things.append((*map(_storable, texts), thing.popularity))  # type: ignore[arg-type]
+        lists = (_SEPARATOR.join(several) for several in (thing.aliases, thing.kinds, thing.above))
+        aliases, kinds, above = map(_storable, lists)
+        self._things.append((_storable(id), _storable(thing.label), aliases, kinds, above, thing.popularity))
         if len(self._things) >= _TOGETHER:
             self._write()
 
@@ -78,13 +85,13 @@ class Index:
     def thing(self, id: str) -> Described:
         """Return what is known of a thing; call it after `statements`."""
         found = Described()
-        rows = self._database.execute("SELECT label, aliases, kinds, popularity FROM things WHERE id = ?", (id,))
-        for label, aliases, kinds, popularity in rows:
-            found = found.and_also(Described(label, _split(aliases), _split(kinds), popularity))
+        rows = self._database.execute("SELECT label, aliases, kinds, above, popularity FROM things WHERE id = ?", (id,))
+        for label, aliases, kinds, above, popularity in rows:
+            found = found.and_also(Described(label, _split(aliases), _split(kinds), _split(above), popularity))
         return found
 
     def _write(self) -> None:
-        self._database.executemany("INSERT INTO things VALUES (?, ?, ?, ?, ?)", self._things)
+        self._database.executemany("INSERT INTO things VALUES (?, ?, ?, ?, ?, ?)", self._things)
         self._database.executemany("INSERT INTO statements VALUES (?, ?, ?, ?, ?)", self._statements)
         self._things.clear()
         self._statements.clear()
@@ -111,7 +118,9 @@ def index_of(path: Path) -> Iterator[Index]:
             with closing(sqlite3.connect(Path(directory) / "index.sqlite", isolation_level=None)) as database:
                 for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536"):
                     database.execute(f"PRAGMA {setting}")
-                database.execute("CREATE TABLE things (id TEXT, label TEXT, aliases TEXT, kinds TEXT, popularity REAL)")
+                database.execute(
+                    "CREATE TABLE things (id TEXT, label TEXT, aliases TEXT, kinds TEXT, above TEXT, popularity REAL)"
+                )
                 database.execute(
                     "CREATE TABLE statements (subject TEXT, relation TEXT, object TEXT, is_thing INTEGER, line INTEGER)"
                 )
@@ -139,8 +148,16 @@ def facts_of(
     """
     thing = lru_cache(_KEPT)(index.thing)
 
-    def kinds(of: Described) -> list[str]:
-        return [label for label in (thing(id).label for id in of.kinds) if label]
+    @lru_cache(_KEPT)
+    def kinds(ids: tuple[str, ...]) -> list[str]:
+        """Labels of classes and of those above them, the nearest first."""
+        classes = dict.fromkeys(ids)
+        waiting = deque(classes)
+        while waiting and len(classes) < _CLASSES:
+            above = [id for id in thing(waiting.popleft()).above if id not in classes]
+            classes.update(dict.fromkeys(above))
+            waiting.extend(above)
+        return [label for label in (thing(id).label for id in classes) if label]
 
     for subject_id, relation_id, object_id, is_thing, line in index.statements():
         place = f"{path.name}:{line}"
@@ -150,7 +167,7 @@ def facts_of(
             for role, found in (("subject", subject), ("object", object_)):
                 if not found.label:
                     raise BadFact(f"the {role} has no label in language '{reading.language}' in this file")
-            relation, subject_kind = _fitting(relations[relation_id], kinds(subject))
+            relation, subject_kind = _fitting(relations[relation_id], kinds(subject.kinds))
             fact = fact_from(
                 {
                     "subject": subject.label,
@@ -159,7 +176,7 @@ def facts_of(
                     "subject_aliases": subject.aliases,
                     "object_aliases": object_.aliases,
                     "subject_kind": subject_kind,
-                    "object_kind": _kind(kinds(object_), relation.object_kinds),
+                    "object_kind": _kind(kinds(object_.kinds), relation.object_kinds),
                     "popularity": subject.popularity,
                     **origin,
                 },

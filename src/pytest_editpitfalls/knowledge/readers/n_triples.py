@@ -30,6 +30,7 @@ _RDF, _RDFS, _SKOS, _SCHEMA = (
 LABELS = (f"{_RDFS}label", f"{_SKOS}prefLabel", f"http://{_SCHEMA}name", f"https://{_SCHEMA}name")
 ALIASES = (f"{_SKOS}altLabel", f"http://{_SCHEMA}alternateName", f"https://{_SCHEMA}alternateName")
 KINDS = (f"{_RDF}type", "http://www.wikidata.org/prop/direct/P31")
+ABOVE = (f"{_RDFS}subClassOf", "http://www.wikidata.org/prop/direct/P279")
 POPULARITY = "http://wikiba.se/ontology#sitelinks"
 _PAGES = "https://www.wikidata.org/wiki/Special:EntityData/"
 _THINGS = "http://www.wikidata.org/entity/"
@@ -109,9 +110,10 @@ class _Collector:
         predicate = triple.predicate.value
         if predicate in LABELS or predicate in ALIASES:
             self._name(triple, predicate)
-        elif predicate in KINDS:
-            if isinstance(triple.object, self._rdf.NamedNode):
-                self._index.add_thing(triple.subject.value, Described(kinds=(triple.object.value,)))
+        elif predicate in KINDS or predicate in ABOVE:
+            self._class(triple, predicate)
+            if predicate in ABOVE and (relation := self._relation(predicate)):
+                self._statement(triple, relation, line)
         elif predicate == POPULARITY:
             if triple.object.value.isdecimal() and len(triple.object.value) < 10:
                 subject = triple.subject.value.replace(_PAGES, _THINGS)
@@ -129,6 +131,12 @@ class _Collector:
             thing = Described(label=text) if predicate in LABELS else Described(aliases=(text,))
             if text:
                 self._index.add_thing(triple.subject.value, thing)
+
+    def _class(self, triple: Any, predicate: str) -> None:
+        if isinstance(triple.object, self._rdf.NamedNode):
+            classes = (triple.object.value,)
+            thing = Described(kinds=classes) if predicate in KINDS else Described(above=classes)
+            self._index.add_thing(triple.subject.value, thing)
 
     def _statement(self, triple: Any, relation: str, line: int) -> None:
         try:

@@ -24,7 +24,7 @@ from ._values import moment, unsigned, variants
 
 LONGEST_ENTITY = 64 << 20
 """Bytes of an entity's line; the largest one of Wikidata has some four million."""
-INSTANCE_OF, END_TIME = "P31", "P582"
+INSTANCE_OF, SUBCLASS_OF, END_TIME = "P31", "P279", "P582"
 _PROPERTY = re.compile(r"P[1-9]\d*(?=-|$)")
 _ENTITY = re.compile(rb'"(claims|labels|sitelinks|entities)"\s*:\s*[\[{]')
 _PER_YEAR = 9
@@ -148,7 +148,8 @@ class _Collector:
             Described(
                 label=self._text(_table(entity, "labels")),
                 aliases=self._aliases(entity),
-                kinds=tuple(value for value, is_thing in self._values(claims, INSTANCE_OF, None) if is_thing),
+                kinds=self._classes(claims, INSTANCE_OF),
+                above=self._classes(claims, SUBCLASS_OF),
                 popularity=float(len(_table(entity, "sitelinks"))),
             ),
         )
@@ -177,6 +178,9 @@ class _Collector:
         return tuple(
             text["value"].strip() for text in texts if isinstance(text, dict) and isinstance(text.get("value"), str)
         )
+
+    def _classes(self, claims: dict[str, Any], property: str) -> tuple[str, ...]:
+        return tuple(value for value, is_thing in self._values(claims, property, None) if is_thing)
 
     def _values(self, claims: dict[str, Any], property: str, place: str | None) -> Iterator[tuple[str, bool]]:
         """Give the values that count of a property. Without a place, what does not count is not counted, either."""
