@@ -19,6 +19,8 @@ CORPUS = Path(__file__).parent / "corpus"
 BENCHMARKS = ("counterfact", "knowedit", "mquake", "peak", "ripple_edits", "wikibigedit", "zsre")
 """Forms of other benchmarks; each seed is a small file of that form with content of our own."""
 
+FACTS = ("known.csv", "known.jsonl", "known.nt", "known.parquet", "wikidata.json", "overrides.csv")
+
 Target = Callable[[bytes, Path], object]
 
 
@@ -154,6 +156,33 @@ def _refusal(reader: Callable[[], object]) -> Exception | None:
     return None
 
 
+def _facts(name: str) -> Target:
+    """A table of facts or a dump, through everything that is made of it."""
+
+    def run(data: bytes, folder: Path) -> object:
+        from unit.knowledge_samples import make_relations
+
+        from pytest_editpitfalls.knowledge import load_knowledge
+
+        overrides = name == "overrides.csv"
+        for other in ("known.csv", "overrides.csv"):
+            (folder / other).unlink(missing_ok=True)
+        if overrides:
+            (folder / "known.csv").write_bytes(seed("known.csv"))
+        (folder / name).write_bytes(data)
+        path = folder / ("known.csv" if overrides else name)
+        knowledge = load_knowledge([path], make_relations(folder).source)
+        assert len(list(knowledge)) == len(knowledge) > 0
+        for fact in knowledge:
+            assert fact.subject.strip()
+            assert fact.object.strip()
+            assert knowledge.is_true(fact.relation, fact.subject, fact.object)
+        knowledge.homonyms()
+        return knowledge.report.lines()
+
+    return run
+
+
 def second_moment(data: bytes, folder: Path) -> object:
     from pytest_editpitfalls.engine.corpora import MomentSource, published_moment
 
@@ -248,6 +277,7 @@ TARGETS: dict[str, Target] = {
     "model_config.json": model_config,
     "model.safetensors": weights_header,
     "facts.jsonl": mend_data,
+    **{name: _facts(name) for name in FACTS},
     "moment.npz": second_moment,
     "mend.safetensors": mend_weights,
     "mend.checkpoint": mend_checkpoint,
@@ -274,7 +304,14 @@ def check(target: str, data: bytes, folder: Path) -> bool:
 
 def seed_of(target: str) -> bytes:
     """A valid input; those that are not text are made here, not kept."""
-    if target in ("moment.npz", "mend.safetensors", "mend.checkpoint", "model.gguf", "model.safetensors"):
+    if target in (
+        "moment.npz",
+        "mend.safetensors",
+        "mend.checkpoint",
+        "model.gguf",
+        "model.safetensors",
+        "known.parquet",
+    ):
         return _binary_seed(target)
     return seed(target)
 
@@ -285,14 +322,27 @@ def _binary_seed(target: str) -> bytes:
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / target
-        {
-            "moment.npz": _moment,
-            "mend.safetensors": _weights,
-            "mend.checkpoint": _checkpoint,
-            "model.gguf": _gguf,
-            "model.safetensors": _model,
-        }[target](path)
+        _binary_seeds()[target](path)
         return path.read_bytes()
+
+
+def _binary_seeds() -> dict[str, Callable[[Path], None]]:
+    return {
+        "moment.npz": _moment,
+        "mend.safetensors": _weights,
+        "mend.checkpoint": _checkpoint,
+        "model.gguf": _gguf,
+        "model.safetensors": _model,
+        "known.parquet": _parquet,
+    }
+
+
+def _parquet(path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [json.loads(line) for line in seed("known.jsonl").splitlines()]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
 def _moment(path: Path) -> None:

@@ -22,7 +22,7 @@ from .mutations import spoilt_bytes, spoilt_json, spoilt_lines
 from .targets import CORPUS, TARGETS, check, seed_of
 
 LONG = int(os.environ.get("EDITPITFALLS_FUZZ", "0"))
-BINARY = {".npz", ".safetensors", ".checkpoint", ".gguf"}
+BINARY = {".npz", ".safetensors", ".checkpoint", ".gguf", ".parquet"}
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -35,7 +35,7 @@ def test_every_path_on_the_page_exists() -> None:
         assert list(ROOT.glob(path)), path
 
 
-@pytest.mark.parametrize("what", ["pitfall", "editor", "family", "reader", "report"])
+@pytest.mark.parametrize("what", ["pitfall", "editor", "family", "reader", "format of facts", "report"])
 def test_recipes_are_short_and_end_in_checks(what: str) -> None:
     (recipe,) = re.findall(rf"(?ms)^### An? {what}\b[^\n]*\n(.*?)(?=^##)", PAGE)
     steps = re.findall(r"(?m)^\d\. ", recipe)

@@ -5,6 +5,7 @@ Each test says how many files it touches besides documentation and its own tests
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -201,6 +202,37 @@ def test_a_reader_is_one_module(copy: Copy) -> None:
     document = json.loads((copy.folder / "out.json").read_text(encoding="utf-8"))
     assert document["run"]["suites"][0]["format"] == "csv"
     assert [case["id"] for case in document["cases"]] == ["csv-0", "csv-1"]
+
+
+FACT_READER = '''"""Facts as lines "subject|relation|object"."""
+
+from pytest_editpitfalls.knowledge.facts import BadFact, fact_from
+from pytest_editpitfalls.knowledge.reading import FactReader
+
+from ._text import lines_of
+
+
+def read(path, reading):
+    for number, line in lines_of(path, reading.progress):
+        try:
+            yield fact_from(dict(zip(("subject", "relation", "object"), line.split("|"))), f"{path.name}:{number}")
+        except BadFact as error:
+            reading.report.leave_out(str(error), f"{path.name}:{number}")
+
+
+READER = FactReader(name="lines", suffixes=(".facts",), read=read)
+'''
+
+
+def test_a_format_of_facts_is_one_module(copy: Copy) -> None:
+    copy.write("knowledge/readers/line_table.py", FACT_READER)
+    (copy.folder / "mine.facts").write_bytes(gzip.compress(b"France|P36|Paris\n|P36|Oslo\n"))
+    code = (
+        "from pathlib import Path; from pytest_editpitfalls.knowledge import load_knowledge\n"
+        "known = load_knowledge([Path('mine.facts')])\n"
+        "print(known.is_true('P36', 'France', 'Paris'), *known.report.lines())"
+    )
+    assert copy.run("-c", code) == "True 1 record left out: subject is empty (first: mine.facts:2)\n"
 
 
 REPORT = '''"""One line per case, comma-separated."""
