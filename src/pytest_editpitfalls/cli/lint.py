@@ -12,6 +12,7 @@ import typer
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import encodable, visible
 
+from .knowledge import FactsOption, LanguageOption, OverridesOption, RelationsOption, RulesOption, read_knowledge
 from .show import encoding, print_json
 
 if TYPE_CHECKING:
@@ -31,17 +32,6 @@ _HEADINGS = {
     "note": "Notes",
 }
 
-FactsOption = Annotated[
-    list[Path] | None,
-    typer.Option("--facts", metavar="F", help="Table of facts; may be repeated. Default: those that ship."),
-]
-RelationsOption = Annotated[
-    Path | None, typer.Option("--relations", metavar="R", help="relations.toml. Default: the one that ships.")
-]
-RulesOption = Annotated[
-    Path | None, typer.Option("--rules", metavar="R", help="rules.toml. Default: the one that ships.")
-]
-
 
 def lint(
     edits: Annotated[
@@ -50,6 +40,8 @@ def lint(
     facts: FactsOption = None,
     relations: RelationsOption = None,
     rules: RulesOption = None,
+    overrides: OverridesOption = None,
+    language: LanguageOption = "en",
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings as well.")] = False,
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="Leave out a kind of finding; may be repeated.")
@@ -66,12 +58,11 @@ def lint(
     from pytest_editpitfalls.edit_lists.lint import checks
     from pytest_editpitfalls.edit_lists.lint import lint as look
     from pytest_editpitfalls.edit_lists.reading import read_edits
-    from pytest_editpitfalls.knowledge import load_knowledge
 
     for kind in ignore or ():
         if kind not in checks():
             raise UsageError(f"unknown kind of finding '{kind}'", where="--ignore", fix=did_you_mean(kind, checks()))
-    knowledge = load_knowledge(facts or (), relations, rules)
+    knowledge = read_knowledge(facts, relations, rules, overrides, language)
     planned = read_edits(edits, knowledge.relations)
     report = look(planned, knowledge, ignore or ())
     if as_json:

@@ -14,6 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pytest_editpitfalls.cli.knowledge import (
+    FactsOption,
+    LanguageOption,
+    OverridesOption,
+    RelationsOption,
+    RulesOption,
+    read_knowledge,
+)
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.program import Score
 
@@ -24,12 +32,11 @@ EVERY = 30.0
 def build(
     model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file: its knowledge counts.")],
     out: Annotated[Path, typer.Option(help="Directory that the suites and the datasheet go to.")],
-    facts: Annotated[
-        list[Path] | None,
-        typer.Option(help="Table of facts; may be repeated. Default: the facts that ship.", metavar="FILE"),
-    ] = None,
-    relations: Annotated[Path | None, typer.Option(help="Prompts of the relations (TOML).", metavar="FILE")] = None,
-    rules: Annotated[Path | None, typer.Option(help="What follows from what (TOML).", metavar="FILE")] = None,
+    facts: FactsOption = None,
+    relations: RelationsOption = None,
+    rules: RulesOption = None,
+    overrides: OverridesOption = None,
+    language: LanguageOption = "en",
     suites: Annotated[str, typer.Option(help="Which suites, separated by commas.")] = "all",
     cases: Annotated[int, typer.Option(help="Cases in each suite.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
@@ -51,7 +58,6 @@ def build(
     from pytest_editpitfalls.building.build import Watch, check
     from pytest_editpitfalls.building.build import build as build_suites
     from pytest_editpitfalls.building.settings import BuildSettings, plans
-    from pytest_editpitfalls.knowledge import load_knowledge
 
     settings = BuildSettings(
         suites=tuple(plans()) if suites == "all" else _names(suites),
@@ -62,9 +68,7 @@ def build(
     )
     console = Console(stderr=True)
     _check_directory(out)
-    knowledge = load_knowledge(facts or (), relations, rules)
-    for line in knowledge.report.lines():
-        console.print(line, markup=False, highlight=False)
+    knowledge = read_knowledge(facts, relations, rules, overrides, language)
     check(knowledge, settings)
 
     from pytest_editpitfalls.engine.session import EngineSession
