@@ -153,14 +153,14 @@ def fact_from(record: Mapping[str, Any], place: str) -> KnownFact:
     """
     values: dict[str, Any] = {}
     for name in _TEXTS:
-        if (value := record.get(name)) is not None:
-            # A list cannot be looked up among the values that were checked; it is no text anyway.
-            shared = name in _SHARED and isinstance(value, str)
-            values[name] = _shared(value, name) if shared else _text(value, name)
+        value = record.get(name)
+        if value is not None and value != "":
+            # Only text can be looked up among the values that were checked: a list has no hash.
+            values[name] = _shared(value, name) if name in _SHARED and isinstance(value, str) else _text(value, name)
     for name in REQUIRED:
-        if not values.get(name):
+        if not (text := values.get(name)):
             raise BadFact(f"{name} is empty")
-        if name != "relation" and _ID.fullmatch(values[name]):
+        if text[0] in "QPL" and name != "relation" and _ID.fullmatch(text):
             raise BadFact(f"{name} is an id of Wikidata, not a label")
     for name in ALIASES:
         if value := record.get(name):
@@ -168,7 +168,7 @@ def fact_from(record: Mapping[str, Any], place: str) -> KnownFact:
     if value := record.get("popularity"):
         values["popularity"] = _popularity(value)
     for name, known in _CHOICES:
-        if values.get(name, "") not in known:
+        if name in values and values[name] not in known:
             raise BadFact(f"{name} is none of {', '.join(word or 'nothing' for word in known)}")
     return KnownFact(**values, place=place)
 
@@ -201,10 +201,11 @@ def _is_control(character: str) -> bool:
 
 def _aliases(value: object, name: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = value.split("|")
-    if not isinstance(value, list | tuple):
+        aliases = [_checked(alias.strip(), name) for alias in value.split("|")]
+    elif isinstance(value, list | tuple):
+        aliases = [_text(alias, name) for alias in value]
+    else:
         raise BadFact(f"{name} is neither a list nor text separated by |")
-    aliases = [_text(alias, name) for alias in value]
     return tuple(dict.fromkeys(alias for alias in aliases if alias and not _ID.fullmatch(alias)))
 
 
