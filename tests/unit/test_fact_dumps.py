@@ -152,6 +152,18 @@ def test_the_form_of_single_entities_is_read(tmp_path: Path, relations: Relation
     assert found(load(tmp_path, "Q142.json", json.dumps({"entities": entities}))) == {("France", "P36", "Paris")}
 
 
+@pytest.mark.parametrize("size", [1, 70_000, 65_500])
+def test_an_array_on_one_line_and_a_first_entity_of_any_size(tmp_path: Path, relations: Relations, size: int) -> None:
+    """What a file is like is seen by its first 65,536 bytes, which may end in the middle of an entity."""
+    france, paris = item("Q142", "France", aliases=("x" * 400,), P36=["Q90"]), item("Q90", "Paris")
+    for more in range(0, 200, 7):
+        france["descriptions"] = {"fill": ["]" * (size + more)]}
+        for text in (json.dumps([france, paris]), as_array([france, paris]), as_lines([france, paris])):
+            assert found(load(tmp_path, "dump.json", text)) == {("France", "P36", "Paris")}
+    with pytest.raises(UsageError, match="the file breaks off"):
+        load(tmp_path, "dump.json", json.dumps([france, paris])[:-9])
+
+
 def test_an_array_that_breaks_off_is_no_dump(tmp_path: Path, relations: Relations) -> None:
     text = as_array(WIKIDATA)
     lines = text.splitlines(keepends=True)
@@ -307,6 +319,15 @@ def test_a_disk_that_is_full(tmp_path: Path, relations: Relations, monkeypatch: 
     monkeypatch.setattr(Index, "_write", full)
     with pytest.raises(UsageError, match="disk is full\n  fix: set TMPDIR"):
         load(tmp_path, "facts.nt", N_TRIPLES)
+
+
+def test_no_directory_for_temporary_files(
+    tmp_path: Path, relations: Relations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    for name in ("facts.nt", "dump.json"):
+        with pytest.raises(UsageError, match=r"among the temporary files: .*\n  fix: set TMPDIR"):
+            load(tmp_path, name, N_TRIPLES)
 
 
 def test_relations_without_ids_of_wikidata(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _SEPARATOR = "\x1f"
 _CLASSES = 200
 """Classes that are looked at for the kind of a thing."""
 _HALVES = re.compile("[\ud800-\udfff]")
-_KEPT = 100_000
+_KEPT = 20_000
 """Things whose names stay in memory: countries and classes are asked for again and again."""
 
 
@@ -113,25 +113,27 @@ def index_of(path: Path) -> Iterator[Index]:
     Raises:
         UsageError: there is no room for it on the disk.
     """
-    with tempfile.TemporaryDirectory(prefix="editpitfalls-", ignore_cleanup_errors=True) as directory:
-        try:
-            with closing(sqlite3.connect(Path(directory) / "index.sqlite", isolation_level=None)) as database:
-                for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536"):
-                    database.execute(f"PRAGMA {setting}")
-                database.execute(
-                    "CREATE TABLE things (id TEXT, label TEXT, aliases TEXT, kinds TEXT, above TEXT, popularity REAL)"
-                )
-                database.execute(
-                    "CREATE TABLE statements (subject TEXT, relation TEXT, object TEXT, is_thing INTEGER, line INTEGER)"
-                )
-                database.execute("BEGIN")
-                yield Index(database)
-        except sqlite3.Error as error:
-            raise UsageError(
-                f"cannot keep an index of the file in {directory}: {error}",
-                where=str(path),
-                fix="set TMPDIR to a directory with room for a third of the unpacked file",
-            ) from None
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="editpitfalls-", ignore_cleanup_errors=True) as directory,
+            closing(sqlite3.connect(Path(directory) / "index.sqlite", isolation_level=None)) as database,
+        ):
+            for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536"):
+                database.execute(f"PRAGMA {setting}")
+            database.execute(
+                "CREATE TABLE things (id TEXT, label TEXT, aliases TEXT, kinds TEXT, above TEXT, popularity REAL)"
+            )
+            database.execute(
+                "CREATE TABLE statements (subject TEXT, relation TEXT, object TEXT, is_thing INTEGER, line INTEGER)"
+            )
+            database.execute("BEGIN")
+            yield Index(database)
+    except (sqlite3.Error, OSError) as error:
+        raise UsageError(
+            f"cannot keep an index of the file among the temporary files: {error}",
+            where=str(path),
+            fix="set TMPDIR to a directory with room for a third of the unpacked file",
+        ) from None
 
 
 def facts_of(

@@ -35,8 +35,8 @@ POPULARITY = "http://wikiba.se/ontology#sitelinks"
 _PAGES = "https://www.wikidata.org/wiki/Special:EntityData/"
 _THINGS = "http://www.wikidata.org/entity/"
 
-_TOGETHER = 4096
-"""Lines that are parsed at once."""
+_TOGETHER = 1 << 19
+"""Characters that are parsed at once."""
 
 
 def read_n_triples(path: Path, reading: Reading) -> Iterator[KnownFact]:
@@ -61,14 +61,16 @@ def read_n_triples(path: Path, reading: Reading) -> Iterator[KnownFact]:
 def _triples(path: Path, reading: Reading, rdf: Any) -> Iterator[tuple[int, Any]]:
     """Give the triples with their lines. A line that is wrong is counted; the parser alone would lose the next, too."""
     lines: list[tuple[int, str]] = []
+    size = 0
     for number, line in lines_of(path, reading.progress):
         if line is None:
             reading.report.leave_out(f"the line has more than {LONGEST_LINE:,} bytes", f"{path.name}:{number}")
         elif (text := line.strip()) and not text.startswith("#"):
             lines.append((number, text))
-            if len(lines) >= _TOGETHER:
+            size += len(text)
+            if size >= _TOGETHER:
                 yield from _parsed(lines, path, reading, rdf)
-                lines = []
+                lines, size = [], 0
     yield from _parsed(lines, path, reading, rdf)
 
 

@@ -82,9 +82,12 @@ def _entities(path: Path, reading: Reading) -> Iterator[tuple[int, Any]]:
             closed, text = True, text[:-1]
         if text := text.rstrip().rstrip(","):
             try:
-                yield number, json.loads(text)
+                # An array may stand on one line.
+                entities = json.loads(f"[{text}]")
             except (ValueError, RecursionError):
                 reading.report.leave_out("the line is not valid JSON", place)
+            else:
+                yield from ((number, entity) for entity in entities)
     if opened and not closed:
         raise UsageError(
             "the file breaks off: the array of entities does not end", where=str(path), fix="fetch the dump again"
@@ -95,10 +98,12 @@ def _by_line(path: Path) -> bool:
     """Whether the file has one entity per line; so the dumps are, and only so can large ones be read."""
     start = head_of(path).lstrip(b" \t\r\n[")
     line, _, more = start.partition(b"\n")
-    if not more:  # the first line is longer than what was read, or the only one
-        return not start.rstrip().endswith(b"]") and not start.startswith(b'{"entities"')
+    if start.startswith(b'{"entities"'):
+        return False
+    if not more:  # the first line is the only one, or longer than what was read
+        return True
     try:
-        json.loads(line.strip().rstrip(b",").rstrip(b"]"))
+        json.loads(b"[" + line.strip().rstrip(b"]").rstrip(b",") + b"]")
     except ValueError:
         return False
     return True
