@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_wikidata_dump(tmp_path: Path, relations: Relations, name: str, pack: 
         "another statement is preferred to it": 1,
         "the object is not in language 'en'": 1,
         "the object is a day, and the relation has no objects of kind 'year'": 1,
-        "the object is a date before the common era": 1,
+        "the object is no date of the common era": 1,
         "the object is unknown, or there is none": 1,
         "subject is an id of Wikidata, not a label": 1,
         "the subject has no label in language 'en' in this file": 1,
@@ -255,6 +256,31 @@ def test_classes_above_classes_in_triples(tmp_path: Path, relations: Relations) 
     ) + "".join(f'<x:{id}> {label} "{name}" .\n' for id, name in names.items())
     (paris,) = load(tmp_path, "facts.nt", text).of("P17", "Paris")
     assert paris.subject_kind == "city"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("_:a <x:P36> _:b .", "blank node"),
+        ('_:a <http://www.w3.org/2000/01/rdf-schema#label> "a"@en .', "blank node"),
+        ("<x:a> <x:P36> _:b .", "blank node"),
+        ("<x:a> <x:P36> <<( <x:b> <x:c> <x:d> )>> .", "blank node"),
+        ("<x:a> <http://www.w3.org/2000/01/rdf-schema#label> <x:b> .", None),
+        ("<x:a> <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> _:b .", None),
+        ('<x:a> <http://wikiba.se/ontology#sitelinks> "many" .', None),
+        ("<x:a> <http://wikiba.se/ontology#sitelinks> <x:b> .", None),
+        ('<x:a> <x:P569> "-0100-07-12T00:00:00Z"^^<http://www.w3.org/2001/XMLSchema#dateTime> .', "common era"),
+        ('<x:a> <x:P569> "soon"^^<http://www.w3.org/2001/XMLSchema#date> .', "common era"),
+        ('<x:a> <x:P36> "" .', "the object has no label|subject has no label"),
+    ],
+)
+def test_triples_of_any_shape_do_no_harm(tmp_path: Path, relations: Relations, line: str, reason: str | None) -> None:
+    whole = load(tmp_path, "facts.nt", N_TRIPLES)
+    knowledge = load(tmp_path, "facts.nt", f"{N_TRIPLES}{line}\n")
+    assert found(knowledge) == found(whole)
+    more = knowledge.report.left_out - whole.report.left_out
+    assert more.total() == (reason is not None), more
+    assert reason is None or re.search(reason, next(iter(more)))
 
 
 def test_triples_whose_things_have_no_name(tmp_path: Path, relations: Relations) -> None:

@@ -21,11 +21,11 @@ def moment(text: str, relations: Sequence[KnownRelation], *, exact_to_the_day: b
     """Return a date ("+1776-07-04T00:00:00Z") as the year, where that is what the relation asks or all that is known.
 
     Raises:
-        BadFact: it is a day, and the relation does not ask for a year; or a year before the common era.
+        BadFact: it is a day, and the relation does not ask for a year; or no year of the common era.
     """
     year = re.match(r"\+?(\d{1,16})(?=-|$)", text)
     if year is None or not int(year[1]):
-        raise BadFact("the object is a date before the common era")
+        raise BadFact("the object is no date of the common era")
     if exact_to_the_day and not any("year" in relation.object_kinds for relation in relations):
         raise BadFact("the object is a day, and the relation has no objects of kind 'year'")
     return str(int(year[1]))

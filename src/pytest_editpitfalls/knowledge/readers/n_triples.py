@@ -29,11 +29,17 @@ _RDF, _RDFS, _SKOS, _SCHEMA = (
 )
 LABELS = (f"{_RDFS}label", f"{_SKOS}prefLabel", f"http://{_SCHEMA}name", f"https://{_SCHEMA}name")
 ALIASES = (f"{_SKOS}altLabel", f"http://{_SCHEMA}alternateName", f"https://{_SCHEMA}alternateName")
-KINDS = (f"{_RDF}type", "http://www.wikidata.org/prop/direct/P31")
-ABOVE = (f"{_RDFS}subClassOf", "http://www.wikidata.org/prop/direct/P279")
+CLASSES = {
+    f"{_RDF}type": "kinds",
+    "http://www.wikidata.org/prop/direct/P31": "kinds",
+    f"{_RDFS}subClassOf": "above",
+    "http://www.wikidata.org/prop/direct/P279": "above",
+}
 POPULARITY = "http://wikiba.se/ontology#sitelinks"
 _PAGES = "https://www.wikidata.org/wiki/Special:EntityData/"
 _THINGS = "http://www.wikidata.org/entity/"
+
+_NAMELESS = "the subject or object is a blank node, which has no name"
 
 _TOGETHER = 1 << 19
 """Characters that are parsed at once."""
@@ -106,50 +112,44 @@ class _Collector:
         self.relations: dict[str, tuple[KnownRelation, ...]] = {}
         self._path, self._reading, self._index, self._rdf = path, reading, index, rdf
         self._by_predicate: dict[str, str] = {}
-        self._blank = 0
 
     def add(self, line: int, triple: Any) -> None:
         predicate = triple.predicate.value
-        if predicate in LABELS or predicate in ALIASES:
-            self._name(triple, predicate)
-        elif predicate in KINDS or predicate in ABOVE:
-            self._class(triple, predicate)
-            if predicate in ABOVE and (relation := self._relation(predicate)):
-                self._statement(triple, relation, line)
-        elif predicate == POPULARITY:
-            if triple.object.value.isdecimal() and len(triple.object.value) < 10:
-                subject = triple.subject.value.replace(_PAGES, _THINGS)
-                self._index.add_thing(subject, Described(popularity=float(triple.object.value)))
-        elif relation := self._relation(predicate):
-            self._statement(triple, relation, line)
-        else:
-            self._reading.report.leave_out(
-                "the predicate is no relation that there are prompts for", f"{self._path.name}:{line}"
-            )
-
-    def _name(self, triple: Any, predicate: str) -> None:
-        if isinstance(triple.object, self._rdf.Literal) and self._reads(triple.object):
-            text = triple.object.value.strip()
-            thing = Described(label=text) if predicate in LABELS else Described(aliases=(text,))
-            if text:
-                self._index.add_thing(triple.subject.value, thing)
-
-    def _class(self, triple: Any, predicate: str) -> None:
-        if isinstance(triple.object, self._rdf.NamedNode):
-            classes = (triple.object.value,)
-            thing = Described(kinds=classes) if predicate in KINDS else Described(above=classes)
-            self._index.add_thing(triple.subject.value, thing)
-
-    def _statement(self, triple: Any, relation: str, line: int) -> None:
+        known = predicate in LABELS or predicate in ALIASES or predicate in CLASSES or predicate == POPULARITY
+        relation = self._relation(predicate)
         try:
-            if isinstance(triple.object, self._rdf.BlankNode) or isinstance(triple.subject, self._rdf.BlankNode):
-                raise BadFact("the subject or object is a blank node, which has no name")
-            is_thing = isinstance(triple.object, self._rdf.NamedNode)
-            text = triple.object.value if is_thing else self._literal(triple.object, relation)
+            if not (known or relation):
+                raise BadFact("the predicate is no relation that there are prompts for")
+            if not isinstance(triple.subject, self._rdf.NamedNode):
+                raise BadFact(_NAMELESS)
+            if known:
+                self._describe(triple.subject.value, predicate, triple.object)
+            if relation:
+                self._statement(triple, relation, line)
         except BadFact as error:
             self._reading.report.leave_out(str(error), f"{self._path.name}:{line}")
-        else:
-            self._index.add_statement(triple.subject.value, relation, text, is_thing=is_thing, line=line)
+
+    def _describe(self, subject: str, predicate: str, object_: Any) -> None:
+        """Take in what is said of a thing besides facts; nobody misses a label in another language."""
+        if predicate in CLASSES:
+            if isinstance(object_, self._rdf.NamedNode):
+                classes = (object_.value,)
+                thing = Described(above=classes) if CLASSES[predicate] == "above" else Described(kinds=classes)
+                self._index.add_thing(subject, thing)
+        elif isinstance(object_, self._rdf.Literal) and (text := object_.value.strip()):
+            if predicate == POPULARITY:
+                if text.isdecimal() and len(text) < 10:
+                    self._index.add_thing(subject.replace(_PAGES, _THINGS), Described(popularity=float(text)))
+            elif self._reads(object_):
+                thing = Described(label=text) if predicate in LABELS else Described(aliases=(text,))
+                self._index.add_thing(subject, thing)
+
+    def _statement(self, triple: Any, relation: str, line: int) -> None:
+        is_thing = isinstance(triple.object, self._rdf.NamedNode)
+        if not is_thing and not isinstance(triple.object, self._rdf.Literal):
+            raise BadFact(_NAMELESS)
+        text = triple.object.value if is_thing else self._literal(triple.object, relation)
+        self._index.add_statement(triple.subject.value, relation, text, is_thing=is_thing, line=line)
 
     def _literal(self, literal: Any, relation: str) -> str:
         """The text of a literal as it stands in a sentence."""
