@@ -130,6 +130,12 @@ class TestDisagreements:
         facts += [KnownFact("Peru", "P37", name, source=name) for name in ("Spanish", "Quechua")]
         assert len(Knowledge(facts, relations)) == 4
 
+    def test_a_table_whose_subject_is_always_the_same_takes_no_hours(self, relations: Relations) -> None:
+        facts = [capital("country", f"city {number}", str(number)) for number in range(30_000)]
+        assert not len(Knowledge(facts, relations))
+        facts = [capital("country", f"city {number}", "a") for number in range(30_000)]
+        assert list(Knowledge(facts, relations).homonyms()) == ["country"]
+
     def test_tables_without_a_source_are_told_apart_by_their_names(self, tmp_path: Path, relations: Relations) -> None:
         for name, object_ in (("one.csv", "Sydney"), ("two.csv", "Canberra")):
             (tmp_path / name).write_text(f"subject,relation,object\nAustralia,P36,{object_}\nPeru,P36,Lima\n")

@@ -70,12 +70,13 @@ def disagreements(
 def _same_objects(facts: Sequence[KnownFact]) -> list[int]:
     """For each fact a number, which is the same where objects have a name in common."""
     numbers: list[int] = []
-    names: list[set[str]] = []
+    named: dict[str, int] = {}
     for fact in facts:
-        own = set(names_of(fact, "object"))
-        number = next((numbers[place] for place, other in enumerate(names) if own & other), len(numbers))
+        names = names_of(fact, "object")
+        number = next((named[name] for name in names if name in named), len(numbers))
         numbers.append(number)
-        names.append(own)
+        for name in names:
+            named.setdefault(name, number)
     return numbers
 
 
