@@ -37,6 +37,10 @@ def edit(relation: str, subject: str, before: str, after: str) -> dict[str, str]
     return {"relation": relation, "subject": subject, "object": before, "new_object": after}
 
 
+def fact(relation: str, subject: str, object_: str) -> dict[str, str]:
+    return {"relation": relation, "subject": subject, "object": object_}
+
+
 LINES: dict[str, list[dict[str, Any]]] = {
     "reverse": [
         {
@@ -89,6 +93,21 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "edits": [edit("P279", "trout", "fish", "tree")],
             "true_objects": ["fish", "animal"],
         },
+    ],
+    "edits": [
+        {
+            "id": "P36-0000",
+            "rule": "P36",
+            "edits": [edit("P36", "France", "Paris", "Rome")],
+            "siblings": [fact("P36", "France", "Lyon")],
+            "others": [fact("P279", "France", "country")],
+            "ties": [fact("P17", "Nice", "France")],
+            "neighbours": [fact("P36", "Peru", "Lima"), fact("P36", "Japan", "Tokyo")],
+            "inverses": [edit("P1376", "Rome", "Italy", "France")],
+            "conclusions": [edit("P36", "Nice", "Paris", "Rome")],
+            "expectations": [edit("P279", "Nice", "Paris", "Rome")],
+        },
+        {"id": "P36-0001", "rule": "P36", "edits": [edit("P36", "Japan", "Tokyo", "Oslo")]},
     ],
 }
 

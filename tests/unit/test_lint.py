@@ -16,7 +16,7 @@ from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.edit_lists.lint import checks, lint
 from pytest_editpitfalls.edit_lists.reading import read_edits
 from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
-from pytest_editpitfalls.shipped import facts_directory
+from pytest_editpitfalls.knowledge.knowledge import shipped_tables
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -188,7 +188,7 @@ def test_30_conflicts_among_1000_edits(tmp_path: Path, knowledge: Knowledge, see
 
 @pytest.mark.parametrize("seed", range(2))
 def test_30_conflicts_among_1000_edits_of_the_shipped_facts(tmp_path: Path, seed: int) -> None:
-    if not (facts_directory() / "rules.toml").is_file():
+    if not shipped_tables():
         pytest.skip("no facts are shipped")
     _all_found(tmp_path, load_knowledge(), seed)
 

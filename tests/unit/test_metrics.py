@@ -283,12 +283,51 @@ def test_a_program_answers_every_metric_of_its_kind(small_suite: Callable[[str],
     assert None not in metrics.values()
 
 
+def test_what_edits_leave_and_what_follows() -> None:
+    """Worked out by hand: two neighbours, one lost; three conclusions, one known before; a sibling and other facts."""
+    values = {
+        ("new", "0"): 0.1, ("new", "1"): 0.8, ("true", "0"): 0.6, ("true", "1"): 0.2,
+        ("neighbour:0", "0"): 0.5, ("neighbour:0", "1"): 0.25, ("neighbour_new:0", "0"): 0.1,
+        ("neighbour_new:0", "1"): 0.2, ("neighbour:1", "0"): 0.4, ("neighbour:1", "1"): 0.1,
+        ("neighbour_new:1", "0"): 0.3, ("neighbour_new:1", "1"): 0.3,
+        ("conclusion:0", "0"): 0.1, ("conclusion:0", "1"): 0.4, ("conclusion_old:0", "0"): 0.5,
+        ("conclusion_old:0", "1"): 0.3, ("conclusion:1", "0"): 0.6, ("conclusion:1", "1"): 0.6,
+        ("conclusion_old:1", "0"): 0.5, ("conclusion_old:1", "1"): 0.5, ("conclusion:2", "0"): 0.1,
+        ("conclusion:2", "1"): 0.2, ("conclusion_old:2", "0"): 0.5, ("conclusion_old:2", "1"): 0.2,
+        ("sibling:0", "0"): 0.5, ("sibling:0", "1"): 0.45, ("sibling:1", "0"): 0.5, ("sibling:1", "1"): 0.44,
+        ("other:0", "0"): 0.4, ("other:0", "1"): 0.1,
+    }  # fmt: skip
+    metrics = compute_metrics("edits", [ProbeScore(*key, (value, value), 1) for key, value in values.items()])
+    assert metrics["es"] == 1.0
+    assert metrics["ps"] == 1.0
+    assert metrics["neighbours_kept"] == 0.5
+    assert metrics["neighbours_kept_0"] == 1.0
+    assert metrics["neighbours_kept_lift"] == -0.5
+    assert metrics["neighbours_log_ratio"] == pytest.approx((math.log(0.5) + math.log(0.25)) / 2)
+    assert metrics["conclusions"] == pytest.approx(2 / 3)  # a tie is not a win
+    assert metrics["conclusions_0"] == pytest.approx(1 / 3)
+    assert metrics["conclusions_lift"] == pytest.approx(1 / 3)
+    assert metrics["siblings_kept"] == 0.5
+    assert metrics["others_kept"] == 0.0
+    assert metrics["others_log_ratio"] == pytest.approx(math.log(0.25))
+    assert not metrics.keys() & {"inverses", "inverses_lift", "expectations", "ties_kept", "ties_log_ratio"}
+
+
+def test_an_unknown_probability_makes_a_share_unknown_and_does_not_take_it_away() -> None:
+    values = {("neighbour:0", "1"): 0.5, ("neighbour_new:0", "1"): math.nan, ("sibling:0", "0"): 0.5}
+    metrics = compute_metrics("edits", [ProbeScore(*key, (value,), 1) for key, value in values.items()])
+    assert metrics["neighbours_kept"] is None
+    assert metrics["siblings_kept"] is None
+
+
 probability = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 5e-324, math.nan, math.inf, -1.0]))
 
 
 FACTS = (
     "old", "replaced", "replaced_2", "new_exp", "new_imp", "old_imp", "tied",
     "object", "new_object", "other:0", "other:1",
+    "new", "true", "sibling:0", "tie:0", "neighbour:0", "neighbour_new:0", "inverse:0", "inverse_old:0",
+    "conclusion:0", "conclusion_old:0", "conclusion:1", "conclusion_old:1", "expectation:0", "expectation_old:0",
 )  # fmt: skip
 
 
@@ -348,6 +387,10 @@ def test_specs_are_complete() -> None:
         "tfd", "tfd_released", "tfd_edit1", "tied_log_ratio", "tied_log_ratio_edit1", "succ", "succ_released",
         "distortion", "distortion_released", "ir", "ir_10", "fr", "mass_ratio", "mass_ratio_others",
     }  # fmt: skip
+    shares = ("neighbours_kept", "inverses", "conclusions", "expectations")
+    expected |= {f"{share}{form}" for share in shares for form in ("", "_0", "_lift")}
+    expected |= {f"{sort}_{form}" for sort in ("siblings", "others", "ties") for form in ("kept", "log_ratio")}
+    expected.add("neighbours_log_ratio")
     assert set(METRICS) == expected
     for name in METRICS:
         metric = METRICS.get(name)

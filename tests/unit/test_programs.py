@@ -123,6 +123,33 @@ def test_multi_label_changes_no_other_kind(small_suite: Make, kind: str) -> None
     assert compile_case(case, multi_label=True) == compile_case(case)
 
 
+def test_edits(small_suite: Make) -> None:
+    result = program(small_suite, "edits")
+    assert asked(result) == [
+        (fact, state, question, target)
+        for fact, question, target in (
+            ("new", "The capital of France is", "Rome"),
+            ("true", "The capital of France is", "Paris"),
+            ("sibling:0", "The capital of France is", "Lyon"),
+            ("other:0", "France is a kind of", "country"),
+            ("tie:0", "The country of Nice is", "France"),
+            ("neighbour:0", "The capital of Peru is", "Lima"),
+            ("neighbour_new:0", "The capital of Peru is", "Rome"),
+            ("neighbour:1", "The capital of Japan is", "Tokyo"),
+            ("neighbour_new:1", "The capital of Japan is", "Rome"),
+            ("inverse:0", "Rome is the capital of", "France"),
+            ("inverse_old:0", "Rome is the capital of", "Italy"),
+            ("conclusion:0", "The capital of Nice is", "Rome"),
+            ("conclusion_old:0", "The capital of Nice is", "Paris"),
+            ("expectation:0", "Nice is a kind of", "Rome"),
+            ("expectation_old:0", "Nice is a kind of", "Paris"),
+        )
+        for state in ("0", "1")
+    ]
+    assert [(state.name, state.steps) for state in result.states] == [("0", ()), ("1", (0,))]
+    assert result.steps == ((EditRequest("The capital of {} is", "France", "Rome", "Paris", "P36"),),)
+
+
 @pytest.mark.parametrize("row", [2067, 2229])
 def test_multi_label_writes_a_label_twice_where_it_is_listed_twice(published: Path, row: int) -> None:
     """As released: one request per entry, also where two entities of one label are true."""

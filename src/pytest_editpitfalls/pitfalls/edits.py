@@ -178,7 +178,7 @@ class Edits(Pitfall[EditsRow]):
             "neighbour": FactWords("a fact of another subject", "neighbours"),
             "neighbour_new": FactWords("the edit's object, of another subject", in_story=False),
             "inverse": FactWords("the edit the other way round", "inverses"),
-            "inverse_old": FactWords("what was true the other way round", in_story=False),
+            "inverse_old": FactWords("what it is held against", in_story=False),
             "conclusion": FactWords("what follows from the edit", "conclusions"),
             "conclusion_old": FactWords("what followed before", in_story=False),
             "expectation": FactWords("what usually follows from the edit", "expectations"),
