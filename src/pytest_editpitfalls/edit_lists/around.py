@@ -112,7 +112,10 @@ class _Search:
         prompts = [edit.prompt] if edit.prompt else []
         prompts += edit.paraphrases
         prompts += [] if wording is None else [wording.prompt, *wording.paraphrases]
-        distinct = list({normalised(prompt): prompt for prompt in reversed(prompts)}.values())[::-1]
+        by_words: dict[str, str] = {}
+        for prompt in prompts:
+            by_words.setdefault(normalised(prompt), prompt)
+        distinct = list(by_words.values())
         name = f"{name} ({AS_WRITTEN})" if edit.prompt and known is not None else name
         self.relations[name] = Relation(
             name,

@@ -119,8 +119,8 @@ def _counterfact(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any
                 "prompt": fields.get("prompt"),
                 "target_new": _label(fields.get("target_new")),
                 "target_true": _label(fields.get("target_true")),
-                "paraphrases": () if several else _texts(record.get("paraphrase_prompts")),
-                "neighbours": () if several else _texts(record.get("neighborhood_prompts")),
+                "paraphrases": () if several else _gapped(record.get("paraphrase_prompts"), fields.get("subject")),
+                "neighbours": () if several else _neighbours(record, _label(fields.get("target_true"))),
             },
         )
 

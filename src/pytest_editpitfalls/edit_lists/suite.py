@@ -140,22 +140,22 @@ def _together(cases: Sequence[Case]) -> list[Case]:
 
 def _notices(edits: EditList, knowledge: Knowledge, found: Sequence[Around]) -> list[str]:
     report = lint(edits, knowledge)
-    notices = [f"{edits.path.name}: {note}" for note in edits.notes]
+    notices = list(edits.notes)
     if count := report.count("conflict"):
         first = next(finding for _, finding in report.findings if finding.severity == "conflict")
-        verb = "conflicts" if count == 1 else "conflicts among the edits"
         notices.append(
-            f"{edits.path.name}: {count:,} {'conflict' if count == 1 else verb}, the first at {edits.counted} "
-            f"{first.edits[-1].number}: {first.text} (all of them: editpitfalls lint {edits.path.name})"
+            f"{_count(count, 'conflict')}, the first at {edits.counted} {first.edits[-1].number}: {first.text} "
+            f"(all of them: editpitfalls lint {edits.path.name})"
         )
     if bare := sum(each.is_bare for each in found):
-        notices.append(
-            f"{edits.path.name}: nothing is known around {bare:,} of {len(found):,} edits; "
-            "they are asked only whether they take"
-        )
+        takes = "it is asked only whether it takes" if bare == 1 else "they are asked only whether they take"
+        notices.append(f"nothing is known around {bare:,} of {_count(len(found), 'edit')}; {takes}")
     if unknown := sum(not each.edit.object for each in found):
         notices.append(
-            f"{edits.path.name}: nobody knows what {unknown:,} edits replace, so that es and ps are unknown; "
-            "target_true says it"
+            f"target_true is missing and not known for {_count(unknown, 'edit')}: their es and ps are unknown"
         )
-    return notices
+    return [f"{edits.path.name}: {notice}" for notice in notices]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
