@@ -87,7 +87,7 @@ def edit_suite(edits: EditList, knowledge: Knowledge, *, together: bool = False)
     )
     if name in suite_names():
         suite = renamed(suite, long_name(suite))
-    return EditSuite(suite, tuple(_notices(edits, knowledge, found)))
+    return EditSuite(suite, tuple(_notices(edits, knowledge, found, together)))
 
 
 def _case(suite: str, index: int, edit: PlannedEdit, found: Around, rivals: _Rivals, source: str) -> Case:
@@ -138,9 +138,11 @@ def _together(cases: Sequence[Case]) -> list[Case]:
     return [replace(case, row=TogetherRow(**{**dict(case.row), "together": step})) for case in cases]
 
 
-def _notices(edits: EditList, knowledge: Knowledge, found: Sequence[Around]) -> list[str]:
+def _notices(edits: EditList, knowledge: Knowledge, found: Sequence[Around], together: bool) -> list[str]:
     report = lint(edits, knowledge)
     notices = list(edits.notes)
+    if together:
+        notices.append(f"all {_count(len(found), 'edit')} are written in one step; every case asks the model after it")
     if count := report.count("conflict"):
         first = next(finding for _, finding in report.findings if finding.severity == "conflict")
         notices.append(
