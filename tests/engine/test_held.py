@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Sequence
@@ -41,10 +42,8 @@ def brute_force(forward: Forward, question: HeldQuestion) -> HeldAnswer:
     def values(prompt: str) -> dict[str, dict[Score, float]]:
         targets = {}
         for label in dict.fromkeys([question.object, *question.rivals()]):
-            try:
+            with contextlib.suppress(UnscorableCase):
                 targets[label] = encoder.target(label, question.joiner)
-            except UnscorableCase:
-                continue
         asked = [Question(0, encoder.prompt(prompt), target) for target in targets.values()]
         means = scorer.mean_log_probs([()], asked)
         return {

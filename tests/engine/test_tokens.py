@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
+from pytest_editpitfalls.engine.models import load, prepare, resolve
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import EditRequest
@@ -128,6 +129,75 @@ def test_a_prompt_without_tokens() -> None:
     with pytest.raises(UnscorableCase, match="the prompt '' has no tokens"):
         Encoder(byte_level_tokenizer()).prompt("")
     assert len(Encoder(metaspace_tokenizer()).prompt("")) == 1  # the BOS
+
+
+# Labels that follow without a space
+
+
+@pytest.fixture(scope="module")
+def embedded() -> PreTrainedTokenizerFast:
+    """The embedded model's."""
+    source = resolve("smollm2-135m")
+    prepare(source)
+    return load(source, "cpu", None)[1]
+
+
+TIGHT = [
+    ("日本的首都是", "东京"),
+    ("日本の首都は", "東京"),
+    ("中国的货币是", "人民币"),
+    ("首都：", "巴黎"),
+    ("The symbol:", "Fe"),
+    ("铁的符号是", "Fe"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "label"), TIGHT)
+def test_without_a_joiner_prompt_and_target_make_up_the_joint_text(
+    prompt: str, label: str, tokenizer: PreTrainedTokenizerFast, encoder: Encoder
+) -> None:
+    joined = list(encoder.prompt(prompt) + encoder.target(label, ""))
+    assert joined == tokenizer(f"{prompt}{label}")["input_ids"]
+    assert joined != list(encoder.prompt(prompt) + encoder.target(label))
+
+
+@pytest.mark.parametrize(("prompt", "label"), TIGHT)
+def test_the_embedded_model_writes_them_as_it_writes_the_joint_text(
+    prompt: str, label: str, embedded: PreTrainedTokenizerFast
+) -> None:
+    tokenizer, encoder = embedded, Encoder(embedded)
+    assert list(encoder.prompt(prompt) + encoder.target(label, "")) == tokenizer(f"{prompt}{label}")["input_ids"]
+
+
+def merging_tokenizer() -> PreTrainedTokenizerFast:
+    """Knows "是东" as one token: what it makes of a joint text is not what it makes of the two parts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(["是东", "是东", "是东京", "东京"] * 5, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_where_the_border_would_be_merged_both_keep_their_own_tokens() -> None:
+    """So an object has the same tokens after every prompt, and the prompt's own tokens stay where an edit looks."""
+    tokenizer = merging_tokenizer()
+    encoder = Encoder(tokenizer)
+    whole = tokenizer("首都是东京")["input_ids"]
+    assert whole[: len(encoder.prompt("首都是"))] != list(encoder.prompt("首都是"))
+    written = list(encoder.prompt("首都是") + encoder.target("东京", ""))
+    assert tokenizer.backend_tokenizer.decoder.decode(tokenizer.convert_ids_to_tokens(written)) == "首都是东京"
+    assert encoder.target("东京", "") == tuple(tokenizer("东京", add_special_tokens=False)["input_ids"])
+
+
+@pytest.mark.parametrize("unk", [None, "<unk>"])
+def test_a_label_that_cannot_be_written_cannot_be_scored_without_a_space_either(unk: str | None) -> None:
+    encoder = Encoder(small_vocabulary(unk=unk))
+    assert encoder.target("Paris", "")
+    with pytest.raises(UnscorableCase, match="日本"):
+        encoder.target("日本", "")
 
 
 # Tokenizers that add an end-of-sequence token

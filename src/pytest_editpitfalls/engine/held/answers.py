@@ -137,7 +137,7 @@ class HeldAnswers:
                 firsts.append(float(log_probs[search.target[0]]))
                 search.expand(0, 0.0, log_probs)
         behind = [(row, search) for row, each in enumerate(searches) for search in each]
-        for (row, search), value in zip(behind, self._rest_of_targets(behind, cache, lengths, firsts), strict=True):
+        for (_, search), value in zip(behind, self._rest_of_targets(behind, cache, lengths, firsts), strict=True):
             search.start(value)
         most = FIRST_ROUND
         while True:
