@@ -236,9 +236,9 @@ def test_held_is_true_false_or_unknown(forward: Forward) -> None:
     order = sorted(
         LABELS, key=lambda label: naive.mean_log_prob(host.model, host.tokenizer, prompt, label), reverse=True
     )
-    best = HeldQuestion("edit1", prompt, order[0], tuple(order[1:]))
-    second = HeldQuestion("tied", prompt, order[1], (order[2], order[0]))
-    without_rivals = HeldQuestion("edit1", prompt, order[-1], ())
+    best = HeldQuestion("edit1", (prompt,), order[0], tuple(order[1:]))
+    second = HeldQuestion("tied", (prompt,), order[1], (order[2], order[0]))
+    without_rivals = HeldQuestion("edit1", (prompt,), order[-1], ())
     asked = [(best,), (second,), (best, second), (best, replace(best, name="tied")), (), (without_rivals,)]
     programs = [program(number, (BASE, ONE), held=held) for number, held in enumerate(asked)]
     answers = run(FakeEditor(forward), programs)
@@ -254,7 +254,7 @@ def test_held_is_true_false_or_unknown(forward: Forward) -> None:
 
 def test_an_object_that_cannot_be_written_leaves_held_unknown(forward: Forward) -> None:
     """No metric needs the object of the fact that was edited away, so the case is run all the same."""
-    question = HeldQuestion("edit1", "The king", " ", ("Rome",))
+    question = HeldQuestion("edit1", ("The king",), " ", ("Rome",))
     (answer,) = run(FakeEditor(forward), [program(0, held=[question])])
     assert (answer.error, answer.skipped, answer.held) == (None, None, None)
     assert answer.probes

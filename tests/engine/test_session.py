@@ -46,7 +46,7 @@ def case(number: int = 0) -> Program:
     probes = tuple(
         Probe(fact, state.name, asked, text) for state in STATES for fact, text in (("old", label), ("tied", rival))
     )
-    return Program(f"P{number}", steps, STATES, probes, (HeldQuestion("edit1", asked[0], rival, (label,)),))
+    return Program(f"P{number}", steps, STATES, probes, (HeldQuestion("edit1", asked[:1], rival, (label,)),))
 
 
 @pytest.fixture(scope="module")
