@@ -261,9 +261,41 @@ def test_an_object_that_cannot_be_written_leaves_held_unknown(forward: Forward) 
     assert "held is unknown" in answer.notes[-1]
 
 
-def test_a_tie_is_not_held(forward: Forward) -> None:
-    question = HeldQuestion("edit1", "The capital of France is", "Rome", ("Rome",))
+def test_a_tie_is_not_held(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = forward.host.encoder
+    target = encoder.target
+    # as a tokenizer that normalises writes labels that differ in their code points
+    monkeypatch.setattr(encoder, "target", lambda label, joiner=" ": target(label.replace("twin", "Rome"), joiner))
+    question = HeldQuestion("edit1", ("The capital of France is",), "Rome", ("twin",))
     assert run(FakeEditor(forward), [program(0, held=[question])])[0].held is False
+
+
+def test_what_stands_between_prompt_and_target_is_scored_and_edited(forward: Forward) -> None:
+    """The same label with and without a space is another target; each is asked as the naive code asks it."""
+    host, prompt, label = forward.host, "The king speaks:", "Russian"
+    case = program(0, states=(BASE,))
+    probes = [Probe("fact", "0", (prompt,), label, joiner=joiner) for joiner in (" ", "")]
+    questions = [
+        HeldQuestion(name, (prompt,), label, ("Rome", "Tokyo"), scores=scores, joiner=joiner)
+        for name, scores, joiner in (("brief", ("mean",), ""), ("long", ("mean", "sum"), ""))
+    ]
+    (answer,) = run(FakeEditor(forward), [replace(case, probes=tuple(probes), held=tuple(questions))])
+    assert answer.error is None
+
+    def naively(text: str) -> float:
+        start = host.tokenizer(prompt)["input_ids"]
+        ids = host.tokenizer(prompt + text)["input_ids"]
+        assert ids[: len(start)] == start
+        with torch.no_grad():
+            found = host.model(torch.tensor([ids])).logits[0].double().log_softmax(dim=1)
+        return math.exp(
+            sum(float(found[at - 1, ids[at]]) for at in range(len(start), len(ids))) / (len(ids) - len(start))
+        )
+
+    for probe, wanted in zip(answer.probes, (naively(f" {label}"), naively(label)), strict=True):
+        assert probe.probabilities[0] == pytest.approx(wanted, rel=1e-5)
+    assert answer.held_parts["brief"] == (naively(label) > max(naively("Rome"), naively("Tokyo")))
+    assert answer.held_parts["long"] in (True, False)
 
 
 # Cases that cannot be asked
@@ -297,13 +329,13 @@ def test_a_rival_that_the_tokenizer_cannot_write_is_no_rival(forward: Forward, m
     encoder = forward.host.encoder
     target = encoder.target
 
-    def known(label: str) -> tuple[int, ...]:
+    def known(label: str, joiner: str = " ") -> tuple[int, ...]:
         if label == "日本":
             raise UnscorableCase("the target '日本' has no tokens")
-        return target(label)
+        return target(label, joiner)
 
     monkeypatch.setattr(encoder, "target", known)
-    question = HeldQuestion("edit1", "The capital of France is", "Rome", ("日本",))
+    question = HeldQuestion("edit1", ("The capital of France is",), "Rome", ("日本",))
     (answer,) = run(FakeEditor(forward), [program(0, held=[question])])
     assert (answer.held, answer.error, answer.skipped) == (True, None, None)
 

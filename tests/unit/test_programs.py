@@ -46,7 +46,7 @@ def test_reverse(small_suite: Make) -> None:
         (EditRequest("The capital of {} is", "France", "Rome", "Paris", "P36"),),
         (EditRequest("{} is the capital of", "Rome", "Spain", "France", "P1376"),),
     )
-    assert result.held == (HeldQuestion("edit1", "The capital of France is", "Paris", ("Tokyo",)),)
+    assert result.held == (HeldQuestion("edit1", ("The capital of France is",), "Paris", ("Tokyo",)),)
 
 
 def test_composite(small_suite: Make) -> None:
