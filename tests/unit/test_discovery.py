@@ -24,7 +24,10 @@ def package_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_and_groups() -> None:
     names = suite_names()
     assert names["reverse"] == ("reverse",)
-    assert names["conflict"] + names["distortion"] == names["all"] == tuple(shipped_suites())
+    assert names["conflict"] + names["distortion"] == names["all"]
+    # suites in other languages run where they are named: most models cannot read them
+    assert [name for name in shipped_suites() if name not in names["all"]] == ["chinese", "japanese"]
+    assert names["chinese"] == ("chinese",)
     assert set(suite_groups()) == {"conflict", "distortion", "all"}
 
 

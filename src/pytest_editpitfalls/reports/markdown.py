@@ -255,7 +255,7 @@ def _metrics(view: RunView) -> Iterator[list[str]]:
 
 def _lines(row: Row, columns: Sequence[str]) -> Iterator[list[str]]:
     """Give the line of a row; below it each score without any edit, and the lift over that."""
-    name = "(published)" if row.published else inert(row.suite) + _mark(row)
+    name = "(published)" if row.published else inert(row.part or row.suite) + _mark(row)
     yield [name, inert(row.editor), inert(row.model), str(row.n), *(_cell(row, metric) for metric in columns)]
     known = [row.controlled.get(metric) for metric in columns]
     if any(known):

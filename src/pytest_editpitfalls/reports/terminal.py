@@ -224,7 +224,7 @@ def _control(row: Row, name: str) -> str:
 
 
 def _name(row: Row) -> str:
-    return "(published)" if row.published else _marked(row)
+    return "(published)" if row.published else f"  {row.part}" if row.part else _marked(row)
 
 
 def _marked(row: Row) -> str:
@@ -235,7 +235,7 @@ def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str
     if name not in row.cells:
         return ""
     value, around = percent(row.cells[name].value), row.interval(name, digits)
-    if not row.published:
+    if not row.published and not row.part:
         value = arrows.get((*row.group, name), "") + value
     return f"{value}{between}{around}" if around else value
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import get_args
 
-from pytest_editpitfalls.cases.case import Kind
+from pytest_editpitfalls.cases.case import Kind, Strength
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.options.editor_labels import editor_name, seed_of, without_seed
@@ -148,6 +149,26 @@ def summarise_seeds(metric: Metric, rows: Iterable[Sequence[CaseRecord]]) -> Met
         each.low = low if low is None or metric.low is None else max(low, metric.low)
         each.high = None if high is None else min(high, metric.high)
     return summary
+
+
+def aggregate_strengths(
+    cases: Iterable[CaseRecord],
+    kinds: Mapping[str, Kind],
+    *,
+    success_floor: float = SUCCESS_FLOOR,
+) -> list[AggregateRecord]:
+    """Return the same over the strict and over the default cases, of suites that have both; whole suite by suite."""
+    by_suite: dict[str, dict[Strength, list[CaseRecord]]] = {}
+    for case in cases:
+        by_suite.setdefault(case.suite, {}).setdefault(case.strength, []).append(case)
+    strengths: tuple[Strength, ...] = get_args(Strength)
+    return [
+        record.model_copy(update={"strength": strength})
+        for members in by_suite.values()
+        if len(members) == len(strengths)
+        for strength in strengths
+        for record in aggregate(members[strength], kinds, success_floor=success_floor)
+    ]
 
 
 def aggregate_held(

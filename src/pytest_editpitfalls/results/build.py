@@ -62,6 +62,7 @@ def case_record(
             "model": model,
             "seed": seed,
             "rule": case.group,
+            "strength": case.row.strength,
             "subject": case.edits[0].subject,
             "edits": pitfall_of(case.kind).edits_in_words(case, is_multi_label(editor)),
             "digest": case_digest(case)[:16],

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field, JsonValue
 
-from pytest_editpitfalls.cases.case import statement
+from pytest_editpitfalls.cases.case import Strength, statement
 from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.statistics.intervals import Method
 
@@ -158,6 +158,10 @@ class CaseRecord(Record):
     model: str
     seed: int | None = Field(default=None, description="what the editor drew under; null: not known")
     rule: str = Field(default="", description="the group of its suite that it belongs to")
+    strength: Strength = Field(
+        default="strict",
+        description="strict: both edits cannot be true together; default: they are only not expected to be",
+    )
     subject: str = Field(default="", description="subject of edit 1: the cluster in statistics over cases")
     edits: list[str] = Field(default_factory=list, description="the edits in words, one per line")
     digest: str = Field(default="", description="of what the case asks: edits, prompts, facts")
@@ -246,6 +250,9 @@ class AggregateRecord(Record):
     identical: bool | None = Field(
         default=None, description="whether every case gave the same under all seeds, to the last bit; null: one seed"
     )
+    strength: Strength | None = Field(
+        default=None, description="the cases' `strength`, in `by_strength`; null: cases of any strength"
+    )
     n: int = Field(ge=0, description="cases that were scored, neither skipped nor error; of several seeds: under each")
     metrics: dict[str, MetricAggregate]
     reliable: bool | None = Field(
@@ -295,6 +302,10 @@ class RunResults(Record):
     )
     by_seed: list[AggregateRecord] = Field(
         default_factory=list, description="each seed by itself, of editors that ran under several"
+    )
+    by_strength: list[AggregateRecord] = Field(
+        default_factory=list,
+        description="`aggregates` over strict cases and over default ones, of suites that have both",
     )
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)

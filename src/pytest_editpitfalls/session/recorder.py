@@ -17,7 +17,13 @@ from pytest_editpitfalls.escaping import encodable
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
 from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, aggregate_seeds, mark_unrepeatable
+from pytest_editpitfalls.results.aggregates import (
+    aggregate,
+    aggregate_held,
+    aggregate_seeds,
+    aggregate_strengths,
+    mark_unrepeatable,
+)
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import RunRecord, RunResults
@@ -78,8 +84,9 @@ class Recorder:
             kinds: dict[str, Kind] = {report.record.suite: report.kind for report in reports}
             aggregates = aggregate(cases, kinds, success_floor=run.success_floor)
             by_seed = aggregate_seeds(cases, kinds, success_floor=run.success_floor)
+            by_strength = aggregate_strengths(cases, kinds, success_floor=run.success_floor)
             for each in self.unrepeatable:
-                mark_unrepeatable([*aggregates, *by_seed], each.editor, each.model, each.reason)
+                mark_unrepeatable([*aggregates, *by_seed, *by_strength], each.editor, each.model, each.reason)
             gates = evaluate_gates(
                 self.session.verdicts.gates,
                 aggregates,
@@ -91,6 +98,7 @@ class Recorder:
                 aggregates=aggregates,
                 held_aggregates=aggregate_held(cases, kinds, success_floor=run.success_floor),
                 by_seed=by_seed,
+                by_strength=by_strength,
                 gates=gates,
             )
         return self._results

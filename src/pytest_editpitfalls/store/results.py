@@ -12,7 +12,7 @@ from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
-from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held
+from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, aggregate_strengths
 from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome, RunRecord, RunResults, SuiteRecord
 from pytest_editpitfalls.suites.suite import Suite
@@ -75,6 +75,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
         cases=cases,
         aggregates=aggregate(cases, kinds),
         held_aggregates=aggregate_held(cases, kinds),
+        by_strength=aggregate_strengths(cases, kinds),
     )
 
 

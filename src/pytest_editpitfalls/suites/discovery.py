@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
@@ -23,18 +24,27 @@ def shipped_suites() -> dict[str, Kind]:
 
     The kinds are read from the headers alone, so that gates and thresholds can be checked without reading cases.
     """
-    kinds = {path.stem: str(read_toml(path)[0]["kind"]) for path in suites_directory().glob("*.toml") if is_suite(path)}
+    kinds = {name: str(header["kind"]) for name, header in _headers().items()}
     return dict(sorted(kinds.items(), key=lambda pair: (pitfall_of(pair[1]).order, pair[0])))
 
 
 @cache
+def _headers() -> dict[str, dict[str, Any]]:
+    return {path.stem: read_toml(path)[0] for path in suites_directory().glob("*.toml") if is_suite(path)}
+
+
+@cache
 def suite_groups() -> dict[str, tuple[str, ...]]:
-    """Return the names for several suites at once: the topics of their kinds, and "all"."""
+    """Return the names for several suites at once: the topics of their kinds, and "all".
+
+    A suite whose header says ``default = false`` is in no group: it runs where it is named.
+    """
     groups: dict[str, tuple[str, ...]] = {}
-    for name, kind in shipped_suites().items():
-        topic = pitfall_of(kind).topic.name
+    every = [name for name in shipped_suites() if _headers()[name].get("default", True)]
+    for name in every:
+        topic = pitfall_of(shipped_suites()[name]).topic.name
         groups[topic] = (*groups.get(topic, ()), name)
-    return {**groups, "all": tuple(shipped_suites())}
+    return {**groups, "all": tuple(every)}
 
 
 def suite_names() -> dict[str, tuple[str, ...]]:

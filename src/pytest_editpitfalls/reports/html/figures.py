@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -13,7 +13,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PublishedRow
 from pytest_editpitfalls.reports.view.kinds import metric_named
 from pytest_editpitfalls.reports.view.run import RunView
-from pytest_editpitfalls.reports.view.tables import Controlled, Group, controlled_of
+from pytest_editpitfalls.reports.view.tables import STRENGTHS, Controlled, Group, controlled_of
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 
 from .charts import Axis, axis_of, forest, histogram, share_bar
@@ -127,9 +127,7 @@ def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateR
         for part in (known.control, known.lift)
     }
     metrics = [
-        _metric(words[metric], metric, aggregates, members, published, beside)
-        for metric in names
-        if metric not in spoken_for
+        _metric(words[metric], metric, view, aggregates, published) for metric in names if metric not in spoken_for
     ]
     rules = [rule for group, cases in members.items() for rule in _rules(group, cases, names)]
     rules.sort(key=lambda rule: rule.name)
@@ -161,28 +159,37 @@ def _outcomes(aggregate: AggregateRecord, cases: Sequence[CaseRecord]) -> Outcom
 def _metric(
     words: MetricWords,
     name: str,
+    view: RunView,
     aggregates: Sequence[AggregateRecord],
-    members: Mapping[Group, list[CaseRecord]],
     published: Sequence[PublishedRow | None],
-    beside: Sequence[Mapping[str, Controlled]],
 ) -> MetricFigures:
+    kind = view.pitfalls[aggregates[0].suite]
+    whole = zip(aggregates, published, strict=True)
+    parts = ((each, None) for each in view.results.by_strength if each.suite == aggregates[0].suite)
     rows = [
-        (aggregate, aggregate.metrics[name], None if row is None else row.metrics.get(name), controls.get(name))
-        for aggregate, row, controls in zip(aggregates, published, beside, strict=True)
+        (
+            aggregate,
+            aggregate.metrics[name],
+            None if row is None else row.metrics.get(name),
+            controlled_of(aggregate.metrics, kind).get(name),
+        )
+        for aggregate, row in (*whole, *parts)
         if name in aggregate.metrics
     ]
     drawn = [v for _, cell, other, _ in rows for v in (cell.value, cell.low, cell.high, other)]
     axis = axis_of(name, [*drawn, *(each.control.value for *_, each in rows if each is not None)])
     figures = []
     for aggregate, cell, other, controls in rows:
-        values = _values(members[_group(aggregate)], name)
+        values = _values(view.cases_of(aggregate), name)
         # per-case values lie wider than means: their own axis
         spread = histogram(spread_axis(name, values), values) if len(set(values)) > 1 else None
         label = label_of(aggregate.editor, aggregate.model)
+        label += f", {STRENGTHS[aggregate.strength]}" if aggregate.strength else ""
         control = None if controls is None else controls.control.value
         drawing = forest(axis, cell.value, cell.low, cell.high, published=other, control=control)
         figures.append(Figure(label, cell, controls, other, drawing, spread, aggregate.reliable, len(values)))
-    best = best_of(name, [(figure.cell.value, figure.reliable) for figure in figures])
+    n_whole = sum(name in each.metrics for each in aggregates)
+    best = best_of(name, [(figure.cell.value, figure.reliable) for figure in figures[:n_whole]])
     return MetricFigures(words, axis, figures, best)
 
 

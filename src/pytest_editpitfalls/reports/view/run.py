@@ -53,6 +53,11 @@ class RunView:
             groups.setdefault(self.results.figures_of(case), []).append(case)
         return groups
 
+    def cases_of(self, aggregate: AggregateRecord) -> list[CaseRecord]:
+        """Return the cases of an aggregate, which may be of one strength."""
+        members = self.cases.get((aggregate.suite, aggregate.editor, aggregate.model), [])
+        return [case for case in members if aggregate.strength in (None, case.strength)]
+
     @cached_property
     def tables(self) -> list[Table]:
         """The tables, one for each topic."""
@@ -60,6 +65,11 @@ class RunView:
         for aggregate in self.results.aggregates:
             group = aggregate.suite, aggregate.editor, aggregate.model
             rows.append(row_of(aggregate, self.cases.get(group, ()), self.pitfalls[aggregate.suite]))
+            rows += [
+                row_of(part, self.cases_of(part), self.pitfalls[part.suite])
+                for part in self.results.by_strength
+                if (part.suite, part.editor, part.model) == group
+            ]
             if (figures := self.published(aggregate)) is not None:
                 rows.append(published_row(aggregate.suite, figures))
         floor = self.results.run.success_floor

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from pytest_editpitfalls.cases.case import Strength
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.editor_labels import seeds_in_words
 from pytest_editpitfalls.pitfalls import PITFALLS, PublishedRow, Topic, merged
@@ -18,6 +20,10 @@ from .words import MARK, TOO_FEW, interval, percent
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
+
+
+STRENGTHS: Mapping[Strength, str] = MappingProxyType({"strict": "strict", "default": "default (an expectation)"})
+"""What the cases of a suite that has both are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Row:
         controlled: metric -> what stands beside it, for those that have a control.
         seeds: the seeds whose means these are, where there are several.
         is_identical: whether they all gave the same.
+        part: which of the suite's cases these are, in words; "" for all of them.
     """
 
     suite: str
@@ -77,6 +84,7 @@ class Row:
     controlled: Mapping[str, Controlled] = field(default_factory=dict)
     seeds: Sequence[int] = ()
     is_identical: bool = False
+    part: str = ""
 
     @property
     def group(self) -> Group:
@@ -132,6 +140,7 @@ def row_of(aggregate: AggregateRecord, cases: Iterable[CaseRecord], pitfall: Any
         controlled=controlled_of(aggregate.metrics, pitfall),
         seeds=aggregate.seeds,
         is_identical=bool(aggregate.identical),
+        part=STRENGTHS[aggregate.strength] if aggregate.strength else "",
     )
 
 
@@ -184,14 +193,15 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
         if (kind := present[row.suite]) is not None and kind.published is not None
     }
     columns = {name: titles.get(name, visible(name)) for name in names if any(name in row.cells for row in rows)}
+    whole = [row for row in rows if not row.part]  # what is said of a suite is said once
     return Table(
         topic,
         rows,
         columns,
-        _unreliable(rows, topic, floor),
-        _below(rows, columns),
+        _unreliable(whole, topic, floor),
+        _below(whole, columns),
         "; ".join(sorted(cited)),
-        [line for row in rows if (line := _spread(row, columns))],
+        [line for row in whole if (line := _spread(row, columns))],
     )
 
 

@@ -78,6 +78,7 @@ class Header(_Strict):
     cases: str = Field(min_length=1)
     thresholds: list[Annotated[str, Field(max_length=MAX_LABEL)]] | None = Field(None, max_length=100)
     joiner: Joiner = " "
+    default: bool = True  # only asked of suites that ship: discovery reads it
     held: HeldTable = HeldTable()
 
 
