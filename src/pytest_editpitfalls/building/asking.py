@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +18,9 @@ from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
 Q = TypeVar("Q")
 AT_ONCE = 64
 """Questions that the model is asked together."""
+
+
+ASKED_SHARE = 0.5
 
 
 class Model(Protocol):
@@ -58,12 +61,17 @@ class Asked:
         self.asked = self.kept = 0
 
     def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
-        """Answer each question, in order."""
+        """Answer each question, in order.
+
+        Paraphrases are asked under one share, so that a build with another one needs no new answers.
+        """
 
         def ask(part: Sequence[HeldQuestion]) -> list[dict[str, Any]]:
             return [asdict(answer) for answer in self._model.held(part)]
 
-        return [HeldAnswer(**value) for value in self._answers("held", questions, ask)]
+        asked = [replace(question, share=ASKED_SHARE) if question.share else question for question in questions]
+        answers = [HeldAnswer(**value) for value in self._answers("held", asked, ask)]
+        return [_under_share(answer, question) for answer, question in zip(answers, questions, strict=True)]
 
     def object_vectors(self, asked: Sequence[tuple[str, str]], depth: float, joiner: str) -> list[list[float] | None]:
         """Return a vector for each (prompt, object)."""
@@ -99,6 +107,13 @@ class Asked:
             for key, value in answers:
                 self._known[key] = value
                 file.write(json.dumps({"model": self._model.fingerprint, "key": key, "value": value}) + "\n")
+
+
+def _under_share(answer: HeldAnswer, question: HeldQuestion) -> HeldAnswer:
+    """The answer to a question that asks for its own share of the paraphrases."""
+    if answer.share is None:
+        return answer
+    return replace(answer, holds=answer.share >= question.share and all(answer.wins[each] for each in question.scores))
 
 
 def _key(what: str, question: object) -> str:

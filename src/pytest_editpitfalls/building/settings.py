@@ -43,7 +43,7 @@ class BuildSettings:
     per_subject: int = 4
     per_object: float = 0.05
     per_target: float = 0.02
-    per_group: float = 0.15
+    per_group: float = 0.2
     token_difference: int = 1
     depth: float = 2 / 3
 
