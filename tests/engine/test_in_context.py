@@ -158,6 +158,27 @@ def test_sources_without_paraphrase_or_true_object_give_what_they_can() -> None:
     assert shown.demonstrations([], 16) == []
 
 
+def test_facts_in_the_prefix_are_joined_as_their_suite_says() -> None:
+    """Copied, asked in another way, or left alone: no demonstration has a space where the suite has none."""
+    facts = [
+        ("日本", "罗马", "东京"),
+        ("法国", "柏林", "巴黎"),
+        ("意大利", "伦敦", "罗马"),
+        ("俄罗斯", "开罗", "莫斯科"),
+    ]
+    programs = []
+    for number, (subject, new, true) in enumerate(facts):
+        request = EditRequest("众所周知，{}的首都是", subject, new, true, "P36", joiner="")
+        probe = Probe("old", "0", (request.question, f"{subject}的首都叫"), new, joiner="")
+        programs.append(Program(f"c{number}", ((request,),), (State("0", ()),), (probe,)))
+    found = shown.demonstrations(shown.sources(programs), 4)
+    assert {each.kind for each in found} >= {"update", "retain"}
+    assert not [each.text for each in found if " " in each.text.replace("New Fact: ", "").replace("Prompt: ", "")]
+    job = EditJob("c0", 1, programs[0].steps[0], (), None, None)
+    (result,) = make_ice(make_forward("gpt2")).edit([job])
+    assert text_of(result) == "New Fact: 众所周知，日本的首都是罗马\nPrompt: "
+
+
 def test_labels_are_compared_without_case_and_spaces() -> None:
     one = shown.entities([EditRequest("{}", " New  York", "Ｒome", None)])
     assert one == {"new york", "rome"}

@@ -248,6 +248,7 @@ def test_it_is_called_with_an_ordinary_model_and_the_field_s_requests() -> None:
             "subject": "France",
             "target_new": {"str": new},
             "target_true": {"str": "Paris"},
+            "joiner": " ",
             "relation_id": "P36",
         }
         for new in ("Rome", "Rome!")

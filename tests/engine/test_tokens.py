@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+import pytest_editpitfalls
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
 from pytest_editpitfalls.engine.models import load, prepare, resolve
 from pytest_editpitfalls.engine.tokens import Encoder
@@ -198,6 +202,20 @@ def test_a_label_that_cannot_be_written_cannot_be_scored_without_a_space_either(
     assert encoder.target("Paris", "")
     with pytest.raises(UnscorableCase, match="日本"):
         encoder.target("日本", "")
+
+
+def test_whoever_encodes_a_target_says_what_joins_it() -> None:
+    """One that is forgotten would train or score another text where objects follow without a space."""
+    package = Path(pytest_editpitfalls.__file__).parent
+    found, forgotten = 0, []
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and re.search(r"encoder\.target$", ast.unparse(node.func)):
+                found += 1
+                if len(node.args) < 2:
+                    forgotten.append(f"{path.name}:{node.lineno}")
+    assert found >= 10
+    assert forgotten == []
 
 
 # Tokenizers that add an end-of-sequence token
