@@ -40,7 +40,7 @@ def test_every_fact_that_was_asked_is_in_the_record_in_words(suite: Suite, edito
         for probe in program.probes:
             fact = record.facts[probe.fact]
             relation = case.relation(fact.relation)
-            assert fact.sentence == f"{probe.prompts[0]} {probe.target}"
+            assert fact.sentence == f"{probe.prompts[0]}{probe.joiner}{probe.target}"
             assert fact.prompt == relation.questions(fact.subject)[0]
             assert (fact.object, fact.label) == (probe.target, relation.label)
             assert fact.role, f"{suite.kind} does not say what its fact '{probe.fact}' is"

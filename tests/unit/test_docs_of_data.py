@@ -13,7 +13,7 @@ from pytest_editpitfalls import files
 from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Edit, pitfall_of
 from pytest_editpitfalls.results import records
 from pytest_editpitfalls.suites.discovery import shipped_suites
-from pytest_editpitfalls.suites.readers.own_format import Header, RelationTable
+from pytest_editpitfalls.suites.readers.own_format import OBJECTS, Header, HeldTable, ObjectsTable, RelationTable
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -53,7 +53,7 @@ def test_the_published_tables_are_the_data(suites: tuple[str, ...]) -> None:
 
 def test_the_suite_formats_fields_are_documented() -> None:
     text = (DOCS / "suite-format.md").read_text("utf-8")
-    models: list[Any] = [Header, RelationTable, *(kind.row for kind in PITFALLS)]
+    models: list[Any] = [Header, HeldTable, ObjectsTable, RelationTable, *(kind.row for kind in PITFALLS)]
     fields = {f"{model.__name__}.{field}": field for model in models for field in model.model_fields}
     fields |= {f"Edit.{each.name}": each.name for each in dataclasses.fields(Edit)}
     for where, field in fields.items():
@@ -62,10 +62,13 @@ def test_the_suite_formats_fields_are_documented() -> None:
 
 def test_the_documented_header_is_valid() -> None:
     text = (DOCS / "suite-format.md").read_text("utf-8")
-    header, _ = re.findall(r"```toml\n(.*?)```", text, re.S)
+    header, _, joiner, held = re.findall(r"```toml\n(.*?)```", text, re.S)
     assert Header.model_validate(files.tomllib.loads(header)).name == "capitals"
-    (line,) = re.findall(r"```json\n(.*?)```", text, re.S)
+    whole = Header.model_validate(files.tomllib.loads(header + joiner + held))
+    assert (whole.joiner, whole.held.scores, whole.held.paraphrases) == ("", ["mean", "sum"], 0.5)
+    line, objects = re.findall(r"```json\n(.*?)```", text, re.S)
     assert pitfall_of("reverse").row.model_validate_json(line).id == "P36-0007"
+    assert OBJECTS.validate_json(objects)["P36"].true == {"Bolivia": ["Sucre", "La Paz"]}
 
 
 def test_the_result_fields_are_documented() -> None:

@@ -318,6 +318,7 @@ def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], An
         "aggregates",
         "held_aggregates",
         "by_seed",
+        "by_strength",
         "gates",
         "relative_gates",
         "comparison",
