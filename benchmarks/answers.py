@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import log
 from typing import Any
 
-from pytest_editpitfalls.engine.runner import ONE_BY_ONE
+from pytest_editpitfalls.engine.isolation import ONE_BY_ONE
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.program import CaseScores
 

@@ -34,7 +34,7 @@ from pytest_editpitfalls.engine.batch_size.memory_model import (
     choose,
     tokens_that_fit,
 )
-from pytest_editpitfalls.engine.runner import BatchDoesNotFit
+from pytest_editpitfalls.engine.isolation import BatchDoesNotFit
 from pytest_editpitfalls.engine.session import EngineSession, _shape
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, ProgressCallback
 from pytest_editpitfalls.pitfalls import Probe, Program

@@ -14,14 +14,9 @@ import torch
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.isolation import ONE_BY_ONE, BatchDoesNotFit, is_out_of_memory
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
-from pytest_editpitfalls.engine.runner import (
-    ONE_BY_ONE,
-    BatchDoesNotFit,
-    edited_model_of,
-    is_out_of_memory,
-    run_batch,
-)
+from pytest_editpitfalls.engine.runner import edited_model_of, run_batch
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError

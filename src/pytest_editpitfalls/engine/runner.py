@@ -5,19 +5,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-
-import torch
+from typing import Any
 
 from pytest_editpitfalls.errors import (
     CaseError,
-    PitfallsError,
     UnscorableCase,
     UntrustedEditor,
     UsageError,
@@ -26,35 +21,22 @@ from pytest_editpitfalls.errors import (
 from pytest_editpitfalls.program import (
     NOTHING_CHANGED,
     CaseScores,
-    HeldQuestion,
     ProbeScore,
     Program,
     SuitePrograms,
 )
 
 from .editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
-from .held import HeldAnswers, is_brief
+from .held import HeldAnswers, is_brief, written
+from .isolation import isolated
 from .overlay import EditedModel, not_finite, prefix_of
 from .scoring import Question, Scorer, check_one_row
 from .settings import Progress, ProgressCallback, as_part, silent
 from .shared_edits import SharedEdits
 from .tokens import Encoder
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 Steps = tuple[int, ...]
 _JobKey = tuple[str | int, Steps]
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-"""What RuntimeErrors say when memory runs out: the CPU's allocator on Linux and on Windows, CUDA, and its libraries."""
-
-
-ONE_BY_ONE = "done one by one, because together it failed"
-"""Note on cases that work alone: the editor fails on the batch, and one by one they take far longer."""
-
-
-class BatchDoesNotFit(Exception):
-    """Memory ran out with several programs together: fewer may fit."""
 
 
 @dataclass
@@ -212,7 +194,7 @@ def edit_programs(
         def fail(job: EditJob, error: str) -> EditResult:
             return EditResult(error=f"edit {job.step}: {error}")
 
-        results = _isolated(edit, jobs, fail, remark, alone=len(runs) == 1)
+        results = isolated(edit, jobs, fail, remark, alone=len(runs) == 1)
         found: dict[_JobKey, EditResult] = {}
         for (run, steps), result in zip(missing, results, strict=True):
             found[_job_key(run, steps)] = checked = _checked(result, steps)
@@ -317,7 +299,7 @@ def _score(scoring: _Scoring, runs: Sequence[_Run], progress: ProgressCallback, 
             run.note(f"scoring was {note}")
 
     progress(Progress("score", 0, len(runs)))
-    _isolated(lambda part: _score_together(scoring, part), list(runs), _fail, remark, alone=alone)
+    isolated(lambda part: _score_together(scoring, part), list(runs), _fail, remark, alone=alone)
     progress(Progress("score", len(runs), len(runs)))
 
 
@@ -332,7 +314,7 @@ def _score_together(scoring: _Scoring, runs: Sequence[_Run]) -> list[None]:
     places: dict[int, int] = {}  # of edited models, which programs may share
     questions: list[Question] = []
     brief = [[held for held in run.program.held if is_brief(held)] for run in runs]
-    asked = [[_candidates(encoder, held) for held in each] for each in brief]
+    asked = [[written(encoder, held) for held in each] for each in brief]
     for run, short, candidates in zip(runs, brief, asked, strict=True):
         number: dict[str, int] = {}
         for state in run.program.states:
@@ -379,76 +361,3 @@ def _score_together(scoring: _Scoring, runs: Sequence[_Run]) -> list[None]:
         if None in run.held_parts.values():
             run.notes.append("held is unknown: the model's tokenizer cannot write the fact's object")
     return [None] * len(runs)
-
-
-def _candidates(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
-    """Tokens of the object, then of its rivals; empty where the object has none.
-
-    A label that the model's tokenizer cannot write is no rival.
-    """
-    found = []
-    for label in (held.object, *held.rivals()):
-        with contextlib.suppress(UnscorableCase):
-            found.append(encoder.target(label, held.joiner))
-        if not found:
-            break
-    return found
-
-
-def _isolated(
-    work: Callable[[list[Item]], list[Answer]],
-    items: list[Item],
-    failed: Callable[[Item, str], Answer],
-    remark: Callable[[str], None],
-    alone: bool,
-) -> list[Answer]:
-    """``work`` on all items together, and item by item when something breaks.
-
-    Args:
-        failed: makes the answer for an item that fails alone.
-        remark: called when the items fail together and none of them fails alone.
-        alone: whether all of them belong to one program.
-
-    Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: a single program cannot be split.
-    """
-    if not items:
-        return []
-    try:
-        return work(items)
-    except UsageError:
-        raise
-    except Exception as error:
-        out_of_memory = is_out_of_memory(error)
-        message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
-    # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
-    if out_of_memory and not alone:
-        # The whole program is dropped, with the edited models that it keeps, and not only this step.
-        raise BatchDoesNotFit(message)
-    if len(items) == 1:
-        return [failed(items[0], message)]
-    if out_of_memory:
-        free_memory()
-    broken: list[Item] = []
-
-    def breaks(item: Item, error: str) -> Answer:
-        broken.append(item)
-        return failed(item, error)
-
-    answers = [answer for item in items for answer in _isolated(work, [item], breaks, remark, alone)]
-    if not broken and not out_of_memory:
-        remark(f"{ONE_BY_ONE}: {message}")
-    return answers
-
-
-def free_memory() -> None:
-    """Give up what nothing refers to any more; much is in cycles, which only a search finds."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the CPU or on a GPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -28,11 +28,12 @@ from .families import family_for
 from .forward import Forward
 from .held import HeldAnswers, object_vectors
 from .hyperparameters.module_names import module_name_notes
+from .isolation import is_out_of_memory
 from .model_adapter import ModelAdapter
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
 from .products import float32_products
-from .runner import edited_model_of, is_out_of_memory, run_batch
+from .runner import edited_model_of, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, chunk_size, silent
 from .shared_edits import SharedEdits

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pytest_editpitfalls.engine.runner import BatchDoesNotFit, forwards_only, free_memory
+from pytest_editpitfalls.engine.isolation import BatchDoesNotFit, free_memory
+from pytest_editpitfalls.engine.runner import forwards_only
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, as_part, silent
 from pytest_editpitfalls.program import CaseScores, Program
 

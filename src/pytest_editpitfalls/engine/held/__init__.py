@@ -1,6 +1,6 @@
 """Which facts the base model holds: an object against every rival, however many there are."""
 
-from .answers import HeldAnswers, is_brief
+from .answers import HeldAnswers, is_brief, written
 from .vectors import object_vectors
 
-__all__ = ["HeldAnswers", "is_brief", "object_vectors"]
+__all__ = ["HeldAnswers", "is_brief", "object_vectors", "written"]

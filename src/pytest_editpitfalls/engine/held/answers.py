@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +39,20 @@ def is_brief(question: HeldQuestion) -> bool:
         and len(question.candidates) <= MAX_LISTED
         and not question.not_rivals
     )
+
+
+def written(encoder: Encoder, held: HeldQuestion) -> list[tuple[int, ...]]:
+    """Tokens of a brief question's object, then of its rivals; empty where the object has none.
+
+    A label that the model's tokenizer cannot write is no rival.
+    """
+    found = []
+    for label in (held.object, *held.rivals()):
+        with contextlib.suppress(UnscorableCase):
+            found.append(encoder.target(label, held.joiner))
+        if not found:
+            break
+    return found
 
 
 @dataclass(frozen=True)
