@@ -44,8 +44,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: Sequence[str]
 ) -> Generator[None, object, object]:
-    """Register ``--editor`` and ``--model`` when the conftests have taken what they want."""
-    has_editor = bool(early_config.known_args_namespace.pitfalls_editor)
+    """Register the short forms of options when the conftests have taken what they want."""
+    has_editor = command_line.asks_for_a_run(early_config.known_args_namespace)
     if has_editor or command_line.short_forms_in(args):
         from .openmp import spin_briefly
 
@@ -54,7 +54,7 @@ def pytest_load_initial_conftests(
     early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(
         parser, args, has_editor=has_editor
     )
-    if has_editor or "--editor" in command_line.short_forms_in(args):
+    if has_editor or command_line.short_forms_in(args) & {"--editor", "--edited"}:
         from .options.missing_plugins import refuse_missing_plugins
 
         try:
@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     try:
         command_line.refuse_unusable(config)
-        if not config.getoption("pitfalls_editor"):
+        if not command_line.asks_for_a_run(config.option):
             _without_editor(config)
         elif not given.prints_help(config):
             from .session.hooks import SessionHooks
@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Say how many workers ``-n auto`` starts: each needs a model's worth of memory and threads."""
-    if not config.getoption("pitfalls_editor") or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+    if not command_line.asks_for_a_run(config.option) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     if config.getoption("numprocesses") != "auto":
         return None

@@ -91,8 +91,8 @@ def test_no_parser_is_built_for_a_run_without_an_editor(project, monkeypatch):
     from pytest_editpitfalls.options import command_line
 
     looked: list[str] = []
-    real = command_line.is_free
-    monkeypatch.setattr(command_line, "is_free", lambda parser, flag: looked.append(flag) or real(parser, flag))
+    real = command_line.free_of
+    monkeypatch.setattr(command_line, "free_of", lambda parser, flags: looked.extend(flags) or real(parser, flags))
     (project.path / "test_mine.py").write_text("def test_mine(): pass\n")
     project.run(editor=False).assert_outcomes(passed=1)
     assert looked == []

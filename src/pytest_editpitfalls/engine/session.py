@@ -20,6 +20,8 @@ from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Pr
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
+from .edited_checkpoint.editor import EditedCheckpoint
+from .editing.declaration import EditorDeclaration
 from .editing.interface import Editor, EditorResources, WritesModel
 from .editors.editor_registry import EDITORS
 from .editors.experts import check_experts
@@ -27,6 +29,7 @@ from .editors.resolution import resolve_hyperparameters
 from .families import family_for
 from .forward import Forward
 from .held import HeldAnswers, object_vectors
+from .hyperparameters.fields import Hyperparameters
 from .hyperparameters.module_names import module_name_notes
 from .isolation import is_out_of_memory
 from .model_adapter import ModelAdapter
@@ -336,8 +339,17 @@ class EngineSession:
                 self._announce(f"{name}: {note}")
             tokens = self._batch_size(name).choice.tokens
             self._own_resources[name] = replace(self._resources, max_tokens=tokens)
-            self._editors[name] = declaration.make(values, self._own_resources[name])
+            self._editors[name] = self._made(name, declaration, values)
         return self._editors[name]
+
+    def _made(self, name: str, declaration: EditorDeclaration, values: Hyperparameters) -> Editor:
+        started = time.perf_counter()
+        made = declaration.make(values, self._own_resources[name])
+        if isinstance(made, EditedCheckpoint):
+            self.seconds[f"load {name}"] = time.perf_counter() - started
+            for remark in made.remarks:
+                self._announce(f"{name}: {remark}")
+        return made
 
     def _batch_size(self, name: str) -> BatchSize:
         """Made when it is first needed, so that it sees the memory that the model has left."""

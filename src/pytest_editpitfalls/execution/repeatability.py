@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.program import CaseScores
 
 from .executor import Job
@@ -86,7 +86,7 @@ class RepeatCheck:
 
     def computed(self, job: Job, scores: Sequence[CaseScores]) -> None:
         """A batch has been computed, not looked up."""
-        if EDITORS.origin(job.editor) == SHIPS:
+        if EDITORS.is_ours(job.editor):
             return  # compared with the plain way of editing by this package's own tests
         pair = job.editor, job.model
         first = self._first.get(pair)

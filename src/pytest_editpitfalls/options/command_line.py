@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,12 @@ from pytest_editpitfalls.escaping import encodable
 
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, SUCCESS_FLOOR
 
-SHORT_FORMS = {"--editor": "--pitfalls-editor", "--model": "--pitfalls-model"}
+SHORT_FORMS = {
+    "--editor": "--pitfalls-editor",
+    "--model": "--pitfalls-model",
+    "--edited": "--pitfalls-edited",
+    "--base": "--pitfalls-base",
+}
 
 SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 """The short forms that another plugin or conftest owns; filled in when the initial conftests are loaded."""
@@ -23,6 +28,9 @@ HELP = {
     "breaks; may be given several times",
     "model": f"model to edit: a name, Hugging Face id, directory or GGUF file; may be given several times "
     f"(default: {DEFAULT_MODEL})",
+    "edited": "audit a finished edited checkpoint instead of an editor: a directory (a whole model or a LoRA adapter); "
+    "may be given several times",
+    "base": "the model that the edited checkpoint is compared with: a name, Hugging Face id or directory",
     "suite": "suite to run: a name, a group (conflict, distortion, all) or the path of a case file; may be "
     "given several times (default: the suites that ship)",
     "edits": "make the cases around your own edits: a JSONL, CSV or JSON file of edits; instead of the suites, unless "
@@ -79,6 +87,8 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
 
     option("editor", action="append", metavar="EDITOR")
     option("model", action="append", metavar="MODEL")
+    option("edited", action="append", metavar="DIR")
+    option("base", action="append", metavar="MODEL")
     option("suite", action="append", metavar="SUITE")
     option("edits", metavar="EDITS")
     option("together", action="store_true")
@@ -166,7 +176,7 @@ def refuse_unusable(config: pytest.Config) -> None:
 
 
 def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: bool = False) -> tuple[str, ...]:
-    """Register ``--editor`` and ``--model`` where they are used (or help is asked) and no other plugin owns them.
+    """Register the short forms where they are used (or help is asked) and no other plugin owns them.
 
     Called after the initial conftests were loaded, so that theirs win. An option that nobody typed is not
     registered: a conftest found later, during collection, may then still own it. Nothing is looked up for a run
@@ -178,7 +188,8 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
     typed = short_forms_in(args)
     if not (typed or wants_help or has_editor):
         return ()
-    taken = tuple(short for short in SHORT_FORMS if not is_free(parser, short))
+    free = free_of(parser, SHORT_FORMS)
+    taken = tuple(short for short in SHORT_FORMS if short not in free)
     for short, long in SHORT_FORMS.items():
         if not (short in typed or wants_help) or short in taken:
             continue
@@ -188,10 +199,15 @@ def add_short_forms(parser: pytest.Parser, args: Sequence[str], *, has_editor: b
             dest=f"pitfalls_{name}",
             action="append",
             default=None,
-            metavar=name.upper(),
+            metavar={"edited": "DIR", "base": "MODEL"}.get(name, name.upper()),
             help=f"short form of {long}",
         )
     return taken
+
+
+def asks_for_a_run(options: Any) -> bool:
+    """Whether an editor is given, or a finished checkpoint in its place."""
+    return bool(options.pitfalls_editor or options.pitfalls_edited)
 
 
 def short_forms_in(args: Sequence[str]) -> set[str]:
@@ -199,6 +215,7 @@ def short_forms_in(args: Sequence[str]) -> set[str]:
     return {short for short in SHORT_FORMS for arg in args if arg == short or arg.startswith(f"{short}=")}
 
 
-def is_free(parser: pytest.Parser, flag: str) -> bool:
-    """Whether no plugin or conftest has registered ``flag``."""
-    return f"{flag}=x" in parser.parse_known_and_unknown_args([f"{flag}=x"])[1]
+def free_of(parser: pytest.Parser, flags: Iterable[str]) -> set[str]:
+    """Return those of ``flags`` that no plugin or conftest has registered."""
+    given = {f"{flag}=x": flag for flag in flags}
+    return {given[word] for word in parser.parse_known_and_unknown_args([*given])[1]}

@@ -65,6 +65,8 @@ class RunConfig:
     Attributes:
         editors: labels of the editors; empty means that the plugin does nothing.
         editor_paths: those given as ``package.module:attribute``: name -> path.
+        checkpoints: label of each edited checkpoint that is audited -> the checkpoint as it was typed; ``editors`` has
+            these labels, and no editor beside them.
         models: names, ids or paths of the models, as typed.
         suites: suite names, groups or paths, from the command line, otherwise from ini.
         suites_asked: whether ``--pitfalls-suite`` was given.
@@ -108,6 +110,7 @@ class RunConfig:
 
     editors: tuple[str, ...] = ()
     editor_paths: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     suites: tuple[str, ...] = DEFAULT_SUITES
     suites_asked: bool = False
@@ -146,6 +149,11 @@ class RunConfig:
     held_only: bool = False
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether finished checkpoints are audited, and nothing is edited."""
+        return bool(self.checkpoints)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -113,6 +113,12 @@ def refuse_without_editor(config: pytest.Config) -> str | None:
     alone = _typed(config)
     if typed := [*(_flag(config, name) for name in _ours(alone)), *(f"-o {name}" for name in _overridden(alone))]:
         taken = "--editor" in config.stash.get(SHORT_FORMS_TAKEN, ())
+        if "pitfalls_base" in _ours(alone):
+            raise UsageError(
+                "there is a base, and no edited checkpoint that it could be the base of",
+                where=_flag(config, "pitfalls_base"),
+                fix="add --pitfalls-edited=DIR; in a run with an editor the model is named with --pitfalls-model",
+            )
         raise UsageError(
             "no editor is given: nothing would be edited, measured or judged",
             where=", ".join(typed),

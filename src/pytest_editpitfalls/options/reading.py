@@ -15,6 +15,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
+from .audit import audited, base_of
 from .command_line import SHORT_FORMS_TAKEN
 from .config import EditsConfig, Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
@@ -28,7 +29,10 @@ MOST_SEEDS = 1000
 def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     """Read command line and ini of a run with an editor; raises `UsageError` for what cannot be understood."""
     check_ini_names(config)
+    checkpoints = audited(config)
     editors, editor_paths = labels_of(_unique(config.getoption("pitfalls_editor") or ()))
+    if checkpoints:
+        editors, editor_paths = tuple(checkpoints), {}
     suites = _unique(config.getoption("pitfalls_suite") or ())
     engine, actors = _engine(config)
     seed = _seed(config)
@@ -44,10 +48,11 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
-        models=_models(config, root),
+        checkpoints=checkpoints,
+        models=base_of(config) if checkpoints else _models(config, root),
         suites=tuple(_from_folder(name, here) for name in suites)
-        or _unique(ini_suites)
-        or (DEFAULT_SUITES if edits is None else ()),
+        or (() if checkpoints else _unique(ini_suites))
+        or (DEFAULT_SUITES if edits is None and not checkpoints else ()),
         suites_asked=bool(suites),
         edits=edits,
         limit=_positive(config, "limit"),

@@ -32,7 +32,10 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
     """Return the lines for pytest's header; ``per_test``: seconds that another plugin gives each test."""
     suites = ", ".join(suite.name for suite in selected)
     editors = dict.fromkeys(map(without_seed, run.editors)) if _by_seed(run) else run.editors
-    text = f"pitfalls: {', '.join(editors)} on {', '.join(run.models)}, device {run.device}"
+    what = f"{', '.join(editors)} on {', '.join(run.models)}"
+    if run.is_audit:
+        what = f"audit of {', '.join(run.checkpoints.values())} against {', '.join(run.models)}"
+    text = f"pitfalls: {what}, device {run.device}"
     if suites:
         text += f", suites {suites}"
     if run.limit is not None:
@@ -51,6 +54,7 @@ def header(run: RunConfig, selected: Sequence[Suite], per_test: float | None = N
         *(
             f"pitfalls: {short} belongs to another plugin or conftest here; use --pitfalls-{short[2:]}"
             for short in run.short_forms_taken
+            if (short in ("--edited", "--base")) == run.is_audit
         ),
     ]
 

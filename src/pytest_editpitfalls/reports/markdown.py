@@ -15,6 +15,7 @@ from .view.cases import Story
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
+from .view.weights import HEADINGS
 from .view.words import MARK, count, ends, lift, percent
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
         *_comparison(view),
         *_metrics(view),
     ]
-    sections += [*_worst(view), _facts(view)]
+    sections += [*_weights(view), *_worst(view), _facts(view)]
     return fitted(verdict(results), [section for section in sections if section], at_most)
 
 
@@ -272,6 +273,13 @@ def _cell(row: Row, metric: str) -> str:
     if metric not in row.cells:
         return ""
     return f"{percent(row.cells[metric].value)} {row.interval(metric)}".strip()
+
+
+def _weights(view: RunView) -> Iterator[list[str]]:
+    for each in view.weights:
+        rows = ([inert(cell) for cell in row] for row in each.rows)
+        below = [f"\n{inert(line, 500)}" for line in each.below]
+        yield [f"**{inert(each.title)}**", "", *table(list(HEADINGS), rows), *below]
 
 
 def _worst(view: RunView) -> Iterator[list[str]]:

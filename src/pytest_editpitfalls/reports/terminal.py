@@ -27,6 +27,7 @@ from .view.verdicts import (
     reason_lines,
     relative_gate_line,
 )
+from .view.weights import HEADINGS, WeightTable
 from .view.words import MARK, lift, percent
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def short_summary(view: RunView) -> list[str]:
             published = " (published)" if row.published else ""
             lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
+    lines += [weights.title for weights in view.weights]
     lines += [*view.unreliable, *view.below, *(line for table in view.tables for line in table.spreads)]
     lines += [*reason_lines(results), *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
@@ -137,6 +139,8 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     for table in view.tables:
         yield from _table(table, ascii_only, width, arrows)
         yield from _remarks(table)
+    for weights in view.weights:
+        yield from _weights(weights, ascii_only)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)
@@ -178,6 +182,17 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
                     text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
                     block.append(_indented(text, _lift_style(beside)))
     return block
+
+
+def _weights(table: WeightTable, ascii_only: bool) -> Iterator[RenderableType]:
+    """Give the weights of an edited checkpoint that differ, and what is to be said of them."""
+    grid = RichTable(title=table.title, title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD)
+    for place, heading in enumerate(HEADINGS):
+        grid.add_column(heading, justify="right" if place else "left", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*map(Text, row))
+    yield grid
+    yield from (_indented(line, "dim", 2) for line in table.below)
 
 
 def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arrows) -> RichTable:

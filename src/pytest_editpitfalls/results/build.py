@@ -153,6 +153,7 @@ def editor_record(editor: str, model: str, description: Mapping[str, Any]) -> Ed
             "hyper_parameters": used,
             "second_moment": facts.get("second_moment"),
             "batch": description.get("batch"),
+            "checkpoint": facts.get("checkpoint"),
         }
     )
 

@@ -37,6 +37,8 @@ def register_extensions(config: pytest.Config, run: RunConfig) -> None:
     for origin, kinds in _given(config, "pytest_pitfalls_kinds", list, "return [MyPitfall]"):
         for kind in kinds:
             PITFALLS.add(kind, origin=origin)
+    for label, checkpoint in run.checkpoints.items():
+        EDITORS.add_checkpoint(label, checkpoint)
     for name, path in run.editor_paths.items():
         EDITORS.add(name, imported(path, where=f"--editor={path}"), origin=f"--editor={path}")
     for label in run.editors:

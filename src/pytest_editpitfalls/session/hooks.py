@@ -247,7 +247,7 @@ class SessionHooks:
 
 def _check_names(run: RunConfig) -> None:
     """Raise `UsageError` for an unknown editor, model or dtype; imports no torch."""
-    known = list(EDITORS)
+    known = [*EDITORS, *run.checkpoints]
     for editor in run.editors:
         check_label(editor, known, where="--pitfalls-editor")
     for source, names in (("--pitfalls-set", run.overrides), (str(run.config_path), run.config_tables)):

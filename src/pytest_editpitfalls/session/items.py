@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,16 @@ from .modules import SuiteModule
 
 
 class Parametrizer:
-    """Parametrizes marked tests; loads each suite that a user's own module names once."""
+    """Parametrizes marked tests; loads each suite that a user's own module names once.
 
-    def __init__(self, run: RunConfig, suites: dict[str, Suite]) -> None:
+    Args:
+        check: raises `UsageError` for a suite that cannot be asked in this run.
+    """
+
+    def __init__(self, run: RunConfig, suites: dict[str, Suite], check: Callable[[Suite], None]) -> None:
         self.run = run
         self.suites = suites
+        self._check = check
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize one test function.
@@ -38,6 +43,7 @@ class Parametrizer:
             return
         try:
             suite = self._suite(metafunc, marker)
+            self._check(suite)
         except PitfallsError as error:
             raise pytest.Collector.CollectError(str(error)) from None
         cases = self._cases(suite)

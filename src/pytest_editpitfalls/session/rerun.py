@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from pytest_editpitfalls.engine.edited_checkpoint.declare import checkpoint_labels
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
@@ -56,8 +57,12 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     model = run.model_of(case.model)
     # a label with a number is only right beside the model that took the plain one
     models = [model] if model_labels([model])[model] == case.model else list(run.models)
-    options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]
-    options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
+    if run.is_audit:
+        options = [f"{flags['--pitfalls-edited']}={name}" for name in _checkpoints(case, run)]
+        options += [f"{flags['--pitfalls-base']}={name}" for name in models]
+    else:
+        options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]
+        options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")
     options += [
@@ -77,6 +82,12 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     if run.seed and case.seed is None:
         options.append(f"--pitfalls-seed={run.seed}")
     return options
+
+
+def _checkpoints(case: SelectedCase, run: RunConfig) -> list[str]:
+    """Return the case's checkpoint, and those beside which alone its label is right."""
+    own = run.checkpoints[case.editor]
+    return [own] if case.editor in checkpoint_labels((own,)) else list(run.checkpoints.values())
 
 
 def _quoted(words: list[str]) -> str:

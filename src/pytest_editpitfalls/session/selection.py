@@ -81,7 +81,8 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         else:
             targets.setdefault(target.suite, []).append(target)
     added = left_out = None
-    if not typed and typed_options(config).keys() & {"pitfalls_editor", "pitfalls_suite", "pitfalls_edits"}:
+    asked_here = {"pitfalls_editor", "pitfalls_edited", "pitfalls_suite", "pitfalls_edits"}
+    if not typed and typed_options(config).keys() & asked_here:
         left_out = _left_out(config)
     elif not typed:
         paths += config.args

@@ -22,6 +22,7 @@ from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.reports.adapters import wanted_adapters
 from pytest_editpitfalls.suites.suite import Suite
 
+from .audited_suites import AuditedSuites
 from .baseline_policy import BaselinePolicy
 from .held_only import unheld_reason
 from .item_report import ItemReporter
@@ -46,7 +47,8 @@ class PitfallsSession:
         sharing: processes of the run that share the device, this one included.
 
     Raises:
-        UsageError: an unknown suite, a broken suite file, a wrong gate or threshold, an unreadable baseline.
+        UsageError: an unknown suite, a broken suite file, one that an audit cannot ask, a wrong gate or threshold, an
+            unreadable baseline.
     """
 
     def __init__(
@@ -64,11 +66,14 @@ class PitfallsSession:
         self.is_distributed = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
         self.selection = select(config, run)
         self.suites: dict[str, Suite] = {suite.name: suite for suite in self.selection.suites}
-        self.parametrizer = Parametrizer(run, self.suites)
+        programs = CompiledSuites()
+        audit = AuditedSuites(run, programs)
+        audit.check_selection(self.selection)
+        self.parametrizer = Parametrizer(run, self.suites, audit.check)
         self.baseline = BaselinePolicy(run, config.rootpath)
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
-        programs, self.cache = CompiledSuites(), ResultCache(run, run_id, tell_stored)
+        self.cache = ResultCache(run, run_id, tell_stored)
         self.executor = _executor(run, listener, sharing)
         self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units)
         self.models = ModelLender(run, self.executor, programs, listener)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest, suite_digest
-from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.settings import EngineSettings
@@ -62,7 +62,7 @@ class RunHeader(BaseModel):
         editor: label of the editor without a seed ("memit+mle"), which has a field of its own.
         hyperparameters: all of them, resolved; a file among them is its content's digest.
         editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared), and
-            somebody's own declaration of the model's family.
+            somebody's own declaration of the model's family; of an edited checkpoint the weights that it changes.
         editor_source: digest of the editor's source code; None where some of it cannot be read.
         fingerprint: of the model: configuration, tokenizer and weights.
         seed: of everything that is random.
@@ -143,8 +143,10 @@ def run_header(
         settings.overrides.get(name),
         config_path=settings.config_path,
     )
-    ships = EDITORS.origin(name) == SHIPS
-    own_facts = {} if ships else {k: v for k, v in description["editor"].items() if k not in _FILLED_LATER}
+    ours = EDITORS.is_ours(name)
+    own_facts = {} if ours else {k: v for k, v in description["editor"].items() if k not in _FILLED_LATER}
+    if declaration.form == "checkpoint":
+        own_facts = {"changed weights": description["editor"]["checkpoint"]["digest"]}
     if "declaration" in model:  # of a family that does not ship: it says which modules are edited
         own_facts = own_facts | {"family": model["declaration"]}
     source = editor_source_digest(name)
@@ -159,7 +161,7 @@ def run_header(
         dtype=model["dtype"],
         versions={package: _release(description["versions"][package]) for package in ("torch", "transformers")},
         engine_source=engine_source_digest(),
-        takes_suite=declaration.suite or not ships,  # what somebody's editor reads is not known
+        takes_suite=declaration.suite or not ours,  # what somebody's editor reads is not known
         once=run_id if source is None or _unread(keyed) else None,
         models=(ModelName(label=model_label, source=settings.model),),
         description=plain(dict(description)),

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from .interface import Editor, EditorResources
 
-Form = Literal["low-rank", "dense", "hook", "prefix", "in place"]
-"""What an edit is: low-rank deltas, whole matrices, a module's output changed by rule, text before the prompt, or
-anything done to the model object."""
+Form = Literal["low-rank", "dense", "hook", "prefix", "in place", "checkpoint"]
+"""What an edit is: low-rank deltas, whole matrices, a module's output changed by rule, text before the prompt, anything
+done to the model object, or a finished checkpoint, which no editor here has made."""
 
 SeveralTargets = Literal["together", "averaged", "one after another"]
 """What becomes of several targets of one subject and relation (Multi-Label Edit): solved for together, their losses

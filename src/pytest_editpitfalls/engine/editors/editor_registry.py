@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pytest_editpitfalls.engine.edited_checkpoint.declare import checkpoint_declaration
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.registry import Registry, imported, origin_of
@@ -23,6 +24,9 @@ ENTRY_POINTS = "pytest_editpitfalls.editors"
 
 SHIPS = "pytest-editpitfalls"
 """Origin of the editors that ship."""
+
+CHECKPOINT = "an edited checkpoint"
+"""Origin of what stands in the place of an editor in an audit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -50,6 +54,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         self._shipped = shipped_names()
         super().__init__("editor", {name: f"{package_of(name)}:DECLARATION" for name in self._shipped})
         self._found: dict[str, _Found] | None = None
+        self._checkpoints: set[str] = set()
 
     def add(self, name: str, value: Any, *, origin: str) -> None:
         """Add a user's editor: a function, a batched editor's class or an `EditorDeclaration`.
@@ -64,16 +69,30 @@ class EditorRegistry(Registry[EditorDeclaration]):
         self._put(self._others(), name, _Found(origin, value=value), "rename one of the two")
         self._entries.pop(name, None)  # the same origin, read again
 
+    def add_checkpoint(self, label: str, checkpoint: str) -> None:
+        """Let a finished edited checkpoint stand in the place of an editor; lists do not have it."""
+        self._checkpoints.add(label)
+        self._entries[label] = checkpoint_declaration(label, checkpoint)
+
     def forget_added(self) -> None:
-        """Forget what `add` added: a new run in this process brings its own."""
+        """Forget what `add` and `add_checkpoint` added: a new run in this process brings its own."""
+        for label in self._checkpoints:
+            self._entries.pop(label, None)
+        self._checkpoints.clear()
         for name in [name for name, found in self._others().items() if found.entry is None]:
             del self._others()[name]
             self._entries.pop(name, None)
 
     def origin(self, name: str) -> str:
-        """Where an editor is from: `SHIPS`, a package, a hook or an option."""
+        """Where an editor is from: `SHIPS`, `CHECKPOINT`, a package, a hook or an option."""
+        if name in self._checkpoints:
+            return CHECKPOINT
         found = self._others().get(name)
         return SHIPS if found is None else found.origin
+
+    def is_ours(self, name: str) -> bool:
+        """Whether nobody else's code edits: an editor that ships, or none at all."""
+        return self.origin(name) in (SHIPS, CHECKPOINT)
 
     def own_object(self, name: str) -> Any | None:
         """The user's function, class or declaration under ``name``; None for an editor that ships."""
@@ -81,7 +100,7 @@ class EditorRegistry(Registry[EditorDeclaration]):
         return None if found is None else found.load()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._shipped or name in self._others()
+        return name in self._shipped or name in self._checkpoints or name in self._others()
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*(each.name for each in shipped_editors()), *self._others()]))

@@ -71,7 +71,7 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
     # Tensor by tensor, so that two threads can share the work (hashlib lets go of the interpreter's lock).
     tensors = sorted(model.state_dict().items())
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for part in pool.map(_tensor_digest, *zip(*tensors, strict=True)):
+        for part in pool.map(tensor_digest, *zip(*tensors, strict=True)):
             digest.update(part)
     if memo is not None:
         remember(memo, digest.hexdigest())
@@ -100,7 +100,8 @@ def _tokenizer_text(tokenizer: Any) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
+def tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
+    """SHA-256 over name, shape, dtype and bytes of a tensor."""
     import torch
 
     digest = hashlib.sha256(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())

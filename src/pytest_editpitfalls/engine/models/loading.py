@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_editpitfalls.engine.families import Family, family_for
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
-from .adapters import merge
+from .adapters import Adapter, merge
 from .embedded import GGUF_SHA256, embedded_gguf
 from .fingerprint import checkpoint_state, note_origin
 from .gguf import converted_directory, converted_name, first_line
@@ -25,6 +25,7 @@ from .source import ModelSource, hub_directory, resolve
 from .tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -130,33 +131,13 @@ def load(
     """
     place = resolve_device(device)
     config = load_config(source)
-    family = family_for(config)
-    chosen = resolve_dtype(dtype, place, config.dtype)
-    memory = _estimate(source, config, family, chosen, place)
-    if not memory.fits:
-        raise UsageError(
-            f"the model does not fit: {memory}",
-            where=f"model '{source.name}'",
-            fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
-        )
+    dtype_there = resolve_dtype(dtype, place, config.dtype)
+    refuse_unless_it_fits(source, config, dtype_there, place)
     state = _state(source)
     tokenizer = load_tokenizer(source)
-    with _explained(source):
-        loaded: Any = auto_class(config, source.name).from_pretrained(
-            _place(source),
-            dtype=chosen,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # in the report, and refused with their names
-            use_safetensors=True,
-            # Where peft is installed, transformers would apply an adapter by itself: it finds none in this folder.
-            adapter_kwargs={"subfolder": "no-adapter"},
-            **_options(source),
-        )
-    model, report = loaded
-    check_report(report, model.state_dict(), family, f"model '{source.name}'", announce)
+    model = load_weights(source, config, dtype_there, announce)
     if source.adapter is not None:
-        with _explained(source, "its adapter"):
-            merge(model, source.adapter, announce)
+        merge_adapter(model, source, source.adapter, announce)
     check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
     note_origin(model, state, _state(source))
     model.requires_grad_(False)
@@ -164,7 +145,7 @@ def load(
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """Load a model's tokenizer alone.
+    """Load a model's tokenizer alone, or the one that was saved with its adapter.
 
     Raises:
         UsageError: it cannot be fetched, or is not a fast one.
@@ -182,8 +163,62 @@ def load_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def check_finite(model: Any, source: ModelSource) -> None:
+def refuse_unless_it_fits(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, place: Any) -> None:
+    """Raise `UsageError` where there is too little memory for the model's weights and what editors keep."""
+    memory = _estimate(source, config, family_for(config), dtype, place)
+    if not memory.fits:
+        raise UsageError(
+            f"the model does not fit: {memory}",
+            where=f"model '{source.name}'",
+            fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
+        )
+
+
+def load_weights(
+    source: ModelSource,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    announce: Callable[[str], None] | None = None,
+) -> PreTrainedModel:
+    """Return a model on the CPU, without its adapter.
+
+    Args:
+        config: from `load_config`.
+        announce: called with one line about weights that are not used.
+
+    Raises:
+        UsageError: the model cannot be read, or is not what its checkpoint says (`check_report`).
+    """
+    with _explained(source):
+        loaded: Any = auto_class(config, source.name).from_pretrained(
+            _place(source),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # in the report, and refused with their names
+            use_safetensors=True,
+            # Where peft is installed, transformers would apply an adapter by itself: it finds none in this folder.
+            adapter_kwargs={"subfolder": "no-adapter"},
+            **_options(source),
+        )
+    model, report = loaded
+    check_report(report, model.state_dict(), family_for(config), f"model '{source.name}'", announce)
+    weights: PreTrainedModel = model
+    return weights
+
+
+def merge_adapter(
+    model: PreTrainedModel, source: ModelSource, adapter: Adapter, announce: Callable[[str], None] | None = None
+) -> None:
+    """Merge an adapter into a model of `load_weights`; raises `UsageError` as `merge`."""
+    with _explained(source, "its adapter"):
+        merge(model, adapter, announce)
+
+
+def check_finite(model: Any, source: ModelSource, where: str | None = None) -> None:
     """Refuse NaN and infinity in a weight, since every score would be one, too: one pass, as fast as memory is read.
+
+    Args:
+        where: for the message, where the weight is not from the file of ``source`` that has its name.
 
     Raises:
         UsageError: a weight has NaN or infinity in it; names the weight and its file.
@@ -196,7 +231,7 @@ def check_finite(model: Any, source: ModelSource) -> None:
             raise UsageError(
                 f"the weight '{name}' has {bad} of {weight.numel()} numbers that are NaN or infinite in "
                 f"{str(weight.dtype).removeprefix('torch.')}",
-                where=_file_of(name, source),
+                where=where or _file_of(name, source),
                 fix="fetch or convert the checkpoint again; "
                 "if it is intact, its numbers need a wider --pitfalls-dtype (float32, bfloat16)",
             )

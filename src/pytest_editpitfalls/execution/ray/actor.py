@@ -75,6 +75,7 @@ class BatchActor:
     """
 
     def __init__(self, name: str, run: RunConfig, sink: ProgressSink, sharing: int = 1) -> None:
+        self._run = run
         self._progress = ActorProgress(sink, name)
         self._executor = LocalExecutor(run, self._progress, sharing)
 
@@ -93,6 +94,8 @@ class BatchActor:
         for name, file in origin.modules.items():
             load_module(name, file)
         register_editors(ray.get(editors[0]))
+        for label, checkpoint in self._run.checkpoints.items():
+            EDITORS.add_checkpoint(label, checkpoint)
 
     def describe(self, editor: str, model: str, seed: int | None) -> Reply:
         """Open the model and look at the editor."""

@@ -16,6 +16,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import baseline_counts
+from pytest_editpitfalls.reports.view.weights import HEADINGS
 from pytest_editpitfalls.reports.view.words import MARK, TOO_FEW
 from pytest_editpitfalls.results.records import RunResults
 
@@ -78,6 +79,8 @@ def render_html(
             comparison=results.comparison,
             reasons=[visible(reason.text) for reason in results.reasons],
             others=[beside(view, label, other) for label, other in compared],
+            weights=view.weights,
+            weight_headings=HEADINGS,
             blocks=run_blocks(results),
             metrics=[words_of(name, view.pitfalls.values()) for name in view.metrics],
         )

@@ -15,6 +15,7 @@ from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, Run
 from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released
 from .tables import Group, Row, Table, published_row, row_of, tables_of
+from .weights import WeightTable, weight_tables
 from .words import first_result_line, time_line
 
 MISSED = ("failed", "xfailed")
@@ -74,6 +75,11 @@ class RunView:
                 rows.append(published_row(aggregate.suite, figures))
         floor = self.results.run.success_floor
         return tables_of(rows, self.topics, self.pitfalls, SUCCESS_FLOOR if floor is None else floor)
+
+    @cached_property
+    def weights(self) -> list[WeightTable]:
+        """The weights that differ, of each edited checkpoint of an audit."""
+        return weight_tables(self.results)
 
     @property
     def unreliable(self) -> list[str]:
