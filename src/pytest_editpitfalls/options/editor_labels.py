@@ -132,6 +132,10 @@ def check_are_used(run: RunConfig) -> None:
     """Raise `UsageError` where hyper-parameters were typed for an editor that is not run."""
     editors = {editor_name(label) for label in run.editors}
     if unused := sorted(run.overrides_asked - editors):
+        if run.is_audit:
+            raise UsageError(
+                "an audit edits nothing: there are no hyper-parameters", where="--pitfalls-set", fix="leave it out"
+            )
         raise UsageError(
             f"{_listed(unused)} is not run",
             where="--pitfalls-set",

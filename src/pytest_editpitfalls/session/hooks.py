@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_editpitfalls.engine.edited_checkpoint.source import edited_source
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
 from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
@@ -258,5 +259,6 @@ def _check_names(run: RunConfig) -> None:
         raise UsageError(f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES))
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
-    for model in run.models:
-        resolve(model)
+    sources = [resolve(model) for model in run.models]
+    for checkpoint in run.checkpoints.values():
+        edited_source(checkpoint, sources[0])

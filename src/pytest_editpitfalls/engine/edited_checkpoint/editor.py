@@ -19,7 +19,8 @@ from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 from pytest_editpitfalls.errors import UsageError
 
 from .comparison import Comparison, WeightChange, compare
-from .opening import EditedSource, edited_source, open_edited
+from .opening import open_edited
+from .source import EditedSource, edited_source
 
 _MODEL = 1
 """The step after which a case stands at the edited checkpoint."""
