@@ -260,5 +260,5 @@ def _check_names(run: RunConfig) -> None:
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
     sources = [resolve(model) for model in run.models]
-    for checkpoint in run.checkpoints.values():
+    for checkpoint in () if run.replay else run.checkpoints.values():
         edited_source(checkpoint, sources[0])
