@@ -35,6 +35,8 @@ SLOW = {
     "engine/test_session.py": "runs whole suites",
     "engine/test_wise.py": "trains",
     # Whole runs of pytest, in processes of their own.
+    "plugin/test_audit.py": "runs in processes of their own",
+    "plugin/test_audit_page.py": "edits the embedded model, and audits it",
     "plugin/test_baseline_in_a_run.py": "several runs per test",
     "plugin/test_distribution.py": "runs with workers",
     "plugin/test_example.py": "runs the example with the embedded model",

@@ -81,6 +81,8 @@ def test_the_result_fields_are_documented() -> None:
         records.RelationInterval,
         records.GateRecord,
         records.RunRecord,
+        records.CheckpointRecord,
+        records.EditedWeightRecord,
     ):
         for field in model.model_fields:
             assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"
