@@ -99,20 +99,21 @@ def compare(base: nn.Module, edited: nn.Module) -> Comparison:
 
 def change_of(name: str, before: Tensor, after: Tensor) -> WeightChange:
     """How much one weight differs."""
-    before, after = before.to(after.device), after
+    before = before.to(after.device)
+    wide = torch.promote_types(after.dtype, torch.float32)
     rounded = _half_of(before, after)
     start = before if rounded is None else before.to(rounded).to(before.dtype)
-    difference = after.float() - start.float()
+    difference = after.to(wide) - start.to(wide)
     count = int(difference.count_nonzero())
     if not count:  # rounding is all of it
-        difference = after.float() - before.float()
-    size, norm = float(before.float().norm()), float(difference.norm())
+        difference = after.to(wide) - before.to(wide)
+    size, norm = float(before.to(wide).norm()), float(difference.norm())
     return WeightChange(
         name,
         tuple(before.shape),
         norm / size if size else math.inf,
         (count or int(difference.count_nonzero())) / max(1, before.numel()),
-        _rank(difference, after) if count and difference.ndim == 2 else None,
+        _rank(difference, after) if count and difference.ndim == 2 and after.is_floating_point() else None,
         rounded,
         edited=bool(count),
     )
@@ -143,10 +144,10 @@ def _rank(difference: Tensor, after: Tensor) -> int | None:
     rows, columns = difference.shape
     width = min(MOST_RANK + 4, rows, columns)
     generator = torch.Generator(device="cpu").manual_seed(0)
-    sketch = difference @ torch.randn(columns, width, generator=generator)
+    sketch = difference @ torch.randn(columns, width, generator=generator).to(difference.dtype)
     found = torch.linalg.svdvals(sketch.double())
     precision = after.dtype if (half := _as_stored(after)) is None else half
-    noise = float(after.float().norm()) / math.sqrt(rows * columns) * torch.finfo(precision).eps
+    noise = float(after.to(difference.dtype).norm()) / math.sqrt(rows * columns) * torch.finfo(precision).eps
     floor = 2 * noise * math.sqrt(columns) * (math.sqrt(rows) + math.sqrt(width))
     rank = int((found > max(floor, 1e-6 * float(found[0]))).sum())
     return rank if 0 < rank <= MOST_RANK and (rank < width or rank == min(rows, columns)) else None

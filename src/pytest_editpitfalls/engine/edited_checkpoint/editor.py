@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
@@ -35,12 +36,14 @@ class EditedCheckpoint:
         edited: where it came from.
         found: how it differs from the base model.
         dtype: what both were loaded in.
+        base: the base model, as it was typed.
     """
 
     name: str
     edited: EditedSource
     found: Comparison
     dtype: str
+    base: str
 
     @classmethod
     def open(cls, name: str, checkpoint: str, resources: EditorResources) -> EditedCheckpoint:
@@ -55,7 +58,7 @@ class EditedCheckpoint:
         dtype = str(host.dtype).removeprefix("torch.")
         if not any(change.edited for change in found.changes):
             raise _nothing_differs(checkpoint, resources.settings.model, found, dtype)
-        return cls(name, edited, found, dtype)
+        return cls(name, edited, found, dtype, resources.settings.model)
 
     def prepare(self, progress: ProgressCallback = silent) -> None:
         """Nothing is left to be done."""
@@ -83,7 +86,7 @@ class EditedCheckpoint:
                 f"{self.found.compared} weights differ by that alone (by {largest:.1e} at most) and are not listed; "
                 f"what the run finds includes the rounding, and --pitfalls-dtype={half} rounds the base as well"
             )
-        if self.edited.adapter is not None and self.edited.adapter.base:
+        if self.edited.adapter is not None and not _is_same(self.edited.adapter.base, self.base):
             remarks.append(
                 f"the LoRA adapter was trained on '{self.edited.adapter.base}', and is merged into --base here"
             )
@@ -103,6 +106,11 @@ class EditedCheckpoint:
                 "edited_weights": [_described(change) for change in self.found.changes if change.edited],
             },
         }
+
+
+def _is_same(trained_on: str, base: str) -> bool:
+    """Whether an adapter's base is the one that was typed; also where the adapter names none."""
+    return not trained_on or trained_on == base or Path(trained_on).resolve() == Path(base).resolve()
 
 
 def _described(change: WeightChange) -> dict[str, Any]:

@@ -129,8 +129,6 @@ def _tokenizer_difference(base: Any, edited: Any) -> str | None:
         token = min(each for each in there.keys() | here.keys() if there.get(each) != here.get(each))
         count = sum(there.get(each) != here.get(each) for each in there.keys() | here.keys())
         return f"{count} token(s) have another id, for instance {token!r}: {here.get(token)} and {there.get(token)}"
-    if not (getattr(base, "is_fast", False) and getattr(edited, "is_fast", False)):
-        return None  # one vocabulary; the base's, which is a fast one, is used
     parts = [json.loads(each.backend_tokenizer.to_str()) for each in (base, edited)]
     wrong = [
         key

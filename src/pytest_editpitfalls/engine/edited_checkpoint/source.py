@@ -68,5 +68,5 @@ def edited_source(name: str, base: ModelSource) -> EditedSource:
 
 def _has_weights(path: Path) -> bool:
     """Whether weights of a whole model lie there."""
-    names = [*path.glob("*.safetensors"), *path.glob("*.bin"), *path.glob("*.safetensors.index.json")]
-    return any(not each.name.startswith(("adapter_", "training_args")) for each in names)
+    # An adapter, an optimiser and training arguments may lie there as well.
+    return any(any(path.glob(name)) for name in ("model*.safetensors", "model*.index.json", "pytorch_model*.bin"))
