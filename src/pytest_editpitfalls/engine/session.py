@@ -230,13 +230,14 @@ class EngineSession:
 
     def token_counts(self, labels: Sequence[str], joiner: str = " ") -> list[int | None]:
         """Return how many tokens labels have behind a prompt; None where the tokenizer cannot write one."""
-        found: list[int | None] = []
-        for label in labels:
+
+        def count(label: str) -> int | None:
             try:
-                found.append(len(self.host.encoder.target(label, joiner)))
+                return len(self.host.encoder.target(label, joiner))
             except UnscorableCase:
-                found.append(None)
-        return found
+                return None
+
+        return [count(label) for label in labels]
 
     def prepare(self, editor: str, progress: ProgressCallback = silent) -> None:
         """Compute what all cases of an editor share, as `run` does with its first batch; raises as `run`."""
