@@ -11,6 +11,7 @@ import typer
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import encodable, visible
+from pytest_editpitfalls.garbage import held_back
 
 from .knowledge import FactsOption, LanguageOption, OverridesOption, RelationsOption, RulesOption, read_knowledge
 from .show import encoding, print_json
@@ -62,9 +63,10 @@ def lint(
     for kind in ignore or ():
         if kind not in checks():
             raise UsageError(f"unknown kind of finding '{kind}'", where="--ignore", fix=did_you_mean(kind, checks()))
-    knowledge = read_knowledge(facts, relations, rules, overrides, language)
-    planned = read_edits(edits, knowledge.relations)
-    report = look(planned, knowledge, ignore or ())
+    with held_back():
+        knowledge = read_knowledge(facts, relations, rules, overrides, language)
+        planned = read_edits(edits, knowledge.relations)
+        report = look(planned, knowledge, ignore or ())
     if as_json:
         print_json(as_dict(report, knowledge))
     else:

@@ -202,7 +202,7 @@ class _Search:
     def _others(self, known: KnownRelation) -> Iterator[KnownFact]:
         """Give what else is true of the subject and does not depend on the edit: the best known fact of a relation."""
         world = self.world
-        depends = {rule.second for rule in world.knowledge.compositions(tied=known.id)}
+        depends = {rule.second for rule in world.compositions.get(("tied", known.id), ())}
         depends |= {known.id, *(mirror.relation.id for mirror in world.mirrors(known.id))}
         subject = world.subject(self.planned)
         for relation in world.knowledge.relations.values():
@@ -215,7 +215,7 @@ class _Search:
         """Return facts of other subjects that have another object than the edit's: those with the former one first."""
         world = self.world
         subject, target = world.subject(self.planned), world.target(self.planned)
-        kind = world.kinds_of(subject)
+        kinds = set(world.names.kinds_of(subject))
         former = "" if replaced is None else world.object_of(replaced)
         concluded = {plain(each.subject) for each in (*made.conclusions, *made.expectations)}
         tied = {rule.tied for rule in world.knowledge.compositions(first=known.id, second=known.id)}
@@ -228,7 +228,7 @@ class _Search:
                 or plain(fact.of.in_text) in concluded
                 or world.edits_of(known.id, key)
                 or not world.stays(fact)
-                or (kind and world.kinds_of(key) and kind.isdisjoint(world.kinds_of(key)))
+                or (kinds and (own := world.names.kinds_of(key)) and kinds.isdisjoint(own))
                 or any(world.object_of(each) == target for each in world.facts_of(known.id, key))
                 or any(world.object_of(each) == subject for name in tied if name for each in world.facts_of(name, key))
             ):

@@ -39,10 +39,10 @@ def conclusions(world: World, edit: PlannedEdit, replaced: KnownFact) -> Iterato
     """
     subject, object_, target = world.subject_of(replaced), world.object_of(replaced), world.target(edit)
     new = world.names.object_in_text(edit.relation, edit.target_new)
-    for rule in world.knowledge.compositions(first=replaced.relation):
+    for rule in world.compositions.get(("first", replaced.relation), ()):
         for tie in _tied(world, rule, subject, object_):
             yield Conclusion(rule, tie.of, world.knowledge.relations[rule.second], replaced.to, new, tie)
-    for rule in world.knowledge.compositions(tied=replaced.relation):
+    for rule in world.compositions.get(("tied", replaced.relation), ()):
         if world.edits_of(rule.second, subject) or not world.fits(rule, subject, object_):
             continue
         now = world.now(rule.first, target)

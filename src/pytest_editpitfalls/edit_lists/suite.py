@@ -10,6 +10,7 @@ from typing import Any
 from pytest_editpitfalls import files
 from pytest_editpitfalls.cases.case import Case, HeldFact
 from pytest_editpitfalls.cases.digests import case_digest, digest_of
+from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
 from pytest_editpitfalls.pitfalls import compile_case, pitfall_of
 from pytest_editpitfalls.pitfalls.edits import EditsRow, Together, TogetherRow
@@ -40,6 +41,7 @@ class EditSuite:
     notices: tuple[str, ...]
 
 
+@held_back()
 def load_edit_suite(
     path: Path,
     *,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Rule, Thing
+from pytest_editpitfalls.knowledge.facts import plain
 
 from .names import Names
 from .planned import EditList, PlannedEdit
@@ -61,8 +62,8 @@ class World:
         self._of: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
         self._to: dict[tuple[str, str], list[PlannedEdit]] = defaultdict(list)
         self._mirrors: dict[str, tuple[Mirror, ...]] = {}
+        self._turned: dict[str, list[str]] = {}
         self._ranked: dict[str, Sequence[KnownFact]] = {}
-        self._compositions_to: dict[str, tuple[Rule, ...]] = {}
         self._facts_of: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
         self._facts_to: dict[tuple[str, str], tuple[KnownFact, ...]] = {}
         self.tied: dict[tuple[str, str, str], tuple[KnownFact, ...]] = {}  # what `following` has found already
@@ -87,11 +88,14 @@ class World:
         """Give the edits of each subject and relation, in file order."""
         yield from self._of.values()
 
-    def known(self) -> Iterator[tuple[PlannedEdit, KnownRelation, str, str]]:
-        """Give each edit of a known relation, with its relation and the keys of its subject and new object."""
-        for edit in self.list.edits:
-            if (relation := self.relation(edit)) is not None:
-                yield edit, relation, self.subject(edit), self.target(edit)
+    @cached_property
+    def known(self) -> Sequence[tuple[PlannedEdit, KnownRelation, str, str]]:
+        """Each edit of a known relation, with its relation and the keys of its subject and new object."""
+        return [
+            (edit, relation, self.subject(edit), self.target(edit))
+            for edit in self.list.edits
+            if (relation := self.relation(edit)) is not None
+        ]
 
     def edits_of(self, relation: str, subject: str) -> Sequence[PlannedEdit]:
         """Return the edits of a relation's subject, by its key."""
@@ -102,10 +106,10 @@ class World:
         return self._to.get((relation, object_), ())
 
     def object_of(self, fact: KnownFact) -> str:
-        return self.names.object(fact.relation, fact.object)
+        return plain(fact.object)  # a label of the facts stands for itself
 
     def subject_of(self, fact: KnownFact) -> str:
-        return self.names.subject(fact.relation, fact.subject)
+        return plain(fact.subject)
 
     def facts_of(self, relation: str, subject: str) -> tuple[KnownFact, ...]:
         """Return what is true of a subject, by its key: known facts, and facts known the other way round."""
@@ -136,18 +140,24 @@ class World:
     def fact_words(self, fact: KnownFact) -> str:
         return said(fact.subject, self.knowledge.relations[fact.relation].label, fact.object)
 
-    def compositions_to(self, relation: str) -> tuple[Rule, ...]:
-        """Return the compositions that a relation's facts follow from."""
-        found = self._compositions_to.get(relation)
-        if found is None:
-            found = self._compositions_to[relation] = tuple(self.knowledge.compositions(second=relation))
+    @cached_property
+    def compositions(self) -> Mapping[tuple[str, str], Sequence[Rule]]:
+        """The compositions by the part that a relation plays in them ("first", "second", "tied")."""
+        found: dict[tuple[str, str], list[Rule]] = defaultdict(list)
+        for rule in self.knowledge.compositions():
+            for part, relation in rule.relations().items():
+                found[part, relation].append(rule)
         return found
 
     def _known_mirrors(self, relation: str) -> list[str]:
         """Return the relations whose facts are facts of this one turned round: by a rule that is strict one way."""
+        found = self._turned.get(relation)
+        if found is not None:
+            return found
         strict = [relation] if self.knowledge.relations[relation].symmetric else []
         strict += [other for rule, other in self.knowledge.inverses(relation) if rule.strength == "strict"]
-        return list(dict.fromkeys(strict))
+        found = self._turned[relation] = list(dict.fromkeys(strict))
+        return found
 
     def mirrors(self, relation: str) -> tuple[Mirror, ...]:
         """Return what says a relation the other way round, each relation once.
@@ -209,12 +219,8 @@ class World:
         return self._is_of(subject, rule.subject_kinds) and self._is_of(middle, rule.middle_kinds)
 
     def _is_of(self, thing: str, kinds: Sequence[str]) -> bool:
-        known = self._kinds.get(thing) if kinds else None
-        return known is None or not known.isdisjoint(kinds)
-
-    def kinds_of(self, thing: str) -> frozenset[str] | set[str]:
-        """Return the kinds that a thing is known to be of, by its key; nothing where nobody said."""
-        return self._kinds.get(thing, frozenset())
+        known = self.names.kinds_of(thing) if kinds else ()
+        return not known or any(kind in known for kind in kinds)
 
     def neighbours(self, relation: str) -> Sequence[KnownFact]:
         """Return the facts of a relation, the best known first."""
@@ -223,19 +229,6 @@ class World:
             facts = self.knowledge.facts(relation)
             found = self._ranked[relation] = sorted(facts, key=lambda fact: (-fact.popularity, fact.subject))
         return found
-
-    @cached_property
-    def _kinds(self) -> dict[str, set[str]]:
-        kinds: dict[str, set[str]] = defaultdict(set)
-        for fact in self.knowledge:
-            relation = self.knowledge.relations[fact.relation]
-            for kind, usual, key in (
-                (fact.subject_kind, relation.subject_kinds, self.subject_of),
-                (fact.object_kind, relation.object_kinds, self.object_of),
-            ):
-                if kind or len(usual) == 1:
-                    kinds[key(fact)].add(kind or usual[0])
-        return kinds
 
     def _replacing(self, relation: KnownRelation, subject: str, object_: str) -> list[PlannedEdit]:
         return [

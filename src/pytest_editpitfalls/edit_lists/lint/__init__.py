@@ -58,7 +58,7 @@ def lint(edits: EditList, knowledge: Knowledge, ignore: Collection[str] = ()) ->
         for finding in check.find(world)
     ]
     found.sort(key=lambda each: (SEVERITIES.index(each[1].severity), each[1].edits[-1].number))
-    unknown = sum(not world.facts_of(relation.id, subject) for _, relation, subject, _ in world.known())
+    unknown = sum(not world.facts_of(relation.id, subject) for _, relation, subject, _ in world.known)
     return LintReport(edits, tuple(found), unknown)
 
 

@@ -37,10 +37,10 @@ def clashes(world: World) -> Iterator[Clash]:
     Where several things follow, the edit has to be none of them. A path with edits wins over one of facts alone: it is
     what the list itself says.
     """
-    for edit, relation, subject, target in world.known():
+    for edit, relation, subject, target in world.known:
         if not relation.functional:
             continue
-        for rule in world.compositions_to(relation.id):
+        for rule in world.compositions.get(("second", relation.id), ()):
             paths = list(_paths(world, rule, subject))
             if not paths or any(last.key == target for _, last in paths):
                 continue
@@ -60,8 +60,8 @@ def left_behind(world: World) -> Iterator[Clash]:
 
     What followed from the former link is not given: it depends on what the edit replaces.
     """
-    for edit, relation, subject, target in world.known():
-        for rule in world.knowledge.compositions(tied=relation.id):
+    for edit, relation, subject, target in world.known:
+        for rule in world.compositions.get(("tied", relation.id), ()):
             second = world.knowledge.relations[rule.second]
             if not second.functional or world.edits_of(second.id, subject) or not world.fits(rule, subject, target):
                 continue

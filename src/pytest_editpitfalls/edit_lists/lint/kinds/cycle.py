@@ -64,7 +64,7 @@ def _turned(world: World, relation: KnownRelation) -> list[str]:
 
 def _written(world: World, relation: KnownRelation) -> Iterator[_Step]:
     turned = _turned(world, relation)
-    for edit, other, subject, target in world.known():
+    for edit, other, subject, target in world.known:
         if other.id == relation.id:
             yield _Step(subject, target, edit.target_new, edit)
         elif other.id in turned:

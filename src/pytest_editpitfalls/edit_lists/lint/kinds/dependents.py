@@ -14,7 +14,7 @@ _EXAMPLES = 3
 
 
 def _find(world: World) -> Iterator[Finding]:
-    for edit, *_ in world.known():
+    for edit, *_ in world.known:
         for fact in world.replaced_facts(edit):
             found = list(_dependents(world, edit, fact))
             if not found:

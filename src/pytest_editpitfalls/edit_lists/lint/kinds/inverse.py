@@ -10,7 +10,7 @@ from pytest_editpitfalls.edit_lists.world import World, said, words
 
 def _find(world: World) -> Iterator[Finding]:
     seen: set[frozenset[str]] = set()
-    for edit, relation, subject, target in world.known():
+    for edit, relation, subject, target in world.known:
         for mirror in world.mirrors(relation.id):
             if not (mirror.relation.functional or relation.inverse_functional):
                 continue

@@ -12,7 +12,7 @@ from pytest_editpitfalls.knowledge import KnownFact, KnownRelation
 
 
 def _find(world: World) -> Iterator[Finding]:
-    for edit, relation, subject, target in world.known():
+    for edit, relation, subject, target in world.known:
         if any(world.object_of(fact) == target for fact in world.facts_of(relation.id, subject)):
             continue  # true already: what stays agrees with it
         yield from _other_way_round(world, edit, relation, subject, target)

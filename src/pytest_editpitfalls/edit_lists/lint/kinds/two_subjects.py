@@ -11,7 +11,7 @@ from pytest_editpitfalls.edit_lists.world import World, words
 
 def _find(world: World) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
-    for _, relation, _, target in world.known():
+    for _, relation, _, target in world.known:
         if not relation.inverse_functional or (relation.id, target) in seen:
             continue
         seen.add((relation.id, target))
