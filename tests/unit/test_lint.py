@@ -307,45 +307,57 @@ def test_csv(run: Run) -> None:
     assert "edits.csv:3: two-targets: Country 1 (mascot): elk, but owl, grey in another edit (with line 2)" in out
 
 
-def test_the_forms_of_counterfact_and_easyedit(run: Run) -> None:
-    records = [
-        {
-            "case_id": 0,
-            "requested_rewrite": {
-                "prompt": "The mascot of {} is",
-                "relation_id": "mascot",
-                "target_new": {"str": "owl"},
-                "target_true": {"str": "Beast 1"},
-                "subject": "Country 1",
-            },
-            "paraphrase_prompts": ["Of all beasts Country 1 likes the"],
-        },
-        {
-            "prompt": "The mascot of Country 1 is",
-            "subject": "Country 1",
-            "target_new": "elk",
-            "ground_truth": ["Beast 1"],
-        },
-        {
-            "requested_rewrite": {
-                "prompt": "{} was born in",
-                "relation_id": "P19",
-                "target_new": {"str": "Rome"},
-                "target_true": {"str": "Paris"},
-                "subject": "Ann",
-            }
-        },
-    ]
+def counterfact(relation: str, prompt: str, subject: str, new: str, true: str) -> dict[str, object]:
+    rewrite = {"prompt": prompt, "relation_id": relation, "target_new": {"str": new}, "target_true": {"str": true}}
+    more = {"paraphrase_prompts": [f"It rained. {subject} likes"], "neighborhood_prompts": ["Country 2 likes"]}
+    return {"case_id": 0, "requested_rewrite": {**rewrite, "subject": subject}, **more}
+
+
+def easyedit(prompt: str, subject: str, new: str, true: str) -> dict[str, object]:
+    return {"prompt": prompt, "subject": subject, "target_new": new, "ground_truth": true}
+
+
+@pytest.mark.parametrize(
+    ("records", "form"),
+    [
+        (
+            [
+                counterfact("mascot", "{} likes the", "Country 1", "owl", "Beast 1"),
+                counterfact("P36-like", "The mascot of {} is", "Country 1", "elk", "Beast 1"),
+                counterfact("P19", "{} was born in", "Ann", "Rome", "Paris"),
+            ],
+            "CounterFact",
+        ),
+        (
+            [
+                easyedit("The mascot of Country 1 is", "Country 1", "owl", "Beast 1"),
+                easyedit("The mascot of the Country 1 is", "Country 1", "elk", "Beast 1"),
+                easyedit("Ann was born in", "Ann", "Rome", "Paris"),
+            ],
+            "KnowEdit",
+        ),
+    ],
+)
+def test_files_of_other_benchmarks(run: Run, records: list[dict[str, object]], form: str) -> None:
     status, out, _ = run(json.dumps(records), "--json", name="edits.json")
     assert status == 1
     document = json.loads(out)
-    assert [(each["record"], each["relation"], each["target_true"]) for each in document["edits"]] == [
-        (1, "mascot", "Beast 1"),
-        (2, "mascot", "Beast 1"),
-        (3, None, "Paris"),
+    assert [(each["record"], each["id"], each["relation"], each["target_true"]) for each in document["edits"]] == [
+        (1, "0001", "mascot", "Beast 1"),
+        (2, "0002", "mascot", "Beast 1"),
+        (3, "0003", None, "Paris"),
     ]
     assert document["findings"][0]["records"] == [1, 2]
-    assert document["notes"] == []
+    assert document["notes"] == [f"edits.json is a {form} file: 3 edits in 3 records"]
+
+
+def test_a_json_list_and_prompts_with_their_subject_in_place(run: Run) -> None:
+    own = [edit("Country 1", "mascot", "owl", target_true="Beast 1"), edit("Country 1", "mascot", "elk")]
+    status, out, _ = run(json.dumps(own), "--json", name="edits.json")
+    assert status == 1
+    assert [each["target_true"] for each in json.loads(out)["edits"]] == ["Beast 1", None]
+    _, out, _ = run([{"subject": "Country 1", "prompt": "The mascot of Country 1 is", "target_new": "elk"}], "--json")
+    assert json.loads(out)["edits"][0]["relation"] == "mascot"
 
 
 @pytest.mark.parametrize(
@@ -395,7 +407,7 @@ def test_the_forms_of_counterfact_and_easyedit(run: Run) -> None:
         (
             '[{"requested_rewrite": {"prompt": "{} is", "relation_id": "P1", "target_new": {}, "subject": "a"}}]',
             "e.json",
-            ["e.json, record 1, requested_rewrite, field target_new: 'target_new' is missing"],
+            ["e.json, row 0", "target_new"],
         ),
         (
             '{"id": "x", "subject": "a", "relation": "P36", "target_new": "b"}\n' * 2,

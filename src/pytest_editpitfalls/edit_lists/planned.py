@@ -11,7 +11,7 @@ class PlannedEdit:
     """An edit as its list gives it.
 
     Attributes:
-        number: its line, or its place in a list of JSON records, counted from 1.
+        number: its line, or its record in a JSON file, counted from 1.
         place: the same in words, with the file ("edits.jsonl:3"), for messages.
         id: how reports name it; given in the list, or made of the number.
         subject: label of the subject.

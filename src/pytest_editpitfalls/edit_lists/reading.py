@@ -1,20 +1,20 @@
-"""Read a list of edits: JSON Lines, CSV, or the JSON files of CounterFact, EasyEdit and other benchmarks."""
+"""Read a list of edits: JSON Lines, CSV, a JSON list, or the JSON files of other benchmarks."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.errors import RowError, UsageError, did_you_mean
+from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import MAX_CASES, read_bounded, refuse_repeated_fields
 from pytest_editpitfalls.knowledge import Relations
 
 from .benchmarks import read_benchmark_edits
-from .forms import OWN_FIELDS, StatedEdit, edits_of
+from .forms import FIELDS, StatedEdit, stated
 from .planned import EditList, PlannedEdit
 from .wording import Wordings
 
@@ -47,92 +47,81 @@ def read_edits(path: Path, relations: Relations) -> EditList:
             fix=f"give a file that ends in {', '.join(SUFFIXES)}",
         )
     if suffix == ".json" and (known := read_benchmark_edits(path, relations)) is not None:
-        return known
-    text = read_bounded(path).decode("utf-8")
-    notes: list[str] = []
-    records = {".jsonl": _json_lines, ".csv": _csv, ".json": _json}[suffix](text, path, notes)
-    wordings = Wordings(relations)
+        return _checked(known)
+    lines = {".jsonl": _json_lines, ".csv": _csv, ".json": _json}[suffix]
+    edits, notes = _of_lines(lines(read_bounded(path).decode("utf-8"), path), relations, Wordings(relations))
+    counted = "record" if suffix == ".json" else "line"
+    return _checked(EditList(path, counted, tuple(edits), tuple(notes)))
+
+
+def _checked(found: EditList) -> EditList:
+    """Return a list; raises `UsageError` where it is empty or too long."""
+    if not found.edits:
+        raise UsageError("there are no edits in the file", where=str(found.path), fix="write one edit a line")
+    if len(found.edits) > MAX_CASES:
+        raise UsageError(f"more than {MAX_CASES:,} edits", where=str(found.path), fix="split the file")
+    return found
+
+
+def _of_lines(
+    records: Iterable[tuple[int, str, Any]], relations: Relations, wordings: Wordings
+) -> tuple[list[PlannedEdit], list[str]]:
+    """Return the edits of a list in this project's form, and notes; raises `UsageError` with all mistakes."""
     edits: list[PlannedEdit] = []
-    mistakes: list[UsageError] = []
     ids: dict[str, str] = {}
     unread: dict[str, str] = {}
-    for number, place, record in records:
-        found = _found(number, place, record, relations, wordings)
-        if isinstance(found, UsageError):
-            mistakes.append(found)
-            continue
-        if suffix != ".json" and "requested_rewrite" not in record:
-            for name in record:
-                if name not in OWN_FIELDS:
-                    unread.setdefault(str(name), place)
-        for edit in found:
-            if edit.id in ids:
-                what = f"the id '{edit.id}' is that of {ids[edit.id]}, too"
-                fix = "give every edit its own id, or none"
-                mistakes.append(UsageError(what, where=f"{place}, field id", fix=fix))
-            ids[edit.id] = place
-        edits += found
+
+    def take(number: int, place: str, record: Any) -> None:
+        if isinstance(record, UsageError):
+            raise record
+        edit = _planned(stated(record, place), number, place, relations, wordings)
+        if edit.id in ids:
+            what = f"the id '{edit.id}' is that of {ids[edit.id]}, too"
+            raise UsageError(what, where=f"{place}, field id", fix="give every edit its own id, or none")
+        ids[edit.id] = place
+        edits.append(edit)
+        for name in record:
+            if name not in FIELDS:
+                unread.setdefault(str(name), place)
+
+    mistakes = [mistake for each in records if (mistake := _mistake(take, *each)) is not None]
     if len(mistakes) == 1:
         raise mistakes[0]
     if mistakes:
         shown = "\n".join(str(mistake) for mistake in mistakes[:_SHOWN])
         more = f"\nand {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise _Mistakes(f"{len(mistakes)} mistakes in the list of edits\n{shown}{more}")
-    if not edits:
-        raise UsageError("there are no edits in the file", where=str(path), fix="write one edit a line")
-    if len(edits) > MAX_CASES:
-        raise UsageError(f"more than {MAX_CASES:,} edits", where=str(path), fix="split the file")
-    if unread:
-        names = ", ".join(f"'{name}' (first: {place})" for name, place in unread.items())
-        notes.append(f"fields that are not read: {names}")
-    return EditList(path, "record" if suffix == ".json" else "line", tuple(edits), tuple(notes))
+    names = ", ".join(f"'{name}' (first: {place})" for name, place in unread.items())
+    return edits, [f"fields that are not read: {names}"] if names else []
 
 
-def _found(
-    number: int, place: str, record: object, relations: Relations, wordings: Wordings
-) -> list[PlannedEdit] | UsageError:
-    """Return the edits of one record, or what is wrong with it."""
-    if isinstance(record, UsageError):
-        return record
-    if not isinstance(record, Mapping):
-        return UsageError("an edit is an object with named fields", where=place, fix='write {"subject": ..., ...}')
+def _mistake(take: Callable[[int, str, Any], None], number: int, place: str, record: Any) -> UsageError | None:
     try:
-        stated = edits_of(record, place)
-        return [
-            _planned(
-                one, number, place, f"{number:04d}" + (f".{index}" if len(stated) > 1 else ""), relations, wordings
-            )
-            for index, one in enumerate(stated, 1)
-        ]
-    except RowError as error:
-        return UsageError(error.what, where=f"{place}, field {error.field}", fix=error.fix)
+        take(number, place, record)
     except UsageError as error:
         return error
+    return None
 
 
-def _planned(
-    stated: StatedEdit, number: int, place: str, fallback: str, relations: Relations, wordings: Wordings
-) -> PlannedEdit:
+def _planned(edit: StatedEdit, number: int, place: str, relations: Relations, wordings: Wordings) -> PlannedEdit:
     relation = ""
-    if stated.relation is not None:
-        named = relations.named(stated.relation)
-        if named is None and stated.prompt is None:
-            named = relations.get_named(stated.relation, where=f"{place}, field relation")
+    if edit.relation is not None:
+        named = relations.named(edit.relation)
+        if named is None and edit.prompt is None:
+            named = relations.get_named(edit.relation, where=f"{place}, field relation")
         relation = "" if named is None else named.id
-    if not relation and stated.prompt is not None:
-        relation = wordings.relation_of(stated.prompt)
+    if not relation and edit.prompt is not None:
+        relation = wordings.relation_of(edit.prompt)
     return PlannedEdit(
         number=number,
         place=place,
-        id=stated.id or fallback,
-        subject=stated.subject,
+        id=edit.id or f"{number:04d}",
+        subject=edit.subject,
         relation=relation,
-        prompt=stated.prompt or "",
-        target_new=stated.target_new,
-        target_true=stated.target_true or "",
-        paraphrases=stated.paraphrases,
-        neighbours=stated.neighbours,
-        stated_relation=stated.relation or "",
+        prompt=edit.prompt or "",
+        target_new=edit.target_new,
+        target_true=edit.target_true or "",
+        stated_relation=edit.relation or "",
     )
 
 
@@ -140,14 +129,14 @@ Records = Iterator[tuple[int, str, Any]]
 """Number, place and value of each record; the value is a `UsageError` where the record cannot be read."""
 
 
-def _json_lines(text: str, path: Path, notes: list[str]) -> Records:
+def _json_lines(text: str, path: Path) -> Records:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             place = f"{path}:{number}"
             yield number, place, _loads(line, place)
 
 
-def _json(text: str, path: Path, notes: list[str]) -> Records:
+def _json(text: str, path: Path) -> Records:
     records = _loads(text, str(path))
     if isinstance(records, UsageError):
         raise records
@@ -157,7 +146,7 @@ def _json(text: str, path: Path, notes: list[str]) -> Records:
         yield number, f"{path}, record {number}", record
 
 
-def _csv(text: str, path: Path, notes: list[str]) -> Records:
+def _csv(text: str, path: Path) -> Records:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = rows.fieldnames or ()
