@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from planted_edits import planted
 from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.edit_lists.lint import checks, lint
 from pytest_editpitfalls.edit_lists.reading import read_edits
+from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
 from pytest_editpitfalls.knowledge.knowledge import shipped_tables
+from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -283,6 +286,45 @@ def test_json_has_every_edit_by_its_line(run: Run) -> None:
     ]
     assert document["findings"][0]["lines"] == [1, 2]
     assert document["findings"][0]["edits"] == ["first", "0002"]
+
+
+def test_a_model_is_asked_what_it_holds_of_what_the_edits_undo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model here holds every fact about a language, and no other."""
+    asked: list[HeldQuestion] = []
+
+    class Session:
+        source = SimpleNamespace(short_name="tiny")
+
+        @classmethod
+        def open(cls, settings: EngineSettings, announce: Any) -> Session:
+            assert (settings.model, settings.device) == ("some/model", "cpu")
+            return cls()
+
+        def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
+            asked.extend(questions)
+            return [
+                HeldAnswer(holds="language" in each.prompts[0], wins={}, log_probabilities={}, strongest={}, share=None)
+                for each in questions
+            ]
+
+    monkeypatch.setattr("pytest_editpitfalls.engine.session.EngineSession", Session)
+    edits = [edit("Country 2", "P37", "Latin"), edit("Country 3", "P36", "City 3.1"), edit("Ann", "crop", "rye")]
+    status, out, _ = run(edits, "--model=some/model", "--device=cpu", "--json")
+    assert status == 0
+    held = [each for each in json.loads(out)["findings"] if each["kind"] == "held"]
+    assert [(each["lines"], each["count"]) for each in held] == [([1], 7), ([2], 0)]
+    assert held[0]["text"].startswith(
+        "tiny holds Country 2 (official language): Language 2, and 7 of the 7 that depend"
+    )
+    assert (
+        held[1]["text"]
+        == "tiny does not hold Country 3 (capital): City 3.0; it holds 0 of the 1 fact that depends on it"
+    )
+    assert asked[0].prompts == ("The official language of Country 2 is",)
+    assert asked[0].object == "Language 2"
+    assert (len(asked[0].candidates), asked[0].not_rivals, asked[0].scores) == (40, ("Language 2",), ("mean", "sum"))
+    assert asked[-1].prompts == ("City 3.0 is the capital of",)
+    assert "held" not in run(edits, "--model=some/model", "--device=cpu", "--ignore=held")[1]
 
 
 def test_the_summary_says_what_is_not_known(run: Run) -> None:

@@ -17,7 +17,7 @@ from .knowledge import FactsOption, LanguageOption, OverridesOption, RelationsOp
 from .show import encoding, print_json
 
 if TYPE_CHECKING:
-    from pytest_editpitfalls.edit_lists.lint import Finding, LintReport
+    from pytest_editpitfalls.edit_lists.lint import Finding, LintReport, Model
     from pytest_editpitfalls.edit_lists.planned import EditList
     from pytest_editpitfalls.knowledge import Knowledge
 
@@ -43,6 +43,11 @@ def lint(
     rules: RulesOption = None,
     overrides: OverridesOption = None,
     language: LanguageOption = "en",
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="Ask this model which facts it holds of those that the edits undo."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="With --model: auto, cpu, cuda or cuda:N.")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings as well.")] = False,
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="Leave out a kind of finding; may be repeated.")
@@ -52,21 +57,21 @@ def lint(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the edits of a list that conflict: with each other, or with what stays true. No model is asked.
+    """Find the edits of a list that conflict: with each other, or with what stays true. No model is needed.
 
     Exit status: 0 nothing conflicts, 1 edits conflict, 4 the command or a file is wrong.
     """
-    from pytest_editpitfalls.edit_lists.lint import checks
+    from pytest_editpitfalls.edit_lists.lint import HELD, checks
     from pytest_editpitfalls.edit_lists.lint import lint as look
     from pytest_editpitfalls.edit_lists.reading import read_edits
 
     for kind in ignore or ():
-        if kind not in checks():
-            raise UsageError(f"unknown kind of finding '{kind}'", where="--ignore", fix=did_you_mean(kind, checks()))
+        if kind not in (known := [*checks(), HELD]):
+            raise UsageError(f"unknown kind of finding '{kind}'", where="--ignore", fix=did_you_mean(kind, known))
     with held_back():
         knowledge = read_knowledge(facts, relations, rules, overrides, language)
         planned = read_edits(edits, knowledge.relations)
-        report = look(planned, knowledge, ignore or ())
+        report = look(planned, knowledge, ignore or (), None if model is None else _opened(model, device))
     if as_json:
         print_json(as_dict(report, knowledge))
     else:
@@ -74,6 +79,16 @@ def lint(
             typer.echo(encodable(visible(line), encoding()))
     if report.count("conflict") or (strict and report.count("warning")):
         raise typer.Exit(FOUND)
+
+
+def _opened(model: str, device: str) -> Model:
+    """Return the model, ready to be asked; it is loaded after the list has been read and found to be right."""
+    from pytest_editpitfalls.edit_lists.lint import Model
+    from pytest_editpitfalls.engine.session import EngineSession
+    from pytest_editpitfalls.engine.settings import EngineSettings
+
+    session = EngineSession.open(EngineSettings(model, device=device), lambda text: typer.echo(visible(text), err=True))
+    return Model(session.source.short_name or model, session.held)
 
 
 def as_dict(report: LintReport, knowledge: Knowledge) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_editpitfalls.knowledge import KnownFact, KnownRelation, Rule, Thing
+from pytest_editpitfalls.knowledge.facts import plain
 
 from .planned import PlannedEdit
 from .world import Mirror, World
@@ -35,8 +36,18 @@ class Conclusion:
 def conclusions(world: World, edit: PlannedEdit, replaced: KnownFact) -> Iterator[Conclusion]:
     """Give what followed from a fact that an edit replaces, where no edit of the list writes it anyway.
 
-    Facts that are known to be otherwise than a rule says are left out, and so is what follows as before.
+    Facts that are known to be otherwise than a rule says are left out, and so is what follows as before. What follows
+    by two rules is given once.
     """
+    seen: set[tuple[str, str, str]] = set()
+    for each in _all_conclusions(world, edit, replaced):
+        key = (each.relation.id, plain(each.subject.label), plain(each.old.label))
+        if key not in seen:
+            seen.add(key)
+            yield each
+
+
+def _all_conclusions(world: World, edit: PlannedEdit, replaced: KnownFact) -> Iterator[Conclusion]:
     subject, object_, target = world.subject_of(replaced), world.object_of(replaced), world.target(edit)
     new = world.names.object_in_text(edit.relation, edit.target_new)
     for rule in world.compositions.get(("first", replaced.relation), ()):

@@ -13,6 +13,7 @@ from pytest_editpitfalls.edit_lists.world import SEVERITIES, Severity, World
 from pytest_editpitfalls.knowledge import Knowledge
 
 from . import kinds
+from .asking import HELD, Ask, held_findings
 from .finding import Check, Finding
 
 
@@ -22,6 +23,19 @@ def checks() -> dict[str, Check]:
     names = sorted(module.name for module in pkgutil.iter_modules(kinds.__path__) if not module.name.startswith("_"))
     found = (importlib.import_module(f"{kinds.__name__}.{name}").CHECK for name in names)
     return {check.name: check for check in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is asked what it holds.
+
+    Attributes:
+        name: what it is called.
+        ask: puts questions to it.
+    """
+
+    name: str
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +56,22 @@ class LintReport:
         return sum(finding.severity == severity for _, finding in self.findings)
 
 
-def lint(edits: EditList, knowledge: Knowledge, ignore: Collection[str] = ()) -> LintReport:
+def lint(edits: EditList, knowledge: Knowledge, ignore: Collection[str] = (), model: Model | None = None) -> LintReport:
     """Look for what clashes.
 
     Args:
         edits: the list.
         knowledge: what is true, and what follows from what.
         ignore: kinds of findings to leave out.
+        model: is asked which of the facts that the edits undo it holds.
     """
     world = World(edits, knowledge)
-    found = [
-        (check.name, finding)
-        for check in checks().values()
-        if check.name not in ignore
-        for finding in check.find(world)
-    ]
+    found = [(each.name, one) for each in checks().values() if each.name not in ignore for one in each.find(world)]
+    if model is not None and HELD not in ignore:
+        found += [(HELD, one) for one in held_findings(world, model.name, model.ask)]
     found.sort(key=lambda each: (SEVERITIES.index(each[1].severity), each[1].edits[-1].number))
     unknown = sum(not world.facts_of(relation.id, subject) for _, relation, subject, _ in world.known)
     return LintReport(edits, tuple(found), unknown)
 
 
-__all__ = ["SEVERITIES", "Check", "Finding", "LintReport", "Severity", "checks", "lint"]
+__all__ = ["HELD", "SEVERITIES", "Check", "Finding", "LintReport", "Model", "Severity", "checks", "lint"]

@@ -21,7 +21,7 @@ def _find(world: World) -> Iterator[Finding]:
                 continue
             shown = "; ".join(found[:_EXAMPLES])
             more = f"; and {len(found) - _EXAMPLES} more" if len(found) > _EXAMPLES else ""
-            depend = "one fact depends" if len(found) == 1 else f"{len(found)} facts depend"
+            depend = "one fact depends" if len(found) == 1 else f"{len(found):,} facts depend"
             text = f"undoes {world.fact_words(fact)}, on which {depend}: {shown}{more}"
             yield Finding("warning", (edit,), text, tuple(found[:_EXAMPLES]), count=len(found))
 
