@@ -44,6 +44,8 @@ SLOW = {
     "plugin/test_report_adapters.py": "runs with workers",
     "plugin/test_other_plugins.py": "runs with workers",
     "plugin/test_other_timers.py": "batches that take longer than a timer",
+    "plugin/test_docs_of_edits.py": "several runs per test, each against all shipped facts",
+    "plugin/test_own_edits.py": "several runs per test",
     "plugin/test_own_editors.py": "runs with torch",
     "plugin/test_own_pitfall.py": "runs with torch",
     "project/test_recipes.py": "copies of the package, and runs with them",
