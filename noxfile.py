@@ -15,6 +15,10 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["fast", "lint"]
 
 
+SHIPPED = ("--cases", "520", "--held-paraphrases", "0.25")
+"""How the suites that ship are built."""
+
+
 def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
     """Runs commands of the environment, which is installed first where it is the session's own."""
     own = session.venv_backend != "none"
@@ -44,6 +48,13 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """What .ci/run checks beside the tests: style, types, the import contract."""
     run(session, ("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
+
+
+@nox.session
+def suites(session: nox.Session) -> None:
+    """Builds the suites that ship, from the facts that ship. The model's answers are kept: a second run is short."""
+    command = ("editpitfalls", "suites", "build", "--model", "smollm2-135m", *SHIPPED, *session.posargs)
+    run(session, (*command, "--out", "suites"))
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class GroupCount:
         group: the rule or relation.
         candidates: how many cases the facts would allow.
         asked: for how many of them the model was asked.
-        held_by_mean, held_by_sum: for how many of them every fact won by this score on the rewrite prompt.
+        held_by_mean, held_by_sum: for how many of them every fact that was asked won by this score on the rewrite
+            prompt.
         held: how many of them the model holds by the definition of the build.
         refused: reason -> how many were refused for it.
         chosen: how many became cases.
@@ -76,10 +78,10 @@ CHUNK = 16
 DOMINANCE = 20.0
 """A name of several things counts as that of the best known where this is so many times better known than the next."""
 
-HALVES = 3
+HALVES = 2.2
 """Held candidates that are looked for, for each case of a half: two halves, and some that are refused later."""
 
-POOL = 6
+POOL = 4
 """At most so many times as many candidates are asked for them."""
 
 Held = tuple[Candidate, Mapping[str, HeldAnswer]]
@@ -171,7 +173,8 @@ class Selection:
 
     def _half_of(self, group: Group, candidates: list[Candidate], count: GroupCount) -> list[Held]:
         """The held candidates on the suite's side of the median. Both suites of a pair see the same candidates."""
-        wanted = HALVES * self._settings.cases // len(list(self._plan.construction.groups(self._knowledge)))
+        groups = len(list(self._plan.construction.groups(self._knowledge)))
+        wanted = math.ceil(HALVES * self._settings.cases / groups)
         subjects: Counter[str] = Counter()
         pool = []
         for candidate in candidates:
@@ -234,19 +237,25 @@ class Selection:
         return reason is None
 
     def _answers(self, candidates: list[Candidate], count: GroupCount) -> dict[str, dict[str, HeldAnswer]]:
-        """The answers to the facts of the candidates that the model holds, by their keys."""
-        asked = [(each.key, name, fact) for each in candidates for name, fact in each.held.items()]
-        found = self._asked.held([self._wordings.question(name, fact) for _, name, fact in asked])
-        answers: dict[str, dict[str, HeldAnswer]] = {each.key: {} for each in candidates}
-        for (key, name, _), answer in zip(asked, found, strict=True):
-            answers[key][name] = answer
-        held = {key: each for key, each in answers.items() if all(answer.holds for answer in each.values())}
+        """The answers to the facts of the candidates that the model holds, by their keys.
+
+        A case's second fact is asked only where its first is held.
+        """
         count.asked += len(candidates)
+        held = {each.key: each for each in candidates}
+        answers: dict[str, dict[str, HeldAnswer]] = {key: {} for key in held}
+        for place in range(max((len(each.held) for each in candidates), default=0)):
+            asked = [(key, *tuple(each.held.items())[place]) for key, each in held.items() if place < len(each.held)]
+            found = self._asked.held([self._wordings.question(name, fact) for _, name, fact in asked])
+            for (key, name, _), answer in zip(asked, found, strict=True):
+                answers[key][name] = answer
+                if not answer.holds:
+                    del held[key]
         count.held_by_mean += sum(_wins(each, "mean") for each in answers.values())
         count.held_by_sum += sum(_wins(each, "sum") for each in answers.values())
         count.held += len(held)
         count.refused["the model does not hold it"] += len(candidates) - len(held)
-        return held
+        return {key: answers[key] for key in held}
 
     def _case(self, candidate: Candidate, answers: Mapping[str, HeldAnswer], count: GroupCount) -> BuiltCase | None:
         try:
@@ -275,7 +284,7 @@ class Selection:
 
 
 def _wins(answers: Mapping[str, HeldAnswer], score: Score) -> bool:
-    """Whether every fact wins by a score after the rewrite prompt."""
+    """Whether every fact that was asked wins by a score after the rewrite prompt."""
     return all(answer.wins.get(score, False) for answer in answers.values())
 
 

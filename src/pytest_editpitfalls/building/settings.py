@@ -39,8 +39,8 @@ class BuildSettings:
     seed: int = 0
     scores: tuple[Score, ...] = SCORES
     paraphrases: float = 0.5
-    per_fact: int = 2
-    per_subject: int = 4
+    per_fact: int = 4
+    per_subject: int = 8
     per_object: float = 0.05
     per_target: float = 0.02
     per_group: float = 0.2
