@@ -314,7 +314,7 @@ def test_a_model_is_asked_what_it_holds_of_what_the_edits_undo(run: Run, monkeyp
     held = [each for each in json.loads(out)["findings"] if each["kind"] == "held"]
     assert [(each["lines"], each["count"]) for each in held] == [([1], 7), ([2], 0)]
     assert held[0]["text"].startswith(
-        "tiny holds Country 2 (official language): Language 2, and 7 of the 7 that depend"
+        "tiny holds Country 2 (official language): Language 2; it holds 7 of the 7 facts that depend on it: "
     )
     assert (
         held[1]["text"]
