@@ -204,12 +204,12 @@ def test_only_what_the_model_holds_is_edited(tmp_path: Path) -> None:
 
 
 def test_all_objects_of_the_relation_compete_but_the_true_ones_and_the_run_asks_the_same(tmp_path: Path) -> None:
+    first = FakeModel()
+    built(tmp_path / "first", first, suites=("coverage", "easy"), cases=60)
+    capital = next(question.object for question in first.questions if question.object in CAPITALS)
     model = FakeModel()
-    known = facts()
-    alias = KnownFact(
-        "Zanthu", "P36", "Wobbil", object_aliases=(CAPITALS[0],), subject_kind="country", object_kind="city"
-    )
-    built(tmp_path, model, known=[*known, alias], suites=("coverage", "easy"), cases=60)
+    alias = KnownFact("Zanthu", "P36", "Wobbil", object_aliases=(capital,), subject_kind="country", object_kind="city")
+    built(tmp_path, model, known=[*facts(), alias], suites=("coverage", "easy"), cases=60)
     objects = json.loads((tmp_path / "objects.json").read_text())
     assert len(objects["P36"]["objects"]) == 61
     asked = {(question.prompts, question.object): question for question in model.questions}
@@ -221,9 +221,9 @@ def test_all_objects_of_the_relation_compete_but_the_true_ones_and_the_run_asks_
                 assert question == asked[question.prompts, question.object]
                 assert len(question.prompts) == 11
                 assert question.object not in question.rivals()
-    first = next(q for q in model.questions if q.object == CAPITALS[0])
-    assert "Wobbil" in first.candidates
-    assert "Wobbil" not in first.rivals(), "another name of the true object is no rival"
+    question = next(each for each in model.questions if each.object == capital)
+    assert "Wobbil" in question.candidates
+    assert "Wobbil" not in question.rivals(), "another name of the true object is no rival"
 
 
 def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.pitfalls._construction import Candidate, Group, NoTarget
 from pytest_editpitfalls.program import HeldAnswer, Score
 
-from .asking import AT_ONCE, Asked
+from .asking import Asked
 from .closeness import Closeness, Gap, gap, on_side
 from .leaks import leak_of
 from .settings import BuildSettings, Plan
@@ -75,13 +75,16 @@ class BuiltSuite:
 CHUNK = 16
 """Candidates of a group that are asked together: more are asked in vain where the group needs few."""
 
+PATIENCE = 96
+"""A group is left where so many candidates in a row are not held: what is less known is held less."""
+
 DOMINANCE = 20.0
 """A name of several things counts as that of the best known where this is so many times better known than the next."""
 
-HALVES = 2.2
+HALVES = 2.0
 """Held candidates that are looked for, for each case of a half: two halves, and some that are refused later."""
 
-POOL = 4
+POOL = 3
 """At most so many times as many candidates are asked for them."""
 
 Held = tuple[Candidate, Mapping[str, HeldAnswer]]
@@ -166,9 +169,16 @@ class Selection:
                     yield case
 
     def _one_by_one(self, candidates: list[Candidate], count: GroupCount) -> Iterator[Held]:
+        misses = 0
         for start in range(0, len(candidates), CHUNK):
+            if misses >= PATIENCE:
+                count.refused[f"not asked, after {PATIENCE} better known ones in a row that are not held"] += (
+                    len(candidates) - start
+                )
+                return
             part = [each for each in candidates[start : start + CHUNK] if self._has_room(each, count)]
             answers = self._answers(part, count)
+            misses = 0 if answers else misses + len(part)
             yield from ((each, answers[each.key]) for each in part if each.key in answers)
 
     def _half_of(self, group: Group, candidates: list[Candidate], count: GroupCount) -> list[Held]:
@@ -182,10 +192,13 @@ class Selection:
             if subjects[candidate.edited.subject] <= self._settings.per_subject:
                 pool.append(candidate)
         answers: dict[str, dict[str, HeldAnswer]] = {}
-        for start in range(0, min(len(pool), POOL * wanted), AT_ONCE):
-            if len(answers) >= wanted:
+        misses = 0
+        for start in range(0, min(len(pool), POOL * wanted), CHUNK):
+            if len(answers) >= wanted or misses >= PATIENCE:
                 break
-            answers.update(self._answers(pool[start : start + AT_ONCE], count))
+            found = self._answers(pool[start : start + CHUNK], count)
+            misses = 0 if found else misses + CHUNK
+            answers.update(found)
         held = [each for each in pool if each.key in answers]
         closeness = self._closeness.of(held)
         self._measured[group.name] = held, closeness
