@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +206,12 @@ def test_only_what_the_model_holds_is_edited(tmp_path: Path) -> None:
 
 
 def test_all_objects_of_the_relation_compete_but_the_true_ones_and_the_run_asks_the_same(tmp_path: Path) -> None:
-    first = FakeModel()
-    built(tmp_path / "first", first, suites=("coverage", "easy"), cases=60)
-    capital = next(question.object for question in first.questions if question.object in CAPITALS)
     model = FakeModel()
-    alias = KnownFact("Zanthu", "P36", "Wobbil", object_aliases=(capital,), subject_kind="country", object_kind="city")
-    built(tmp_path, model, known=[*facts(), alias], suites=("coverage", "easy"), cases=60)
+    known = facts()
+    alias = KnownFact(
+        "Zanthu", "P36", "Wobbil", object_aliases=tuple(CAPITALS[::2]), subject_kind="country", object_kind="city"
+    )
+    built(tmp_path, model, known=[*known, alias], suites=("coverage", "easy"), cases=60)
     objects = json.loads((tmp_path / "objects.json").read_text())
     assert len(objects["P36"]["objects"]) == 61
     asked = {(question.prompts, question.object): question for question in model.questions}
@@ -221,9 +223,13 @@ def test_all_objects_of_the_relation_compete_but_the_true_ones_and_the_run_asks_
                 assert question == asked[question.prompts, question.object]
                 assert len(question.prompts) == 11
                 assert question.object not in question.rivals()
-    question = next(each for each in model.questions if each.object == capital)
-    assert "Wobbil" in question.candidates
-    assert "Wobbil" not in question.rivals(), "another name of the true object is no rival"
+    seats = [question for question in model.questions if question.object in CAPITALS]
+    assert all("Wobbil" in question.candidates for question in seats)
+    rival = {question.object for question in seats if "Wobbil" in question.rivals()}
+    own_name = {question.object for question in seats} - rival
+    assert own_name, "another name of the true object is no rival"
+    assert rival <= set(CAPITALS[1::2])
+    assert own_name <= set(CAPITALS[::2])
 
 
 def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) -> None:
@@ -333,11 +339,49 @@ def test_a_model_that_holds_nothing_is_named_with_the_reasons(tmp_path: Path) ->
         ({"scores": ()}, "there is no score"),
         ({"paraphrases": 1.5}, "is no share"),
         ({"cases": 0}, "no suite"),
+        ({"suites": ()}, "no suite is named"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         BuildSettings(**{"suites": ("reverse",), **settings})
+
+
+def test_the_cap_of_a_target_counts_it_with_its_article(tmp_path: Path) -> None:
+    known = [replace(fact, object_article="the") for fact in facts() if fact.relation == "P30"]
+    built(tmp_path, known=known, suites=("coverage",), cases=40, per_target=0.05)
+    written = Counter(edit["new_object"] for row in lines(tmp_path / "coverage.jsonl") for edit in row["edits"])
+    assert written.keys() == {f"the {continent}" for continent in CONTINENTS}
+    assert set(written.values()) == {2}
+
+
+def test_a_build_does_not_spoil_suites_of_an_earlier_one(tmp_path: Path) -> None:
+    """All suites of a directory share its relations and objects, which a build writes anew."""
+    built(tmp_path, suites=("reverse", "coverage"))
+    model = FakeModel()
+    with pytest.raises(UsageError, match="suites of an earlier build are there: reverse, coverage"):
+        built(tmp_path, model, suites=("easy",))
+    assert not model.questions
+    assert load_suite(tmp_path / "reverse.toml").cases
+    built(tmp_path, suites=("reverse", "coverage", "easy"))
+
+
+def test_answers_of_an_older_version_are_asked_again(tmp_path: Path) -> None:
+    built(tmp_path, suites=("coverage",))
+    journal = tmp_path / JOURNAL
+    journal.write_text(journal.read_text().replace('"rows":', '"passes":'))
+    model = FakeModel()
+    built(tmp_path, model, suites=("coverage",))
+    assert model.questions
+
+
+@pytest.mark.parametrize("name", ["has its seat at", "首都", "a.b", "x" * 100])
+def test_ids_of_relations_may_be_any_words(tmp_path: Path, name: str) -> None:
+    relations = Relations(Path("relations.toml"), {name: relation(name, "seat", functional=True)})
+    known = [replace(fact, relation=name) for fact in facts() if fact.relation == "P36"]
+    settings = BuildSettings(suites=("coverage",), cases=10, per_group=1.0)
+    build(FakeModel(), "made-up", Knowledge(known, relations, ()), settings, tmp_path, lambda: 0.5)
+    assert len(load_suite(tmp_path / "coverage.toml").cases) == 10
 
 
 def test_the_datasheet_says_what_was_asked_held_and_refused(tmp_path: Path) -> None:

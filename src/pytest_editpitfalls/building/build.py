@@ -21,7 +21,7 @@ from .selection import BuiltSuite, Selection
 from .settings import BuildSettings, plans
 from .sharing import Sharing
 from .wordings import Wordings
-from .writing import write_suites
+from .writing import check_directory, write_suites
 
 JOURNAL = "answers.jsonl"
 SHEET = "datasheet"
@@ -40,12 +40,13 @@ class Watch:
     asked: Callable[[int, int], None] = lambda asked, kept: None
 
 
-def check(knowledge: Knowledge, settings: BuildSettings) -> None:
-    """Refuse a build that cannot give a case, before a model is loaded.
+def check(knowledge: Knowledge, settings: BuildSettings, out: Path) -> None:
+    """Refuse a build that cannot give a case or would spoil others, before a model is loaded.
 
     Raises:
-        UsageError: a suite has no rule or relation that the facts allow a case of.
+        UsageError: a suite has no rule or relation that the facts allow a case of, or other suites lie in ``out``.
     """
+    check_directory(settings, out)
     for name in settings.suites:
         construction = plans()[name].construction
         groups = list(construction.groups(knowledge))
@@ -83,7 +84,7 @@ def build(
         UsageError: no case can be built, or a file cannot be written.
     """
     started = time.perf_counter()
-    check(knowledge, settings)
+    check(knowledge, settings, out)
     wordings = Wordings(knowledge, settings)
     asked = Asked(model, out / JOURNAL, watch.asked)
     chosen = [plans()[suite] for suite in settings.suites]

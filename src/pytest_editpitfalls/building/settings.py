@@ -48,6 +48,8 @@ class BuildSettings:
     depth: float = 2 / 3
 
     def __post_init__(self) -> None:
+        if not self.suites:
+            raise UsageError("no suite is named", where="--suites", fix=f"name some of {', '.join(plans())}")
         for name in self.suites:
             if name not in plans():
                 raise UsageError(

@@ -42,7 +42,7 @@ class Targets:
         self._ancestors: dict[str, frozenset[str]] = {}
 
     def use(self, labels: Sequence[str]) -> None:
-        """Count objects that a case writes."""
+        """Count objects that a case writes, as they stand in a sentence."""
         self._used.update(map(plain, labels))
 
     def drawing(self, candidate: Candidate) -> Callable[..., Thing]:
@@ -63,7 +63,7 @@ class Targets:
     def _fits(self, thing: Thing, fact: KnownFact, unlike: Sequence[Thing]) -> bool:
         if fact.object_kind and thing.kind and thing.kind != fact.object_kind:
             return False
-        if self._used[plain(thing.label)] >= self._most:
+        if self._used[plain(thing.in_text)] >= self._most:
             return False
         if is_one_of(thing, self._knowledge.of(fact.relation, fact.subject)):
             return False

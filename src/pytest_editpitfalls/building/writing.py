@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.cases.case import Relation
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.files import plain_name
 from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.pitfalls import PITFALLS
 from pytest_editpitfalls.pitfalls._construction import PLURAL
 
 from .selection import BuiltSuite
-from .settings import BuildSettings
+from .settings import BuildSettings, plans
 from .wordings import Wordings
 
 RELATIONS, OBJECTS = "relations.toml", "objects.json"
+_BARE = re.compile("[A-Za-z0-9_-]+")
+_LONGEST = 50
+"""Characters of a relation's id in the id of a case."""
 
 
 def numbered(suite: BuiltSuite) -> list[dict[str, Any]]:
@@ -24,10 +30,26 @@ def numbered(suite: BuiltSuite) -> list[dict[str, Any]]:
     numbers: dict[str, int] = {}
     rows = []
     for case in suite.cases:
-        relation = case.candidate.group.relation
+        relation = plain_name(case.candidate.group.relation).lstrip("_.-")[:_LONGEST] or "case"
         numbers[relation] = numbers.get(relation, 0) + 1
         rows.append({"id": f"{relation}-{numbers[relation]:04d}", **case.row})
     return rows
+
+
+def check_directory(settings: BuildSettings, out: Path) -> None:
+    """Refuse a directory with suites that this build would leave without their relations and objects.
+
+    Raises:
+        UsageError: such suites are there.
+    """
+    there = [name for name in plans() if name not in settings.suites and (out / f"{name}.toml").exists()]
+    if there:
+        raise UsageError(
+            f"suites of an earlier build are there: {', '.join(there)}; this one would overwrite their relations and "
+            "objects",
+            where=f"--out={out}",
+            fix=f"name another directory, or build all of them: --suites={','.join((*there, *settings.suites))}",
+        )
 
 
 def write_suites(
@@ -76,7 +98,7 @@ def _header(suite: BuiltSuite, settings: BuildSettings, license: str, provenance
 
 
 def _table(relation: Relation) -> str:
-    lines = [f"[{relation.id}]", f"label = {_json(relation.label)}"]
+    lines = [f"[{_key(relation.id)}]", f"label = {_json(relation.label)}"]
     if relation.variant_of:
         lines.append(f"variant_of = {_json(relation.variant_of)}")
     if relation.joiner != " ":
@@ -111,6 +133,11 @@ def _relations(row: Mapping[str, Any]) -> list[str]:
 def _write(path: Path, text: str) -> Path:
     write_text(text, path, where="--out")
     return path
+
+
+def _key(name: str) -> str:
+    """A key of TOML: bare where it may be."""
+    return name if _BARE.fullmatch(name) else _json(name)
 
 
 def _json(value: object) -> str:

@@ -69,7 +69,7 @@ def build(
     console = Console(stderr=True)
     _check_directory(out)
     knowledge = read_knowledge(facts, relations, rules, overrides, language)
-    check(knowledge, settings)
+    check(knowledge, settings, out)
 
     from pytest_editpitfalls.engine.session import EngineSession
     from pytest_editpitfalls.engine.settings import EngineSettings
