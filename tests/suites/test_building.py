@@ -19,7 +19,7 @@ from pytest_editpitfalls.building.build import JOURNAL, build
 from pytest_editpitfalls.building.settings import BuildSettings, plans
 from pytest_editpitfalls.cases.leaks import leaks
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, Thing
 from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
 from pytest_editpitfalls.suites import load_suite
 
@@ -245,6 +245,31 @@ def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) ->
                 assert (edit["relation"], edit["subject"], edit["new_object"]) not in true
                 assert abs(len(edit["object"]) // 3 - len(edit["new_object"]) // 3) <= 1
                 assert not leaks(edit["subject"], edit["new_object"])
+
+
+@pytest.mark.parametrize("name", ["easy", "hard", "composite"])
+def test_no_true_object_or_one_like_it_is_drawn(name: str) -> None:
+    """Neither for what an edit writes, nor for what follows from it of another subject."""
+    relations = Relations(RELATIONS.source, {**RELATIONS.tables, "P30": relation("P30", "landmass")})
+    known = [*facts(), *(KnownFact(capital, "P30", other) for capital in CAPITALS for other in CONTINENTS[:2])]
+    knowledge = Knowledge(known, relations, RULES)
+    construction = plans()[name].construction
+    draws: list[tuple[KnownFact, set[str]]] = []
+
+    def draw(pool: Sequence[Thing], fact: KnownFact, *, unlike: Sequence[Thing] = ()) -> Thing:
+        draws.append((fact, {thing.label for thing in unlike}))
+        return pool[0]
+
+    candidates = [each for group in construction.groups(knowledge) for each in construction.candidates(knowledge, group)]
+    assert candidates
+    for candidate in candidates:
+        draws.clear()
+        construction.row(knowledge, candidate, draw)
+        fact, unlike = draws[0]
+        subject, of = ("tied", "P30") if name == "composite" else ("edit1", fact.relation)
+        true = {other.object for other in knowledge.of(of, candidate.held[subject].subject)}
+        assert len(true) > 1
+        assert true <= unlike | {fact.object}
 
 
 def test_a_leak_is_refused_and_counted(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class CompositeConstruction(Construction):
         (fact, tied), rule = candidate.held.values(), candidate.group.rule
         assert rule is not None
         pool = knowledge.objects(rule.first)
-        new = draw(pool, fact)
+        # what already is true of s would be no conclusion of edit 1
+        new = draw(pool, fact, unlike=[known.to for known in knowledge.of(rule.second, tied.subject)])
         conclusion = replace(fact, subject=tied.subject, subject_aliases=tied.subject_aliases, relation=rule.second)
         newer = draw(pool, conclusion, unlike=[new])
         number = tied.subject_number

@@ -209,7 +209,8 @@ class RoundConstruction(Construction):
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited
-        new = draw(knowledge.objects(fact.relation), fact)
+        others = [other.to for other in candidate.others["edit1"]]
+        new = draw(knowledge.objects(fact.relation), fact, unlike=others)
         return {
             "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
             "true_objects": [known.to.in_text for known in knowledge.of(fact.relation, fact.subject)],
