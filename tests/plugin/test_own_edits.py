@@ -69,6 +69,15 @@ def test_the_record_of_a_run(own: Project) -> None:
     assert aggregate["metrics"]["es"]["n"] == 3
 
 
+def test_an_edit_that_nothing_can_be_said_of_has_not_passed(own: Project) -> None:
+    """Nobody says what it replaces, and nothing is known around it: it may have taken or not."""
+    write(own, [*EDITS, {"id": "dish", "subject": "Ann", "prompt": "{} eats", "target_new": "rice"}])
+    for more, skipped in (([], 1), (["--pitfalls-untaken=judge"], 2)):  # with it, whether an edit took says nothing
+        result = own.run("--pitfalls-edits=mine.jsonl", "-rs", *more)
+        result.assert_outcomes(passed=4 - skipped, skipped=skipped)
+        result.stdout.fnmatch_lines(["SKIPPED*: not evaluated, * is unknown*"])
+
+
 def test_a_case_that_fails_and_its_rerun(own: Project) -> None:
     own.engine(LOST)
     result = own.run("--pitfalls-edits=mine.jsonl", "--pitfalls-together")

@@ -172,12 +172,15 @@ def _kinds_of(results: RunResults) -> dict[str, Kind]:
 
 
 def _judged(metrics: Mapping[str, float | None], thresholds: tuple[Threshold, ...], changed_nothing: bool) -> Verdict:
-    """`TAKEN` is left out where nobody can know: a case without the fact that its edit replaces."""
+    """`TAKEN` is left out where nobody can know: a case without the fact that its edit replaces.
+
+    A case that nothing at all can be said of has not passed: its thresholds are not evaluated.
+    """
     success = metrics.get(TAKEN.metric)
     known = tuple(
         each for each in applying(metrics, thresholds) if each is not TAKEN or success is not None or changed_nothing
     )
-    verdict = judge(metrics, known)
+    verdict = judge(metrics, known or thresholds)
     if not changed_nothing or TAKEN not in known:
         return verdict
     failed = ThresholdResult(TAKEN, 0.0, False, TAKEN.bound)
