@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -389,6 +390,37 @@ def test_a_build_does_not_spoil_suites_of_an_earlier_one(tmp_path: Path) -> None
     assert not model.questions
     assert load_suite(tmp_path / "reverse.toml").cases
     built(tmp_path, suites=("reverse", "coverage", "easy"))
+
+
+def test_homonyms_are_not_drawn_either(tmp_path: Path) -> None:
+    """The second edit of a reverse case is about the object that the first one writes."""
+    relations = Relations(
+        RELATIONS.source,
+        {**RELATIONS.tables, "P30": relation("P30", "landmass", functional=True, subject_kinds=("country", "city"))},
+    )
+    twice = [
+        KnownFact(capital, "P30", CONTINENTS[0], subject_kind="country", object_kind="continent", popularity=1000.0)
+        for capital in CAPITALS[:30]
+    ]
+    knowledge = Knowledge([*facts(), *twice], relations, RULES)
+    homonyms = knowledge.homonyms(dominance=20.0)
+    assert homonyms.keys() == set(CAPITALS[:30])
+    settings = BuildSettings(suites=("reverse",), cases=40, per_group=1.0, per_target=0.5, per_object=1.0)
+    build(FakeModel(), "made-up", knowledge, settings, tmp_path, lambda: 0.5)
+    rows = lines(tmp_path / "reverse.jsonl")
+    assert rows
+    assert not [row for row in rows if row["edits"][1]["subject"] in homonyms]
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        if mode == "a":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UsageError, match=r"the model's answers cannot be kept: No space left on device"):
+        built(tmp_path, suites=("coverage",))
 
 
 def test_answers_of_an_older_version_are_asked_again(tmp_path: Path) -> None:

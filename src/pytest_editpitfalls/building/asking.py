@@ -105,10 +105,17 @@ class Asked:
         return [self._known[key] for key in keys]
 
     def _keep(self, answers: Iterable[tuple[str, Any]]) -> None:
-        with self._journal.open("a", encoding="utf-8") as file:
-            for key, value in answers:
-                self._known[key] = value
-                file.write(json.dumps({"model": self._model.fingerprint, "key": key, "value": value}) + "\n")
+        try:
+            with self._journal.open("a", encoding="utf-8") as file:
+                for key, value in answers:
+                    self._known[key] = value
+                    file.write(json.dumps({"model": self._model.fingerprint, "key": key, "value": value}) + "\n")
+        except OSError as error:
+            raise UsageError(
+                f"the model's answers cannot be kept: {error.strerror or error}",
+                where=str(self._journal),
+                fix="make room, and start the build again: it goes on where it was",
+            ) from None
 
 
 def _under_share(answer: HeldAnswer, question: HeldQuestion) -> HeldAnswer:

@@ -115,7 +115,7 @@ class Selection:
         self._closeness = closeness
         self._report = report
         self._homonyms = knowledge.homonyms(dominance=DOMINANCE)
-        self._targets = Targets(knowledge, settings, asked, plan.name)
+        self._targets = Targets(knowledge, settings, asked, plan.name, self._homonyms)
         self._chosen: dict[str, list[BuiltCase]] = {}
         self._facts: Counter[str] = Counter()
         self._subjects: Counter[str] = Counter()

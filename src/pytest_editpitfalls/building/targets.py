@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_editpitfalls.cases.leaks import contains_label, leaks
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Thing
@@ -30,10 +30,16 @@ class Targets:
 
     A draw takes, of all objects that may be drawn, the one whose digest with seed, suite and case is smallest. So a
     further object changes only the draws that it wins.
+
+    Args:
+        homonyms: labels that nothing is drawn of: an edit may be about the new object as well (`pitfalls.reverse`).
     """
 
-    def __init__(self, knowledge: Knowledge, settings: BuildSettings, asked: Asked, suite: str) -> None:
+    def __init__(
+        self, knowledge: Knowledge, settings: BuildSettings, asked: Asked, suite: str, homonyms: Container[str] = ()
+    ) -> None:
         self._knowledge = knowledge
+        self._homonyms = homonyms
         self._settings = settings
         self._asked = asked
         self._suite = suite
@@ -62,6 +68,8 @@ class Targets:
 
     def _fits(self, thing: Thing, fact: KnownFact, unlike: Sequence[Thing]) -> bool:
         if fact.object_kind and thing.kind and thing.kind != fact.object_kind:
+            return False
+        if thing.label in self._homonyms:
             return False
         if self._used[plain(thing.in_text)] >= self._most:
             return False
