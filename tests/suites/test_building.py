@@ -97,7 +97,7 @@ class FakeModel:
         self._holds = holds
         self.questions: list[HeldQuestion] = []
 
-    def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
+    def held(self, questions: Sequence[HeldQuestion], *, each_score: bool = True) -> list[HeldAnswer]:
         self.questions += questions
         return [held_answer(question, self._holds(question)) for question in questions]
 

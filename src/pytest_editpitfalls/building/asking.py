@@ -30,7 +30,7 @@ class Model(Protocol):
 
     fingerprint: str
 
-    def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
+    def held(self, questions: Sequence[HeldQuestion], *, each_score: bool = True) -> list[HeldAnswer]:
         """Whether the model holds facts."""
 
     def object_vectors(
@@ -62,14 +62,14 @@ class Asked:
         self._tokens: dict[tuple[str, str], int | None] = {}
         self.asked = self.kept = 0
 
-    def held(self, questions: Sequence[HeldQuestion]) -> list[HeldAnswer]:
-        """Answer each question, in order.
+    def held(self, questions: Sequence[HeldQuestion], *, each_score: bool) -> list[HeldAnswer]:
+        """Answer each question, in order; ``each_score`` as in `EngineSession.held`.
 
         Paraphrases are asked under one share, so that a build with another one needs no new answers.
         """
 
         def ask(part: Sequence[HeldQuestion]) -> list[dict[str, Any]]:
-            return [asdict(answer) for answer in self._model.held(part)]
+            return [asdict(answer) for answer in self._model.held(part, each_score=each_score)]
 
         asked = [replace(question, share=ASKED_SHARE) if question.share else question for question in questions]
         answers = [HeldAnswer(**value) for value in self._answers("held", asked, ask)]

@@ -45,7 +45,8 @@ class GroupCount:
         group: the rule or relation.
         candidates: how many cases the facts would allow.
         asked: for how many of them the model was asked.
-        held_by_mean, held_by_sum: for how many of them every fact that was asked won by this score on the rewrite
+        asked_by_score: for how many of these, the best known ones, it was found out for each score.
+        held_by_mean, held_by_sum: for how many of the latter every fact that was asked won by this score on the rewrite
             prompt.
         held: how many of them the model holds by the definition of the build.
         refused: reason -> how many were refused for it.
@@ -55,6 +56,7 @@ class GroupCount:
     group: Group
     candidates: int = 0
     asked: int = 0
+    asked_by_score: int = 0
     held_by_mean: int = 0
     held_by_sum: int = 0
     held: int = 0
@@ -74,6 +76,11 @@ class BuiltSuite:
 
 CHUNK = 16
 """Candidates of a group that are asked together: more are asked in vain where the group needs few."""
+
+BY_SCORE = 32
+"""Candidates of a group of which it is found out by which score they are held: a rate for the datasheet.
+
+Of the others a search ends with the first score that is lost."""
 
 PATIENCE = 96
 """A group is left where so many candidates in a row are not held: what is less known is held less."""
@@ -254,18 +261,22 @@ class Selection:
 
         A case's second fact is asked only where its first is held.
         """
+        by_score = count.asked < BY_SCORE
         count.asked += len(candidates)
         held = {each.key: each for each in candidates}
         answers: dict[str, dict[str, HeldAnswer]] = {key: {} for key in held}
         for place in range(max((len(each.held) for each in candidates), default=0)):
             asked = [(key, *tuple(each.held.items())[place]) for key, each in held.items() if place < len(each.held)]
-            found = self._asked.held([self._wordings.question(name, fact) for _, name, fact in asked])
+            questions = [self._wordings.question(name, fact) for _, name, fact in asked]
+            found = self._asked.held(questions, each_score=by_score)
             for (key, name, _), answer in zip(asked, found, strict=True):
                 answers[key][name] = answer
                 if not answer.holds:
                     del held[key]
-        count.held_by_mean += sum(_wins(each, "mean") for each in answers.values())
-        count.held_by_sum += sum(_wins(each, "sum") for each in answers.values())
+        if by_score:
+            count.asked_by_score += len(candidates)
+            count.held_by_mean += sum(_wins(each, "mean") for each in answers.values())
+            count.held_by_sum += sum(_wins(each, "sum") for each in answers.values())
         count.held += len(held)
         count.refused["the model does not hold it"] += len(candidates) - len(held)
         return {key: answers[key] for key in held}

@@ -186,7 +186,12 @@ class EngineSession:
         return size.run(programs, work, watch)
 
     def held(
-        self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent, *, strongest: bool = False
+        self,
+        questions: Sequence[HeldQuestion],
+        progress: ProgressCallback = silent,
+        *,
+        strongest: bool = False,
+        each_score: bool = True,
     ) -> list[HeldAnswer]:
         """What the base model says to held questions, over all of their rivals; one answer each, in order.
 
@@ -199,13 +204,16 @@ class EngineSession:
             strongest: whether the strongest rivals are looked for, too. Without it a search ends when it is known
                 whether the object wins, and the rival that is named is the likeliest one that was met until then.
                 With it, minutes go by where a relation has thousands of long labels.
+            each_score: whether it is found out for each score if the object wins by it. Without it a search ends
+                with the first score that is lost, which takes several times fewer passes; `HeldAnswer.wins` then has
+                the lost score alone.
 
         Raises:
             CaseError: an edited model is open.
         """
         self._check_unedited()
         with self._products():
-            return self._held.answers(questions, progress, strongest=strongest)
+            return self._held.answers(questions, progress, strongest=strongest, each_score=each_score)
 
     def object_vectors(
         self, asked: Sequence[tuple[str, str]], depth_fraction: float, joiner: str = " "

@@ -87,10 +87,17 @@ class HeldAnswers:
         return [self._known[key] for key in keys]
 
     def answers(
-        self, questions: Sequence[HeldQuestion], progress: ProgressCallback = silent, *, strongest: bool = False
+        self,
+        questions: Sequence[HeldQuestion],
+        progress: ProgressCallback = silent,
+        *,
+        strongest: bool = False,
+        each_score: bool = True,
     ) -> list[HeldAnswer]:
         """Return for each question what the base model says, in order; see `EngineSession.held`."""
-        return self._answer(questions, progress, Goal.STRONGEST if strongest else Goal.WINS_EACH)
+        if strongest:
+            return self._answer(questions, progress, Goal.STRONGEST)
+        return self._answer(questions, progress, Goal.WINS_EACH if each_score else Goal.WINS_ALL)
 
     @torch.no_grad()
     def _answer(self, questions: Sequence[HeldQuestion], progress: ProgressCallback, goal: Goal) -> list[HeldAnswer]:
@@ -242,10 +249,13 @@ def _summed_up(question: HeldQuestion, search: Search | None, others: Iterable[S
         share = sum(all(map(each.wins, question.scores)) for each in paraphrases) / len(paraphrases)
         won = won and share >= question.share
     asked = [score for score in BOTH if score in search.scores]
+    wins = {score: search.wins(score) for score in asked}
+    if search.goal is Goal.WINS_ALL and not all(wins.values()):
+        wins = dict.fromkeys((score for score, won_by in wins.items() if not won_by), False)
     strongest = {score: search.strongest(score) for score in asked}
     return HeldAnswer(
         holds=won,
-        wins={score: search.wins(score) for score in asked},
+        wins=wins,
         log_probabilities={score: search.own[score] for score in BOTH},
         strongest={score: found for score, found in strongest.items() if found is not None},
         share=share,

@@ -116,7 +116,7 @@ class Search:
     def __init__(
         self, tree: LabelTree, target: Tokens, beside: Sequence[str], scores: Sequence[str], goal: Goal
     ) -> None:
-        self.tree, self.target, self.scores, self._goal = tree, target, tuple(scores), goal
+        self.tree, self.target, self.scores, self.goal = tree, target, tuple(scores), goal
         self.own: dict[str, float] = {}
         self.best: dict[str, tuple[float, int]] = dict.fromkeys(scores, (-numpy.inf, 0))
         self.rows = 0
@@ -156,7 +156,7 @@ class Search:
 
     def next(self, most: int) -> list[tuple[int, float]]:
         """The nodes to ask for next with their sums, at most ``most`` for each score; none when all is known."""
-        if self._goal is Goal.WINS_ALL and not all(map(self.wins, self.scores)):
+        if self.goal is Goal.WINS_ALL and not all(map(self.wins, self.scores)):
             return []
         bounds = {"sum": self._sums, "mean": self._sums / self.tree.longest[self._nodes]}
         worth = {score: bounds[score] > self._limit(score) for score in self.scores}
@@ -184,6 +184,6 @@ class Search:
 
     def _limit(self, score: str) -> float:
         """What a label must be above to matter; a rival that is as likely as the object beats it, too."""
-        if self._goal is Goal.STRONGEST:
+        if self.goal is Goal.STRONGEST:
             return self.best[score][0]
         return float(numpy.nextafter(self.own[score], -numpy.inf)) if self.wins(score) else numpy.inf
