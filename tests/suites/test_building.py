@@ -261,7 +261,8 @@ def test_no_true_object_or_one_like_it_is_drawn(name: str) -> None:
         draws.append((fact, {thing.label for thing in unlike}))
         return pool[0]
 
-    candidates = [each for group in construction.groups(knowledge) for each in construction.candidates(knowledge, group)]
+    groups = construction.groups(knowledge)
+    candidates = [each for group in groups for each in construction.candidates(knowledge, group)]
     assert candidates
     for candidate in candidates:
         draws.clear()
