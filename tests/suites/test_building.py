@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pytest_editpitfalls.building.build import JOURNAL, build
 from pytest_editpitfalls.building.settings import BuildSettings, plans
 from pytest_editpitfalls.cases.leaks import leaks
+from pytest_editpitfalls.cli.suites.build import _shortfalls
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, Thing
 from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
@@ -452,3 +454,15 @@ def test_the_datasheet_says_what_was_asked_held_and_refused(tmp_path: Path) -> N
     assert {each["source"] for each in sheet["facts"]["sources"]} == {"made up"}
     for expected in ("| coverage | 20 |", "`P1376&P30>P30`", "made up | CC0-1.0", "the model does not hold it"):
         assert expected in text
+
+
+def test_a_suite_that_is_smaller_than_asked_for_is_named_with_the_reasons(tmp_path: Path) -> None:
+    sheet = built(
+        tmp_path, FakeModel(lambda question: question.object not in CAPITALS[::2]), suites=("coverage", "easy")
+    )
+    assert not list(_shortfalls(sheet))
+    only = FakeModel(lambda question: question.object in CAPITALS[:12])
+    (line,) = _shortfalls(built(tmp_path / "few", only, suites=("coverage",)))
+    assert re.fullmatch(
+        r"coverage has \d of 20 cases: the facts allow 180; refused: .*\d+ times the model does not hold it.*", line
+    )

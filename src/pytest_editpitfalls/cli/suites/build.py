@@ -83,6 +83,8 @@ def build(
             session, session.source.short_name, knowledge, settings, out, _peak_gb, Watch(chosen, asked)
         )
     Console().print(_table(sheet))
+    for line in _shortfalls(sheet):
+        typer.echo(line)
     typer.echo(f"Written to {out}: suites, relations.toml, objects.json, datasheet.md and datasheet.json.")
 
 
@@ -155,6 +157,16 @@ def _table(sheet: Mapping[str, Any]) -> Table:
         rivals = "" if suite["rivals"] is None else f"{suite['rivals']['median']:g}"
         table.add_row(name, *(f"{count:,}" for count in counts), rivals)
     return table
+
+
+def _shortfalls(sheet: Mapping[str, Any]) -> Iterator[str]:
+    """Which suites are smaller than was asked for, and what refused most of what else the facts allow."""
+    wanted = sheet["settings"]["cases"]
+    for name, suite in sheet["suites"].items():
+        if suite["cases"] < wanted:
+            reasons = [f"{count:,} times {reason}" for reason, count in suite["refused"].items() if count][:3]
+            why = f"; refused: {', '.join(reasons)}" if reasons else ""
+            yield f"{name} has {suite['cases']:,} of {wanted:,} cases: the facts allow {suite['candidates']:,}{why}"
 
 
 def _peak_gb() -> float:
