@@ -250,6 +250,15 @@ def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) ->
                 assert not leaks(edit["subject"], edit["new_object"])
 
 
+def test_what_is_true_the_other_way_round_is_not_drawn(tmp_path: Path) -> None:
+    """The table says of each pair of neighbours only that the first borders the second."""
+    built(tmp_path, suites=("easy", "hard"), known=facts(15), cases=30, per_target=1.0)
+    borders = {(fact.subject, fact.object) for fact in facts(15) if fact.relation == "P47"}
+    rows = [row["edits"][0] for name in ("easy", "hard") for row in lines(tmp_path / f"{name}.jsonl")]
+    assert len(rows) > 20
+    assert not [edit for edit in rows if (edit["new_object"], edit["subject"]) in borders]
+
+
 @pytest.mark.parametrize("name", ["easy", "hard", "composite"])
 def test_no_true_object_or_one_like_it_is_drawn(name: str) -> None:
     """Neither for what an edit writes, nor for what follows from it of another subject."""

@@ -59,7 +59,8 @@ class Targets:
             nonlocal number
             number += 1
             seed = f"{self._settings.seed}/{self._suite}/{candidate.key}/{number}"
-            options = [thing for thing in pool if self._fits(thing, fact, unlike)]
+            turned = self._true_by_inverse(fact)
+            options = [thing for thing in pool if plain(thing.label) not in turned and self._fits(thing, fact, unlike)]
             return min(
                 self._alike(options, fact), key=lambda thing: hashlib.sha256(f"{seed}/{thing.label}".encode()).digest()
             )
@@ -78,6 +79,13 @@ class Targets:
         if leaks(fact.subject, thing.label) or leaks(thing.label, fact.subject):
             return False
         return not any(self._near(thing, other) for other in (fact.to, *unlike))
+
+    def _true_by_inverse(self, fact: KnownFact) -> frozenset[str]:
+        """What other facts make true of the subject, said the other way round: of B, where A is said to border B."""
+        relation = self._knowledge.relations.get(fact.relation)
+        turned = [fact.relation] if relation is not None and relation.symmetric else []
+        turned += [other for _, other in self._knowledge.inverses(fact.relation)]
+        return frozenset(plain(known.subject) for other in turned for known in self._knowledge.to(other, fact.subject))
 
     def _near(self, thing: Thing, other: Thing) -> bool:
         """Whether two things are one, nearly one, or one above the other."""
