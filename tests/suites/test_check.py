@@ -52,6 +52,17 @@ def found(document: Any, check: str) -> list[tuple[str, str, str]]:
     return [(each["level"], each["case"], each["what"]) for each in document["findings"] if each["check"] == check]
 
 
+def test_lines_are_counted_with_the_empty_ones(check: Callable[..., Any], small: Callable[[str], SmallSuite]) -> None:
+    suite = small("coverage")
+    suite.lines[1]["edits"] = [edit("P36", "Italy", "Q220", "Rome"), edit("P36", "Italy", "Rome", "Oslo")]
+    path = suite.write()
+    cases = path.with_suffix(".jsonl")
+    cases.write_text(cases.read_text().replace("\n", "\n\n"))
+    _, document = check(str(path))
+    lines = {each["where"].rpartition(":")[2] for each in document["findings"] if each["check"] == "labels"}
+    assert lines == {"3"}
+
+
 def test_every_check_is_found_by_being_there() -> None:
     names = [each.name for each in checks()]
     assert names == ["schema", "contradictions", "duplicates", "leaks", "lengths", "tokens", "wording", "labels"]

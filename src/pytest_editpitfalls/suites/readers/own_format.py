@@ -100,6 +100,7 @@ class _Line:
 
     row: Row
     where: str
+    index: int
 
 
 def read_own_suite(path: Path) -> SuiteContent:
@@ -127,8 +128,7 @@ def read_own_suite(path: Path) -> SuiteContent:
         terms,
     )
     cases = tuple(
-        _case(line, index, header.name, pitfall.name, str(cases_path), relations, relations_path, base)
-        for index, line in enumerate(lines)
+        _case(line, header.name, pitfall.name, str(cases_path), relations, relations_path, base) for line in lines
     )
     return SuiteContent(
         name=header.name,
@@ -239,7 +239,7 @@ def _lines(path: Path, data: bytes, model: type[Row]) -> list[_Line]:
         if len(lines) == MAX_CASES:
             raise UsageError(f"more than {MAX_CASES} cases", where=where, fix="split the suite")
         seen[row.id] = number
-        lines.append(_Line(row, f"{where}, case {row.id}"))
+        lines.append(_Line(row, f"{where}, case {row.id}", number - 1))
     if not lines:
         raise UsageError("the suite has no cases", where=str(path), fix="add one JSON object per line")
     return lines
@@ -247,7 +247,6 @@ def _lines(path: Path, data: bytes, model: type[Row]) -> list[_Line]:
 
 def _case(
     line: _Line,
-    index: int,
     suite: str,
     kind: str,
     source: str,
@@ -270,7 +269,7 @@ def _case(
         suite=suite,
         kind=kind,
         source=source,
-        source_index=index,
+        source_index=line.index,
         row=row,
         relations=tuple(relations[name] for name in dict.fromkeys(named.values())),
         held=base.held(row.held_facts()),
