@@ -15,7 +15,7 @@ from pytest_editpitfalls.cases.digests import case_digest, program_digest
 from pytest_editpitfalls.edit_lists.around import AROUND_PROMPTS, MOST, OWN_PROMPTS
 from pytest_editpitfalls.edit_lists.reading import read_edits
 from pytest_editpitfalls.edit_lists.suite import EditSuite, edit_suite
-from pytest_editpitfalls.knowledge import Knowledge, load_knowledge
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, load_knowledge
 from pytest_editpitfalls.pitfalls import compile_case
 
 Make = Callable[..., EditSuite]
@@ -172,6 +172,17 @@ def test_the_facts_held_are_asked_over_all_objects_of_the_relation(make: Make, k
     assert set(held.candidates) == {thing.label for thing in knowledge.objects("crop")}
     assert set(held.not_rivals) == {"Grain 1", "Grain 2"}
     assert held.scores == ("mean", "sum")
+
+
+def test_another_name_of_what_is_true_is_no_rival(make: Make, knowledge: Knowledge) -> None:
+    more = [
+        KnownFact("Country 1", "crop", "maize", object_aliases=("corn",)),
+        KnownFact("Country 77", "crop", "corn"),
+    ]
+    known = Knowledge([*knowledge, *more], knowledge.relations, knowledge.rules)
+    (held,) = make([edit("Country 1", "crop", "rye", target_true="maize")], known=known).suite.cases[0].held
+    assert "corn" in held.candidates
+    assert "corn" in held.not_rivals
 
 
 def test_a_case_depends_on_its_own_edit_alone(make: Make) -> None:

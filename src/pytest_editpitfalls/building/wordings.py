@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pytest_editpitfalls.cases.case import Relation
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
-from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.pitfalls._construction import PLURAL, wording_id
 from pytest_editpitfalls.program import HeldQuestion
 
@@ -56,17 +53,10 @@ class Wordings:
             self._objects[relation] = tuple(dict.fromkeys(labels))
         return self._objects[relation]
 
-    def true_labels(self, fact: KnownFact, others: Iterable[KnownFact] = ()) -> tuple[str, ...]:
+    def true_labels(self, fact: KnownFact) -> tuple[str, ...]:
         """Return the labels among the relation's objects that are true for a fact's subject, by any name."""
-        facts = (*self._knowledge.of(fact.relation, fact.subject), *others, fact)
-        names = {plain(name) for known in facts for name in known.to.names}
-        return tuple(
-            dict.fromkeys(
-                thing.in_text
-                for thing in self._knowledge.objects(fact.relation)
-                if any(plain(name) in names for name in thing.names)
-            )
-        )
+        facts = (*self._knowledge.of(fact.relation, fact.subject), fact)
+        return self._knowledge.called(fact.relation, (name for known in facts for name in known.to.names))
 
     def question(self, name: str, fact: KnownFact) -> HeldQuestion:
         """Return the question whether the model holds a fact."""

@@ -129,7 +129,8 @@ class _Rivals:
         if objects is None:
             known = self._world.knowledge.objects(edit.relation)
             objects = self._objects[edit.relation] = tuple(thing.in_text for thing in known)
-        true = tuple(fact.to.in_text for fact in self._world.facts_at(edit))
+        names = (name for fact in self._world.facts_at(edit) for name in fact.to.names)
+        true = self._world.knowledge.called(edit.relation, names)
         return {"candidates": objects, "scores": ("mean", "sum"), "not_rivals": true}
 
 

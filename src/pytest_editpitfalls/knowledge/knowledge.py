@@ -75,6 +75,7 @@ class Knowledge:
                 known.sort(key=lambda fact: -fact.popularity)
         self._objects: dict[str, tuple[Thing, ...]] = {}
         self._subjects: dict[str, tuple[Thing, ...]] = {}
+        self._called: dict[str, dict[str, list[int]]] = {}
         self._homonyms: dict[str, Homonym] | None = None
         self._subject_names = _Aliases((key[0], key[1], fact.subject_aliases) for key, fact in seen.items())
         self._object_names = _Aliases((key[0], key[2], fact.object_aliases) for key, fact in seen.items())
@@ -169,6 +170,20 @@ class Knowledge:
             best = (max(facts, key=lambda fact: fact.popularity).to for facts in self._to.get(relation, {}).values())
             self._objects[relation] = tuple(sorted(best, key=lambda thing: (-thing.popularity, thing.label)))
         return self._objects[relation]
+
+    def called(self, relation: str, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the objects of a relation that go by one of these names, as they stand in a sentence.
+
+        What is true of a subject competes under none of its names when the model is asked (`HeldQuestion.not_rivals`).
+        """
+        objects = self.objects(relation)
+        if relation not in self._called:
+            table = self._called[relation] = defaultdict(list)
+            for place, thing in enumerate(objects):
+                for name in map(plain, thing.names):
+                    table[name].append(place)
+        places = {place for name in names for place in self._called[relation].get(plain(name), ())}
+        return tuple(dict.fromkeys(objects[place].in_text for place in sorted(places)))
 
     def subjects(self, relation: str) -> tuple[Thing, ...]:
         """Return the distinct subjects of a relation, the ones of the best known facts first."""

@@ -102,6 +102,13 @@ def _question(
         candidates=objects[known.id],
         scores=("mean", "sum"),
         joiner=known.joiner,
-        not_rivals=tuple(fact.to.in_text for fact in true),
+        not_rivals=tuple(
+            dict.fromkeys(
+                (
+                    *(fact.to.in_text for fact in true),
+                    *world.knowledge.called(known.id, (name for fact in true for name in fact.to.names)),
+                )
+            )
+        ),
     )
     return _Asked(words, question)
