@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, R
 from pytest_editpitfalls.program import HeldAnswer, HeldQuestion
 from pytest_editpitfalls.suites import load_suite
 
+build_module = import_module("pytest_editpitfalls.building.build")
 PARAPHRASES = tuple(f"Asked for the {{0}} of {{{{}}}} in way {number}, say" for number in range(10))
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "xu", "zy", "go")
 
@@ -360,6 +362,16 @@ def test_a_build_without_a_possible_case_is_refused_before_the_model_is_asked(tm
     with pytest.raises(UsageError, match="no case of 'reverse' can be made of these 180 facts") as caught:
         built(tmp_path, model, known=only)
     assert "P36>P1376" in str(caught.value)
+    assert not model.questions
+
+
+def test_more_objects_than_a_suite_can_list_are_refused_before_the_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "MAX_OBJECTS", 59)
+    model = FakeModel()
+    with pytest.raises(UsageError, match="relation 'P36' has 60 objects, but a suite can list 59"):
+        built(tmp_path, model)
     assert not model.questions
 
 

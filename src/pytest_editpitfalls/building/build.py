@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.outputs import write_text
+from pytest_editpitfalls.pitfalls._construction import Group
+from pytest_editpitfalls.suites.readers.own_format import MAX_OBJECTS
 
 from .asking import Asked, Model
 from .closeness import Closeness
@@ -44,18 +46,36 @@ def check(knowledge: Knowledge, settings: BuildSettings, out: Path) -> None:
     """Refuse a build that cannot give a case or would spoil others, before a model is loaded.
 
     Raises:
-        UsageError: a suite has no rule or relation that the facts allow a case of, or other suites lie in ``out``.
+        UsageError: a suite has no rule or relation that the facts allow a case of, a relation has more objects than a
+            suite can list, or other suites lie in ``out``.
     """
     check_directory(settings, out)
     for name in settings.suites:
         construction = plans()[name].construction
         groups = list(construction.groups(knowledge))
+        _check_objects(knowledge, groups)
         if not any(True for group in groups for _ in construction.candidates(knowledge, group)):
             tried = ", ".join(group.name for group in groups) or "none"
             raise UsageError(
                 f"no case of '{name}' can be made of these {len(knowledge):,} facts (tried: {tried})",
                 where="--facts",
                 fix="give further facts or rules, or leave the suite out of --suites",
+            )
+
+
+def _check_objects(knowledge: Knowledge, groups: Iterable[Group]) -> None:
+    asked = dict.fromkeys(
+        relation
+        for group in groups
+        for relation in (group.relation, group.rule.tied if group.rule is not None else None)
+        if relation is not None
+    )
+    for relation in asked:
+        if (count := len(knowledge.objects(relation))) > MAX_OBJECTS:
+            raise UsageError(
+                f"relation '{relation}' has {count:,} objects, but a suite can list {MAX_OBJECTS:,}",
+                where="--facts",
+                fix="give its best known facts alone, or relations and rules without it",
             )
 
 
