@@ -252,6 +252,21 @@ def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) ->
                 assert not leaks(edit["subject"], edit["new_object"])
 
 
+def test_tied_facts_have_the_name_that_edit_1_is_about(tmp_path: Path) -> None:
+    """A table may know the middle of a chain by another name, or with an article: such a chain cannot be loaded."""
+    aliased = [
+        replace(fact, object=f"Old {fact.object}", object_aliases=(fact.object,))
+        if fact.relation == "P1376" and place % 2
+        else fact
+        for place, fact in enumerate(facts())
+    ]
+    built(tmp_path, suites=("composite",), known=aliased, cases=60)
+    rows = lines(tmp_path / "composite.jsonl")
+    assert rows
+    assert not [row for row in rows if row["tied"]["object"] != row["edits"][0]["subject"]]
+    assert len(load_suite(tmp_path / "composite.toml").cases) == len(rows)
+
+
 def test_what_is_true_the_other_way_round_is_not_drawn(tmp_path: Path) -> None:
     """The table says of each pair of neighbours only that the first borders the second."""
     built(tmp_path, suites=("easy", "hard"), known=facts(15), cases=30, per_target=1.0)

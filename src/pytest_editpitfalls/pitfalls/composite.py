@@ -80,6 +80,7 @@ class CompositeConstruction(Construction):
                 if (
                     allowed(rule, tied)
                     and single(knowledge, tied)
+                    and tied.to.in_text == fact.of.in_text  # a chain of one name: an alias is another question
                     and tied.subject != fact.object
                     and (not conclusions or is_one_of(fact.to, conclusions))
                 ):
