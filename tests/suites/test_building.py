@@ -371,6 +371,19 @@ def test_a_subject_in_the_plural_is_asked_in_its_own_words(tmp_path: Path) -> No
     assert set(CAPITALS) <= set(rivals), "both wordings have the same rivals"
 
 
+def test_reverse_cases_are_about_single_things(tmp_path: Path) -> None:
+    """A case asks what its second edit implies of another subject, in the words of the first one."""
+    known = [
+        replace(fact, subject_number="plural") if fact.relation != "P47" and place // 6 % 2 else fact
+        for place, fact in enumerate(facts())
+    ]
+    built(tmp_path, known=known, suites=("reverse",), cases=60, per_target=1.0)
+    rows = lines(tmp_path / "reverse.jsonl")
+    assert rows
+    named = {name for row in rows for edit in row["edits"] for name in (edit["subject"], edit["new_object"])}
+    assert not named & {fact.subject for fact in known if fact.subject_number == "plural"}
+
+
 def test_a_build_without_a_possible_case_is_refused_before_the_model_is_asked(tmp_path: Path) -> None:
     model = FakeModel()
     only = [fact for fact in facts() if fact.relation == "P47"]
