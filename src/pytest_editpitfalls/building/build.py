@@ -14,6 +14,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.pitfalls._construction import Group
+from pytest_editpitfalls.suites import load_suite
 from pytest_editpitfalls.suites.readers.own_format import MAX_OBJECTS
 
 from .asking import Asked, Model
@@ -139,6 +140,8 @@ def build(
         license="; ".join(licenses),
         provenance=f"Built by editpitfalls suites build for {name}, seed {settings.seed}; sources: {SHEET}.md.",
     )
+    for suite in suites:
+        load_suite(out / f"{suite.plan.name}.toml")  # what cannot be read is noticed here, not by whoever runs it
     write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", out / f"{SHEET}.json", where="--out")
     write_text(as_markdown(sheet), out / f"{SHEET}.md", where="--out")
     return sheet

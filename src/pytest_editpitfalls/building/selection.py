@@ -82,16 +82,16 @@ BY_SCORE = 32
 
 Of the others a search ends with the first score that is lost."""
 
-PATIENCE = 96
+PATIENCE = 128
 """A group is left where so many candidates in a row are not held: what is less known is held less."""
 
 DOMINANCE = 20.0
 """A name of several things counts as that of the best known where this is so many times better known than the next."""
 
-HALVES = 2.0
+HALVES = 3.0
 """Held candidates that are looked for, for each case of a half: two halves, and some that are refused later."""
 
-POOL = 3
+POOL = 4
 """At most so many times as many candidates are asked for them."""
 
 Held = tuple[Candidate, Mapping[str, HeldAnswer]]

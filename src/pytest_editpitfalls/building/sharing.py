@@ -1,8 +1,8 @@
 """Which suite may edit which fact: no two suites of a build replace the same one.
 
-A fact that several suites could use belongs to one of them by the digest of the fact alone. So a further fact, or
-another number of cases, moves no fact from one suite to another. Suites that are halves of one another divide their
-facts by closeness, not here.
+A fact of which several suites could make a case belongs to one of them, by the digest of the fact. So another number of
+cases moves no fact from one suite to another, and a further fact moves only those that it gives another suite a use for.
+Suites that are halves of one another divide their facts by closeness, not here.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ class Sharing:
 
     def __init__(self, plans: Sequence[Plan], knowledge: Knowledge, settings: BuildSettings) -> None:
         self._seed = settings.seed
-        self._claims: dict[str, list[tuple[str, int]]] = {}
+        self._claims: dict[str, dict[str, int]] = {}
         for plan in plans:
             owner = self._owner(plan)
             for group in plan.construction.groups(knowledge):
-                claims = self._claims.setdefault(group.relation, [])
-                if owner not in (name for name, _ in claims):
-                    claims.append((owner, plan.construction.share))
+                for candidate in plan.construction.candidates(knowledge, group):
+                    self._claims.setdefault(_fact(candidate), {})[owner] = plan.construction.share
         self._owners = {plan.name: self._owner(plan) for plan in plans}
 
     def may_use(self, suite: str, candidate: Candidate) -> bool:
         """Whether the fact that a candidate edits belongs to this suite."""
-        fact = candidate.edited
-        claims = self._claims[fact.relation]
-        text = f"{self._seed}/{fact.relation}/{plain(fact.subject)}/{plain(fact.object)}"
-        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % sum(share for _, share in claims)
-        for owner, share in claims:
+        fact = _fact(candidate)
+        claims = self._claims[fact]
+        digest = hashlib.sha256(f"{self._seed}/{fact}".encode()).digest()
+        number = int.from_bytes(digest[:8], "big") % sum(claims.values())
+        for owner, share in claims.items():
             number -= share
             if number < 0:
                 return owner == self._owners[suite]
@@ -46,3 +45,9 @@ class Sharing:
     @staticmethod
     def _owner(plan: Plan) -> str:
         return plan.kind if plan.construction.half else plan.name
+
+
+def _fact(candidate: Candidate) -> str:
+    """What edit 1 of a candidate replaces."""
+    fact = candidate.edited
+    return f"{fact.relation}/{plain(fact.subject)}/{plain(fact.object)}"
