@@ -1,7 +1,7 @@
 """Which suite may edit which fact: no two suites of a build replace the same one.
 
 A fact of which several suites could make a case belongs to one of them, by the digest of the fact. So another number of
-cases moves no fact from one suite to another, and a further fact moves only those that it gives another suite a use for.
+cases moves no fact from one suite to another, and a further fact moves only what it gives another suite a use for.
 Suites that are halves of one another divide their facts by closeness, not here.
 """
 
