@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from pytest_editpitfalls.cases.case import Case
+from pytest_editpitfalls.cases.case import Case, Relation
 from pytest_editpitfalls.pitfalls import compile_case
+from pytest_editpitfalls.program import Probe
 from pytest_editpitfalls.suites.suite import Suite
 
 Level = Literal["error", "warning", "note"]
@@ -113,13 +114,19 @@ def place_of(case: Case) -> str:
     return f"{case.source}, row {case.source_index}"
 
 
+def _asked_with(case: Case, probe: Probe) -> Relation:
+    """The relation that a probe is worded by: probes name the relation of which that may be a variant."""
+    named = [each for each in case.relations if probe.relation in (each.id, each.variant_of)]
+    return next((each for each in named if each.questions(probe.subject)[:1] == probe.prompts[:1]), named[0])
+
+
 @lru_cache(maxsize=4096)
 def asked_of(case: Case) -> tuple[Asked, ...]:
     """Return the facts that a case asks for, each once, rewrite prompt first."""
     found: dict[str, Asked] = {}
     for probe in compile_case(case).probes:
         if probe.fact not in found:
-            relation = case.relation(probe.relation)
+            relation = _asked_with(case, probe)
             templates = (relation.prompt, *relation.paraphrases)
             found[probe.fact] = Asked(
                 name=probe.fact,
