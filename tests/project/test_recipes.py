@@ -76,7 +76,7 @@ def test_a_pitfall_is_one_module(copy: Copy) -> None:
     shown = copy.run(
         "-c", "from pytest_editpitfalls.pitfalls import PITFALLS; print(*(each.name for each in PITFALLS))"
     )
-    assert shown.split() == ["reverse", "composite", "coverage", "round", "locality"]
+    assert shown.split() == ["reverse", "composite", "coverage", "round", "edits", "locality"]
     summary = copy.pytest("--editor=rome", "--pitfalls-suite=suite/nearby.toml", "--pitfalls-gate=nearby.es >= 0")
     assert "Unharmed" in summary
 
