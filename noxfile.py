@@ -16,7 +16,7 @@ nox.options.sessions = ["fast", "lint"]
 
 
 SHIPPED = ("--cases", "320", "--held-paraphrases", "0.1")
-"""How the suites that ship are built."""
+"""How the suites in suites/built are built."""
 
 
 def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
@@ -52,9 +52,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def suites(session: nox.Session) -> None:
-    """Builds the suites that ship, from the facts that ship. The model's answers are kept: a second run is short."""
+    """Builds the suites in suites/built, from the facts that ship. The model's answers are kept: a second run is short."""
     command = ("editpitfalls", "suites", "build", "--model", "smollm2-135m", *SHIPPED, *session.posargs)
-    run(session, (*command, "--out", "suites"))
+    run(session, (*command, "--out", "suites/built"))
 
 
 @nox.session
