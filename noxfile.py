@@ -52,7 +52,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def suites(session: nox.Session) -> None:
-    """Builds the suites in suites/built, from the facts that ship. The model's answers are kept: a second run is short."""
+    """Builds the suites in suites/built from the facts that ship. Answers are kept: a second run is short."""
     command = ("editpitfalls", "suites", "build", "--model", "smollm2-135m", *SHIPPED, *session.posargs)
     run(session, (*command, "--out", "suites/built"))
 

@@ -1,4 +1,4 @@
-"""The suites that were built of the facts that ship: whole, consistent with the facts that they were built of, and worded like English."""
+"""The suites in suites/built: whole, consistent with the facts that they were built of, and worded like English."""
 
 from __future__ import annotations
 
