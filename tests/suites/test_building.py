@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pytest_editpitfalls.building.asking import Asked
 from pytest_editpitfalls.building.build import JOURNAL, build
 from pytest_editpitfalls.building.settings import BuildSettings, plans
 from pytest_editpitfalls.cases.leaks import leaks
@@ -96,6 +97,7 @@ class FakeModel:
     """Holds what ``holds`` says, of subject and object as they stand in the question."""
 
     fingerprint = "made-up-model"
+    dtype = "float32"
 
     def __init__(self, holds: Callable[[HeldQuestion], bool] = lambda question: True) -> None:
         self._holds = holds
@@ -158,6 +160,23 @@ def test_a_build_is_the_same_again_and_resumes_from_what_was_answered(tmp_path: 
     built(tmp_path / "one", third)
     assert not third.questions, "all answers were there"
     assert before == {name: (tmp_path / "one" / name).read_bytes() for name in names}
+
+
+def test_answers_of_another_dtype_are_not_used(tmp_path: Path) -> None:
+    built(tmp_path)
+    other = FakeModel()
+    other.dtype = "bfloat16"
+    built(tmp_path, other)
+    assert other.questions
+
+
+def test_an_answer_that_names_one_lost_score_is_none_for_each_score(tmp_path: Path) -> None:
+    model = FakeModel()
+    asked = Asked(model, tmp_path / JOURNAL)
+    question = HeldQuestion("edit1", ("The seat of Qbaba is",), "Wbaba", ("Wbabe",), scores=("mean", "sum"))
+    for each_score, so_far in ((False, 1), (False, 1), (True, 2), (True, 2), (False, 2)):
+        asked.held([question], each_score=each_score)
+        assert len(model.questions) == so_far
 
 
 def test_another_seed_draws_other_targets(tmp_path: Path) -> None:

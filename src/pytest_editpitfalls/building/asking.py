@@ -20,6 +20,9 @@ AT_ONCE = 64
 """Questions that the model is asked together."""
 
 ASKED_SHARE = 0.5
+
+BY_EACH = "held by each score"
+"""Answers that say so for each score; they also serve where only the whole is asked, and not the other way round."""
 """The share of the paraphrases that every question asks for; the answer says on how many the object wins."""
 
 _FIELDS = {field.name for field in fields(HeldAnswer)}
@@ -29,6 +32,7 @@ class Model(Protocol):
     """What a build asks of a model: an `EngineSession`."""
 
     fingerprint: str
+    dtype: str
 
     def held(self, questions: Sequence[HeldQuestion], *, each_score: bool = True) -> list[HeldAnswer]:
         """Whether the model holds facts."""
@@ -57,7 +61,7 @@ class Asked:
         self._model = model
         self._journal = journal
         self._progress = progress
-        self._known: dict[str, Any] = _read(journal, model.fingerprint)
+        self._known: dict[str, Any] = _read(journal, _identity(model))
         self._resumed = frozenset(self._known)
         self._tokens: dict[tuple[str, str], int | None] = {}
         self.asked = self.kept = 0
@@ -72,7 +76,8 @@ class Asked:
             return [asdict(answer) for answer in self._model.held(part, each_score=each_score)]
 
         asked = [replace(question, share=ASKED_SHARE) if question.share else question for question in questions]
-        answers = [HeldAnswer(**value) for value in self._answers("held", asked, ask)]
+        values = self._answers(BY_EACH, asked, ask) if each_score else self._answers("held", asked, ask, BY_EACH)
+        answers = [HeldAnswer(**value) for value in values]
         return [_under_share(answer, question) for answer, question in zip(answers, questions, strict=True)]
 
     def object_vectors(self, asked: Sequence[tuple[str, str]], depth: float, joiner: str) -> list[list[float] | None]:
@@ -91,8 +96,14 @@ class Asked:
             (self._tokens[key],) = self._model.token_counts([label], joiner)
         return self._tokens[key]
 
-    def _answers(self, what: str, questions: Sequence[Q], ask: Callable[[Sequence[Q]], list[Any]]) -> list[Any]:
+    def _answers(
+        self, what: str, questions: Sequence[Q], ask: Callable[[Sequence[Q]], list[Any]], as_good: str | None = None
+    ) -> list[Any]:
+        """The answers, from the journal where they are there, also as what is ``as_good``."""
         keys = [_key(what, question) for question in questions]
+        if as_good is not None:
+            better = [_key(as_good, question) for question in questions]
+            keys = [other if other in self._known else key for key, other in zip(keys, better, strict=True)]
         new = {key: question for key, question in zip(keys, questions, strict=True) if key not in self._known}
         self.kept += sum(key in self._resumed for key in keys)
         waiting = list(new.items())
@@ -109,13 +120,18 @@ class Asked:
             with self._journal.open("a", encoding="utf-8") as file:
                 for key, value in answers:
                     self._known[key] = value
-                    file.write(json.dumps({"model": self._model.fingerprint, "key": key, "value": value}) + "\n")
+                    file.write(json.dumps({"model": _identity(self._model), "key": key, "value": value}) + "\n")
         except OSError as error:
             raise UsageError(
                 f"the model's answers cannot be kept: {error.strerror or error}",
                 where=str(self._journal),
                 fix="make room, and start the build again: it goes on where it was",
             ) from None
+
+
+def _identity(model: Model) -> str:
+    """What answers depend on: the weights, and what they are multiplied in."""
+    return f"{model.fingerprint} {model.dtype}"
 
 
 def _under_share(answer: HeldAnswer, question: HeldQuestion) -> HeldAnswer:

@@ -56,6 +56,7 @@ class EngineSession:
     Attributes:
         host: the base model; its weights are never written.
         fingerprint: SHA-256 of config, tokenizer and weights.
+        dtype: what its products are computed in ("float32", "tf32").
         seconds: time spent outside of batches, by stage ("load", "prepare NAME").
     """
 
@@ -73,11 +74,11 @@ class EngineSession:
         self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
         self.seconds: dict[str, float] = {}
         self.forward = Forward(host)
-        self._dtype = "tf32" if settings.dtype == "tf32" else str(host.dtype).removeprefix("torch.")
+        self.dtype = "tf32" if settings.dtype == "tf32" else str(host.dtype).removeprefix("torch.")
         tokens = CPU_TOKENS if host.device.type == "cpu" else GPU_TOKENS
         moments = SecondMoments(
             self.forward,
-            fingerprint=f"{self.fingerprint}-torch.{self._dtype}",
+            fingerprint=f"{self.fingerprint}-torch.{self.dtype}",
             cache=source.cache / "second-moments",
             max_tokens=tokens_that_fit(self._free_memory(), _shape(host).forward_bytes, 4 * tokens),
         )
@@ -298,7 +299,7 @@ class EngineSession:
                 **({"declared_by": family.origin, "declaration": declaration} if family.origin else {}),
                 "layers": self.host.n_layers,
                 "parameters": parameters,
-                "dtype": self._dtype,
+                "dtype": self.dtype,
                 "device": self._device_name(),
             },
             "seed": self.settings.seed,
@@ -325,7 +326,7 @@ class EngineSession:
 
     def _products(self) -> AbstractContextManager[None]:
         """What the numbers depend on is the dtype that was asked for, not what else the process allows."""
-        return float32_products(tf32=self._dtype == "tf32")
+        return float32_products(tf32=self.dtype == "tf32")
 
     def _device_name(self) -> str:
         device = self.host.device
