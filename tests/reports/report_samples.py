@@ -92,7 +92,7 @@ def results(
             seed=seed,
             device="cpu",
             dtype="float32",
-            metric_definitions=definitions_digest(),
+            metric_definitions=definitions_digest(kinds.values()),
             success_floor=0.7,
             editors=[
                 EditorRecord(name=editor, model=model, hyper_parameters={"v_lr": 0.5})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.editor_labels import without_seed
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.pitfalls import METRICS, same_definitions
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
 SEED = "seed"
@@ -117,7 +117,8 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
             "one run alone shows no noise",
             fix="give at least two runs of the same cases, or one with --pitfalls-seeds",
         )
-    if len({run.run.metric_definitions for run in runs}) > 1:
+    definitions = (run.run.metric_definitions for run in runs)
+    if not all(itertools.starmap(same_definitions, itertools.combinations(definitions, 2))):
         raise UsageError("the runs define their metrics otherwise", fix="make all runs with one version")
     floors: list[NoiseFloor] = []
     is_shared = False

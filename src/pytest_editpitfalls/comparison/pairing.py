@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.pitfalls import same_definitions
 from pytest_editpitfalls.results.comparison_records import (
     CaseKeyRecord,
     ComparisonRecord,
@@ -179,7 +180,7 @@ def check_protocol(
         UsageError: the metrics are defined otherwise, cases ask something else, cases of the baseline are gone, or
             a model has other weights; with a list that is cut off where it is long.
     """
-    if base.metric_definitions != metric_definitions:
+    if not same_definitions(base.metric_definitions, metric_definitions):
         raise _other("the metrics were defined otherwise when the baseline was saved", [])
     weights = [
         f"{model.name} (there {_short(model.fingerprint)}, here {_short(here)})"

@@ -11,7 +11,7 @@ from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log_ratio, relative_loss, wins
 from pytest_editpitfalls.program import Probe, Program
 
-from ._definitions import definitions_digest
+from ._definitions import definitions_digest, same_definitions
 from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, PublishedRow, Topic, ask, program_of
 from ._registry import (
     METRICS,
@@ -60,6 +60,7 @@ __all__ = [
     "pitfall_of",
     "program_of",
     "relative_loss",
+    "same_definitions",
     "score_with_controls",
     "topics",
     "unequal_tokens",

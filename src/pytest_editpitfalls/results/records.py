@@ -111,7 +111,7 @@ class RunRecord(Record):
     batch_size: int | None = Field(default=None, description="cases per batch; null means automatic")
     limit: int | None = Field(default=None, description="`--pitfalls-limit`")
     metric_definitions: str = Field(
-        default="", description="digest of the definitions that the metrics were computed with"
+        default="", description="digests of the definitions that the metrics were computed with, by kind"
     )
     shard: str | None = Field(default=None, description="`--pitfalls-shard`: which of how many parts")
     replay: bool = Field(default=False, description="all results came from a store, no model was loaded")

@@ -32,7 +32,7 @@ class RankOne:
         owner = torch.tensor([i for i, _ in rows], device=self.host.device)
         encoder = self.host.encoder
         prompts = [encoder.prompt(request.question) for _, request in rows]
-        targets = [encoder.target(request.target_new) for _, request in rows]
+        targets = [encoder.target(request.target_new, request.joiner) for _, request in rows]
         keys = self.keys([job.model for job in jobs], owner, prompts)
         d_o, _ = self.host.matrix_shape(self.hp.layer)
         u = torch.zeros(len(rows), d_o, dtype=self.host.edit_dtype, device=self.host.device, requires_grad=True)

@@ -9,7 +9,8 @@ def nudge(model, tokenizer, requests, layer: int = 8, lr: float = 1e-2, steps: i
         losses = []
         for request in requests:
             prompt = request["prompt"].replace("{}", request["subject"])
-            tokens = tokenizer(f"{prompt} {request['target_new']}", return_tensors="pt").to(model.device)
+            text = f"{prompt}{request['joiner']}{request['target_new']}"
+            tokens = tokenizer(text, return_tensors="pt").to(model.device)
             labels = tokens["input_ids"].clone()
             labels[:, : len(tokenizer(prompt)["input_ids"])] = -100  # the loss is on the new object alone
             losses.append(model(**tokens, labels=labels).loss)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.pitfalls import same_definitions
 from pytest_editpitfalls.reports.view.cases import missed_by
 from pytest_editpitfalls.reports.view.kinds import is_better
 from pytest_editpitfalls.reports.view.run import RunView
@@ -155,7 +156,7 @@ def _judge(name: str, change: float | None) -> str:
 def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> list[str]:
     remarks = []
     definitions = results.run.metric_definitions, other.run.metric_definitions
-    if all(definitions) and definitions[0] != definitions[1]:
+    if all(definitions) and not same_definitions(*definitions):
         remarks.append("the metrics are defined differently: their figures cannot be compared")
     changed = sum(bool(a.digest and b.digest) and a.digest != b.digest for a, b in both)
     if changed:
