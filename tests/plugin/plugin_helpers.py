@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 STORED = "stored"
 """Argument of `Project.run`: take what is in the store."""
+
+
+WITH_EACH_SUITE = ("relations.toml", "objects.json")
+"""What the headers of the suites that ship name beside their cases."""
 
 
 def case_ids(suite: str, limit: int) -> list[str]:
@@ -20,13 +25,21 @@ def case_ids(suite: str, limit: int) -> list[str]:
     return [case.id for case in limit_cases(load_suite(suite).cases, limit)]
 
 
+def count_of(suite: str) -> int:
+    """Return how many cases a suite that ships has."""
+    from pytest_editpitfalls.suites import load_suite
+
+    return len(load_suite(suite).cases)
+
+
 def write_small(folder: Path, suite: str, count: int) -> str:
     """Write a suite that has the cases that ``--pitfalls-limit=count`` keeps, and no others; return its option."""
     from pytest_editpitfalls.shipped import suites_directory
 
     source, target = suites_directory(), folder / "suites"
     target.mkdir(exist_ok=True)
-    (target / "relations.toml").write_bytes((source / "relations.toml").read_bytes())
+    for name in WITH_EACH_SUITE:
+        shutil.copy(source / name, target / name)
     header = (source / f"{suite}.toml").read_text(encoding="utf-8")
     (target / f"{suite}.toml").write_text(header, encoding="utf-8")
     kept = set(case_ids(suite, count))

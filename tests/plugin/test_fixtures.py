@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from plugin_helpers import WITH_EACH_SUITE, count_of
+
 
 def own(project, body: str) -> None:
     (project.path / "test_own.py").write_text(f"import pytest\n{body}")
@@ -73,7 +75,7 @@ def test_a_suite_beside_the_module(project):
     from pytest_editpitfalls.shipped import suites_directory
 
     (project.path / "below").mkdir()
-    for name in ("relations.toml", "reverse.jsonl"):
+    for name in (*WITH_EACH_SUITE, "reverse.jsonl"):
         shutil.copy(suites_directory() / name, project.path / "below" / name)
     text = (suites_directory() / "reverse.toml").read_text()
     (project.path / "below" / "mine.toml").write_text(text.replace('"reverse"\n', '"mine"\n', 1))
@@ -81,6 +83,6 @@ def test_a_suite_beside_the_module(project):
         "import pytest\n@pytest.mark.pitfalls('mine.toml')\ndef test_own(pitfall_outcome): pass\n"
     )
     document = project.results("below", "--pitfalls-gate=mine.cs_exp >= 0.5")
-    project.last.assert_outcomes(passed=58)
+    project.last.assert_outcomes(passed=count_of("reverse"))
     assert document["run"]["suites"][0]["name"] == "mine"
     assert document["gates"][0]["passed"] is True

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from plugin_helpers import case_ids, on_a_terminal
+from plugin_helpers import WITH_EACH_SUITE, case_ids, on_a_terminal
 
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
@@ -108,7 +108,8 @@ def test_a_hostile_suite(project):
     from pytest_editpitfalls.shipped import suites_directory
 
     source = suites_directory()
-    shutil.copy(source / "relations.toml", project.path / "relations.toml")
+    for name in WITH_EACH_SUITE:
+        shutil.copy(source / name, project.path / name)
     header = (source / "reverse.toml").read_text().replace('"reverse"\n', '"mine"\n', 1)
     (project.path / "mine.toml").write_text(header.replace("reverse.jsonl", "mine.jsonl"))
     row = (source / "reverse.jsonl").read_text().splitlines()[0]

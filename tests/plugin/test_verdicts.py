@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plugin_helpers import case_ids
+from plugin_helpers import WITH_EACH_SUITE, case_ids, count_of
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
 
@@ -142,7 +142,8 @@ def test_a_gate_judges_a_whole_suite_only(project, cases):
     gate = "reverse.cs_exp >= 0.1"
     result = project.run(*R3, f"--pitfalls-gate={gate}")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"gate {gate} (*): NOT EVALUATED, 3 of 58 cases of 'reverse' ran*"])
+    said = f"gate {gate} (*): NOT EVALUATED, 3 of {count_of('reverse')} cases of 'reverse' ran*"
+    result.stdout.fnmatch_lines([said])
     project.pytester.makeini(f"[pytest]\npitfalls_gates = {gate}\n")
     for options in (
         (*R3,),
@@ -262,7 +263,7 @@ def test_the_rerun_command_of_a_suite_that_shares_its_name(project):
     from pytest_editpitfalls.shipped import suites_directory
 
     (project.path / "Mine-XL").mkdir()
-    for name in ("relations.toml", "reverse.jsonl", "reverse.toml"):
+    for name in (*WITH_EACH_SUITE, "reverse.jsonl", "reverse.toml"):
         shutil.copy(suites_directory() / name, project.path / "Mine-XL" / name)
     names = case_ids("reverse", 2)
     project.engine(lose=names[:1])

@@ -20,10 +20,10 @@ AT_ONCE = 64
 """Questions that the model is asked together."""
 
 ASKED_SHARE = 0.5
+"""The share of the paraphrases that every question asks for; the answer says on how many the object wins."""
 
 BY_EACH = "held by each score"
 """Answers that say so for each score; they also serve where only the whole is asked, and not the other way round."""
-"""The share of the paraphrases that every question asks for; the answer says on how many the object wins."""
 
 _FIELDS = {field.name for field in fields(HeldAnswer)}
 

@@ -79,11 +79,13 @@ class Plan:
     Attributes:
         name: of the suite.
         kind: of pitfall.
+        topic: of the kind: the group that its suites are in.
         construction: how its cases are made.
     """
 
     name: str
     kind: str
+    topic: str
     construction: Construction
 
 
@@ -91,7 +93,7 @@ class Plan:
 def plans() -> Mapping[str, Plan]:
     """Return the suites that can be built, in the order of their kinds."""
     return {
-        name: Plan(name, pitfall.name, construction)
+        name: Plan(name, pitfall.name, pitfall.topic.name, construction)
         for pitfall in sorted(PITFALLS, key=lambda pitfall: (pitfall.order, pitfall.name))
         for name, construction in pitfall.constructions.items()
     }

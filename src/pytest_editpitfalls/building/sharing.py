@@ -2,7 +2,8 @@
 
 A fact of which several suites could make a case belongs to one of them, by the digest of the fact. So another number of
 cases moves no fact from one suite to another, and a further fact moves only what it gives another suite a use for.
-Suites that are halves of one another divide their facts by closeness, not here.
+Suites that are halves of one another divide their facts by closeness, not here. A suite without a share may
+edit any fact, whichever other suite does.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ class Sharing:
         self._seed = settings.seed
         self._claims: dict[str, dict[str, int]] = {}
         for plan in plans:
+            if not plan.construction.share:
+                continue
             owner = self._owner(plan)
             for group in plan.construction.groups(knowledge):
                 for candidate in plan.construction.candidates(knowledge, group):
                     self._claims.setdefault(_fact(candidate), {})[owner] = plan.construction.share
-        self._owners = {plan.name: self._owner(plan) for plan in plans}
+        self._owners = {plan.name: self._owner(plan) for plan in plans if plan.construction.share}
 
     def may_use(self, suite: str, candidate: Candidate) -> bool:
-        """Whether the fact that a candidate edits belongs to this suite."""
+        """Whether the fact that a candidate edits belongs to this suite, or the suite may edit any."""
+        if suite not in self._owners:
+            return True
         fact = _fact(candidate)
         claims = self._claims[fact]
         digest = hashlib.sha256(f"{self._seed}/{fact}".encode()).digest()

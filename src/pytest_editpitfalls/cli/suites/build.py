@@ -37,7 +37,9 @@ def build(
     rules: RulesOption = None,
     overrides: OverridesOption = None,
     language: LanguageOption = "en",
-    suites: Annotated[str, typer.Option(help="Which suites, separated by commas.")] = "all",
+    suites: Annotated[
+        str, typer.Option(help="Which suites, separated by commas: names, groups of them, or all.")
+    ] = "conflict,distortion",
     cases: Annotated[int, typer.Option(help="Cases in each suite.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     held_scores: Annotated[
@@ -57,10 +59,10 @@ def build(
     """
     from pytest_editpitfalls.building.build import Watch, check
     from pytest_editpitfalls.building.build import build as build_suites
-    from pytest_editpitfalls.building.settings import BuildSettings, plans
+    from pytest_editpitfalls.building.settings import BuildSettings
 
     settings = BuildSettings(
-        suites=tuple(plans()) if suites == "all" else _names(suites),
+        suites=_suites(suites),
         cases=cases,
         seed=seed,
         scores=_scores(held_scores),
@@ -86,6 +88,19 @@ def build(
     for line in _shortfalls(sheet):
         typer.echo(line)
     typer.echo(f"Written to {out}: suites, relations.toml, objects.json, datasheet.md and datasheet.json.")
+
+
+def _suites(text: str) -> tuple[str, ...]:
+    """Return the suites that names and groups stand for, each once."""
+    from pytest_editpitfalls.building.settings import plans
+
+    groups: dict[str, tuple[str, ...]] = {"all": tuple(plans())}
+    for plan in plans().values():
+        groups[plan.topic] = (*groups.get(plan.topic, ()), plan.name)
+    found: dict[str, None] = {}
+    for name in _names(text):
+        found.update(dict.fromkeys(groups.get(name, (name,))))
+    return tuple(found)
 
 
 def _names(text: str) -> tuple[str, ...]:

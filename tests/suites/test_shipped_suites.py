@@ -1,4 +1,4 @@
-"""The suites in suites/built: whole, consistent with the facts that they were built of, and worded like English."""
+"""The suites that ship: whole, consistent with the facts that they were built of, and worded like English."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_editpitfalls.suites.checks import run_checks
 from pytest_editpitfalls.suites.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "suites" / "built"
+DATA = ROOT / "suites"
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", ROOT.parent / "shared"))
 KINDS = {"reverse": "reverse", "composite": "composite", "coverage": "coverage", "easy": "round", "hard": "round"}
 SHEET: dict[str, Any] = json.loads((DATA / "datasheet.json").read_text(encoding="utf-8"))
