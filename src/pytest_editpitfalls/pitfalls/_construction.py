@@ -90,8 +90,8 @@ class Construction(ABC):
     """How the cases of one suite are made.
 
     Attributes:
-        share: how many of the facts that several suites could use go to this one, relative to the others. 0: it may edit any
-            fact, whichever other suite does.
+        share: how many of the facts that several suites could use go to this one, relative to the others. 0: it
+            may edit any fact, whichever other suite does.
         half: "near" or "far": only objects on that side of their relation's median closeness to the subject's other
             objects; "": all.
     """
