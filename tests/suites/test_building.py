@@ -407,9 +407,20 @@ def test_a_build_without_a_possible_case_is_refused_before_the_model_is_asked(tm
     model = FakeModel()
     only = [fact for fact in facts() if fact.relation == "P47"]
     with pytest.raises(UsageError, match="no case of 'reverse' can be made of these 180 facts") as caught:
-        built(tmp_path, model, known=only)
+        built(tmp_path, model, known=only, suites=("reverse",))
     assert "P36>P1376" in str(caught.value)
     assert not model.questions
+
+
+def test_a_suite_without_a_case_is_left_out_and_said(tmp_path: Path) -> None:
+    """Borders make no reverse case here; the other suites are built all the same, nothing of an earlier one stays."""
+    for name in ("reverse.toml", "reverse.jsonl"):
+        (tmp_path / name).write_text("of an earlier build")
+    sheet = built(tmp_path, known=[fact for fact in facts() if fact.relation == "P47"])
+    assert sheet["suites"]["reverse"]["cases"] == 0
+    assert sheet["suites"]["easy"]["cases"] > 0
+    assert load_suite(tmp_path / "easy.toml").cases
+    assert not list(tmp_path.glob("reverse.*"))
 
 
 def test_more_objects_than_a_suite_can_list_are_refused_before_the_model_is_asked(

@@ -246,3 +246,18 @@ def test_neighbours_of_counterfact_are_asked_as_the_list_has_them(tmp_path: Path
     assert probes["new"].prompts[:2] == ("Tokyo is the capital of", "It rained all day. Tokyo, the capital of")
     assert probes["neighbour:0"].prompts == ("Kyoto was the capital of",)
     assert (probes["neighbour:0"].target, probes["neighbour_new:0"].target) == ("Japan", "Norway")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "sentence"),
+    [
+        ("{}的首都是", "里昂", "法国的首都是里昂"),
+        ("{}の首都は", "リヨン", "法国の首都はリヨン"),
+        ("The capital of {} is", "Lyon", "The capital of 法国 is Lyon"),
+    ],
+)
+def test_the_object_of_a_prompt_alone_follows_as_its_script_has_it(
+    make: Make, prompt: str, target: str, sentence: str
+) -> None:
+    made = make([{"subject": "法国", "prompt": prompt, "target_new": target, "target_true": "X"}])
+    assert compile_case(made.suite.cases[0]).steps[0][0].sentence == sentence

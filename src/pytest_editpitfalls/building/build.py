@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,21 +47,22 @@ def check(knowledge: Knowledge, settings: BuildSettings, out: Path) -> None:
     """Refuse a build that cannot give a case or would spoil others, before a model is loaded.
 
     Raises:
-        UsageError: a suite has no rule or relation that the facts allow a case of, a relation has more objects than a
+        UsageError: no suite has a rule or relation that the facts allow a case of, a relation has more objects than a
             suite can list, or other suites lie in ``out``.
     """
     check_directory(settings, out)
-    for name in settings.suites:
-        construction = plans()[name].construction
-        groups = list(construction.groups(knowledge))
-        _check_objects(knowledge, groups)
-        if not any(True for group in groups for _ in construction.candidates(knowledge, group)):
-            tried = ", ".join(group.name for group in groups) or "none"
-            raise UsageError(
-                f"no case of '{name}' can be made of these {len(knowledge):,} facts (tried: {tried})",
-                where="--facts",
-                fix="give further facts or rules, or leave the suite out of --suites",
-            )
+    constructions = [plans()[name].construction for name in settings.suites]
+    asked = [(each, group) for each in constructions for group in each.groups(knowledge)]
+    _check_objects(knowledge, (group for _, group in asked))
+    if any(True for construction, group in asked for _ in construction.candidates(knowledge, group)):
+        return
+    tried = dict.fromkeys(group.name for _, group in asked)
+    names = " or ".join(f"'{name}'" for name in settings.suites)
+    raise UsageError(
+        f"no case of {names} can be made of these {len(knowledge):,} facts (tried: {', '.join(tried) or 'none'})",
+        where="--facts",
+        fix="give further facts or rules, or name other suites",
+    )
 
 
 def _check_objects(knowledge: Knowledge, groups: Iterable[Group]) -> None:
@@ -91,6 +92,8 @@ def build(
 ) -> dict[str, Any]:
     """Build suites for a model and write them, with their datasheet, into a directory.
 
+    A suite without a case is in the datasheet with its reasons, and no file of it is written.
+
     Answers of the model are kept in ``out`` while the build runs: started again, it goes on where it was.
 
     Args:
@@ -115,12 +118,12 @@ def build(
         Selection(plan, knowledge, wordings, asked, settings, sharing.may_use, closeness, watch.chosen).run()
         for plan in chosen
     ]
-    empty = [suite for suite in suites if not suite.cases]
-    if empty:
+    full = [suite for suite in suites if suite.cases]
+    if not full:
         raise UsageError(
-            f"not one case of {', '.join(suite.plan.name for suite in empty)} is left: {_reasons(empty[0])}",
+            f"not one case of {' or '.join(suite.plan.name for suite in suites)} is left: {_reasons(suites)}",
             where="--model",
-            fix="give further facts, ask for less (--held-paraphrases, --held-scores), or leave it out of --suites",
+            fix="give further facts, or ask for less (--held-paraphrases, --held-scores)",
         )
     run: Mapping[str, Any] = {
         "model": name,
@@ -132,25 +135,30 @@ def build(
     }
     sheet = datasheet(suites, knowledge, wordings, settings, run)
     licenses = sorted({source["license"] for source in sheet["facts"]["sources"]})
+    for suite in suites:
+        if not suite.cases:
+            for ending in ("toml", "jsonl"):  # of an earlier build
+                (out / f"{suite.plan.name}.{ending}").unlink(missing_ok=True)
     write_suites(
-        suites,
+        full,
         wordings,
         settings,
         out,
         license="; ".join(licenses),
         provenance=f"Built by editpitfalls suites build for {name}, seed {settings.seed}; sources: {SHEET}.md.",
     )
-    for suite in suites:
+    for suite in full:
         load_suite(out / f"{suite.plan.name}.toml")  # what cannot be read is noticed here, not by whoever runs it
     write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", out / f"{SHEET}.json", where="--out")
     write_text(as_markdown(sheet), out / f"{SHEET}.md", where="--out")
     return sheet
 
 
-def _reasons(suite: BuiltSuite) -> str:
+def _reasons(suites: Sequence[BuiltSuite]) -> str:
     counts: Counter[str] = Counter()
-    for group in suite.counts:
-        counts.update(group.refused)
+    for suite in suites:
+        for group in suite.counts:
+            counts.update(group.refused)
     return "; ".join(
         f"{number:,} times {reason}" for reason, number in sorted(counts.items(), key=lambda each: -each[1])
     )

@@ -13,7 +13,7 @@ from pytest_editpitfalls.knowledge.facts import plain
 
 from .following import conclusions
 from .planned import PlannedEdit
-from .wording import normalised
+from .wording import joiner_after, normalised
 from .world import World
 
 MOST = 10
@@ -122,7 +122,7 @@ class _Search:
             distinct[0],
             tuple(distinct[1 : OWN_PROMPTS + 1]),
             label=known.label if known is not None else edit.stated_relation,
-            joiner=known.joiner if known is not None else " ",
+            joiner=known.joiner if known is not None else joiner_after(distinct[0]),
             sentence_case=known is not None,
             variant_of="" if known is None or name == known.id else known.id,
         )

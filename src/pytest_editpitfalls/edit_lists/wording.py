@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from pytest_editpitfalls.knowledge import Relations
 from pytest_editpitfalls.knowledge.facts import plain
@@ -28,6 +29,15 @@ class Wordings:
     def relation_of(self, prompt: str) -> str:
         """Return the id of the relation that is asked by this prompt, or ""."""
         return self._relations.get(normalised(prompt), "")
+
+
+_UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "IDEOGRAPHIC ", "FULLWIDTH ")
+"""How the names of characters begin after which an object follows without a space: Chinese and Japanese."""
+
+
+def joiner_after(prompt: str) -> str:
+    """Return what stands between a prompt that is in no relation and its object: nothing in Chinese and Japanese."""
+    return "" if unicodedata.name(prompt.rstrip()[-1:] or " ", "").startswith(_UNSPACED) else " "
 
 
 def normalised(prompt: str) -> str:

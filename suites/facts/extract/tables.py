@@ -77,7 +77,8 @@ def write_sources(path: Path, sources: Iterable[Source], packages: Packages, cou
         "[overrides]",
         "packages = []",
         'license = "MIT"',
-        'attribution = "Decided for this project; extract/overrides.csv cites what each decision rests on."',
+        'attribution = "Decided for this project; extract/overrides.csv says what each rests on, '
+        'or that it is general knowledge."',
         'date = "2026"',
         'taken = "what the sources say that is outdated; what is disputed is left out"',
         'popularity = "as in the source that is corrected"',
