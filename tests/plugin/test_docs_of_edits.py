@@ -6,9 +6,9 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Project
 from plugin_helpers import command
 
 import pytest_editpitfalls.edit_lists.suite  # noqa: F401  pytester would import it, and the kinds, once for each run
@@ -16,6 +16,9 @@ from pytest_editpitfalls.edit_lists.forms import FIELDS
 from pytest_editpitfalls.edit_lists.lint import HELD, checks
 from pytest_editpitfalls.pitfalls import pitfall_of
 from pytest_editpitfalls.shipped import facts_directory
+
+if TYPE_CHECKING:
+    from conftest import Project
 
 ROOT = Path(__file__).parents[2]
 LINT, RUN = ROOT / "docs" / "lint-edits.md", ROOT / "docs" / "your-edits.md"

@@ -6,13 +6,16 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Project
 from plugin_helpers import STORED
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from lint_knowledge import write_knowledge
+
+if TYPE_CHECKING:
+    from conftest import Project
 
 EDITS = [
     {"id": "capital", "subject": "Country 1", "relation": "capital", "target_new": "City 1.3"},

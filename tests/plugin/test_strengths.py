@@ -12,7 +12,7 @@ def suite_with_defaults(project, count: int, defaults: list[str]) -> str:
     option = write_small(project.path, "reverse", count)
     path = project.path / "suites" / "reverse.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [json.dumps(row | ({"strength": "default"} if row["id"] in defaults else {})) for row in rows]
+    lines = [json.dumps(row | {"strength": "default" if row["id"] in defaults else "strict"}) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return option
 
@@ -43,7 +43,7 @@ def test_both_have_figures_of_their_own(project):
 
 def test_a_suite_of_one_sort_has_no_such_rows(project):
     project.engine()
-    document = project.results("--editor=rome", "--pitfalls-suite=reverse", "--pitfalls-limit=3")
+    document = project.results("--editor=rome", "--pitfalls-suite=coverage", "--pitfalls-limit=3")
     assert document["by_strength"] == []
     assert not any("expectation" in line for line in project.last.outlines)
 
