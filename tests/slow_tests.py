@@ -36,6 +36,7 @@ SLOW = {
     "engine/test_wise.py": "trains",
     # Whole runs of pytest, in processes of their own.
     "plugin/test_audit.py": "runs in processes of their own",
+    "plugin/test_docs_of_builds.py": "builds suites for the embedded model",
     "plugin/test_audit_page.py": "edits the embedded model, and audits it",
     "plugin/test_baseline_in_a_run.py": "several runs per test",
     "plugin/test_distribution.py": "runs with workers",
