@@ -21,7 +21,7 @@ from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, F
 from pytest_editpitfalls.metrics.shared import edit_success, relative_loss, wins_on_rewrite_prompt
 from pytest_editpitfalls.program import Probe
 
-from ._pitfall import FactWords, PublishedFigures, Topic, ask
+from ._pitfall import FactWords, PublishedFigures, ask
 from ._published_files import (
     CITATION,
     CITED_AS,
@@ -34,8 +34,6 @@ from ._published_files import (
     rows_of,
 )
 from ._released_layout import ReleasedFile, ReleasedLayout
-
-CONFLICT = Topic("conflict", "Knowledge conflict")
 
 FACTS: Mapping[str, FactWords] = MappingProxyType(
     {

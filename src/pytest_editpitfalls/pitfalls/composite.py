@@ -20,6 +20,7 @@ from pytest_editpitfalls.program import Program
 from . import _conflict as conflict
 from ._construction import Candidate, Construction, Draw, Group, allowed, edit, is_one_of, single, wording_id
 from ._pitfall import FactWords, Pitfall, ask, program_of
+from ._topics import CONFLICT
 
 
 class CompositeRow(conflict.ConflictRow):
@@ -113,7 +114,7 @@ class Composite(Pitfall[CompositeRow]):
 
     name = "composite"
     question = "Of a fact and one that follows from it and a tied fact, does the newer win, and is the tied fact alive?"
-    topic = conflict.CONFLICT
+    topic = CONFLICT
     row = CompositeRow
     facts: ClassVar = MappingProxyType(
         {

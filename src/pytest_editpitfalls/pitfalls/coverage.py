@@ -18,6 +18,7 @@ from pytest_editpitfalls.program import Program
 from . import _conflict as conflict
 from ._construction import Candidate, Construction, Draw, Group, edit, single
 from ._pitfall import Pitfall, program_of
+from ._topics import CONFLICT
 
 
 class CoverageRow(conflict.ConflictRow):
@@ -69,7 +70,7 @@ class Coverage(Pitfall[CoverageRow]):
 
     name = "coverage"
     question = "When the same fact is written twice, does the newer one win?"
-    topic = conflict.CONFLICT
+    topic = CONFLICT
     row = CoverageRow
     facts: ClassVar = conflict.FACTS
     written, replaced = "old", "replaced"

@@ -16,9 +16,8 @@ from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, FactProba
 from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.program import EditRequest, Probe, Program
 
-from ._pitfall import FactWords, Pitfall, Topic, ask, program_of
-
-EDITS = Topic("edits", "Planned edits")
+from ._pitfall import FactWords, Pitfall, ask, program_of
+from ._topics import EDITS
 
 MOST_AROUND = 100
 """Facts of one sort around an edit."""

@@ -18,6 +18,7 @@ from pytest_editpitfalls.program import Program
 from . import _conflict as conflict
 from ._construction import Candidate, Construction, Draw, Group, allowed, alone, edit, single
 from ._pitfall import Pitfall, program_of
+from ._topics import CONFLICT
 
 
 class ReverseRow(conflict.ConflictRow):
@@ -87,7 +88,7 @@ class Reverse(Pitfall[ReverseRow]):
 
     name = "reverse"
     question = "Of two facts that are each other's inverse, does the newer one win, also where it only follows?"
-    topic = conflict.CONFLICT
+    topic = CONFLICT
     row = ReverseRow
     facts: ClassVar = MappingProxyType({**conflict.FACTS, **conflict.IMPLIED})
     written, replaced = "old", "replaced"

@@ -21,7 +21,7 @@ from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, win
 from pytest_editpitfalls.program import Program
 
 from ._construction import Candidate, Construction, Draw, Group, edit, others_of
-from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, Topic, ask, program_of
+from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, ask, program_of
 from ._published_files import (
     CITATION,
     CITED_AS,
@@ -34,6 +34,7 @@ from ._published_files import (
     rows_of,
 )
 from ._released_layout import Fields, Numbered, ReleasedFile, ReleasedLayout
+from ._topics import DISTORTION
 
 MOST_OBJECTS = 10
 """Subjects with more true objects are no case that is built: too many to be known one by one."""
@@ -230,7 +231,7 @@ class Round(Pitfall[RoundRow]):
 
     name = "round"
     question = "After a fact was edited away and back again, are the other true objects still known?"
-    topic = Topic("distortion", "Knowledge distortion")
+    topic = DISTORTION
     row = RoundRow
     facts: ClassVar = MappingProxyType(
         {
