@@ -70,7 +70,7 @@ def _scores(program: Program) -> CaseScores:
         ProbeScore(
             probe.fact,
             probe.state,
-            (PROBABILITIES.get((probe.fact, probe.state), 0.5),) * len(probe.prompts),
+            (PROBABILITIES.get((probe.fact, probe.state), 0.5),) * len(probe.inputs),
         )
         for probe in program.probes
     )

@@ -155,4 +155,4 @@ def context_templates(tokenizer: Any, programs: Sequence[Program]) -> list[str]:
 
 
 def _texts(programs: Sequence[Program]) -> list[str]:
-    return [prompt for program in programs for probe in program.probes for prompt in probe.prompts]
+    return [prompt for program in programs for probe in program.probes for prompt in probe.inputs]

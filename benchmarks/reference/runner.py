@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.pitfalls import Program
+from pytest_editpitfalls.pitfalls import Probe, Program
 from pytest_editpitfalls.program import CaseScores, EditRequest, ProbeScore
 
 from .borrowed import Borrowed
@@ -74,6 +74,7 @@ class ReferenceRunner:
     def _score(self, program: Program, steps: tuple[int, ...], answers: dict[int, ProbeScore]) -> None:
         states = {state.name for state in program.states if state.steps == steps}
         for index, probe in enumerate(program.probes):
+            assert isinstance(probe, Probe), "the suites that are compared ask for probabilities"
             if probe.state in states and index not in answers:
                 found = probabilities(self._host, probe.prompts, probe.target)
                 answers[index] = ProbeScore(probe.fact, probe.state, found)

@@ -1,8 +1,9 @@
 """The program that a case compiles to: what the engine runs, without a word about kinds of pitfall.
 
 A program says which edits are written together (`Program.steps`), which steps are applied in which order
-(`Program.states`) and which probabilities are asked for in which state (`Program.probes`). The engine answers
-with a `CaseScores`. These types are the whole interface between the pitfalls and the engine.
+(`Program.states`) and what is asked in which state (`Program.probes`): how likely an object is, what the model says,
+how well it predicts a text, how far its next token is from the base model's (`probes`). The engine answers with a
+`CaseScores`. These types are the whole interface between the pitfalls and the engine.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
+from .probes import AnyProbe, Measure, unless
+from .probes import Probe as Probe  # the usual form
+
 Score = Literal["mean", "sum"]
 """How likely an object is: the mean log-probability of its tokens, or their sum (the log-probability of all of it)."""
 
 MAX_LISTED = 32
 """A longer list of candidates stands in a digest by its own digest."""
-
-
-def unless(default: object) -> dict[str, Any]:
-    """Metadata of a field that a digest leaves out where it has its default, so that older digests stay as they are."""
-    return {"digest": lambda name, value: {} if value == default else {name: value}}
 
 
 def long_list() -> dict[str, Any]:
@@ -90,30 +89,6 @@ class State:
 
     name: str
     steps: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A fact asked in one state: the probability of ``target`` after each of ``prompts``.
-
-    Attributes:
-        fact: the fact's name in the results ("old", "replaced", "new_exp", "other:0", ...).
-        state: name of a `State`.
-        prompts: complete prompts (subject filled in), rewrite prompt first, then the paraphrases.
-        target: label of the object.
-        subject: label of the subject, for reports; "" where nobody said.
-        relation: relation id, for reports; "" where nobody said.
-        joiner: what stands between prompt and target: one space, or nothing (Chinese, Japanese).
-    """
-
-    fact: str
-    state: str
-    prompts: tuple[str, ...]
-    target: str
-    # words alone: they make no other probe of it, neither in a comparison nor in a digest
-    subject: str = field(default="", compare=False)
-    relation: str = field(default="", compare=False)
-    joiner: str = field(default=" ", metadata=unless(" "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +166,7 @@ class Program:
     case_id: str
     steps: tuple[tuple[EditRequest, ...], ...]
     states: tuple[State, ...]
-    probes: tuple[Probe, ...]
+    probes: tuple[AnyProbe, ...]
     held: tuple[HeldQuestion, ...] = ()
     shared: str = field(default="", metadata=unless(""))
 
@@ -227,16 +202,23 @@ class SuitePrograms:
 
 @dataclass(frozen=True, slots=True)
 class ProbeScore:
-    """The answer to one `Probe`: ``exp(mean log-probability of the target's tokens)`` for each prompt.
+    """The answer to one probe: a value for each prompt or text.
 
     Attributes:
-        tokens: how many tokens the target has; None where it is not known (an engine that does not say).
+        probabilities: the values, whatever they measure; of a `Probe` ``exp(mean log-probability of the target's
+            tokens)``.
+        tokens: how many tokens the target has; None where it is not known (an engine that does not say) or there is
+            no target.
+        measure: what the values are.
+        texts: what the model said after each prompt of a `Generated`; empty for the other forms.
     """
 
     fact: str
     state: str
     probabilities: tuple[float, ...]
     tokens: int | None = None
+    measure: Measure = "probability"
+    texts: tuple[str, ...] = ()
 
     @property
     def log_probabilities(self) -> tuple[float, ...] | None:

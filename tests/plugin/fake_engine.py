@@ -21,7 +21,9 @@ from typing import Any
 
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls import Probe, Program
+from pytest_editpitfalls.matching import matches
+from pytest_editpitfalls.pitfalls import Generated, Probe, Program
+from pytest_editpitfalls.probes import AnyProbe
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 
 GOOD = {
@@ -53,6 +55,8 @@ class EngineSession:
     unheld: Mapping[str, Mapping[str, bool | None]] = MappingProxyType({})
     unknown: Collection[str] = ()
     untaken: Collection[str] = ()
+    says: Mapping[tuple[str, str], str] = MappingProxyType({})  # (fact, state) -> what is generated; else the answer
+    measured: Mapping[tuple[str, str], float] = MappingProxyType({})  # the same for perplexities and divergences
     size = 4
     notes: tuple[str, ...] = ()
     interrupt_after: int | None = None
@@ -161,7 +165,7 @@ class EngineSession:
             timings={"edit": 0.01, "score": 0.002},
         )
 
-    def _probe(self, case: str, probe: Probe) -> ProbeScore:
+    def _probe(self, case: str, probe: AnyProbe) -> ProbeScore:
         value = GOOD.get((probe.fact, probe.state), 0.3)
         if case in {*self.lose, *self.lose_under.get(self.settings.seed, ())} and probe.fact in {
             "new_exp",
@@ -172,6 +176,14 @@ class EngineSession:
             value = 0.9
         if case in self.unknown and probe.fact == "new_exp":
             value = float("nan")
+        if isinstance(probe, Generated):
+            said = self.says.get((probe.fact, probe.state), probe.answers[0])
+            right = float(matches(said, probe.answers, probe.match))
+            texts = (said,) * len(probe.prompts)
+            return ProbeScore(probe.fact, probe.state, (right,) * len(texts), measure=probe.measure, texts=texts)
+        if not isinstance(probe, Probe):
+            value = self.measured.get((probe.fact, probe.state), 20.0 if probe.measure == "perplexity" else 0.0)
+            return ProbeScore(probe.fact, probe.state, (value,) * len(probe.inputs), measure=probe.measure)
         return ProbeScore(probe.fact, probe.state, tuple(value for _ in probe.prompts), 1)
 
 

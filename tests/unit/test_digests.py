@@ -10,6 +10,7 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact, HeldFact, Relation
 from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_digest
 from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.pitfalls.coverage import CoverageRow
+from pytest_editpitfalls.probes import Divergence, Generated, Perplexity, Probe
 from pytest_editpitfalls.program import MAX_LISTED, HeldQuestion, list_digest
 
 # Written down before joiner, strength, scores and lists of objects were there.
@@ -68,3 +69,24 @@ def test_a_long_list_is_digested_once_and_by_its_content() -> None:
     assert digest_of(replace(question, candidates=tuple(str(label) for label in labels))) == first
     assert list_digest.cache_info().misses == 1
     assert digest_of(other) != first
+
+
+def test_what_asks_otherwise_is_another_program() -> None:
+    """The forms of a probe have no tag in a digest: their fields tell them apart."""
+    said = Generated("new", "1", ("x",), ("a",))
+    forms = [
+        Probe("new", "1", ("x",), "a"),
+        said,
+        replace(said, answers=("a", "b")),
+        replace(said, match="contains"),
+        replace(said, max_tokens=4),
+        replace(said, stop="line"),
+        replace(said, joiner=""),
+        Perplexity("new", "1", ("x",)),
+        Divergence("new", "1", ("x",)),
+    ]
+    program = compile_case(case())
+    digests = [program_digest(replace(program, probes=(form,))) for form in forms]
+    assert len(set(digests)) == len(forms)
+    worded = replace(said, subject="France", relation="P36")
+    assert digest_of(worded) == digest_of(said)  # words for reports make no other program

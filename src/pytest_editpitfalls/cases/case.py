@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pytest_editpitfalls.program import Score, long_list, unless
+from pytest_editpitfalls.probes import unless
+from pytest_editpitfalls.program import Score, long_list
 
 from .labels import Label, Name
 

@@ -256,11 +256,11 @@ class Baseline(FrozenRecord):
 
 
 def scores_digest(case: CaseRecord) -> str:
-    """Return a digest of all probabilities that a case was scored with, to the last bit; "" where it has none."""
+    """Return a digest of all values and texts that a case was scored with, to the last bit; "" where it has none."""
     if not case.probes:
         return ""
     probes = sorted(case.probes, key=lambda probe: (probe.fact, probe.state))
-    return digest_of([[probe.fact, probe.state, probe.probabilities] for probe in probes])[:DIGITS]
+    return digest_of([[p.fact, p.state, p.probabilities, *([p.texts] if p.texts else [])] for p in probes])[:DIGITS]
 
 
 def resolve(name_or_file: str, root: Path, *, where: str = "--pitfalls-baseline") -> Path:

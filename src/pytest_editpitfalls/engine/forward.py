@@ -170,6 +170,10 @@ class KeptPrefix(Cache):  # type: ignore[misc]
             grow=True,
         )
 
+    def whole(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of every block, all of which ran."""
+        return [each for each in self._kept() if each is not None]
+
     def select(self, rows: Tensor) -> KeptPrefix:
         """These rows of a prefix."""
         return self._map(lambda tensor: tensor[rows], self.length, 0)

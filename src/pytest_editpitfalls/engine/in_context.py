@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_editpitfalls.errors import CaseError
+from pytest_editpitfalls.probes import AnyProbe, Generated, Probe
 from pytest_editpitfalls.program import EditRequest, Program
 
 from .editing.interface import EditJob, EditResult
@@ -63,14 +64,18 @@ class Window:
         self.size: int | None = size if isinstance(size, int) and size > 0 else None
 
     def room(self, program: Program | None) -> int:
-        """Tokens of the longest prompt and target that the case asks."""
+        """Tokens of the longest prompt that the case asks, with the target or the text that comes behind it."""
         if program is None or not program.probes:
             return UNKNOWN_ROOM
         return JOINT + max(
-            len(self._encoder.prompt(text)) + len(self._encoder.target(probe.target, probe.joiner))
-            for probe in program.probes
-            for text in probe.prompts
+            len(self._encoder.prompt(text)) + self._behind(probe) for probe in program.probes for text in probe.inputs
         )
+
+    def _behind(self, probe: AnyProbe) -> int:
+        """Tokens that come behind each prompt of a probe."""
+        if isinstance(probe, Generated):
+            return probe.max_tokens
+        return len(self._encoder.target(probe.target, probe.joiner)) if isinstance(probe, Probe) else 0
 
     def fits(self, text: str, program: Program | None) -> bool:
         """Whether every prompt of the case fits behind ``text``."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from pytest_editpitfalls.errors import (
     CaseError,
-    UnscorableCase,
     UntrustedEditor,
     UsageError,
     did_you_mean,
 )
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import (
     NOTHING_CHANGED,
     CaseScores,
@@ -27,13 +27,21 @@ from pytest_editpitfalls.program import (
 )
 
 from .editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
-from .held import HeldAnswers, is_brief, written
+from .held import HeldAnswers
 from .isolation import isolated
-from .overlay import EditedModel, not_finite, prefix_of
-from .scoring import Question, Scorer, check_one_row
+from .overlay import EditedModel, not_finite
+from .probing import Probing, unscorable
+from .scoring import Scorer
 from .settings import Progress, ProgressCallback, as_part, silent
 from .shared_edits import SharedEdits
 from .tokens import Encoder
+
+_NOT_FINITE: dict[Measure, str] = {
+    "probability": "probabilities are",
+    "said": "next tokens cannot be told: its logits are",
+    "perplexity": "perplexities are",
+    "divergence": "distance from the base model is",
+}
 
 Steps = tuple[int, ...]
 _JobKey = tuple[str | int, Steps]
@@ -89,12 +97,12 @@ def run_batch(
     progress = forwards_only(progress)
     runs = [_Run(program) for program in programs]
     for run in runs:
-        _check_scorable(run, encoder)
+        run.skipped = unscorable(run.program, encoder)
     edit_programs(editor, runs, progress, suite, shared)
     edited = time.perf_counter()
     try:
-        scoring = _Scoring(scorer, encoder, held or HeldAnswers(scorer.forward, encoder, max_tokens=scorer.max_tokens))
-        _score(scoring, [run for run in runs if run.open], progress, alone=len(runs) == 1)
+        probing = Probing(scorer, encoder, held or HeldAnswers(scorer.forward, encoder, max_tokens=scorer.max_tokens))
+        _score(probing, [run for run in runs if run.open], progress, alone=len(runs) == 1)
     except UntrustedEditor as error:
         raise UntrustedEditor(error.what, where=f"editor '{editor.name}'", fix=error.fix) from None
     if (wrong := _written_outside_of_edits(editor)) is not None:
@@ -105,8 +113,9 @@ def run_batch(
     timings = {"edit": (edited - started) / share, "score": (ended - edited) / share}
     answers = []
     for run in runs:
-        if any(not math.isfinite(p) for probe in run.probes for p in probe.probabilities):
-            run.error = run.error or "the edited model's probabilities are not finite (NaN or infinity)"
+        broken = (probe.measure for probe in run.probes if not all(map(math.isfinite, probe.probabilities)))
+        if (measure := next(broken, None)) is not None:
+            run.error = run.error or f"the edited model's {_NOT_FINITE[measure]} not finite (NaN or infinity)"
         answers.append(
             CaseScores(
                 case_id=run.program.case_id,
@@ -271,35 +280,13 @@ def forwards_only(progress: ProgressCallback) -> ProgressCallback:
     return report
 
 
-def _check_scorable(run: _Run, encoder: Encoder) -> None:
-    try:
-        for probe in run.program.probes:
-            encoder.target(probe.target, probe.joiner)
-            for text in probe.prompts:
-                encoder.prompt(text)
-        for step in run.program.steps:
-            for request in step:
-                encoder.target(request.target_new, request.joiner)
-    except UnscorableCase as error:
-        run.skipped = str(error)
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """What scores a batch."""
-
-    scorer: Scorer
-    encoder: Encoder
-    held: HeldAnswers
-
-
-def _score(scoring: _Scoring, runs: Sequence[_Run], progress: ProgressCallback, alone: bool) -> None:
+def _score(probing: Probing, runs: Sequence[_Run], progress: ProgressCallback, alone: bool) -> None:
     def remark(note: str) -> None:
         for run in runs:
             run.note(f"scoring was {note}")
 
     progress(Progress("score", 0, len(runs)))
-    isolated(lambda part: _score_together(scoring, part), list(runs), _fail, remark, alone=alone)
+    isolated(lambda part: _score_together(probing, part), list(runs), _fail, remark, alone=alone)
     progress(Progress("score", len(runs), len(runs)))
 
 
@@ -307,57 +294,11 @@ def _fail(run: _Run, error: str) -> None:
     run.error = f"scoring: {error}"
 
 
-def _score_together(scoring: _Scoring, runs: Sequence[_Run]) -> list[None]:
+def _score_together(probing: Probing, runs: Sequence[_Run]) -> list[None]:
     """Write each run's answers into it; nothing is written where anything raises."""
-    scorer, encoder = scoring.scorer, scoring.encoder
-    models: list[EditedModel] = [()]
-    places: dict[int, int] = {}  # of edited models, which programs may share
-    questions: list[Question] = []
-    brief = [[held for held in run.program.held if is_brief(held)] for run in runs]
-    asked = [[written(encoder, held) for held in each] for each in brief]
-    for run, short, candidates in zip(runs, brief, asked, strict=True):
-        number: dict[str, int] = {}
-        for state in run.program.states:
-            if model := run.models[state.steps]:
-                if id(model) not in places:
-                    models.append(model)
-                    places[id(model)] = len(models) - 1
-                number[state.name] = places[id(model)]
-            else:
-                number[state.name] = 0  # the base model is one model for all cases
-        prefix = {state.name: prefix_of(run.models[state.steps]) for state in run.program.states}
-        for probe in run.program.probes:
-            target = encoder.target(probe.target, probe.joiner)
-            questions += [
-                Question(number[probe.state], encoder.prompt(prefix[probe.state] + text), target)
-                for text in probe.prompts
-            ]
-        for held, targets in zip(short, candidates, strict=True):
-            questions += [Question(0, encoder.prompt(held.prompts[0]), target) for target in targets]
-    found = scorer.mean_log_probs(models, questions)
-    check_one_row(scorer, models, questions, found)  # before anything is written into a run
-    long = [held for run in runs for held in run.program.held if not is_brief(held)]
-    searched = dict(zip(map(id, long), scoring.held.holds(long), strict=True))
-    values = iter(found)
-
-    def take(count: int) -> list[float]:
-        return [next(values) for _ in range(count)]
-
-    for run, short, candidates in zip(runs, brief, asked, strict=True):
-        run.probes = tuple(
-            ProbeScore(
-                probe.fact,
-                probe.state,
-                tuple(map(math.exp, take(len(probe.prompts)))),
-                len(encoder.target(probe.target, probe.joiner)),
-            )
-            for probe in run.program.probes
-        )
-        parts = {held.name: searched[id(held)] for held in run.program.held if id(held) in searched}
-        for held, targets in zip(short, candidates, strict=True):
-            scores = take(len(targets))
-            parts[held.name] = all(scores[0] > other for other in scores[1:]) if scores else None
-        run.held_parts = {held.name: parts[held.name] for held in run.program.held}
+    answers = probing.answers([run.program for run in runs], [run.models for run in runs])
+    for run, answer in zip(runs, answers, strict=True):
+        run.probes, run.held_parts = answer.probes, dict(answer.held_parts)
         if None in run.held_parts.values():
             run.notes.append("held is unknown: the model's tokenizer cannot write the fact's object")
     return [None] * len(runs)

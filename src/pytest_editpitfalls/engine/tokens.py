@@ -59,6 +59,20 @@ class Encoder:
             raise UnscorableCase(f"the prompt {text!r} has no tokens", fix="give the prompt some text")
         return self._embedded(ids, text)
 
+    def text(self, text: str, prefix: str = "") -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids of a whole text: what comes before the first token that is predicted, and those that are.
+
+        The first token of the text is not predicted where nothing stands before it; it is not counted behind a
+        ``prefix`` either, so that the same tokens are. Raises `UnscorableCase` for a text of fewer than two tokens.
+        """
+        ids = self.prompt(text)
+        special = max(len(ids) - len(self._tokenizer(text, add_special_tokens=False)["input_ids"]), 0)
+        start = max(special, 1)
+        if len(ids) <= start:
+            raise UnscorableCase(f"the text {text!r} has no token to be predicted", fix="give a text of a few words")
+        before = (*self.prompt(prefix), *ids[special:start]) if prefix else ids[:start]
+        return before, ids[start:]
+
     def _target(self, label: str, joiner: str = " ") -> tuple[int, ...]:
         """Token ids of ``label`` after ``joiner`` (one space, or nothing), as they follow any prompt.
 

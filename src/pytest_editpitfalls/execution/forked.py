@@ -137,7 +137,7 @@ def _received(data: str) -> CaseScores:
         raise kinds.get(found["raised"], CaseError)(found["what"], where=found["where"], fix=found["fix"])
     found["notes"] = tuple(found["notes"])
     found["probes"] = tuple(
-        ProbeScore(each["fact"], each["state"], tuple(each["probabilities"]), each["tokens"])
+        ProbeScore(**{**each, "probabilities": tuple(each["probabilities"]), "texts": tuple(each["texts"])})
         for each in found["probes"]
     )
     return CaseScores(**found)

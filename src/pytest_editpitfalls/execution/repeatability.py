@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import CaseScores
 
 from .executor import Job
@@ -123,11 +124,32 @@ def difference(first: CaseScores, again: CaseScores, allowed: float) -> str | No
     if again.error is not None or again.skipped is not None:
         return f"it ended with: {again.error or again.skipped}"
     worst, words = 0.0, None
+    # Which word is said may turn on rounding, so other measures tell where there are any.
+    told = {probe.measure for probe in first.probes} - {"said"} or {"said"}
     for one, other in zip(first.probes, again.probes, strict=True):
+        if one.measure not in told:
+            continue
         for a, b in zip(one.probabilities, other.probabilities, strict=True):
-            log_a, log_b = (math.log(p) if p > 0.0 else -math.inf for p in (a, b))
-            apart = 0.0 if log_a == log_b else abs(log_a - log_b) / max(1.0, min(abs(log_a), abs(log_b)))
+            size_a, size_b = _comparable(one.measure, a), _comparable(one.measure, b)
+            apart = 0.0 if size_a == size_b else abs(size_a - size_b) / max(1.0, min(abs(size_a), abs(size_b)))
             if not apart <= max(allowed, worst):
                 worst = apart
-                words = f"log p of '{one.fact}' in state {one.state} was {log_a:.4f} and is {log_b:.4f}"
+                words = (
+                    f"{_NAMES[one.measure]} of '{one.fact}' in state {one.state} was {size_a:.4f} and is {size_b:.4f}"
+                )
     return words
+
+
+_NAMES: dict[Measure, str] = {
+    "probability": "log p",
+    "said": "the answer",
+    "perplexity": "log perplexity",
+    "divergence": "divergence",
+}
+
+
+def _comparable(measure: Measure, value: float) -> float:
+    """The value whose rounding is alike whatever its size: the logarithm, or that which is in nats already."""
+    if measure in ("said", "divergence"):
+        return value
+    return math.log(value) if value > 0.0 else -math.inf

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import ProbeScore
 
 RELEASED = "released code of the pitfalls benchmark, experiments/summarize.py"
@@ -20,21 +21,27 @@ NOT_PUBLISHED = "this project; docs/metrics.md says why"
 
 
 class FactProbabilities(dict[tuple[str, str], float]):
-    """(fact, state) -> mean probability; what is unknown is absent.
+    """(fact, state) -> mean probability, or mean of what else was measured; what is unknown is absent.
 
     Attributes:
         prompts: (fact, state) -> the probabilities behind the mean, rewrite prompt first, then the paraphrases.
         tokens: (fact, state) -> how many tokens the fact's object has, where that is known.
+        measures: (fact, state) -> what the values are, where they are no probabilities.
+        texts: (fact, state) -> what the model said after each prompt, of facts that it was to say.
     """
 
     def __init__(
         self,
         prompts: Mapping[tuple[str, str], tuple[float, ...]],
         tokens: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        measures: Mapping[tuple[str, str], Measure] = MappingProxyType({}),
+        texts: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         super().__init__({key: math.fsum(values) / len(values) for key, values in prompts.items()})
         self.prompts = prompts
         self.tokens = tokens
+        self.measures = measures
+        self.texts = texts
 
     def log_probability(self, fact: str, state: str) -> float | None:
         """Return the log-probability (nats) of the whole object, summed over its tokens: the mean over the prompts.
@@ -48,6 +55,17 @@ class FactProbabilities(dict[tuple[str, str], float]):
             return -math.inf
         return tokens * math.fsum(map(math.log, values)) / len(values)
 
+
+_RANGES: Mapping[Measure, tuple[float, float]] = MappingProxyType(
+    {
+        # exp of a mean log-probability: rounding may lift it a hair above 1
+        "probability": (0.0, 1.0 + 1e-6),
+        "said": (0.0, 1.0),
+        "perplexity": (1.0 - 1e-6, math.inf),
+        "divergence": (0.0, math.inf),
+    }
+)
+"""The values that a measure can have."""
 
 Compute = Callable[[FactProbabilities], "float | None"]
 
@@ -101,19 +119,25 @@ class Metric:
 
 
 def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:
-    """Return the probability of every fact and state.
+    """Return the value of every fact and state: its probability, or what else was measured of it.
 
-    A score without prompts, or with anything that is no finite number between 0 and 1, is left out: it is
+    A score without prompts, or with anything that is no finite number in the range of its measure, is left out: it is
     unknown.
     """
     known: dict[tuple[str, str], tuple[float, ...]] = {}
     tokens: dict[tuple[str, str], int] = {}
+    measures: dict[tuple[str, str], Measure] = {}
+    texts: dict[tuple[str, str], tuple[str, ...]] = {}
     for score in scores:
         values = score.probabilities
-        # A probability is exp of a mean log-probability: rounding may lift it a hair above 1.
         # What is not finite shows in the sum; min and max alone could miss a NaN.
-        if values and math.isfinite(sum(values)) and min(values) >= 0.0 and max(values) <= 1.0 + 1e-6:
+        low, high = _RANGES[score.measure]
+        if values and math.isfinite(sum(values)) and min(values) >= low and max(values) <= high:
             known[score.fact, score.state] = values
             if score.tokens is not None:
                 tokens[score.fact, score.state] = score.tokens
-    return FactProbabilities(known, tokens)
+            if score.measure != "probability":
+                measures[score.fact, score.state] = score.measure
+            if score.texts:
+                texts[score.fact, score.state] = score.texts
+    return FactProbabilities(known, tokens, measures, texts)

@@ -9,10 +9,23 @@ from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.metrics.controls import score_with_controls
 from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log_ratio, relative_loss, wins
-from pytest_editpitfalls.program import Probe, Program
+from pytest_editpitfalls.probes import Divergence, Generated, Perplexity, Probe
+from pytest_editpitfalls.program import Program
 
 from ._definitions import definitions_digest, same_definitions
-from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, PublishedRow, Topic, ask, program_of
+from ._pitfall import (
+    FactWords,
+    Pitfall,
+    PlotByFacts,
+    PublishedFigures,
+    PublishedRow,
+    Topic,
+    ask,
+    divergence,
+    perplexity,
+    program_of,
+    say,
+)
 from ._registry import (
     METRICS,
     PITFALLS,
@@ -31,12 +44,15 @@ __all__ = [
     "METRICS",
     "PITFALLS",
     "Case",
+    "Divergence",
     "Edit",
     "Fact",
     "FactProbabilities",
     "FactWords",
+    "Generated",
     "Label",
     "Metric",
+    "Perplexity",
     "Pitfall",
     "PlotByFacts",
     "Probe",
@@ -51,16 +67,19 @@ __all__ = [
     "compute_metrics",
     "controls_of",
     "definitions_digest",
+    "divergence",
     "edit_success",
     "jensen_shannon",
     "log_ratio",
     "merged",
     "metric_of",
     "metrics_for",
+    "perplexity",
     "pitfall_of",
     "program_of",
     "relative_loss",
     "same_definitions",
+    "say",
     "score_with_controls",
     "topics",
     "unequal_tokens",

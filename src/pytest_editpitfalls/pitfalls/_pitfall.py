@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, HeldFact, Row
 from pytest_editpitfalls.metrics.metric import Metric
-from pytest_editpitfalls.program import STATES, EditRequest, HeldQuestion, Probe, Program, State
+from pytest_editpitfalls.probes import AnyProbe, Divergence, Generated, Match, Perplexity, Probe, Stop
+from pytest_editpitfalls.program import STATES, EditRequest, HeldQuestion, Program, State
 
 if TYPE_CHECKING:
     from ._construction import Construction
@@ -219,7 +220,58 @@ def ask(case: Case, name: str, fact: Fact, *states: str) -> tuple[Probe, ...]:
     return tuple(Probe(fact=name, state=state, prompts=prompts, **asked) for state in states)
 
 
-def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[Probe]) -> Program:
+def say(
+    case: Case,
+    name: str,
+    fact_or_prompts: Fact | Sequence[str],
+    *states: str,
+    answers: Sequence[str] = (),
+    match: Match = "alias",
+    max_tokens: int = 32,
+    stop: Stop = "sentence",
+) -> tuple[Generated, ...]:
+    """Return the probes of what the model says, in each of ``states``: its greedy continuation of every prompt.
+
+    Args:
+        case: the case, whose relations word the fact.
+        name: the fact's name in results.
+        fact_or_prompts: a fact, which is asked with all prompts of its relation, or whole prompts.
+        answers: what counts as right; by default the fact's object.
+        match: how an answer is told in the text (`pytest_editpitfalls.matching.matches`).
+        max_tokens: the most tokens that are generated.
+        stop: where the text ends before that.
+
+    Raises:
+        UsageError: there is no answer.
+    """
+    words: dict[str, Any] = {}
+    if isinstance(fact_or_prompts, Fact):
+        relation = case.relation(fact_or_prompts.relation)
+        prompts = relation.questions(fact_or_prompts.subject)
+        answers = tuple(answers) or (fact_or_prompts.object,)
+        words = {
+            "subject": relation.written(fact_or_prompts.subject),
+            "relation": relation.base,
+            "joiner": relation.joiner,
+        }
+    else:
+        prompts = tuple(fact_or_prompts)
+    return tuple(Generated(name, state, prompts, tuple(answers), match, max_tokens, stop, **words) for state in states)
+
+
+def perplexity(name: str, texts: Iterable[str], *states: str) -> tuple[Perplexity, ...]:
+    """Return the probes of how well the model predicts whole texts, in each of ``states``."""
+    whole = tuple(texts)
+    return tuple(Perplexity(name, state, whole) for state in states)
+
+
+def divergence(name: str, prompts: Iterable[str], *states: str) -> tuple[Divergence, ...]:
+    """Return the probes of how far the next token after each prompt is from the base model's, in each of ``states``."""
+    asked = tuple(prompts)
+    return tuple(Divergence(name, state, asked) for state in states)
+
+
+def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[AnyProbe]) -> Program:
     """Return a program whose steps are one edit each, with the states that the probes need."""
     asked = tuple(probes)
     needed = {probe.state for probe in asked}

@@ -8,6 +8,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import fact_probabilities
 from pytest_editpitfalls.options.editor_labels import is_multi_label
 from pytest_editpitfalls.pitfalls import pitfall_of
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import NOTHING_CHANGED
 from pytest_editpitfalls.results.build import facts_in_words
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from pytest_editpitfalls.verdicts.thresholds import Verdict
 
 
+MEASURES: dict[Measure, str] = {
+    "probability": "",
+    "said": "said: share of the prompts",
+    "perplexity": "perplexity",
+    "divergence": "nats from the base model",
+}
+"""What a line of the table shows where that is no probability."""
+
 FACTS = 10
 """Facts of one family that an explanation shows."""
 
@@ -29,7 +38,7 @@ def edits_in_words(case: Case, multi_label: bool = False) -> list[str]:
 
 
 def probability_table(outcome: Outcome) -> list[str]:
-    """Return the mean probabilities, one line per fact and one column per state."""
+    """Return the mean values, one line per fact and one column per state; what is no probability says what it is."""
     case = outcome.case
     words = facts_in_words(case, is_multi_label(outcome.editor))
     lines, remarks = fewer(fact_lines(fact_probabilities(outcome.probes), words, pitfall_of(case.kind)), FACTS)
@@ -39,9 +48,20 @@ def probability_table(outcome: Outcome) -> list[str]:
     wide = {state: max(8, len(heading)) for state, heading in headings.items()}
     table = ["  ".join([*(f"{heading:>{wide[state]}}" for state, heading in headings.items()), "fact"])]
     for line in lines:
-        cells = [f"{line.means[s]:>{wide[s]}.3g}" if s in line.means else f"{'-':>{wide[s]}}" for s in headings]
-        table.append("  ".join([*cells, f"{line.text}{f' ({line.role})' if line.role else ''}"]))
+        cells = [f"{line.number(s) if s in line.means else '-':>{wide[s]}}" for s in headings]
+        what = ", ".join(filter(None, [line.role, MEASURES[line.measure]]))
+        table.append("  ".join([*cells, f"{line.text}{f' ({what})' if what else ''}"]))
+        table += [f"    {saying}" for saying in line.sayings]
     return [*table, *remarks]
+
+
+def _heading(outcome: Outcome) -> str:
+    plain = all(probe.measure == "probability" for probe in outcome.probes)
+    return (
+        "mean probability over the prompts:"
+        if plain
+        else "mean over the prompts, a probability where nothing else is said:"
+    )
 
 
 def untaken(outcome: Outcome) -> list[str]:
@@ -83,7 +103,7 @@ def explain(outcome: Outcome, verdict: Verdict) -> str:
     if outcome.held is False:
         lines.append("  held: false (the model does not know the facts that are edited)")
     lines += [f"  {line}" for line in did_not_take[1:]]
-    lines += ["mean probability over the prompts:", *(f"  {line}" for line in probability_table(outcome))]
+    lines += [_heading(outcome), *(f"  {line}" for line in probability_table(outcome))]
     lines += [f"  {result}" for result in verdict.results if result.passed]
     lines += [f"note: {visible(note)}" for note in outcome.notes]
     if command := outcome.rerun:

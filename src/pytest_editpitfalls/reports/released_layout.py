@@ -132,7 +132,7 @@ def _answers(case: CaseRecord) -> Answers:
     return {
         (probe.fact, probe.state): {"rewrite": probe.probabilities[0], "generation": probe.probabilities[1:]}
         for probe in case.probes
-        if probe.probabilities and None not in probe.probabilities
+        if probe.measure == "probability" and probe.probabilities and None not in probe.probabilities
     }
 
 

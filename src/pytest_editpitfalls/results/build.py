@@ -101,8 +101,8 @@ def _facts(case: Case, multi_label: bool) -> dict[str, dict[str, str]]:
                 "subject": probe.subject,
                 "relation": probe.relation,
                 "label": labels.get(probe.relation, ""),
-                "object": probe.target,
-                "prompt": probe.prompts[0],
+                "object": probe.object,
+                "prompt": probe.inputs[0],
                 "role": "" if words is None else words.text,
                 "joiner": probe.joiner,
             }
@@ -117,6 +117,7 @@ def probe_facts(probes: Iterable[Any]) -> list[dict[str, Any]]:
             "state": probe.state,
             "probabilities": list(probe.probabilities),
             "tokens": probe.tokens,
+            **({} if probe.measure == "probability" else {"measure": probe.measure, "texts": list(probe.texts)}),
         }
         for probe in probes
     ]

@@ -11,6 +11,7 @@ from pydantic import FailFast, Field, JsonValue
 
 from pytest_editpitfalls.cases.case import Strength, statement
 from pytest_editpitfalls.options.editor_labels import without_seed
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.statistics.intervals import Method
 
 from .comparison_records import ComparisonRecord, ReasonRecord, RelativeGateRecord
@@ -139,12 +140,20 @@ class ProbeRecord(Record):
     )
     state: str = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
     probabilities: list[Number] = Field(
-        description="exp of the mean log-probability of the object's tokens; rewrite prompt first, then the "
-        "paraphrases in order"
+        description="a value for each prompt or text, rewrite prompt first, then the paraphrases in order; of the "
+        "measure `probability` exp of the mean log-probability of the object's tokens"
     )
     tokens: int | None = Field(
         default=None,
         description="tokens of the object: `tokens * ln(probability)` is its summed log-probability; null: unknown",
+    )
+    measure: Measure = Field(
+        default="probability",
+        description="what the values are: `probability`; `said`, 1 where the model's own words give an answer, else 0; "
+        "`perplexity` of a text; `divergence` of the next token from the base model's, KL(base || edited) in nats",
+    )
+    texts: list[str] = Field(
+        default_factory=list, description="of the measure `said`: what the model said after each prompt"
     )
 
 
@@ -154,7 +163,7 @@ class FactRecord(Record):
     subject: str = Field(default="", description='"" where the kind of pitfall does not say')
     relation: str = Field(default="", description='id of the relation; "" where the kind of pitfall does not say')
     label: str = Field(default="", description='the relation in words; "" where the suite has none')
-    object: str
+    object: str = Field(description='"" where the measure is about no object')
     prompt: str = Field(description="the rewrite prompt with the subject in place; the object continues it")
     role: str = Field(default="", description='what the fact is to the case ("what edit 1 writes")')
     joiner: str = Field(default=" ", description="what stands between prompt and object: a space, or nothing")
@@ -162,7 +171,7 @@ class FactRecord(Record):
     @property
     def sentence(self) -> str:
         """The prompt and the object: what the probability is about."""
-        return statement(self.prompt, self.object, self.joiner)
+        return statement(self.prompt, self.object, self.joiner) if self.object else self.prompt
 
 
 class ThresholdRecord(Record):

@@ -12,11 +12,20 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from pytest_editpitfalls.cases.case import Case, Kind
 from pytest_editpitfalls.cases.digests import case_digest, program_digest
 from pytest_editpitfalls.pitfalls import compute_metrics
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
 from pytest_editpitfalls.results.build import probe_facts
 
@@ -52,12 +61,24 @@ class _Stored(BaseModel):
 
 
 class StoredProbe(_Stored):
-    """One fact in one state: a probability for each prompt."""
+    """One fact in one state: a probability for each prompt, or another measure's value.
+
+    A probe of probabilities is written without `measure` and `texts`, as it was before there were others.
+    """
 
     fact: Text
     state: Text
     probabilities: list[Number]
     tokens: int | None = None
+    measure: Measure = "probability"
+    texts: list[Text] = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        whole: dict[str, Any] = handler(self)
+        if self.measure == "probability":
+            del whole["measure"], whole["texts"]
+        return whole
 
 
 class StoredCase(_Stored):
@@ -153,7 +174,15 @@ class StoredCase(_Stored):
         return CaseScores(
             case_id=self.case_id,
             probes=tuple(
-                ProbeScore(probe.fact, probe.state, tuple(probe.probabilities), probe.tokens) for probe in self.probes
+                ProbeScore(
+                    probe.fact,
+                    probe.state,
+                    tuple(probe.probabilities),
+                    probe.tokens,
+                    probe.measure,
+                    tuple(probe.texts),
+                )
+                for probe in self.probes
             ),
             held_parts=dict(self.held_parts),
             seconds=self.seconds,

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from pytest_editpitfalls.cases.case import Case, Relation
 from pytest_editpitfalls.pitfalls import compile_case
-from pytest_editpitfalls.program import Probe
+from pytest_editpitfalls.probes import AnyProbe
 from pytest_editpitfalls.suites.suite import Suite
 
 Level = Literal["error", "warning", "note"]
@@ -114,10 +114,10 @@ def place_of(case: Case) -> str:
     return f"{case.source}, row {case.source_index}"
 
 
-def _asked_with(case: Case, probe: Probe) -> Relation:
+def _asked_with(case: Case, probe: AnyProbe) -> Relation:
     """The relation that a probe is worded by: probes name the relation of which that may be a variant."""
     named = [each for each in case.relations if probe.relation in (each.id, each.variant_of)]
-    return next((each for each in named if each.questions(probe.subject)[:1] == probe.prompts[:1]), named[0])
+    return next((each for each in named if each.questions(probe.subject)[:1] == probe.inputs[:1]), named[0])
 
 
 @lru_cache(maxsize=4096)
@@ -125,15 +125,15 @@ def asked_of(case: Case) -> tuple[Asked, ...]:
     """Return the facts that a case asks for, each once, rewrite prompt first."""
     found: dict[str, Asked] = {}
     for probe in compile_case(case).probes:
-        if probe.fact not in found:
+        if probe.relation and probe.fact not in found:  # a text or prompts of no relation are no fact
             relation = _asked_with(case, probe)
             templates = (relation.prompt, *relation.paraphrases)
             found[probe.fact] = Asked(
                 name=probe.fact,
                 subject=probe.subject,
                 relation=probe.relation,
-                object=probe.target,
-                prompts=probe.prompts,
+                object=probe.object,
+                prompts=probe.inputs,
                 templates=templates,
                 joiner=probe.joiner,
             )

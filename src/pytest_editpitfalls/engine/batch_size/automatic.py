@@ -20,6 +20,7 @@ from torch import nn
 from pytest_editpitfalls.engine.isolation import BatchDoesNotFit, free_memory
 from pytest_editpitfalls.engine.runner import forwards_only
 from pytest_editpitfalls.engine.settings import CPU_CASES, Progress, ProgressCallback, as_part, silent
+from pytest_editpitfalls.probes import AnyProbe, Generated
 from pytest_editpitfalls.program import CaseScores, Program
 
 from .memory_meter import MemoryMeter
@@ -37,6 +38,9 @@ where memory could be short.
 
 LEAST_TOKENS = 768
 """Padded tokens that a pass keeps when a batch is halved: with fewer, passes cost their launches and nothing else."""
+
+CHARACTERS_OF_TOKEN = 4
+"""About as many as a token of English has: what is generated is counted by them before there is any of it."""
 
 Work = Callable[[Sequence[Program], int, ProgressCallback], list[CaseScores]]
 """(cases, padded tokens of a pass, progress) -> their answers; raises `BatchDoesNotFit` for several cases only."""
@@ -205,4 +209,9 @@ def characters(program: Program) -> int:
     """
     requests = [] if program.shared else [request for step in program.steps for request in step]
     written = sum(len(each.prompt) + len(each.subject) + len(each.target_new) for each in requests)
-    return written + sum(len(text) + len(probe.target) for probe in program.probes for text in probe.prompts)
+    return written + sum(len(text) + _behind(probe) for probe in program.probes for text in probe.inputs)
+
+
+def _behind(probe: AnyProbe) -> int:
+    """Characters that come behind each text of a probe."""
+    return CHARACTERS_OF_TOKEN * probe.max_tokens if isinstance(probe, Generated) else len(probe.object)

@@ -23,9 +23,15 @@ NOTES = 5
 
 
 def fact_means(case: CaseRecord) -> FactProbabilities:
-    """Return (fact, state) -> mean probability, by the rule of the metrics: unknown when one of its prompts is."""
+    """Return (fact, state) -> mean value, by the rule of the metrics: unknown when one of its prompts is."""
     return fact_probabilities(
-        ProbeScore(probe.fact, probe.state, tuple(math.nan if each is None else each for each in probe.probabilities))
+        ProbeScore(
+            probe.fact,
+            probe.state,
+            tuple(math.nan if each is None else each for each in probe.probabilities),
+            measure=probe.measure,
+            texts=tuple(probe.texts),
+        )
         for probe in case.probes
     )
 
@@ -50,14 +56,16 @@ def headline(case: CaseRecord, *, is_failing: bool = True) -> str:
 
 
 def in_words(case: CaseRecord, pitfall: AnyPitfall | None) -> list[str]:
-    """Return a case in words: its edits, its facts with their mean probabilities on the way, whether edit 1 took."""
+    """Return a case in words: its edits, its facts with their mean values on the way, whether edit 1 took."""
     told = [
         line for line in fact_lines(fact_means(case), case.facts, pitfall) if fact_words(pitfall, line.name).in_story
     ]
     last = (ordered_states(state for line in told for state in line.way) or [""])[-1]
     shown, remarks = fewer(told, FACTS)
     lines = [visible(line) for line in case.edits]
-    lines += [f"{each.text}: {each.numbers(last)}{f' ({each.role})' if each.role else ''}" for each in shown]
+    for each in shown:
+        lines.append(f"{each.text}: {each.numbers(last)}{f' ({each.role})' if each.role else ''}")
+        lines += each.sayings
     lines += remarks
     if case.metrics.get("es") == 0.0:
         lines.append("edit 1 did not take")

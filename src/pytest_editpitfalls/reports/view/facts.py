@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import FactProbabilities
 from pytest_editpitfalls.pitfalls import FactWords
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import STATE_WORDS, STATES
 from pytest_editpitfalls.results.records import FactRecord
 
@@ -16,21 +18,49 @@ BASE = "0"
 """The state of the model before any edit."""
 
 
+UNITS: Mapping[Measure, tuple[str, str]] = MappingProxyType(
+    {
+        "probability": ("", ""),
+        "said": ("said after ", " of the prompts"),
+        "perplexity": ("perplexity ", ""),
+        "divergence": ("next token apart by ", " nats"),
+    }
+)
+"""What stands before and behind a fact's values, so that none is taken for a probability that is none."""
+
+WORSE: Mapping[Measure, str] = MappingProxyType(
+    {
+        "probability": "less likely",
+        "said": "said less often",
+        "perplexity": "predicted worse",
+        "divergence": "farther away",
+    }
+)
+"""What those are that lost."""
+
+CHARACTERS = 200
+"""Of a generated text, in a story."""
+
+
 @dataclass(frozen=True, slots=True)
 class FactLine:
-    """One fact with its probabilities.
+    """One fact with its values.
 
     Attributes:
         name: as in the record ("other:1").
         text: the fact as a sentence, escaped; its name where nobody put it into words.
         role: what it is to the case, escaped; "" where nobody says.
-        means: state -> mean probability over the prompts, in the order of tables.
+        means: state -> mean value over the prompts, in the order of tables.
+        measure: what the values are.
+        texts: state -> what the model said after the first prompt, escaped; empty where nothing was to be said.
     """
 
     name: str
     text: str
     role: str
     means: Mapping[str, float]
+    measure: Measure = "probability"
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -44,15 +74,26 @@ class FactLine:
 
     @property
     def lost(self) -> float:
-        """How much probability it lost on the way; negative where it gained."""
+        """How much worse it became on the way: less probable, less often said, less well predicted, farther away."""
         way = self.way
-        return self.means[way[0]] - self.means[way[-1]]
+        lost = self.means[way[0]] - self.means[way[-1]]
+        return lost if self.measure in ("probability", "said") else -lost
 
     def numbers(self, last: str) -> str:
-        """Return its probabilities on the way, named where they do not go from the base model to the state ``last``."""
+        """Return its values on the way, named where they do not go from the base model to the state ``last``."""
         way = self.way
         named = way[0] != BASE or way[-1] != last
-        return " -> ".join(f"{state_words(s)} {self.means[s]:.3g}" if named else f"{self.means[s]:.3g}" for s in way)
+        shown = [f"{state_words(s)} {self.number(s)}" if named else self.number(s) for s in way]
+        return f"{UNITS[self.measure][0]}{' -> '.join(shown)}{UNITS[self.measure][1]}"
+
+    def number(self, state: str) -> str:
+        """Return its value in a state."""
+        return f"{self.means[state]:.0%}" if self.measure == "said" else f"{self.means[state]:.3g}"
+
+    @property
+    def sayings(self) -> list[str]:
+        """What the model said in each state, one line each."""
+        return [f"  {state_words(state)} it says: {text or '(nothing)'}" for state, text in self.texts.items()]
 
 
 def fact_words(pitfall: AnyPitfall | None, fact: str) -> FactWords:
@@ -78,7 +119,7 @@ def follows_edits(state: str) -> bool:
 
 
 def fact_lines(means: FactProbabilities, facts: Mapping[str, FactRecord], pitfall: AnyPitfall | None) -> list[FactLine]:
-    """Return the facts that have a probability, in the order of the record."""
+    """Return the facts that have a value, in the order of the record."""
     found: dict[str, dict[str, float]] = {}
     for (name, state), mean in means.items():
         found.setdefault(name, {})[state] = mean
@@ -88,7 +129,9 @@ def fact_lines(means: FactProbabilities, facts: Mapping[str, FactRecord], pitfal
         text = name if known is None else known.sentence
         role = (known and known.role) or fact_words(pitfall, name).text
         ordered = {state: by_state[state] for state in ordered_states(by_state)}
-        lines.append(FactLine(name, visible(text), visible(role), ordered))
+        measure = means.measures.get((name, next(iter(ordered))), "probability")
+        said = {s: visible(means.texts[name, s][0], at_most=CHARACTERS) for s in ordered if (name, s) in means.texts}
+        lines.append(FactLine(name, visible(text), visible(role), ordered, measure, said))
     return lines
 
 
@@ -111,5 +154,7 @@ def fewer(lines: Sequence[FactLine], at_most: int) -> tuple[list[FactLine], list
         shown += by_loss[:at_most]
         rest = by_loss[at_most:]
         role, less = rest[0].role, sum(line.lost > 0 for line in rest)
-        remarks.append(f"and {len(rest)} more{f' ({role})' if role else ''}: {less} of them less likely than before")
+        remarks.append(
+            f"and {len(rest)} more{f' ({role})' if role else ''}: {less} of them {WORSE[rest[0].measure]} than before"
+        )
     return shown, remarks

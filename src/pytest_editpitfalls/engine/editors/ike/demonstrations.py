@@ -50,7 +50,7 @@ def sources(programs: Iterable[Program]) -> list[Source]:
     for program in programs:
         if program.steps and program.steps[0]:
             request = program.steps[0][0]
-            asked = [probe.prompts[1:] for probe in program.probes if probe.prompts[0] == request.question]
+            asked = [probe.inputs[1:] for probe in program.probes if probe.inputs[0] == request.question]
             paraphrases = max(asked, key=len, default=())
             found.append(Source(program.case_id, request, paraphrases, entities([request])))
     return found
