@@ -38,7 +38,7 @@ def test_without_a_path_the_shipped_suites_run_instead_of_testpaths(own_tests):
     assert [name.partition("::")[0] for name in ids] == [
         f"pitfalls/{suite}.py" for suite in ("reverse", "composite", "coverage", "easy", "hard")
     ]
-    line = "pitfalls: the suites run instead of testpaths; for both: pytest tests --pitfalls-suite=all"
+    line = "pitfalls: the suites run instead of testpaths; for both: pytest tests --pitfalls-suite=default"
     own_tests.run("--collect-only", *R3).stdout.fnmatch_lines([line])
     own_tests.run("--collect-only", *R3, "-q").stdout.fnmatch_lines([line])
     assert own_tests.ids("tests") == ["tests/test_mine.py::test_mine"]
@@ -69,7 +69,7 @@ def test_an_editor_that_no_test_asks_for(own_tests):
     """A path without marked tests: what the editor would have broken is not known."""
     result = own_tests.run("tests")
     assert result.ret == pytest.ExitCode.OK
-    line = "pitfalls: no case ran: no selected test asks for one; --pitfalls-suite=all adds the suites"
+    line = "pitfalls: no case ran: no selected test asks for one; --pitfalls-suite=default adds the suites"
     result.stdout.fnmatch_lines([line])
     own_tests.run("tests", "-q").stdout.fnmatch_lines([line])
     own_tests.run("tests", *R3).stdout.no_fnmatch_line("*no case ran*")

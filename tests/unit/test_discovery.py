@@ -10,6 +10,7 @@ import pytest
 
 from pytest_editpitfalls import shipped
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import topics
 from pytest_editpitfalls.suites import discovery, load_suite, load_suites
 from pytest_editpitfalls.suites.discovery import expand_suites, shipped_suites, suite_groups, suite_names
 
@@ -24,11 +25,41 @@ def package_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_and_groups() -> None:
     names = suite_names()
     assert names["reverse"] == ("reverse",)
-    assert names["conflict"] + names["distortion"] == names["all"]
+    assert names["conflict"] + names["distortion"] == names["default"], "a run that names none is the paper's"
+    assert names["default"] == ("reverse", "composite", "coverage", "easy", "hard")
     # suites in other languages run where they are named: most models cannot read them
     assert [name for name in shipped_suites() if name not in names["all"]] == ["chinese", "japanese"]
     assert names["chinese"] == ("chinese",)
-    assert set(suite_groups()) == {"conflict", "distortion", "all"}
+    assert {topic.name for topic in topics()} & set(suite_groups()) == set(suite_groups()) - {"default", "all"}
+
+
+def test_a_suite_that_nobody_asked_for_is_in_its_groups_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`default = false` keeps a suite out of a run that names none; another language keeps it out of every group."""
+    for name, more in {"one": "", "two": "default = false\n", "three": 'language = "xh"\n'}.items():
+        (tmp_path / f"{name}.toml").write_text(f'kind = "coverage"\n{more}', encoding="utf-8")
+    monkeypatch.setattr(discovery, "suites_directory", lambda: tmp_path)
+    for cached in (discovery.shipped_suites, discovery._headers, discovery.suite_groups):
+        cached.cache_clear()
+    try:
+        assert suite_groups() == {"conflict": ("one", "two"), "default": ("one",), "all": ("one", "two")}
+        assert set(shipped_suites()) == {"one", "two", "three"}
+        found = expand_suites(["three", "all"])
+        assert [file.path.stem for file in found] == ["three", "one", "two"]
+    finally:
+        monkeypatch.undo()
+        for cached in (discovery.shipped_suites, discovery._headers, discovery.suite_groups):
+            cached.cache_clear()
+
+
+@pytest.mark.parametrize("language", ["english please", "", "EN"])
+def test_a_language_is_a_tag(small_suite: Callable[[str], Any], language: str) -> None:
+    header = small_suite("reverse").write()
+    text = header.read_text(encoding="utf-8")
+    header.write_text(f'language = "{language}"\n{text}', encoding="utf-8")
+    with pytest.raises(UsageError, match="field language"):
+        load_suite(header)
 
 
 def test_a_source_tree_wins_over_a_stale_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

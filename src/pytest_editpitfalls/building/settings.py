@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.options.defaults import DEFAULT_GROUP
 from pytest_editpitfalls.pitfalls import PITFALLS
 from pytest_editpitfalls.pitfalls._construction import Construction
 from pytest_editpitfalls.program import Score
@@ -53,7 +54,9 @@ class BuildSettings:
         for name in self.suites:
             if name not in plans():
                 raise UsageError(
-                    f"there is no way to build a suite '{name}'", where="--suites", fix=did_you_mean(name, plans())
+                    f"there is no way to build a suite '{name}'",
+                    where="--suites",
+                    fix=did_you_mean(name, [*plans(), *plan_groups()]),
                 )
         for score in self.scores:
             if score not in SCORES:
@@ -97,3 +100,12 @@ def plans() -> Mapping[str, Plan]:
         for pitfall in sorted(PITFALLS, key=lambda pitfall: (pitfall.order, pitfall.name))
         for name, construction in pitfall.constructions.items()
     }
+
+
+def plan_groups() -> dict[str, tuple[str, ...]]:
+    """Return the names for several suites at once: the topics of their kinds, "default" and "all"."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for plan in plans().values():
+        groups[plan.topic] = (*groups.get(plan.topic, ()), plan.name)
+    unasked = tuple(name for name, plan in plans().items() if plan.construction.default)
+    return {**groups, DEFAULT_GROUP: unasked, "all": tuple(plans())}

@@ -81,6 +81,7 @@ def write_suites(
 
 def _header(suite: BuiltSuite, settings: BuildSettings, license: str, provenance: str) -> str:
     thresholds = PITFALLS.get(suite.plan.kind).thresholds
+    unasked = "default = false\n"
     return (
         "format = 1\n"
         f"name = {_json(suite.plan.name)}\n"
@@ -90,6 +91,7 @@ def _header(suite: BuiltSuite, settings: BuildSettings, license: str, provenance
         f'relations = "{RELATIONS}"\n'
         f"cases = {_json(suite.plan.name + '.jsonl')}\n"
         f"thresholds = {_json(list(thresholds))}\n"
+        f"{'' if suite.plan.construction.default else unasked}"
         "\n[held]\n"
         f"scores = {_json(list(settings.scores))}\n"
         f"paraphrases = {settings.paraphrases}\n"

@@ -1,7 +1,10 @@
 """What is taken where the user says nothing, and names. This is loaded at every start of pytest: it imports nothing."""
 
 DEFAULT_MODEL = "smollm2-135m"
-DEFAULT_SUITES = ("all",)
+DEFAULT_GROUP = "default"
+"""The suites that run where none is named."""
+
+DEFAULT_SUITES = (DEFAULT_GROUP,)
 DEFAULT_STORE = ".pitfalls"
 SUCCESS_FLOOR = 0.7
 """Floor of mean edit success, a fraction."""

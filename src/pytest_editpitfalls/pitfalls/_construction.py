@@ -90,12 +90,14 @@ class Construction(ABC):
     """How the cases of one suite are made.
 
     Attributes:
+        default: whether its suite, where it ships, runs in a run that names none.
         share: how many of the facts that several suites could use go to this one, relative to the others. 0: it
             may edit any fact, whichever other suite does.
         half: "near" or "far": only objects on that side of their relation's median closeness to the subject's other
             objects; "": all.
     """
 
+    default: ClassVar[bool] = False
     share: ClassVar[int] = 1
     half: ClassVar[Literal["", "near", "far"]] = ""
 

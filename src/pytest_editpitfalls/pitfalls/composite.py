@@ -63,6 +63,7 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 class CompositeConstruction(Construction):
     """Of each composition: a fact (m, first, o), and (s, tied, m) whose conclusion (s, second, o) is not false."""
 
+    default = True
     share = 4
 
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:

@@ -42,6 +42,8 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 class CoverageConstruction(Construction):
     """Of each relation with one object a subject: its facts. The relation stands for the rule."""
 
+    default = True
+
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:
         for relation in knowledge.relations.values():
             if relation.functional:

@@ -47,6 +47,7 @@ def _check_published(row: conflict.PublishedConflict) -> None:
 class ReverseConstruction(Construction):
     """Of each rule between inverse relations: facts that are the only one of their subject and of their object."""
 
+    default = True
     share = 9
 
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:

@@ -197,6 +197,8 @@ _RELEASED_LAYOUT = ReleasedLayout(
 class RoundConstruction(Construction):
     """Of each relation with several objects a subject: subjects that have two to ten, and one of these."""
 
+    default = True
+
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:
         for relation in knowledge.relations.values():
             if not relation.functional:

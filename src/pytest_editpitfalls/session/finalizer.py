@@ -85,7 +85,7 @@ class Finalizer:
 
             write_summary(reporter, recorder.results(), summed=self._session.is_distributed)
         elif self._is_without_cases:
-            line = "no case ran: no selected test asks for one; --pitfalls-suite=all adds the suites"
+            line = "no case ran: no selected test asks for one; --pitfalls-suite=default adds the suites"
             reporter.write_line(f"pitfalls: {line}", yellow=True)
         for path in self.saved:
             shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -149,7 +149,7 @@ def _added(config: pytest.Config) -> str:
 def _left_out(config: pytest.Config) -> str | None:
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return None
-    return f"the suites run instead of testpaths; for both: pytest {' '.join(config.args)} --pitfalls-suite=all"
+    return f"the suites run instead of testpaths; for both: pytest {' '.join(config.args)} --pitfalls-suite=default"
 
 
 def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunConfig) -> dict[str, Suite]:

@@ -10,6 +10,9 @@ from pytest_editpitfalls.cases.case import Case, Kind
 
 from .benchmarks.records import Records
 
+LANGUAGE = "en"
+"""Of a suite's facts and prompts where its header does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class SuiteContent:

@@ -11,9 +11,11 @@ from typing import Any
 from pytest_editpitfalls.cases.case import Kind
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there, read_toml
+from pytest_editpitfalls.options.defaults import DEFAULT_GROUP
 from pytest_editpitfalls.pitfalls import PITFALLS, pitfall_of
 from pytest_editpitfalls.shipped import suites_directory
 
+from .content import LANGUAGE
 from .fetched import SOURCES, fetched_files, fetched_names
 from .readers import reader_of, readers
 
@@ -35,16 +37,18 @@ def _headers() -> dict[str, dict[str, Any]]:
 
 @cache
 def suite_groups() -> dict[str, tuple[str, ...]]:
-    """Return the names for several suites at once: the topics of their kinds, and "all".
+    """Return the names for several suites at once: the topics of their kinds, "default" and "all".
 
-    A suite whose header says ``default = false`` is in no group: it runs where it is named.
+    A run that names no suite has the group "default": a suite is in it unless its header says ``default = false``. One
+    in another language is in no group, as most models cannot read it: it runs where it is named.
     """
     groups: dict[str, tuple[str, ...]] = {}
-    every = [name for name in shipped_suites() if _headers()[name].get("default", True)]
+    every = [name for name in shipped_suites() if _headers()[name].get("language", LANGUAGE) == LANGUAGE]
     for name in every:
         topic = pitfall_of(shipped_suites()[name]).topic.name
         groups[topic] = (*groups.get(topic, ()), name)
-    return {**groups, "all": tuple(every)}
+    unasked = tuple(name for name in every if _headers()[name].get("default", True))
+    return {**groups, DEFAULT_GROUP: unasked, "all": tuple(every)}
 
 
 def suite_names() -> dict[str, tuple[str, ...]]:

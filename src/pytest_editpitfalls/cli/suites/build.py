@@ -23,6 +23,7 @@ from pytest_editpitfalls.cli.knowledge import (
     read_knowledge,
 )
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.options.defaults import DEFAULT_GROUP
 from pytest_editpitfalls.program import Score
 
 EVERY = 30.0
@@ -38,8 +39,9 @@ def build(
     overrides: OverridesOption = None,
     language: LanguageOption = "en",
     suites: Annotated[
-        str, typer.Option(help="Which suites, separated by commas: names, groups of them, or all.")
-    ] = "conflict,distortion",
+        str,
+        typer.Option(help="Which suites, separated by commas: names, groups of them (conflict, spread, ...), or all."),
+    ] = DEFAULT_GROUP,
     cases: Annotated[int, typer.Option(help="Cases in each suite.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     held_scores: Annotated[
@@ -92,14 +94,11 @@ def build(
 
 def _suites(text: str) -> tuple[str, ...]:
     """Return the suites that names and groups stand for, each once."""
-    from pytest_editpitfalls.building.settings import plans
+    from pytest_editpitfalls.building.settings import plan_groups
 
-    groups: dict[str, tuple[str, ...]] = {"all": tuple(plans())}
-    for plan in plans().values():
-        groups[plan.topic] = (*groups.get(plan.topic, ()), plan.name)
     found: dict[str, None] = {}
     for name in _names(text):
-        found.update(dict.fromkeys(groups.get(name, (name,))))
+        found.update(dict.fromkeys(plan_groups().get(name, (name,))))
     return tuple(found)
 
 

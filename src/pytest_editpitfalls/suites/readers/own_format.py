@@ -28,7 +28,7 @@ from pytest_editpitfalls.files import (
 )
 from pytest_editpitfalls.pitfalls import PITFALLS
 from pytest_editpitfalls.program import Score
-from pytest_editpitfalls.suites.content import Reader, SuiteContent
+from pytest_editpitfalls.suites.content import LANGUAGE, Reader, SuiteContent
 from pytest_editpitfalls.suites.held import BaseFacts, HeldTerms, RelationObjects
 from pytest_editpitfalls.validation import usage_error
 
@@ -78,7 +78,9 @@ class Header(_Strict):
     cases: str = Field(min_length=1)
     thresholds: list[Annotated[str, Field(max_length=MAX_LABEL)]] | None = Field(None, max_length=100)
     joiner: Joiner = " "
-    default: bool = True  # only asked of suites that ship: discovery reads it
+    # both are asked only of suites that ship: discovery reads them
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}(-[A-Za-z0-9]+)*$", max_length=MAX_LABEL)] = LANGUAGE
+    default: bool = True
     held: HeldTable = HeldTable()
 
 
