@@ -7,6 +7,7 @@ question before any edit, the same question after edit 2 alone, and the lift ove
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
@@ -80,7 +81,7 @@ def score_with_controls(
 
 
 def share_with_controls(
-    name: str, title: str, winner: str, loser: str, *, what: str, question: str
+    name: str, title: str, winner: str, loser: str, *, what: str, question: str, source: str = NOT_PUBLISHED
 ) -> tuple[Metric, ...]:
     """Return a share of state 1 over pairs of facts ("neighbour:0" against "neighbour_new:0", ...), with its control.
 
@@ -92,56 +93,93 @@ def share_with_controls(
         winner, loser: the facts that are held against each other, pair by pair; all are asked in states 0 and 1.
         what: what is counted.
         question: what the share asks, in plain language.
+        source: where the share was read; control and lift are this project's.
+    """
+    return with_control(
+        name,
+        title,
+        lambda state: share_of_pairs([(winner, loser)], state),
+        definition=f"share of {what}, after the edit: p1({winner}) > p1({loser})",
+        before=f"{name} before any edit: p0({winner}) > p0({loser})",
+        asks_before=f"What is the share of {title} before any edit?",
+        question=question,
+        source=source,
+        about=winner,
+    )
+
+
+def share_of_pairs(pairs: Sequence[tuple[str, str]], state: str) -> Compute:
+    """The share of facts that are likelier than what they are held against in ``state``; unknown where one is.
+
+    Args:
+        pairs: winner and loser; ("neighbour", "neighbour_new") stands for "neighbour:0" against "neighbour_new:0", ...
     """
 
-    def share(state: str) -> Compute:
-        def compute(p: FactProbabilities) -> float | None:
-            places = {fact.partition(":")[2] for fact, _ in p if fact.partition(":")[0] in (winner, loser)}
-            pairs = [((f"{winner}:{place}", state), (f"{loser}:{place}", state)) for place in places]
-            if not pairs or any(key not in p for pair in pairs for key in pair):
-                return None
-            return sum(p[first] > p[second] for first, second in pairs) / len(pairs)
+    def compute(p: FactProbabilities) -> float | None:
+        asked = {fact for fact, _ in p}
+        keys = [
+            ((f"{winner}:{place}", state), (f"{loser}:{place}", state))
+            for winner, loser in pairs
+            for place in {fact.partition(":")[2] for fact in asked if fact.partition(":")[0] in (winner, loser)}
+        ]
+        if not keys or any(key not in p for pair in keys for key in pair):
+            return None
+        return sum(p[first] > p[second] for first, second in keys) / len(keys)
 
-        return compute
+    return compute
 
-    def metric(suffix: str, words: str, definition: str, asks: str, compute: Compute, **more: Any) -> Metric:
+
+def with_control(
+    name: str,
+    title: str,
+    score: Callable[[str], Compute],
+    *,
+    definition: str,
+    before: str,
+    asks_before: str,
+    question: str,
+    source: str = NOT_PUBLISHED,
+    about: str | None = None,
+    is_binary: bool = False,
+) -> tuple[Metric, ...]:
+    """Return a score of state 1 between 0 and 1, the same before any edit (``_0``), and the difference (``_lift``).
+
+    Args:
+        name: of the score.
+        title: of its column.
+        score: gives the score of a state; higher is better.
+        definition, before: one line each: of the score, and of the control.
+        question, asks_before: what they ask, in plain language.
+        source: where the score was read; control and lift are this project's.
+        about: as of `Metric`.
+        is_binary: whether every case scores 0 or 1.
+    """
+
+    def metric(suffix: str, words: str, said: str, asks: str, compute: Compute, **more: Any) -> Metric:
         return Metric(
             name=f"{name}{suffix}",
             title=f"{title}{words}",
             higher_is_better=True,
             high=1.0,
-            definition=definition,
-            source=NOT_PUBLISHED,
+            definition=said,
             compute=compute,
             question=asks,
-            about=winner,
-            **{"low": 0.0, **more},
+            about=about,
+            **{"low": 0.0, "source": NOT_PUBLISHED, "is_binary": is_binary, **more},
         )
 
+    pair = {"control": f"{name}_{NO_EDIT}", "lift": f"{name}_lift"}
     return (
-        metric(
-            "",
-            "",
-            f"share of {what}, after the edit: p1({winner}) > p1({loser})",
-            question,
-            share("1"),
-            control=f"{name}_{NO_EDIT}",
-            lift=f"{name}_lift",
-        ),
-        metric(
-            f"_{NO_EDIT}",
-            ", no edit",
-            f"{name} before any edit: p0({winner}) > p0({loser})",
-            f"What is the share of {title} before any edit?",
-            share(NO_EDIT),
-        ),
+        metric("", "", definition, question, score("1"), source=source, **pair),
+        metric(f"_{NO_EDIT}", ", no edit", before, asks_before, score(NO_EDIT)),
         metric(
             "_lift",
             " lift",
             f"{name} - {name}_{NO_EDIT}, case by case",
             "How much more than before any edit? Below 0: less than somebody scores who does nothing.",
-            difference(share("1"), share(NO_EDIT)),
+            difference(score("1"), score(NO_EDIT)),
             low=-1.0,
+            is_binary=False,
         ),
     )
 

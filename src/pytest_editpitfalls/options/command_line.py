@@ -31,8 +31,8 @@ HELP = {
     "edited": "audit a finished edited checkpoint instead of an editor: a directory (a whole model or a LoRA adapter); "
     "may be given several times",
     "base": "the model that the edited checkpoint is compared with: a name, Hugging Face id or directory",
-    "suite": "suite to run: a name, a group (conflict, distortion, spread, lifelong, said, all) or the path of a case file; "
-    "may be given several times (default: the group default, the suites reverse, composite, coverage, easy and hard)",
+    "suite": "suite to run: a name, a group (conflict, distortion, spread, lifelong, said, all) or the path of a case "
+    "file; may be given several times (default: reverse, composite, coverage, easy and hard, the group default)",
     "edits": "make the cases around your own edits: a JSONL, CSV or JSON file of edits; instead of the suites, unless "
     "they are asked for as well",
     "together": "write all edits of --pitfalls-edits in one step, as one batch, instead of each on its own",
@@ -126,7 +126,10 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
 
     parser.addini("pitfalls_model", "models to edit (default: smollm2-135m)", type="args", default=[])
     parser.addini(
-        "pitfalls_suites", "suites that run where no path is given (default: default)", type="args", default=[]
+        "pitfalls_suites",
+        "suites that run where no path is given (default: the group default)",
+        type="args",
+        default=[],
     )
     for name, text in (
         ("gates", "gates, one per line: reverse.cs_exp >= 0.6"),

@@ -40,7 +40,7 @@ def build(
     language: LanguageOption = "en",
     suites: Annotated[
         str,
-        typer.Option(help="Which suites, separated by commas: names, groups of them (conflict, spread, ...), or all."),
+        typer.Option(help="Which suites, separated by commas: names, groups (conflict, spread), or all."),
     ] = DEFAULT_GROUP,
     cases: Annotated[int, typer.Option(help="Cases in each suite.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
