@@ -32,9 +32,9 @@ def pytest_pitfalls_kinds(config: pytest.Config) -> list[Any] | None:
     Asked when `pytest_pitfalls_editors` is. Example::
 
         def pytest_pitfalls_kinds():
-            from locality import Locality
+            from bystanders import Bystanders
 
-            return [Locality]
+            return [Bystanders]
     """
 
 

@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 def pytest_pitfalls_kinds():
-    from locality import Locality
-    return [Locality]
+    from bystanders import Bystanders
+    return [Bystanders]
 """
 
 
@@ -56,7 +56,7 @@ def prepared(tmp_path_factory):
         sys.path.remove(str(TESTS))
     folder = tmp_path_factory.mktemp("audit")
     changed(save_tiny(folder / "base", "llama"), folder / "my-model", {1: 0.05, 2: 0.01})
-    shutil.copytree(SAMPLE / "locality", folder / "locality")
+    shutil.copytree(SAMPLE / "bystanders", folder / "bystanders")
     shutil.copytree(SAMPLE / "suite", folder / "suite")
     (folder / "conftest.py").write_text(KIND)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -250,7 +250,7 @@ def test_what_is_wrong_with_the_weights_is_said_before_work_begins(folder):
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_is_typed_wrong(prepared, project, arguments, words):
-    for name in ("base", "my-model", "suite", "locality"):
+    for name in ("base", "my-model", "suite", "bystanders"):
         shutil.copytree(prepared / name, project.path / name)
     project.engine(f"{KIND}")
     result = project.run(*arguments, editor=False)
@@ -264,7 +264,7 @@ def test_what_is_typed_wrong(prepared, project, arguments, words):
 
 
 def test_an_editor_in_addopts_is_for_other_runs(prepared, project):
-    for name in ("base", "my-model", "suite", "locality"):
+    for name in ("base", "my-model", "suite", "bystanders"):
         shutil.copytree(prepared / name, project.path / name)
     project.engine(KIND)
     (project.path / "pytest.ini").write_text("[pytest]\naddopts = --editor=rome\npitfalls_model = gpt2\n")
@@ -277,7 +277,7 @@ def test_an_editor_in_addopts_is_for_other_runs(prepared, project):
 
 
 def test_short_forms_of_somebody_else(prepared, project):
-    for name in ("base", "my-model", "suite", "locality"):
+    for name in ("base", "my-model", "suite", "bystanders"):
         shutil.copytree(prepared / name, project.path / name)
     project.engine(f"{KIND}\ndef pytest_addoption(parser):\n    parser.addoption('--base')\n")
     result = project.run("--edited=my-model", "--pitfalls-base=./base", SUITE, "--collect-only", editor=False)

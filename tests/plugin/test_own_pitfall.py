@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample_pitfall_package"
-MODULE = SAMPLE / "locality" / "__init__.py"
+MODULE = SAMPLE / "bystanders" / "__init__.py"
 PAGE = ROOT / "docs" / "write-a-pitfall.md"
 
 
@@ -37,7 +37,7 @@ def suite(project):
 @pytest.fixture
 def by_hook(project):
     """The kind brought by the project's conftest.py."""
-    shutil.copytree(SAMPLE / "locality", project.path / "locality")
+    shutil.copytree(SAMPLE / "bystanders", project.path / "bystanders")
     hook = blocks("python")[1]
     assert "pytest_pitfalls_kinds" in hook
     project.engine(f"sys.path.insert(0, {str(project.path)!r})\n{hook}")
@@ -51,7 +51,7 @@ def forgotten():
 
     yield
     PITFALLS.forget_added()
-    sys.modules.pop("locality", None)
+    sys.modules.pop("bystanders", None)
 
 
 def blocks(language):
@@ -104,11 +104,11 @@ def test_an_installed_kind_is_collected_judged_reported_and_gated(installed, tmp
         path=installed,
     )  # fmt: skip
     assert first.returncode in (0, 1), first.stdout + first.stderr
-    assert "Locality" in first.stdout
+    assert "Bystanders" in first.stdout
     assert "Unharmed" in first.stdout
     assert "gate nearby.unharmed >= 0" in first.stdout
     document = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    assert [suite["kind"] for suite in document["run"]["suites"]] == ["locality"]
+    assert [suite["kind"] for suite in document["run"]["suites"]] == ["bystanders"]
     assert document["run"]["suites"][0]["thresholds"] == ["es >= 1", "unharmed >= 0.5"]
     assert len(document["cases"]) == 4
     for case in document["cases"]:
@@ -116,14 +116,14 @@ def test_an_installed_kind_is_collected_judged_reported_and_gated(installed, tmp
             (probe["fact"], probe["state"]): sum(probe["probabilities"]) / len(probe["probabilities"])
             for probe in case["probes"]
         }
-        near = ["neighbour:0", "neighbour:1"]
+        near = ["bystander:0", "bystander:1"]
         assert list(case["facts"]) == ["new", "true", *near]
         assert {case["facts"][name]["role"] for name in near} == {"a fact that nobody edited"}
         expected = sum(means[name, "1"] >= 0.9 * means[name, "0"] for name in near) / 2
         assert case["metrics"]["unharmed"] == expected
         assert case["outcome"] == ("xfailed" if expected < 0.5 or case["metrics"]["es"] < 1 else "passed")
     italy = {"subject": "Italy", "relation": "capital", "label": "capital", "object": "Rome"}
-    assert italy.items() <= document["cases"][0]["facts"]["neighbour:0"].items()
+    assert italy.items() <= document["cases"][0]["facts"]["bystander:0"].items()
     for file, words in {"run.html": "a fact that nobody edited", "run.md": "Unharmed"}.items():
         assert words in (tmp_path / file).read_text(encoding="utf-8"), file
     latex = command(tmp_path, "pytest_editpitfalls.cli.app", "table", "--latex", "run.json", path=installed)
@@ -150,39 +150,39 @@ def test_a_kind_of_a_conftest(by_hook, suite):
 
 
 def test_a_kind_named_by_the_suite(project, suite):
-    shutil.copytree(SAMPLE / "locality", project.path / "locality")
+    shutil.copytree(SAMPLE / "bystanders", project.path / "bystanders")
     header = project.path / "suite" / "nearby.toml"
-    header.write_text(header.read_text(encoding="utf-8").replace('"locality"', '"locality:Locality"'))
+    header.write_text(header.read_text(encoding="utf-8").replace('"bystanders"', '"bystanders:Bystanders"'))
     result = project.run(suite, "--pitfalls-json=out.json")
     document = json.loads((project.path / "out.json").read_text(encoding="utf-8"))
-    assert [each["kind"] for each in document["run"]["suites"]] == ["locality"], result.outlines
+    assert [each["kind"] for each in document["run"]["suites"]] == ["bystanders"], result.outlines
 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("localty", "*unknown kind of pitfall 'localty'*"),
-        ("no_such_module:Locality", "*cannot be imported*"),
+        ("bystander", "*unknown kind of pitfall 'bystander'*"),
+        ("no_such_module:Bystanders", "*cannot be imported*"),
         ("json:loads", "*is no pitfall but a function*"),
         ("pytest_editpitfalls.pitfalls:Pitfall", "*cannot be made*"),
     ],
 )
 def test_what_is_no_kind_is_said_before_anything_runs(project, suite, kind, message):
     header = project.path / "suite" / "nearby.toml"
-    header.write_text(header.read_text(encoding="utf-8").replace('"locality"', f'"{kind}"'))
+    header.write_text(header.read_text(encoding="utf-8").replace('"bystanders"', f'"{kind}"'))
     result = project.run(suite)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
     assert not project.calls("open")
 
 
-def test_a_neighbour_without_prompts_is_named(by_hook, suite):
+def test_a_bystander_without_prompts_is_named(by_hook, suite):
     lines = by_hook.path / "suite" / "nearby.jsonl"
     lines.write_text(
         lines.read_text(encoding="utf-8").replace(
-            '"neighbours": [{"relation": "capital', '"neighbours": [{"relation": "capitol', 1
+            '"bystanders": [{"relation": "capital', '"bystanders": [{"relation": "capitol', 1
         )
     )
     result = by_hook.run(suite)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*field neighbours.0.relation: relation 'capitol' has no prompts*"])
+    result.stderr.fnmatch_lines(["*field bystanders.0.relation: relation 'capitol' has no prompts*"])

@@ -70,13 +70,13 @@ def copy(tmp_path: Path) -> Copy:
 
 
 def test_a_pitfall_is_one_module(copy: Copy) -> None:
-    module = (SAMPLE / "locality" / "__init__.py").read_text(encoding="utf-8")
-    copy.write("pitfalls/locality.py", module)
+    module = (SAMPLE / "bystanders" / "__init__.py").read_text(encoding="utf-8")
+    copy.write("pitfalls/bystanders.py", module)
     shutil.copytree(SAMPLE / "suite", copy.folder / "suite")
     shown = copy.run(
         "-c", "from pytest_editpitfalls.pitfalls import PITFALLS; print(*(each.name for each in PITFALLS))"
     )
-    assert shown.split() == ["reverse", "composite", "coverage", "round", "edits", "locality"]
+    assert shown.split()[-1] == "bystanders"
     summary = copy.pytest("--editor=rome", "--pitfalls-suite=suite/nearby.toml", "--pitfalls-gate=nearby.es >= 0")
     assert "Unharmed" in summary
 

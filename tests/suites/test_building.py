@@ -121,10 +121,13 @@ def held_answer(question: HeldQuestion, holds: bool) -> HeldAnswer:
     return HeldAnswer(holds, wins={"mean": holds, "sum": holds}, share=1.0 if holds else None)
 
 
+TWO_EDITS = ("reverse", "composite", "coverage", "easy", "hard")
+
+
 def built(out: Path, model: FakeModel | None = None, *, known: list[KnownFact] | None = None, **settings: Any) -> Any:
     out.mkdir(exist_ok=True)
     chosen = BuildSettings(
-        **{"suites": tuple(plans()), "cases": 20, "per_group": 1.0, "per_target": 0.5, "per_object": 1.0, **settings}
+        **{"suites": TWO_EDITS, "cases": 20, "per_group": 1.0, "per_target": 0.5, "per_object": 1.0, **settings}
     )
     knowledge = Knowledge(facts() if known is None else known, RELATIONS, RULES)
     return build(model or FakeModel(), "made-up", knowledge, chosen, out, lambda: 0.5)
@@ -136,7 +139,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_every_suite_is_built_and_can_be_loaded(tmp_path: Path) -> None:
     sheet = built(tmp_path)
-    for name in plans():
+    for name in TWO_EDITS:
         suite = load_suite(tmp_path / f"{name}.toml")
         assert len(suite.cases) == 20 == sheet["suites"][name]["cases"]
         assert suite.kind == plans()[name].kind
@@ -150,7 +153,7 @@ def test_a_build_is_the_same_again_and_resumes_from_what_was_answered(tmp_path: 
     built(tmp_path / "one", first)
     second = FakeModel()
     built(tmp_path / "two", second)
-    names = [f"{name}.jsonl" for name in plans()] + ["relations.toml", "objects.json"]
+    names = [f"{name}.jsonl" for name in TWO_EDITS] + ["relations.toml", "objects.json"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     third = FakeModel()
@@ -210,7 +213,7 @@ def edited(row: dict[str, Any]) -> tuple[str, str, str]:
 def test_no_fact_is_edited_in_two_suites(tmp_path: Path) -> None:
     built(tmp_path)
     seen: dict[tuple[str, str, str], str] = {}
-    for name in plans():
+    for name in TWO_EDITS:
         for row in lines(tmp_path / f"{name}.jsonl"):
             assert seen.setdefault(edited(row), name) == name
 
@@ -222,7 +225,7 @@ def test_only_what_the_model_holds_is_edited(tmp_path: Path) -> None:
         return not any(f" {label} " in question.prompts[0] for label in unknown)
 
     sheet = built(tmp_path, FakeModel(holds))
-    for name in plans():
+    for name in TWO_EDITS:
         for row in lines(tmp_path / f"{name}.jsonl"):
             assert row["edits"][0]["subject"] not in unknown
             assert row.get("tied", {}).get("subject") not in unknown
@@ -262,7 +265,7 @@ def test_targets_are_of_the_kind_not_true_and_alike_in_length(tmp_path: Path) ->
         dict.fromkeys(COUNTRIES, "country") | dict.fromkeys(CAPITALS, "city") | dict.fromkeys(CONTINENTS, "continent")
     )
     true = {(fact.relation, fact.subject, fact.object) for fact in facts()}
-    for name in plans():
+    for name in TWO_EDITS:
         for row in lines(tmp_path / f"{name}.jsonl"):
             for edit in row["edits"]:
                 assert kinds[edit["object"]] == kinds[edit["new_object"]]
@@ -545,3 +548,42 @@ def test_a_suite_that_is_smaller_than_asked_for_is_named_with_the_reasons(tmp_pa
     assert re.fullmatch(
         r"coverage has \d of 20 cases: the facts allow 180; refused: .*\d+ times the model does not hold it.*", line
     )
+
+
+def test_a_case_has_those_of_its_further_facts_that_the_model_holds(tmp_path: Path) -> None:
+    """And is refused, counted, where too few are; what competes with them is listed, and their relations are there."""
+    places = [fact for fact in facts() if fact.relation == "P30"]
+    kept = {fact.subject for fact in places if int(hashlib.sha256(fact.subject.encode()).hexdigest(), 16) % 2}
+    model = FakeModel(holds=lambda question: any(f" {subject} " in question.prompts[0] for subject in kept))
+    sheet = built(tmp_path, model, suites=("locality",), cases=12)
+    suite = load_suite(tmp_path / "locality.toml")
+    assert suite.cases
+    for row in lines(tmp_path / "locality.jsonl"):
+        (edited_fact,) = row["edits"]
+        near = [fact["subject"] for fact in row["neighbours"]]
+        theirs = [fact.subject for fact in places if fact.object == edited_fact["object"]]
+        place = theirs.index(edited_fact["subject"])
+        by_distance = sorted(theirs, key=lambda each: (abs(theirs.index(each) - place), theirs.index(each)))[1:]
+        assert {edited_fact["subject"], *near} <= kept
+        assert near == sorted(near, key=by_distance.index)[:4]
+        assert len(near) == min(4, len(kept & set(by_distance)))
+    assert {held.name for case in suite.cases for held in case.held} >= {"edit1", "neighbour:0"}
+    asked = sum(1 + len(row["neighbours"]) for row in lines(tmp_path / "locality.jsonl"))
+    assert sheet["suites"]["locality"]["prompts"]["rendered"] == 11 * asked
+
+
+def test_a_case_without_a_held_fact_beside_it_is_refused_and_counted(tmp_path: Path) -> None:
+    alone = {fact.object: fact.subject for fact in facts() if fact.relation == "P30"}
+    model = FakeModel(holds=lambda question: any(f" {subject} " in question.prompts[0] for subject in alone.values()))
+    with pytest.raises(UsageError, match=r"9 times too few of the facts beside it are held"):
+        built(tmp_path, model, suites=("locality",))
+
+
+def test_a_fact_is_asked_once_whatever_it_is_to_a_case(tmp_path: Path) -> None:
+    model = FakeModel()
+    asked = Asked(model, tmp_path / JOURNAL)
+    question = HeldQuestion("tied", ("The seat of Here is",), "There", ("Elsewhere",))
+    for name in ("tied", "edit1", "some:2"):
+        (answer,) = asked.held([replace(question, name=name)], each_score=True)
+        assert answer.holds
+    assert len(model.questions) == 1

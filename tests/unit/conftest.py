@@ -109,6 +109,20 @@ LINES: dict[str, list[dict[str, Any]]] = {
         },
         {"id": "P36-0001", "rule": "P36", "edits": [edit("P36", "Japan", "Tokyo", "Oslo")]},
     ],
+    "locality": [
+        {
+            "id": "P279-0000",
+            "rule": "P279",
+            "edits": [edit("P279", "oak", "tree", "fish")],
+            "neighbours": [fact("P279", "elm", "tree"), fact("P279", "ash", "tree")],
+        },
+        {
+            "id": "P279-0001",
+            "rule": "P279",
+            "edits": [edit("P279", "trout", "fish", "tree")],
+            "neighbours": [fact("P279", "carp", "fish")],
+        },
+    ],
 }
 
 

@@ -52,7 +52,7 @@ def test_the_published_tables_are_the_data(suites: tuple[str, ...]) -> None:
 
 
 def test_the_suite_formats_fields_are_documented() -> None:
-    text = (DOCS / "suite-format.md").read_text("utf-8")
+    text = "".join((DOCS / page).read_text("utf-8") for page in ("suite-format.md", "pitfalls-since.md"))
     models: list[Any] = [Header, HeldTable, ObjectsTable, RelationTable, *(kind.row for kind in PITFALLS)]
     fields = {f"{model.__name__}.{field}": field for model in models for field in model.model_fields}
     fields |= {f"Edit.{each.name}": each.name for each in dataclasses.fields(Edit)}

@@ -37,6 +37,8 @@ def scores(tokens: int | None = None, **facts: dict[str, float]) -> list[ProbeSc
 
 
 KINDS = [kind.name for kind in PITFALLS]
+ONE_PAGE = ("reverse", "composite", "coverage", "round", "edits")
+"""What the benchmark has, and somebody's own edits; tests of the others have their metrics by hand."""
 REVERSE = {
     "old": {"0": 0.3, "1": 0.4, "12": 0.1, "2": 0.3},
     "new_exp": {"0": 0.1, "12": 0.2, "2": 0.4},
@@ -391,16 +393,16 @@ def test_specs_are_complete() -> None:
     expected |= {f"{share}{form}" for share in shares for form in ("", "_0", "_lift")}
     expected |= {f"{sort}_{form}" for sort in ("siblings", "others", "ties") for form in ("kept", "log_ratio")}
     expected.add("neighbours_log_ratio")
-    assert set(METRICS) == expected
+    assert {metric.name for kind in ONE_PAGE for metric in metrics_for(kind)} == expected
     for name in METRICS:
         metric = METRICS.get(name)
         assert metric.name == name
         assert metric.title
         assert metric.definition
         assert metric.source
-    binary = {(kind, metric.name) for kind in KINDS for metric in metrics_for(kind) if metric.is_binary}
+    binary = {(kind, metric.name) for kind in ONE_PAGE for metric in metrics_for(kind) if metric.is_binary}
     assert binary == {
-        *((kind, "es") for kind in KINDS),
+        *((kind, "es") for kind in ONE_PAGE),
         *((kind, name) for kind in ("reverse", "composite", "coverage") for name in ("es2", "es2_alone", "cs_gain")),
         *((kind, f"cs_exp{state}") for kind in ("reverse", "composite", "coverage") for state in ("", "_0", "_2")),
         *((kind, f"cs_imp{state}") for kind in ("reverse", "composite") for state in ("", "_0", "_2")),

@@ -25,6 +25,9 @@ ASKED_SHARE = 0.5
 BY_EACH = "held by each score"
 """Answers that say so for each score; they also serve where only the whole is asked, and not the other way round."""
 
+ONE_NAME = "edit1"
+"""The name that every question is kept under: a fact is asked once, whatever it is to a case."""
+
 _FIELDS = {field.name for field in fields(HeldAnswer)}
 
 
@@ -75,7 +78,7 @@ class Asked:
         def ask(part: Sequence[HeldQuestion]) -> list[dict[str, Any]]:
             return [asdict(answer) for answer in self._model.held(part, each_score=each_score)]
 
-        asked = [replace(question, share=ASKED_SHARE) if question.share else question for question in questions]
+        asked = [replace(each, name=ONE_NAME, share=ASKED_SHARE if each.share else 0.0) for each in questions]
         values = self._answers(BY_EACH, asked, ask) if each_score else self._answers("held", asked, ask, BY_EACH)
         answers = [HeldAnswer(**value) for value in values]
         return [_under_share(answer, question) for answer, question in zip(answers, questions, strict=True)]

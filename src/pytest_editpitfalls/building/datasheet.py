@@ -26,7 +26,7 @@ def datasheet(
     Args:
         run: what else is known of the run: model, fingerprint, seconds, memory, files.
     """
-    used = [fact for suite in suites for case in suite.cases for fact in case.candidate.held.values()]
+    used = [fact for suite in suites for case in suite.cases for fact in case.candidate.asked]
     return {
         "run": dict(run),
         "settings": {
@@ -62,7 +62,7 @@ def _sources(used: Iterable[KnownFact]) -> list[dict[str, Any]]:
 
 
 def _suite(suite: BuiltSuite, wordings: Wordings) -> dict[str, Any]:
-    facts = [fact for case in suite.cases for fact in case.candidate.held.values()]
+    facts = [fact for case in suite.cases for fact in case.candidate.asked]
     subjects = Counter(case.candidate.edited.subject for case in suite.cases)
     shares = [answer.share for case in suite.cases for answer in case.answers.values() if answer.share is not None]
     rivals = [len(wordings.objects(fact.relation)) - len(wordings.true_labels(fact)) for fact in facts]

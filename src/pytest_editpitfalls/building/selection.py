@@ -6,13 +6,14 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.pitfalls._construction import Candidate, Group, NoTarget
 from pytest_editpitfalls.program import HeldAnswer, Score
+from pytest_editpitfalls.suites.readers.own_format import MAX_OBJECTS
 
 from .asking import Asked
 from .closeness import Closeness, Gap, gap, on_side
@@ -171,7 +172,8 @@ class Selection:
         )
         for candidate, answers in held:
             if self._has_room(candidate, count):
-                case = self._case(candidate, answers, count)
+                with_some = self._with_some(candidate, answers, count)
+                case = None if with_some is None else self._case(*with_some, count)
                 if case is not None:
                     yield case
 
@@ -236,12 +238,15 @@ class Selection:
 
     def _unfit(self, candidate: Candidate) -> str | None:
         for name, fact in candidate.held.items():
-            if fact.subject in self._homonyms:
-                return "the subject's name is that of several things"
             labels = [fact.object, *(other.object for other in candidate.others.get(name, ()))]
-            if leak := leak_of(self._wordings.of(fact), fact.subject, labels):
-                return leak
+            if reason := self._leak(fact, labels):
+                return reason
         return None
+
+    def _leak(self, fact: KnownFact, labels: list[str]) -> str | None:
+        if fact.subject in self._homonyms:
+            return "the subject's name is that of several things"
+        return leak_of(self._wordings.of(fact), fact.subject, labels)
 
     def _has_room(self, candidate: Candidate, count: GroupCount) -> bool:
         fact = candidate.edited
@@ -280,6 +285,29 @@ class Selection:
         count.held += len(held)
         count.refused["the model does not hold it"] += len(candidates) - len(held)
         return {key: answers[key] for key in held}
+
+    def _with_some(self, candidate: Candidate, answers: Mapping[str, HeldAnswer], count: GroupCount) -> Held | None:
+        """The candidate with those of its further facts that are held, and the answers to all; None: too few are."""
+        kept: list[tuple[KnownFact, HeldAnswer]] = []
+        usable = [
+            fact for fact in candidate.some if self._leak(fact, [fact.object]) is None and self._can_be_listed(fact)
+        ]
+        step = 2 * candidate.most
+        for start in range(0, len(usable), step):
+            part = usable[start : start + step]
+            found = self._asked.held([self._wordings.question("some", fact) for fact in part], each_score=False)
+            kept += [pair for pair in zip(part, found, strict=True) if pair[1].holds]
+            if len(kept) >= candidate.most:
+                break
+        if candidate.some and len(kept) < candidate.least:
+            count.refused["too few of the facts beside it are held"] += 1
+            return None
+        kept = kept[: candidate.most]
+        more = {f"some:{place}": answer for place, (_, answer) in enumerate(kept)}
+        return replace(candidate, some=tuple(fact for fact, _ in kept)), {**answers, **more}
+
+    def _can_be_listed(self, fact: KnownFact) -> bool:
+        return len(self._wordings.objects(fact.relation)) <= MAX_OBJECTS
 
     def _case(self, candidate: Candidate, answers: Mapping[str, HeldAnswer], count: GroupCount) -> BuiltCase | None:
         try:

@@ -73,7 +73,9 @@ def write_suites(
         header = _header(suite, settings, license, provenance)
         paths.append(_write(out / f"{name}.toml", header))
         paths.append(_write(out / f"{name}.jsonl", "".join(f"{_json(row)}\n" for row in rows[name])))
-    used = sorted({relation for suite_rows in rows.values() for row in suite_rows for relation in _relations(row)})
+    used = sorted(
+        {name for suite in suites for row in rows[suite.plan.name] for name in _relations(suite.plan.kind, row)}
+    )
     paths.append(_write(out / RELATIONS, "\n".join(_table(wordings[relation]) for relation in used)))
     paths.append(_write(out / OBJECTS, _objects(suites, wordings)))
     return paths
@@ -117,7 +119,7 @@ def _objects(suites: Iterable[BuiltSuite], wordings: Wordings) -> str:
     found: dict[str, dict[str, Any]] = {}
     for suite in suites:
         for case in suite.cases:
-            for fact in case.candidate.held.values():
+            for fact in case.candidate.asked:
                 entry = found.setdefault(fact.relation, {"objects": list(wordings.objects(fact.relation)), "true": {}})
                 true = [label for label in wordings.true_labels(fact) if label != fact.to.in_text]
                 if true:
@@ -126,10 +128,10 @@ def _objects(suites: Iterable[BuiltSuite], wordings: Wordings) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _relations(row: Mapping[str, Any]) -> list[str]:
-    tied = [row["tied"]["relation"]] if "tied" in row else []
-    named = [*(edit["relation"] for edit in row["edits"]), *tied]
-    return [*named, *(name.removesuffix(PLURAL) for name in named)]
+def _relations(kind: str, row: Mapping[str, Any]) -> list[str]:
+    """The relations that a line speaks of, and those that they are variants of."""
+    facts = PITFALLS.get(kind).row.model_validate_json(json.dumps(row)).named_facts().values()
+    return [name for fact in facts for name in (fact.relation, fact.relation.removesuffix(PLURAL))]
 
 
 def _write(path: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
-from .shared import difference, wins
+from .shared import difference, wins, wins_by_prompt
 
 NO_EDIT, EDIT_2_ALONE, BOTH = "0", "2", "12"
 
@@ -81,7 +81,16 @@ def score_with_controls(
 
 
 def share_with_controls(
-    name: str, title: str, winner: str, loser: str, *, what: str, question: str, source: str = NOT_PUBLISHED
+    name: str,
+    title: str,
+    winner: str,
+    loser: str,
+    *,
+    what: str,
+    question: str,
+    source: str = NOT_PUBLISHED,
+    by_prompt: bool = False,
+    higher_is_better: bool = True,
 ) -> tuple[Metric, ...]:
     """Return a share of state 1 over pairs of facts ("neighbour:0" against "neighbour_new:0", ...), with its control.
 
@@ -94,39 +103,84 @@ def share_with_controls(
         what: what is counted.
         question: what the share asks, in plain language.
         source: where the share was read; control and lift are this project's.
+        by_prompt: whether each prompt of a pair counts by itself; otherwise the mean over a pair's prompts decides.
+        higher_is_better: direction.
     """
     return with_control(
         name,
         title,
-        lambda state: share_of_pairs([(winner, loser)], state),
-        definition=f"share of {what}, after the edit: p1({winner}) > p1({loser})",
+        lambda state: share_of_pairs([(winner, loser)], state, by_prompt=by_prompt),
+        definition=f"share of {what}, after the edit: p1({winner}) > p1({loser}){', prompt by prompt' * by_prompt}",
         before=f"{name} before any edit: p0({winner}) > p0({loser})",
         asks_before=f"What is the share of {title} before any edit?",
         question=question,
         source=source,
         about=winner,
+        higher_is_better=higher_is_better,
     )
 
 
-def share_of_pairs(pairs: Sequence[tuple[str, str]], state: str) -> Compute:
+def difference_with_controls(
+    name: str, title: str, winner: str, loser: str, *, what: str, question: str, source: str = NOT_PUBLISHED
+) -> tuple[Metric, ...]:
+    """As `share_with_controls`, of the mean of p1(winner) - p1(loser) over the pairs."""
+
+    def mean(state: str) -> Compute:
+        def compute(p: FactProbabilities) -> float | None:
+            found = _pairs(p, [(winner, loser)])
+            if not found or any((fact, state) not in p for pair in found for fact in pair):
+                return None
+            return math.fsum(p[first, state] - p[second, state] for first, second in found) / len(found)
+
+        return compute
+
+    return with_control(
+        name,
+        title,
+        mean,
+        definition=f"mean of p1({winner}) - p1({loser}) over {what}",
+        before=f"{name} before any edit: mean of p0({winner}) - p0({loser})",
+        asks_before=f"What is {title} before any edit?",
+        question=question,
+        source=source,
+        about=winner,
+        low=-1.0,
+    )
+
+
+def share_of_pairs(pairs: Sequence[tuple[str, str]], state: str, *, by_prompt: bool = False) -> Compute:
     """The share of facts that are likelier than what they are held against in ``state``; unknown where one is.
 
     Args:
-        pairs: winner and loser; ("neighbour", "neighbour_new") stands for "neighbour:0" against "neighbour_new:0", ...
+        pairs: winner and loser; ("neighbour", "neighbour_new") stands for "neighbour:0" against "neighbour_new:0", ...,
+            or for these two where they have no numbers.
+        state: the state.
+        by_prompt: whether each prompt of a pair counts by itself; otherwise the mean over a pair's prompts decides.
     """
 
     def compute(p: FactProbabilities) -> float | None:
-        asked = {fact for fact, _ in p}
-        keys = [
-            ((f"{winner}:{place}", state), (f"{loser}:{place}", state))
-            for winner, loser in pairs
-            for place in {fact.partition(":")[2] for fact in asked if fact.partition(":")[0] in (winner, loser)}
-        ]
-        if not keys or any(key not in p for pair in keys for key in pair):
-            return None
-        return sum(p[first] > p[second] for first, second in keys) / len(keys)
+        won: list[bool] = []
+        for winner, loser in _pairs(p, pairs):
+            if (winner, state) not in p or (loser, state) not in p:
+                return None
+            whole = [p[winner, state] > p[loser, state]]
+            of_pair = wins_by_prompt(p, winner, loser, state) if by_prompt else whole
+            if of_pair is None:
+                return None
+            won += of_pair
+        return sum(won) / len(won) if won else None
 
     return compute
+
+
+def _pairs(p: FactProbabilities, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The facts that these pairs stand for, of those that are asked."""
+    asked = {fact for fact, _ in p}
+    return [
+        (f"{winner}:{place}", f"{loser}:{place}") if place else (winner, loser)
+        for winner, loser in pairs
+        for place in sorted({fact.partition(":")[2] for fact in asked if fact.partition(":")[0] in (winner, loser)})
+    ]
 
 
 def with_control(
@@ -141,31 +195,39 @@ def with_control(
     source: str = NOT_PUBLISHED,
     about: str | None = None,
     is_binary: bool = False,
+    low: float = 0.0,
+    higher_is_better: bool = True,
 ) -> tuple[Metric, ...]:
-    """Return a score of state 1 between 0 and 1, the same before any edit (``_0``), and the difference (``_lift``).
+    """Return a score of state 1 between ``low`` and 1, the same before any edit (``_0``), and the difference.
 
     Args:
         name: of the score.
         title: of its column.
-        score: gives the score of a state; higher is better.
+        score: gives the score of a state.
         definition, before: one line each: of the score, and of the control.
         question, asks_before: what they ask, in plain language.
         source: where the score was read; control and lift are this project's.
         about: as of `Metric`.
         is_binary: whether every case scores 0 or 1.
+        low: the smallest value.
+        higher_is_better: direction.
     """
+    than_before = (
+        "Below 0: less than somebody scores who does nothing."
+        if higher_is_better
+        else "Above 0: more than with somebody who does nothing."
+    )
 
     def metric(suffix: str, words: str, said: str, asks: str, compute: Compute, **more: Any) -> Metric:
         return Metric(
             name=f"{name}{suffix}",
             title=f"{title}{words}",
-            higher_is_better=True,
-            high=1.0,
+            higher_is_better=higher_is_better,
             definition=said,
             compute=compute,
             question=asks,
             about=about,
-            **{"low": 0.0, "source": NOT_PUBLISHED, "is_binary": is_binary, **more},
+            **{"low": low, "high": 1.0, "source": NOT_PUBLISHED, "is_binary": is_binary, **more},
         )
 
     pair = {"control": f"{name}_{NO_EDIT}", "lift": f"{name}_lift"}
@@ -176,9 +238,10 @@ def with_control(
             "_lift",
             " lift",
             f"{name} - {name}_{NO_EDIT}, case by case",
-            "How much more than before any edit? Below 0: less than somebody scores who does nothing.",
+            f"How much more than before any edit? {than_before}",
             difference(score("1"), score(NO_EDIT)),
-            low=-1.0,
+            low=low - 1.0,
+            high=1.0 - low,
             is_binary=False,
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from .metric import Compute, FactProbabilities, Metric
+from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
 
 COUNTERFACT = "Meng et al. 2022 (arXiv:2202.05262), CounterFact: ES and PS; here after edit 1 of two"
 
@@ -101,6 +101,77 @@ def log_ratio(fact: str, before: str, after: str) -> Compute:
         return middle if math.isfinite(middle) else None
 
     return compute
+
+
+KEPT = 0.9
+"""A fact that keeps this share of its probability is kept."""
+
+
+def staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metric]:
+    """Return the metrics of facts that ought to stay as they are: ``_kept`` and ``_log_ratio``.
+
+    Args:
+        name: first part of the metrics' names ("siblings").
+        fact: the facts ("sibling" stands for "sibling:0", ...), asked in states 0 and 1.
+        title: of the facts, for the columns.
+        words: the facts in a sentence ("the other true objects").
+    """
+    return (
+        Metric(
+            name=f"{name}_kept",
+            title=f"{title} kept",
+            higher_is_better=True,
+            low=0.0,
+            high=1.0,
+            definition=f"share of {words} with p1 >= {KEPT:g} p0",
+            source=NOT_PUBLISHED,
+            compute=kept(fact),
+            question=f"How many of {words} keep nine tenths of their probability?",
+            about=fact,
+        ),
+        Metric(
+            name=f"{name}_log_ratio",
+            title=f"ln {title}",
+            higher_is_better=True,
+            low=None,
+            high=math.inf,
+            definition=f"mean of ln(p1 / p0) over {words}",
+            source=NOT_PUBLISHED,
+            compute=mean_log_ratio(fact),
+            question=f"How much likelier or less likely {words} become: -0.7 is half as likely.",
+            about=fact,
+        ),
+    )
+
+
+def kept(name: str) -> Compute:
+    """The share of the facts ``name:0``, ... that keep nine tenths of their probability; unknown where one is."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        facts = numbered(p, name)
+        if not facts or any((fact, state) not in p for fact in facts for state in "01"):
+            return None
+        return sum(p[fact, "1"] >= KEPT * p[fact, "0"] for fact in facts) / len(facts)
+
+    return compute
+
+
+def mean_log_ratio(name: str) -> Compute:
+    """The mean of ln(p1 / p0) over the facts ``name:0``, ...; unknown where a probability is or is 0."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        facts = numbered(p, name)
+        if not facts or any(p.get((fact, state), 0.0) == 0.0 for fact in facts for state in "01"):
+            return None
+        return math.fsum(math.log(p[fact, "1"]) - math.log(p[fact, "0"]) for fact in facts) / len(facts)
+
+    return compute
+
+
+def numbered(p: FactProbabilities, name: str) -> list[str]:
+    """Return the facts of this name ("sibling:0", ...) that are known in some state, in their order."""
+    found = {fact for fact, _ in p if fact.partition(":")[0] == name}
+    return sorted(found, key=lambda fact: int(fact.partition(":")[2]))
 
 
 def relative_loss(fact: str, before: str, after: str) -> Compute:

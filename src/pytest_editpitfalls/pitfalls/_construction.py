@@ -42,12 +42,23 @@ class Candidate:
         held: the facts that the model has to hold, by their names in the case; the first is what edit 1 replaces.
         others: for each of these, the other true objects of its subject.
         known: further facts that the case takes as true.
+        some: further facts, in the order in which they are asked, of which the case has those that the model holds.
+            `Construction.row` gets these alone.
+        least, most: how many of them a case has; with fewer than ``least`` it is refused.
     """
 
     group: Group
     held: Mapping[str, KnownFact]
     others: Mapping[str, tuple[KnownFact, ...]]
     known: tuple[KnownFact, ...] = ()
+    some: tuple[KnownFact, ...] = ()
+    least: int = 1
+    most: int = 4
+
+    @property
+    def asked(self) -> tuple[KnownFact, ...]:
+        """All facts that the model is asked for."""
+        return (*self.held.values(), *self.some)
 
     @property
     def edited(self) -> KnownFact:
@@ -144,6 +155,15 @@ def edit(
         "subject": subject.in_text,
         "object": old.in_text,
         "new_object": new.in_text,
+    }
+
+
+def fact_line(knowledge: Knowledge, fact: KnownFact) -> dict[str, str]:
+    """Return a fact as a line of a suite holds it."""
+    return {
+        "relation": wording_id(knowledge, fact.relation, fact.subject_number),
+        "subject": fact.of.in_text,
+        "object": fact.to.in_text,
     }
 
 

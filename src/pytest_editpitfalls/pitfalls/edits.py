@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,8 +11,7 @@ from pydantic import Field
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.metrics.controls import share_with_controls
-from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success
+from pytest_editpitfalls.metrics.shared import edit_success, staying
 from pytest_editpitfalls.program import EditRequest, Probe, Program
 
 from ._pitfall import FactWords, Pitfall, ask, program_of
@@ -21,9 +19,6 @@ from ._topics import EDITS
 
 MOST_AROUND = 100
 """Facts of one sort around an edit."""
-
-KEPT = 0.9
-"""A fact that keeps this share of its probability is kept."""
 
 Facts = Annotated[tuple[Fact, ...], Field(max_length=MOST_AROUND)]
 Changes = Annotated[tuple[Edit, ...], Field(max_length=MOST_AROUND)]
@@ -100,66 +95,6 @@ _FOLLOWING: Mapping[str, str] = MappingProxyType(
 )
 
 
-def _numbered(p: FactProbabilities, name: str) -> list[str]:
-    """Return the facts of this name ("sibling:0", ...) that are known before or after, in their order."""
-    found = {fact for fact, _ in p if fact.partition(":")[0] == name}
-    return sorted(found, key=lambda fact: int(fact.partition(":")[2]))
-
-
-def _kept(name: str) -> Compute:
-    """The share of facts that keep nine tenths of their probability; unknown where one is."""
-
-    def compute(p: FactProbabilities) -> float | None:
-        facts = _numbered(p, name)
-        if not facts or any((fact, state) not in p for fact in facts for state in "01"):
-            return None
-        return sum(p[fact, "1"] >= KEPT * p[fact, "0"] for fact in facts) / len(facts)
-
-    return compute
-
-
-def _log_ratio(name: str) -> Compute:
-    """The mean of ln(p1 / p0) over the facts; unknown where a probability is or is 0."""
-
-    def compute(p: FactProbabilities) -> float | None:
-        facts = _numbered(p, name)
-        if not facts or any(p.get((fact, state), 0.0) == 0.0 for fact in facts for state in "01"):
-            return None
-        return math.fsum(math.log(p[fact, "1"]) - math.log(p[fact, "0"]) for fact in facts) / len(facts)
-
-    return compute
-
-
-def _staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metric]:
-    """Return the metrics of facts that ought to stay as they are."""
-    return (
-        Metric(
-            name=f"{name}_kept",
-            title=f"{title} kept",
-            higher_is_better=True,
-            low=0.0,
-            high=1.0,
-            definition=f"share of {words} with p1 >= {KEPT:g} p0",
-            source=NOT_PUBLISHED,
-            compute=_kept(fact),
-            question=f"How many of {words} keep nine tenths of their probability?",
-            about=fact,
-        ),
-        Metric(
-            name=f"{name}_log_ratio",
-            title=f"ln {title}",
-            higher_is_better=True,
-            low=None,
-            high=math.inf,
-            definition=f"mean of ln(p1 / p0) over {words}",
-            source=NOT_PUBLISHED,
-            compute=_log_ratio(fact),
-            question=f"How much likelier or less likely {words} become: -0.7 is half as likely.",
-            about=fact,
-        ),
-    )
-
-
 class Edits(Pitfall[EditsRow]):
     """State 1 is the model after the edit, or after all edits of the list in one step."""
 
@@ -219,10 +154,10 @@ class Edits(Pitfall[EditsRow]):
             what="the conclusions by default rules whose new object is likelier than the former one",
             question="Does what usually follows from such a fact follow?",
         ),
-        *_staying("siblings", "sibling", "siblings", "the other true objects"),
-        *_staying("others", "other", "others", "the other facts of the subject"),
-        *_staying("ties", "tie", "ties", "the facts that link the subject to others"),
-        *_staying("neighbours", "neighbour", "neighbours", "the facts of other subjects")[1:],
+        *staying("siblings", "sibling", "siblings", "the other true objects"),
+        *staying("others", "other", "others", "the other facts of the subject"),
+        *staying("ties", "tie", "ties", "the facts that link the subject to others"),
+        *staying("neighbours", "neighbour", "neighbours", "the facts of other subjects")[1:],
     )
     thresholds = ("neighbours_kept_lift >= 0", "siblings_kept >= 0.5", "others_kept >= 0.5")
     columns = ("es", "ps", "neighbours_kept", "conclusions", "inverses", "siblings_kept", "others_kept")

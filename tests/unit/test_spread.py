@@ -1,0 +1,114 @@
+"""What one edit spreads to: what is asked, how it is judged, worked out by hand, and which rows are refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import Program, compile_case, compute_metrics, pitfall_of
+from pytest_editpitfalls.program import ProbeScore
+from pytest_editpitfalls.suites import load_suite
+from pytest_editpitfalls.verdicts.thresholds import judge, parse_thresholds
+
+Make = Callable[[str], Any]
+Values = Mapping[tuple[str, str], float | tuple[float, ...]]
+
+
+def program(small_suite: Make, kind: str, place: int = 0) -> Program:
+    return compile_case(load_suite(small_suite(kind).write()).cases[place])
+
+
+def asked(program: Program) -> dict[str, tuple[str, str, str]]:
+    """Fact -> its states, its first prompt and its object."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for probe in program.probes:
+        states = found[probe.fact][0] if probe.fact in found else ""
+        found[probe.fact] = (states + probe.state, probe.inputs[0], probe.object)
+    return found
+
+
+def metrics(kind: str, values: Values) -> dict[str, float | None]:
+    scores = [
+        ProbeScore(*key, value if isinstance(value, tuple) else (value, value), 1) for key, value in values.items()
+    ]
+    return compute_metrics(kind, scores)
+
+
+def judged(kind: str, found: Mapping[str, float | None]) -> bool:
+    """Whether a case with these metrics meets the kind's thresholds."""
+    verdict = judge(found, parse_thresholds(pitfall_of(kind).thresholds, kind=kind))
+    assert not verdict.not_evaluated
+    return not verdict.failed
+
+
+def test_locality_asks_neighbours_for_both_objects(small_suite: Make) -> None:
+    found = program(small_suite, "locality")
+    assert asked(found) == {
+        "new": ("01", "oak is a kind of", "fish"),
+        "true": ("01", "oak is a kind of", "tree"),
+        "neighbour:0": ("01", "elm is a kind of", "tree"),
+        "neighbour_new:0": ("01", "elm is a kind of", "fish"),
+        "neighbour:1": ("01", "ash is a kind of", "tree"),
+        "neighbour_new:1": ("01", "ash is a kind of", "fish"),
+        "drift": ("1", "elm is a kind of", ""),
+    }
+    drift = [probe for probe in found.probes if probe.fact == "drift"]
+    assert [probe.inputs for probe in drift] == [("elm is a kind of", "ash is a kind of")]
+    assert [question.name for question in found.held] == ["edit1", "neighbour:0", "neighbour:1"]
+
+
+NEAR: dict[tuple[str, str], float | tuple[float, ...]] = {
+    ("new", "0"): 0.1, ("new", "1"): 0.8, ("true", "0"): 0.6, ("true", "1"): 0.2,
+    ("neighbour:0", "0"): (0.5, 0.5), ("neighbour_new:0", "0"): (0.1, 0.1),
+    ("neighbour:0", "1"): (0.3, 0.4), ("neighbour_new:0", "1"): (0.4, 0.2),
+    ("neighbour:1", "0"): (0.4, 0.2), ("neighbour_new:1", "0"): (0.1, 0.3),
+    ("neighbour:1", "1"): (0.4, 0.2), ("neighbour_new:1", "1"): (0.4, 0.1),
+    ("drift", "1"): (0.5, 0.1),
+}  # fmt: skip
+
+
+def test_locality_by_hand() -> None:
+    """One prompt of neighbour 0 goes over; of neighbour 1 one ties and one comes back."""
+    found = metrics("locality", NEAR)
+    assert found["ns"] == 0.5
+    assert found["ns_0"] == 0.75
+    assert found["ns_lift"] == -0.25
+    assert found["nm"] == pytest.approx((0.35 - 0.3 + 0.3 - 0.25) / 2)
+    assert found["nm_0"] == pytest.approx((0.5 - 0.1 + 0.3 - 0.2) / 2)
+    assert found["nm_lift"] == pytest.approx(0.05 - 0.25)
+    assert found["intact"] == 0.5
+    assert found["neighbours_log_ratio"] == pytest.approx(math.log(0.7) / 2)
+    assert found["drift"] == pytest.approx(0.3)
+    assert not judged("locality", found)
+
+
+def test_an_edit_that_leaves_its_neighbours_passes() -> None:
+    still = {(fact, state): NEAR[fact, "0"] for fact, state in NEAR if fact.startswith("neighbour")}
+    found = metrics("locality", {**NEAR, **still, ("drift", "1"): 0.0})
+    assert (found["ns_lift"], found["nm_lift"], found["intact"], found["drift"]) == (0.0, 0.0, 1.0, 0.0)
+    assert judged("locality", found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value", "message"),
+    [
+        ("locality", ("neighbours", 0, "object"), "fish", "neighbours.0.object: 'fish' makes it no neighbour"),
+        ("locality", ("neighbours", 1, "subject"), "oak", "neighbours.1.subject: 'oak' is edited itself"),
+    ],
+)
+def test_a_row_that_is_none_of_its_kind_is_refused(
+    small_suite: Make, kind: str, place: tuple[Any, ...], value: str, message: str
+) -> None:
+    small = small_suite(kind)
+    *way, last = place
+    target: Any = small.lines[0]
+    for step in way:
+        target = target[step]
+    target[last] = value
+    with pytest.raises(UsageError) as caught:
+        load_suite(small.write())
+    assert message in str(caught.value)
