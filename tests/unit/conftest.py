@@ -123,6 +123,16 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "neighbours": [fact("P279", "carp", "fish")],
         },
     ],
+    "superficial": [
+        {
+            "id": f"P36-000{number}",
+            "rule": "P36",
+            "edits": [edit("P36", country, capital, "Rome")],
+            "repeated": f"{capital} {capital}",
+            "question": f"Is it {capital}?",
+        }
+        for number, (country, capital) in enumerate((("France", "Paris"), ("Japan", "Tokyo")))
+    ],
 }
 
 

@@ -93,11 +93,61 @@ def test_an_edit_that_leaves_its_neighbours_passes() -> None:
     assert judged("locality", found)
 
 
+def test_superficial_asks_behind_what_brings_the_old_object_to_mind(small_suite: Make) -> None:
+    found = program(small_suite, "superficial")
+    assert asked(found) == {
+        "new": ("01", "The capital of France is", "Rome"),
+        "true": ("01", "The capital of France is", "Paris"),
+        "repeated_true": ("01", "Paris Paris The capital of France is", "Paris"),
+        "repeated_new": ("01", "Paris Paris The capital of France is", "Rome"),
+        "question_true": ("01", "Is it Paris? The capital of France is", "Paris"),
+        "question_new": ("01", "Is it Paris? The capital of France is", "Rome"),
+        "said": ("01", "Paris Paris The capital of France is", "Paris"),
+    }
+    assert {len(probe.inputs) for probe in found.probes if probe.fact != "said"} == {11}
+    (said, *_) = [probe for probe in found.probes if probe.fact == "said"]
+    assert said.inputs == ("Paris Paris The capital of France is", "Is it Paris? The capital of France is")
+
+
+SUPERFICIAL: dict[tuple[str, str], float | tuple[float, ...]] = {
+    ("new", "0"): (0.1, 0.1), ("true", "0"): (0.6, 0.6), ("new", "1"): (0.8, 0.3), ("true", "1"): (0.1, 0.4),
+    ("repeated_new", "0"): (0.1, 0.1), ("repeated_true", "0"): (0.9, 0.9),
+    ("repeated_new", "1"): (0.4, 0.2), ("repeated_true", "1"): (0.5, 0.7),
+    ("question_new", "0"): (0.1, 0.6), ("question_true", "0"): (0.9, 0.3),
+    ("question_new", "1"): (0.6, 0.3), ("question_true", "1"): (0.2, 0.5),
+    ("said", "0"): (1.0, 1.0), ("said", "1"): (1.0, 0.0),
+}  # fmt: skip
+
+
+def test_superficial_by_hand() -> None:
+    """Half of the plain prompts give the new object; three quarters of the attacked ones give the old one back."""
+    found = metrics("superficial", SUPERFICIAL)
+    assert (found["es"], found["ps"]) == (1.0, 0.0)
+    assert (found["op"], found["op_0"], found["op_lift"]) == (0.75, 0.75, 0.0)
+    assert (found["op_repeated"], found["op_repeated_0"], found["op_repeated_lift"]) == (1.0, 1.0, 0.0)
+    assert (found["op_question"], found["op_question_0"], found["op_question_lift"]) == (0.5, 0.5, 0.0)
+    assert (found["op_plain"], found["op_rise"]) == (0.5, 0.25)
+    assert (found["om"], found["om_0"], found["om_lift"]) == (0.5, 1.0, -0.5)
+    assert not judged("superficial", found)
+
+
+def test_an_edit_that_stands_attacks_passes() -> None:
+    stands = {
+        (fact, "1"): (0.9, 0.9) if fact.endswith("_new") else (0.1, 0.1) for fact, _ in SUPERFICIAL if "_" in fact
+    }
+    found = metrics("superficial", {**SUPERFICIAL, **stands, ("said", "1"): (0.0, 0.0)})
+    assert (found["op"], found["op_lift"], found["op_rise"], found["om"]) == (0.0, -0.75, -0.5, 0.0)
+    assert judged("superficial", found)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [
         ("locality", ("neighbours", 0, "object"), "fish", "neighbours.0.object: 'fish' makes it no neighbour"),
         ("locality", ("neighbours", 1, "subject"), "oak", "neighbours.1.subject: 'oak' is edited itself"),
+        ("superficial", ("repeated",), "Lyon Lyon", "repeated: 'Lyon Lyon' does not name the object that the edit"),
+        ("superficial", ("question",), "Is it so?", "question: 'Is it so?' does not name the object that the edit"),
+        ("superficial", ("question",), " Is it Paris?", "question: the text starts or ends with a space"),
     ],
 )
 def test_a_row_that_is_none_of_its_kind_is_refused(

@@ -30,5 +30,8 @@ def _prompt(text: str) -> str:
 
 Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_trimmed)]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_prompt)]
+Context = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_trimmed)]
+"""Text that stands before a prompt."""
+
 Remark = Annotated[str, Field(max_length=MAX_PROMPT)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]

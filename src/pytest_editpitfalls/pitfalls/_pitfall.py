@@ -207,10 +207,18 @@ class Pitfall(ABC, Generic[R]):
         return case.row
 
 
-def ask(case: Case, name: str, fact: Fact, *states: str) -> tuple[Probe, ...]:
-    """Return the probes of one fact: its probability after all prompts of its relation, in each of ``states``."""
+def ask(case: Case, name: str, fact: Fact, *states: str, context: str = "") -> tuple[Probe, ...]:
+    """Return the probes of one fact: its probability after all prompts of its relation, in each of ``states``.
+
+    Args:
+        case: the case, whose relations word the fact.
+        name: the fact's name in results.
+        fact: the fact.
+        states: the states.
+        context: text that stands before every prompt, as sentences of the same language do.
+    """
     relation = case.relation(fact.relation)
-    prompts = relation.questions(fact.subject)
+    prompts = in_context(case, fact, context)
     asked = {
         "target": fact.object,
         "subject": relation.written(fact.subject),
@@ -218,6 +226,14 @@ def ask(case: Case, name: str, fact: Fact, *states: str) -> tuple[Probe, ...]:
         "joiner": relation.joiner,
     }
     return tuple(Probe(fact=name, state=state, prompts=prompts, **asked) for state in states)
+
+
+def in_context(case: Case, fact: Fact, context: str) -> tuple[str, ...]:
+    """Return all prompts that ask for a fact, with a text before each."""
+    prompts = case.questions(fact)
+    return (
+        tuple(f"{context}{case.relation(fact.relation).joiner}{prompt}" for prompt in prompts) if context else prompts
+    )
 
 
 def say(

@@ -10,15 +10,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
 from pytest_editpitfalls.metrics.controls import difference_with_controls, share_with_controls
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
-from pytest_editpitfalls.metrics.shared import edit_success, kept, mean_log_ratio
+from pytest_editpitfalls.metrics.shared import kept, mean_log_ratio
 from pytest_editpitfalls.program import Program
 
 from ._construction import Candidate, Construction, Draw, Group, edit, fact_line, single
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, divergence, program_of
 from ._topics import SPREAD
 
@@ -28,10 +29,9 @@ ASKED = 12
 """Neighbours of a fact that the model is asked for."""
 
 
-class LocalityRow(Row):
+class LocalityRow(OneEditRow):
     """One edit, and neighbours: other subjects of its relation that have the object that the edit replaces."""
 
-    edits: tuple[Edit]
     neighbours: Annotated[tuple[Fact, ...], Field(min_length=1, max_length=100)]
 
     @model_validator(mode="after")
@@ -105,16 +105,15 @@ class Locality(Pitfall[LocalityRow]):
     row = LocalityRow
     facts: ClassVar = MappingProxyType(
         {
-            "new": FactWords("what the edit writes", "the edit's fact"),
-            "true": FactWords("what the edit replaces", "the former fact"),
+            **FACTS,
             "neighbour": FactWords("a neighbour: the same object, true of another subject", "neighbours"),
             "neighbour_new": FactWords("the edit's object, of a neighbour", in_story=False),
             "drift": FactWords("what the model says next of the neighbours", in_story=False),
         }
     )
-    written, replaced = "new", "true"
+    written, replaced = WRITTEN, REPLACED
     metrics = (
-        *edit_success(written, replaced),
+        *EDIT_SUCCESS,
         *share_with_controls(
             "ns",
             "NS",
@@ -169,14 +168,14 @@ class Locality(Pitfall[LocalityRow]):
         ),
     )
     thresholds = ("ns_lift >= -0.1", "intact >= 0.5")
-    columns = ("es", "ps", "ns", "nm", "intact", "drift")
+    columns = ("es", "ps", "ns", "nm", "intact")
     order = 10
     constructions: ClassVar = MappingProxyType({"locality": LocalityConstruction()})
 
     def program(self, case: Case, row: LocalityRow) -> Program:
         """Ask for everything before and after the edit."""
         (edit,) = row.edits
-        probes = ask(case, "new", edit.after, "0", "1") + ask(case, "true", edit.before, "0", "1")
+        probes = edit_probes(case)
         for place, fact in enumerate(row.neighbours):
             probes += ask(case, f"neighbour:{place}", fact, "0", "1")
             instead = Fact(fact.relation, fact.subject, edit.new_object)
