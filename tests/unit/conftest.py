@@ -123,6 +123,21 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "neighbours": [fact("P279", "carp", "fish")],
         },
     ],
+    "distraction": [
+        {
+            "id": "P36-0000",
+            "rule": "P36",
+            "edits": [edit("P36", "France", "Paris", "Rome")],
+            "abouts": [fact("P279", "Paris", "city")],
+            "hops": [fact("P17", "Bergen", "Norway")],
+        },
+        {
+            "id": "P36-0001",
+            "rule": "P36",
+            "edits": [edit("P36", "Japan", "Tokyo", "Rome")],
+            "abouts": [fact("P279", "Tokyo", "city")],
+        },
+    ],
     "superficial": [
         {
             "id": f"P36-000{number}",

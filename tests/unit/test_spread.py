@@ -140,11 +140,67 @@ def test_an_edit_that_stands_attacks_passes() -> None:
     assert judged("superficial", found)
 
 
+def test_distraction_asks_behind_sentences(small_suite: Make) -> None:
+    sentence, hop = "Paris is a kind of city. The capital of France is", "The country of Bergen is Norway. "
+    assert asked(program(small_suite, "distraction")) == {
+        "new": ("01", "The capital of France is", "Rome"),
+        "true": ("01", "The capital of France is", "Paris"),
+        "about_new:0": ("01", sentence, "Rome"),
+        "about_true:0": ("01", sentence, "Paris"),
+        "hop_new:0": ("01", f"{hop}The capital of France is", "Rome"),
+        "hop_true:0": ("01", f"{hop}The capital of France is", "Paris"),
+    }
+
+
+def test_sentences_end_as_their_language_does(small_suite: Make) -> None:
+    """Chinese and Japanese are written without spaces."""
+    small = small_suite("distraction")
+    small.header["joiner"] = ""
+    (probe, *_) = [
+        probe for probe in compile_case(load_suite(small.write()).cases[0]).probes if probe.fact == "about_new:0"
+    ]
+    assert probe.inputs[0] == "Paris is a kind ofcity。The capital of France is"
+
+
+DISTRACTED: dict[tuple[str, str], float | tuple[float, ...]] = {
+    ("new", "0"): (0.1, 0.1), ("true", "0"): (0.6, 0.6), ("new", "1"): (0.8, 0.5), ("true", "1"): (0.1, 0.4),
+    ("about_new:0", "0"): (0.1, 0.1), ("about_true:0", "0"): (0.9, 0.9),
+    ("about_new:0", "1"): (0.4, 0.2), ("about_true:0", "1"): (0.5, 0.7),
+    ("hop_new:0", "0"): (0.1, 0.6), ("hop_true:0", "0"): (0.9, 0.3),
+    ("hop_new:0", "1"): (0.6, 0.3), ("hop_true:0", "1"): (0.2, 0.5),
+}  # fmt: skip
+
+
+def test_distraction_by_hand() -> None:
+    """Of four distracted prompts one answers with the new object; all plain ones do."""
+    found = metrics("distraction", DISTRACTED)
+    assert (found["es"], found["ps"]) == (1.0, 1.0)
+    assert (found["es_context"], found["es_context_0"], found["es_context_lift"]) == (0.25, 0.25, 0.0)
+    assert (found["es_about"], found["es_about_0"], found["es_about_lift"]) == (0.0, 0.0, 0.0)
+    assert (found["es_hop"], found["es_hop_0"], found["es_hop_lift"]) == (0.5, 0.5, 0.0)
+    assert (found["es_plain"], found["es_drop"]) == (1.0, 0.75)
+    assert not judged("distraction", found)
+    no_hops = metrics("distraction", {key: value for key, value in DISTRACTED.items() if "hop" not in key[0]})
+    assert "es_hop" not in no_hops
+    assert no_hops["es_context"] == 0.0
+
+
+def test_an_edit_that_is_not_distracted_passes() -> None:
+    stands = {(fact, "1"): (0.9, 0.9) if "_new" in fact else (0.1, 0.1) for fact, _ in DISTRACTED if ":" in fact}
+    found = metrics("distraction", {**DISTRACTED, **stands})
+    assert (found["es_context"], found["es_context_lift"], found["es_drop"]) == (1.0, 0.75, 0.0)
+    assert judged("distraction", found)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [
         ("locality", ("neighbours", 0, "object"), "fish", "neighbours.0.object: 'fish' makes it no neighbour"),
         ("locality", ("neighbours", 1, "subject"), "oak", "neighbours.1.subject: 'oak' is edited itself"),
+        ("distraction", ("abouts", 0, "object"), "city of Rome", "abouts.0: it names the edit's new object 'Rome'"),
+        ("distraction", ("hops", 0, "object"), "France", "hops.0: it names the edit's subject 'France'"),
+        ("distraction", ("hops", 0, "subject"), "Paris", "hops.0: it names the old object 'Paris'"),
+        ("distraction", ("abouts", 0, "subject"), "Lyon", "abouts.0: it does not name the old object 'Paris'"),
         ("superficial", ("repeated",), "Lyon Lyon", "repeated: 'Lyon Lyon' does not name the object that the edit"),
         ("superficial", ("question",), "Is it so?", "question: 'Is it so?' does not name the object that the edit"),
         ("superficial", ("question",), " Is it Paris?", "question: the text starts or ends with a space"),

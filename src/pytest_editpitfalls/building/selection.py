@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact
+from pytest_editpitfalls.knowledge import DOMINANCE, Knowledge, KnownFact
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.pitfalls._construction import Candidate, Group, NoTarget
 from pytest_editpitfalls.program import HeldAnswer, Score
@@ -85,9 +85,6 @@ Of the others a search ends with the first score that is lost."""
 
 PATIENCE = 128
 """A group is left where so many candidates in a row are not held: what is less known is held less."""
-
-DOMINANCE = 20.0
-"""A name of several things counts as that of the best known where this is so many times better known than the next."""
 
 HALVES = 3.0
 """Held candidates that are looked for, for each case of a half: two halves, and some that are refused later."""

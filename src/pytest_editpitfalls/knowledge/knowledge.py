@@ -22,6 +22,9 @@ from .vetting import Homonym, circles, disagreements, homonyms, source_of
 
 RELATIONS_FILE, RULES_FILE = "relations.toml", "rules.toml"
 
+DOMINANCE = 20.0
+"""A name of several things counts as that of the best known where this is so many times better known than the next."""
+
 MAX_FACTS = 200_000
 """Of one relation: all people's nationalities would fill the memory, and a build asks for the best known."""
 
@@ -75,6 +78,7 @@ class Knowledge:
                 known.sort(key=lambda fact: -fact.popularity)
         self._objects: dict[str, tuple[Thing, ...]] = {}
         self._subjects: dict[str, tuple[Thing, ...]] = {}
+        self._about: dict[tuple[bool, str], list[KnownFact]] | None = None
         self._called: dict[str, dict[str, list[int]]] = {}
         self._homonyms: dict[str, Homonym] | None = None
         self._subject_names = _Aliases((key[0], key[1], fact.subject_aliases) for key, fact in seen.items())
@@ -156,6 +160,23 @@ class Knowledge:
         """Return the facts with this object, by its label or an alias."""
         table = self._to.get(relation, {})
         return table.get(plain(object_)) or table.get(self._object_names.main(relation, object_)) or ()
+
+    def about(self, thing: Thing, *, as_object: bool = False) -> Sequence[KnownFact]:
+        """Return the facts of all relations whose subject a thing is; with ``as_object``, whose object it is.
+
+        The thing goes by its label, and is of a kind that both sides say: "lira" is no city, "Polish" no shine.
+        """
+        if self._about is None:
+            self._about = defaultdict(list)
+            for fact in self:
+                self._about[False, plain(fact.subject)].append(fact)
+                self._about[True, plain(fact.object)].append(fact)
+        found = self._about.get((as_object, plain(thing.label)), ())
+        return [
+            fact
+            for fact in found
+            if thing.kind and thing.kind == (fact.object_kind if as_object else fact.subject_kind)
+        ]
 
     def is_true(self, relation: str, subject: str, object_: str) -> bool:
         """Whether (subject, relation, object) is a known fact, by any of their names."""
