@@ -138,6 +138,21 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "abouts": [fact("P279", "Tokyo", "city")],
         },
     ],
+    "same_subject": [
+        {
+            "id": "P36-0000",
+            "rule": "P36",
+            "edits": [edit("P36", "France", "Paris", "Rome")],
+            "others": [fact("P279", "France", "country")],
+            "related": [fact("P17", "France", "Europe")],
+        },
+        {
+            "id": "P36-0001",
+            "rule": "P36",
+            "edits": [edit("P36", "Japan", "Tokyo", "Rome")],
+            "others": [fact("P279", "Japan", "island"), fact("P17", "Japan", "Asia")],
+        },
+    ],
     "superficial": [
         {
             "id": f"P36-000{number}",

@@ -192,6 +192,41 @@ def test_an_edit_that_is_not_distracted_passes() -> None:
     assert judged("distraction", found)
 
 
+def test_same_subject_asks_its_other_relations(small_suite: Make) -> None:
+    found = program(small_suite, "same_subject")
+    assert asked(found) == {
+        "new": ("01", "The capital of France is", "Rome"),
+        "true": ("01", "The capital of France is", "Paris"),
+        "other:0": ("01", "France is a kind of", "country"),
+        "related:0": ("01", "The country of France is", "Europe"),
+        "drift": ("1", "France is a kind of", ""),
+    }
+    assert [question.name for question in found.held] == ["edit1", "other:0", "related:0"]
+
+
+SUBJECT: dict[tuple[str, str], float | tuple[float, ...]] = {
+    ("new", "0"): 0.1, ("new", "1"): 0.8, ("true", "0"): 0.6, ("true", "1"): 0.2,
+    ("other:0", "0"): 0.5, ("other:0", "1"): 0.25, ("other:1", "0"): 0.4, ("other:1", "1"): 0.2,
+    ("other:2", "0"): 0.4, ("other:2", "1"): 0.38, ("related:0", "0"): 0.6, ("related:0", "1"): 0.1,
+    ("drift", "1"): (0.4, 0.6),
+}  # fmt: skip
+
+
+def test_same_subject_by_hand() -> None:
+    """Two of three other facts are halved; a related one may change, and fails no case."""
+    found = metrics("same_subject", SUBJECT)
+    assert found["others_kept"] == pytest.approx(1 / 3)
+    assert found["others_log_ratio"] == pytest.approx((2 * math.log(0.5) + math.log(0.95)) / 3)
+    assert found["related_kept"] == 0.0
+    assert found["related_log_ratio"] == pytest.approx(math.log(1 / 6))
+    assert found["drift"] == 0.5
+    assert not judged("same_subject", found)
+    kept = {(fact, "1"): SUBJECT[fact, "0"] for fact, _ in SUBJECT if fact.startswith("other")}
+    found = metrics("same_subject", {**SUBJECT, **kept})
+    assert (found["others_kept"], found["others_log_ratio"], found["related_kept"]) == (1.0, 0.0, 0.0)
+    assert judged("same_subject", found)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [
@@ -201,6 +236,8 @@ def test_an_edit_that_is_not_distracted_passes() -> None:
         ("distraction", ("hops", 0, "object"), "France", "hops.0: it names the edit's subject 'France'"),
         ("distraction", ("hops", 0, "subject"), "Paris", "hops.0: it names the old object 'Paris'"),
         ("distraction", ("abouts", 0, "subject"), "Lyon", "abouts.0: it does not name the old object 'Paris'"),
+        ("same_subject", ("others", 0, "subject"), "Lyon", "others.0.subject: 'Lyon' is not edited"),
+        ("same_subject", ("related", 0, "relation"), "P36", "related.0.relation: 'P36' is edited itself"),
         ("superficial", ("repeated",), "Lyon Lyon", "repeated: 'Lyon Lyon' does not name the object that the edit"),
         ("superficial", ("question",), "Is it so?", "question: 'Is it so?' does not name the object that the edit"),
         ("superficial", ("question",), " Is it Paris?", "question: the text starts or ends with a space"),

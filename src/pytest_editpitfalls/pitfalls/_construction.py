@@ -141,6 +141,12 @@ def allowed(rule: Rule | None, fact: KnownFact, *, middle: bool = False) -> bool
     return not kinds or not fact.subject_kind or fact.subject_kind in kinds
 
 
+def tied_relations(knowledge: Knowledge, relation: str) -> frozenset[str]:
+    """Return a relation with all that stand in one rule with it: an edit of it may change what is true of them."""
+    rules = (set(rule.relations().values()) for rule in knowledge.rules)
+    return frozenset({relation}.union(*(named for named in rules if relation in named)))
+
+
 def others_of(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:
     """Return the other facts of the same subject and relation."""
     return tuple(other for other in knowledge.of(fact.relation, fact.subject) if other.object != fact.object)
