@@ -138,6 +138,16 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "abouts": [fact("P279", "Tokyo", "city")],
         },
     ],
+    "inverse": [
+        {
+            "id": f"P36-000{number}",
+            "rule": "P36>P1376",
+            "edits": [edit("P36", country, capital, "Rome")],
+            "reversed": edit("P1376", "Rome", "Italy", country),
+            "denials": ["It is not true that {}", "Nobody says that {}"],
+        }
+        for number, (country, capital) in enumerate((("France", "Paris"), ("Japan", "Tokyo")))
+    ],
     "same_subject": [
         {
             "id": "P36-0000",

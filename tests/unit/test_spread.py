@@ -227,6 +227,59 @@ def test_same_subject_by_hand() -> None:
     assert judged("same_subject", found)
 
 
+def test_inverse_asks_the_other_way_round_and_denied(small_suite: Make) -> None:
+    found = program(small_suite, "inverse")
+    denied = "It is not true that the capital of France is"
+    assert asked(found) == {
+        "new": ("01", "The capital of France is", "Rome"),
+        "true": ("01", "The capital of France is", "Paris"),
+        "reversed_new": ("01", "Rome is the capital of", "France"),
+        "reversed_true": ("01", "Rome is the capital of", "Italy"),
+        "denied_new": ("01", denied, "Rome"),
+        "denied_true": ("01", denied, "Paris"),
+    }
+    (probe, *_) = [probe for probe in found.probes if probe.fact == "denied_new"]
+    assert probe.inputs == (denied, "Nobody says that the capital of France is")
+
+
+def test_a_subject_that_begins_its_prompt_keeps_its_letters_where_that_is_denied(small_suite: Make) -> None:
+    """ "iPhone" is not "IPhone", and "France" is not "france"."""
+    small = small_suite("inverse")
+    small.relations["P36"]["prompt"] = "{} is ruled from"
+    (probe, *_) = [
+        each for each in compile_case(load_suite(small.write()).cases[0]).probes if each.fact == "denied_new"
+    ]
+    assert probe.inputs[0] == "It is not true that France is ruled from"
+
+
+INVERSE: dict[tuple[str, str], float | tuple[float, ...]] = {
+    ("new", "0"): 0.1, ("new", "1"): 0.8, ("true", "0"): 0.6, ("true", "1"): 0.2,
+    ("reversed_new", "0"): (0.1, 0.2), ("reversed_true", "0"): (0.9, 0.1),
+    ("reversed_new", "1"): (0.2, 0.2), ("reversed_true", "1"): (0.9, 0.3),
+    ("denied_new", "0"): (0.1, 0.1), ("denied_true", "0"): (0.5, 0.05),
+    ("denied_new", "1"): (0.8, 0.4), ("denied_true", "1"): (0.1, 0.1),
+}  # fmt: skip
+
+
+def test_inverse_by_hand() -> None:
+    """The way back is not known, though its answer became likelier; and denials are overheard."""
+    found = metrics("inverse", INVERSE)
+    assert (found["reversed"], found["reversed_0"], found["reversed_lift"]) == (0.0, 0.5, -0.5)
+    assert found["reversed_log_ratio"] == pytest.approx(math.log(2) / 2)
+    assert (found["denied"], found["denied_0"], found["denied_lift"]) == (1.0, 0.5, 0.5)
+    assert found["denied_log_ratio"] == pytest.approx(math.log(32) / 2)
+    assert not judged("inverse", found)
+
+
+def test_an_edit_that_is_understood_passes() -> None:
+    understood = {("reversed_new", "1"): (0.95, 0.95), ("denied_new", "1"): (0.05, 0.05)}
+    found = metrics("inverse", {**INVERSE, **understood})
+    assert (found["reversed"], found["denied"]) == (1.0, 0.0)
+    assert judged("inverse", found)
+    only_back = metrics("inverse", {**INVERSE, ("reversed_new", "1"): (0.95, 0.95)})
+    assert not judged("inverse", only_back)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [
@@ -238,6 +291,10 @@ def test_same_subject_by_hand() -> None:
         ("distraction", ("abouts", 0, "subject"), "Lyon", "abouts.0: it does not name the old object 'Paris'"),
         ("same_subject", ("others", 0, "subject"), "Lyon", "others.0.subject: 'Lyon' is not edited"),
         ("same_subject", ("related", 0, "relation"), "P36", "related.0.relation: 'P36' is edited itself"),
+        ("inverse", ("reversed", "subject"), "Oslo", "reversed.subject: 'Oslo' does not continue the chain"),
+        ("inverse", ("reversed", "new_object"), "Spain", "reversed.new_object: 'Spain' does not continue the chain"),
+        ("inverse", ("reversed", "object"), "France", "reversed.object: 'France' makes no conflict"),
+        ("inverse", ("denials", 0), "It is not true", "a prompt needs exactly one {}"),
         ("superficial", ("repeated",), "Lyon Lyon", "repeated: 'Lyon Lyon' does not name the object that the edit"),
         ("superficial", ("question",), "Is it so?", "question: 'Is it so?' does not name the object that the edit"),
         ("superficial", ("question",), " Is it Paris?", "question: the text starts or ends with a space"),

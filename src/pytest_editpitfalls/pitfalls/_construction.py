@@ -141,6 +141,12 @@ def allowed(rule: Rule | None, fact: KnownFact, *, middle: bool = False) -> bool
     return not kinds or not fact.subject_kind or fact.subject_kind in kinds
 
 
+def not_plural(knowledge: Knowledge, relation: str, things: Sequence[Thing]) -> list[Thing]:
+    """The things that a relation asks about in the singular, as the other subjects of a case are asked."""
+    plural = {plain(fact.subject) for fact in knowledge.facts(relation) if fact.subject_number == "plural"}
+    return [thing for thing in things if plain(thing.label) not in plural]
+
+
 def tied_relations(knowledge: Knowledge, relation: str) -> frozenset[str]:
     """Return a relation with all that stand in one rule with it: an edit of it may change what is true of them."""
     rules = (set(rule.relations().values()) for rule in knowledge.rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -11,12 +11,11 @@ from pydantic import model_validator
 
 from pytest_editpitfalls.cases.case import Case, Fact
 from pytest_editpitfalls.errors import RowError
-from pytest_editpitfalls.knowledge import Knowledge, Thing
-from pytest_editpitfalls.knowledge.facts import plain
+from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
-from ._construction import Candidate, Construction, Draw, Group, allowed, alone, edit, single
+from ._construction import Candidate, Construction, Draw, Group, allowed, alone, edit, not_plural, single
 from ._pitfall import Pitfall, program_of
 from ._topics import CONFLICT
 
@@ -64,24 +63,18 @@ class ReverseConstruction(Construction):
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact, rule = candidate.edited, candidate.group.rule
         assert rule is not None
-        new = draw(_not_plural(knowledge, rule.second, knowledge.objects(rule.first)), fact)
+        new = draw(not_plural(knowledge, rule.second, knowledge.objects(rule.first)), fact)
         theirs = [known.of for known in knowledge.to(rule.first, new.label)]
         theirs += [known.to for known in knowledge.of(rule.second, new.label)]
         inverse = replace(fact.turned, subject=new.label, relation=rule.second)
         # edit 2 writes something else than what was true of the new object before
-        other = draw(_not_plural(knowledge, rule.first, knowledge.subjects(rule.first)), inverse, unlike=theirs)
+        other = draw(not_plural(knowledge, rule.first, knowledge.subjects(rule.first)), inverse, unlike=theirs)
         return {
             "edits": [
                 edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number),
                 edit(knowledge, rule.second, new, fact.of, other),
             ]
         }
-
-
-def _not_plural(knowledge: Knowledge, relation: str, things: Sequence[Thing]) -> list[Thing]:
-    """The things that a relation asks about in the singular, as the other subjects of a case are asked."""
-    plural = {plain(fact.subject) for fact in knowledge.facts(relation) if fact.subject_number == "plural"}
-    return [thing for thing in things if plain(thing.label) not in plural]
 
 
 class Reverse(Pitfall[ReverseRow]):
