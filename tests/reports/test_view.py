@@ -219,3 +219,26 @@ def test_every_report_knows_a_kind_that_somebody_brings_or_has_brought(installed
     exported = export_released(run, tmp_path / "released")
     assert [path.name for path in exported.files] == ["ROME_easy.json", "easy_model.json"]
     assert visible("reverse: the script does not know this kind of pitfall; left out") in exported.remarks
+
+
+def test_kinds_of_a_topic_that_measure_nothing_alike_have_a_table_each() -> None:
+    """One table would be wide and mostly empty; those that share a column stand together, as the paper's three do."""
+    run = results(3, suites=["reverse", "composite", "easy", "hard"], editors=["rome"])
+    for place, (kind, column) in {2: ("locality", "ns"), 3: ("superficial", "op")}.items():
+        run.run.suites[place].kind = kind
+        cells = run.aggregates[place].metrics
+        run.aggregates[place].metrics = {"es": cells["es"], "ps": cells["ps"], column: cells["succ"]}
+    tables = {table.title: list(table.columns) for table in RunView(run).tables}
+    assert list(tables) == [
+        "Knowledge conflict",
+        "What an edit spreads to: locality",
+        "What an edit spreads to: superficial",
+    ]
+    assert tables["What an edit spreads to: locality"] == ["es", "ps", "ns"]
+    assert tables["What an edit spreads to: superficial"] == ["es", "ps", "op"]
+    latex = latex_tables([NamedRun("a", run)])
+    for title in tables:
+        assert f"{title} (%), rome on gpt2-xl" in terminal(run)
+        assert f"**{title.replace(':', '&#58;')}**" in render_markdown(run)
+        assert rf"\caption{{{title} (\%)" in latex
+    assert latex.count(r"\begin{table}") == 3

@@ -49,6 +49,7 @@ def relation(name: str, label: str, **values: Any) -> KnownRelation:
         id=name,
         label=label,
         prompt=f"The {label} of {{}} is",
+        query=f"What is the {label} of {{}}?",
         paraphrases=tuple(text.format(label) for text in PARAPHRASES),
         **values,
     )
@@ -587,3 +588,56 @@ def test_a_fact_is_asked_once_whatever_it_is_to_a_case(tmp_path: Path) -> None:
         (answer,) = asked.held([replace(question, name=name)], each_score=True)
         assert answer.holds
     assert len(model.questions) == 1
+
+
+def built_rows(out: Path, name: str, model: FakeModel | None = None) -> list[dict[str, Any]]:
+    built(out, model, suites=(name,), cases=16)
+    assert load_suite(out / f"{name}.toml").kind == plans()[name].kind
+    found = lines(out / f"{name}.jsonl")
+    assert found
+    return found
+
+
+def test_sentences_that_distract_are_true_and_answer_nothing(tmp_path: Path) -> None:
+    known = Knowledge(facts(), RELATIONS, RULES)
+    rows = built_rows(tmp_path, "distraction")
+    assert any(row["hops"] for row in rows)
+    for row in rows:
+        (changed,) = row["edits"]
+        for fact in (*row["abouts"], *row["hops"]):
+            ends = {fact["subject"], fact["object"]}
+            assert known.is_true(fact["relation"], fact["subject"], fact["object"])
+            assert not ends & {changed["subject"], changed["new_object"]}
+            assert (changed["object"] in ends) is (fact in row["abouts"])
+            assert fact["relation"] != changed["relation"] or fact in row["hops"]
+
+
+def test_attacks_name_the_old_object(tmp_path: Path) -> None:
+    for row in built_rows(tmp_path, "superficial"):
+        (changed,) = row["edits"]
+        label = RELATIONS[changed["relation"]].label
+        assert row["repeated"].split() == [changed["object"]] * 10
+        assert row["question"] == f"What is the {label} of {changed['subject']}? Is it {changed['object']}?"
+
+
+def test_reversed_edits_replace_what_was_true_of_the_new_object(tmp_path: Path) -> None:
+    known = Knowledge(facts(), RELATIONS, RULES)
+    for row in built_rows(tmp_path, "inverse"):
+        (changed,), back = row["edits"], row["reversed"]
+        assert (back["subject"], back["new_object"]) == (changed["new_object"], changed["subject"])
+        assert known.is_true(back["relation"], back["subject"], back["object"])
+        assert {changed["relation"], back["relation"]} == {"P36", "P1376"}
+
+
+def test_other_facts_of_the_subject_are_held_and_not_tied_to_the_edit(tmp_path: Path) -> None:
+    lost = re.compile("|".join(f"landmass of {country} " for country in COUNTRIES[::2]))
+    rows = built_rows(tmp_path, "same_subject", FakeModel(lambda question: not lost.search(question.prompts[0])))
+    assert {len(row["others"]) for row in rows} == {1, 2}
+    for row in rows:
+        (changed,) = row["edits"]
+        assert {fact["subject"] for fact in row["others"]} == {changed["subject"]}
+        assert changed["relation"] not in {fact["relation"] for fact in row["others"]}
+        asked = [f"landmass of {fact['subject']} " for fact in row["others"] if fact["relation"] == "P30"]
+        assert not any(map(lost.search, asked))
+        # the rule between seats and realms ties these two
+        assert not {changed["relation"], *(fact["relation"] for fact in row["others"])} >= {"P36", "P1376"}

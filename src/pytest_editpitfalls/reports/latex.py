@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.pitfalls import Topic, merged
+from pytest_editpitfalls.pitfalls import PITFALLS, Topic, merged
 from pytest_editpitfalls.pitfalls import topics as known_topics
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
-from .view.kinds import metric_named, without_released
+from .view.kinds import by_columns, metric_named, titled, without_released
 from .view.run import RunView
 from .view.tables import Controlled, controlled_of
 from .view.words import lift, percent
@@ -116,7 +116,7 @@ def escaped(text: object) -> str:
 
 
 def latex_tables(runs: Sequence[NamedRun]) -> str:
-    """Return one table for each topic that has figures.
+    """Return one table for each topic that has figures, or for its kinds that have columns in common.
 
     Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed (equal figures are
     all bold). Editors that hardly edit are marked and never the best. Beside scores that have a control stands a line
@@ -137,9 +137,21 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     parts = []
     for topic in order:
         suites = dict(sorted(tables.topics[topic].items(), key=lambda item: _place(item[1].pitfall)))
-        parts.append(_table(topic.title, suites, tables.by_model(suites)))
+        for title, part in _parts(topic, suites):
+            parts.append(_table(title, part, tables.by_model(part)))
     head = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
     return head + "\n".join(parts)
+
+
+def _parts(topic: Topic, suites: Mapping[str, _Suite]) -> Iterator[tuple[str, Mapping[str, _Suite]]]:
+    """The suites of a topic by kinds that have columns in common, each part with its title."""
+    present = [suite.pitfall for suite in suites.values()]
+    groups = by_columns(kind for kind in PITFALLS if kind in present)
+    if len(groups) < 2:
+        yield topic.title, suites
+        return
+    for group in groups:
+        yield titled(topic, group), {name: suite for name, suite in suites.items() if suite.pitfall in group}
 
 
 def _place(pitfall: AnyPitfall | None) -> int:

@@ -251,7 +251,7 @@ def _metrics(view: RunView) -> Iterator[list[str]]:
         )
         below = [*each.unreliable[:_WORST], *each.below[:_WORST], *each.spreads[:_WORST]]
         remarks = (f"\n{inert(line, 500)}" for line in below)
-        yield [f"**{inert(each.topic.title)}**, % [95 %]", "", *body, *remarks]
+        yield [f"**{inert(each.title)}**, % [95 %]", "", *body, *remarks]
 
 
 def _lines(row: Row, columns: Sequence[str]) -> Iterator[list[str]]:

@@ -171,7 +171,7 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
         grid = _grid(table, between, digits, ascii_only, arrows)
         if measure.measure(grid).maximum <= width:
             return [grid]
-    block: list[RenderableType] = [Text(f"{table.topic.title} (%)", "bold")]
+    block: list[RenderableType] = [Text(f"{table.title} (%)", "bold")]
     for row in table.rows:
         held = f", held {row.held}" if row.held else ""
         block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
@@ -196,7 +196,7 @@ def _weights(table: WeightTable, ascii_only: bool) -> Iterator[RenderableType]:
 
 
 def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arrows) -> RichTable:
-    title = f"{table.topic.title} (%)"
+    title = f"{table.title} (%)"
     pairs = {(row.editor, row.model) for row in table.rows if not row.published}
     if len(pairs) == 1:  # said once, to leave room for the figures
         editor, model = next(iter(pairs))

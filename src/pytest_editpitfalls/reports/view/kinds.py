@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.metric import Metric
-from pytest_editpitfalls.pitfalls import METRICS, PITFALLS
+from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Topic
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+
+IN_EVERY_KIND = frozenset({"es", "ps"})
+"""Columns that say whether the edit took."""
 
 
 def pitfall_of_record(kind: str) -> AnyPitfall | None:
@@ -41,3 +44,25 @@ def without_released(names: Iterable[str], pitfalls: Iterable[AnyPitfall | None]
         if metric.released_form_of is not None
     }
     return [name for name in names if name not in released]
+
+
+def by_columns(kinds: Iterable[AnyPitfall]) -> list[list[AnyPitfall]]:
+    """Return the kinds in groups that a table can hold: those that share a column besides whether the edit took.
+
+    A topic's kinds that measure nothing alike would make a table that is wide and mostly empty.
+    """
+    groups: list[list[AnyPitfall]] = []
+    for kind in kinds:
+        alike = [group for group in groups if any(_own(kind) & _own(other) for other in group)]
+        groups = [group for group in groups if group not in alike]
+        groups.append([*(other for group in alike for other in group), kind])
+    return groups
+
+
+def titled(topic: Topic, group: Sequence[AnyPitfall]) -> str:
+    """Return the title of one of several tables of a topic: it names the kinds that are in it."""
+    return f"{topic.title}: {', '.join(kind.name for kind in group)}"
+
+
+def _own(kind: AnyPitfall) -> frozenset[str]:
+    return frozenset(kind.columns) - IN_EVERY_KIND

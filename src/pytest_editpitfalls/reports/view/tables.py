@@ -1,8 +1,8 @@
-"""The tables of a run: one for each topic, with the columns that its kinds of pitfall name."""
+"""The tables of a run, with the columns that its kinds name: one for each topic, or for kinds that share columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 from pytest_editpitfalls.verdicts.reliability import doubtful_reason, unreliable_reason
 
-from .kinds import without_released
+from .kinds import by_columns, titled, without_released
 from .verdicts import SEEN
 from .words import MARK, TOO_FEW, interval, percent
 
@@ -104,9 +104,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The suites of one topic.
+    """The suites of one topic, or those of its kinds that have columns in common.
 
     Attributes:
+        title: the topic's, with the kinds where the topic has several tables.
         rows: lines in the order of the run, published figures behind the lines that they belong to.
         columns: metric -> title, those that some line fills.
         unreliable: one line per editor and model whose mean edit success is under the floor.
@@ -116,6 +117,7 @@ class Table:
     """
 
     topic: Topic
+    title: str
     rows: Sequence[Row]
     columns: Mapping[str, str]
     unreliable: Sequence[str]
@@ -176,10 +178,29 @@ def tables_of(
     for row in rows:
         found.setdefault(topics[row.suite], []).append(row)
     present = sorted(found, key=lambda topic: order.index(topic) if topic in order else len(order))
-    return [_table(topic, found[topic], pitfalls, floor) for topic in present]
+    return [
+        _table(topic, title, rows, pitfalls, floor)
+        for topic in present
+        for title, rows in _parts(topic, found[topic], pitfalls)
+    ]
 
 
-def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None], floor: float) -> Table:
+def _parts(
+    topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None]
+) -> Iterator[tuple[str, Sequence[Row]]]:
+    """The rows of a topic by kinds that have columns in common, each part with its title."""
+    present = {row.suite: pitfalls[row.suite] for row in rows}
+    groups = by_columns(kind for kind in PITFALLS if kind in present.values())
+    if len(groups) < 2:
+        yield topic.title, rows
+        return
+    for group in groups:
+        yield titled(topic, group), [row for row in rows if present[row.suite] in group]
+
+
+def _table(
+    topic: Topic, title: str, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall | None], floor: float
+) -> Table:
     present = {row.suite: pitfalls[row.suite] for row in rows}
     kinds = [pitfall for pitfall in PITFALLS if pitfall in present.values()]
     names = merged([kind.columns for kind in kinds]) or merged([list(row.cells) for row in rows])
@@ -196,6 +217,7 @@ def _table(topic: Topic, rows: Sequence[Row], pitfalls: Mapping[str, AnyPitfall 
     whole = [row for row in rows if not row.part]  # what is said of a suite is said once
     return Table(
         topic,
+        title,
         rows,
         columns,
         _unreliable(whole, topic, floor),
