@@ -29,7 +29,7 @@ def summary(result: pytest.RunResult) -> list[str]:
 def test_header_and_tables(project):
     cases = case_ids("reverse", 3)
     project.engine(lose=cases[:1], notes=("tiny divisor at edit 1: 2e-9",))
-    result = project.run("--pitfalls-suite=all", "--pitfalls-limit=3")
+    result = project.run("--pitfalls-suite=default", "--pitfalls-limit=3")
     result.stdout.fnmatch_lines(
         [
             "pitfalls: rome on smollm2-135m, device auto, suites reverse, composite, *, at most 3 cases each",
@@ -59,7 +59,7 @@ def test_header_and_tables(project):
 def test_every_width(project, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     project.engine(lose=case_ids("composite", 3)[:1])
-    result = project.run("--pitfalls-suite=all", "--pitfalls-limit=3")
+    result = project.run("--pitfalls-suite=default", "--pitfalls-limit=3")
     lines = summary(result)
     assert max(len(line) for line in lines[: lines.index(next(x for x in lines if x.startswith("time")))]) <= width
     text = "\n".join(lines)

@@ -172,6 +172,69 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "question": f"Is it {capital}?",
         }
         for number, (country, capital) in enumerate((("France", "Paris"), ("Japan", "Tokyo")))
+    "ripple": [
+        {
+            "id": "P36-0000",
+            "rule": "P17&P36>P279",
+            "edits": [edit("P36", "France", "Paris", "Rome")],
+            "premises": [fact("P17", "Lyon", "France")],
+            "aliases": [edit("P36", "Gallia", "Paris", "Rome")],
+            "logical": [edit("P1376", "Rome", "Italy", "France")],
+            "onward": [edit("P17", "France", "Gaul", "Italy")],
+            "backward": [edit("P279", "Lyon", "Paris", "Rome")],
+            "others": [fact("P17", "France", "Europe")],
+        },
+        {
+            "id": "P17-0001",
+            "rule": "P17&P36>P279 of the new object",
+            "edits": [edit("P17", "Kobe", "Japan", "Peru")],
+            "premises": [fact("P36", "Peru", "Lima")],
+            "onward": [edit("P279", "Kobe", "Tokyo", "Lima")],
+        },
+    ],
+    "deduction": [
+        {
+            "id": "P279-0000",
+            "rule": "P17&P36>P279",
+            "edits": [edit("P279", "Lyon", "Paris", "Rome")],
+            "chains": [[fact("P17", "Lyon", "France"), fact("P36", "France", "Paris")]],
+        },
+        {
+            "id": "P279-0001",
+            "rule": "P17&P36>P279",
+            "edits": [edit("P279", "Kobe", "Tokyo", "Rome")],
+            "chains": [
+                [fact("P17", "Kobe", "Japan"), fact("P36", "Japan", "Tokyo")],
+                [fact("P17", "Kobe", "Japan"), fact("P1376", "Japan", "Nippon"), fact("P36", "Nippon", "Tokyo")],
+            ],
+        },
+    ],
+    "append": [
+        {
+            "id": "P279-0000",
+            "rule": "P279",
+            "edits": [edit("P279", "oak", "tree", "fish")],
+            "others": ["plant"],
+            "also_true": ["living thing"],
+            "false_objects": ["metal", "tool"],
+        },
+        {
+            "id": "P279-0001",
+            "rule": "P279",
+            "edits": [edit("P279", "trout", "fish", "tree")],
+            "others": ["animal"],
+            "false_objects": ["metal"],
+        },
+    ],
+    "round_trips": [
+        {
+            "id": "P279-0000",
+            "rule": "P279",
+            "edits": [edit("P279", "oak", "tree", "fish")],
+            "others": ["plant"],
+            "also_true": ["living thing"],
+        },
+        {"id": "P279-0001", "rule": "P279", "edits": [edit("P279", "trout", "fish", "tree")], "others": ["animal"]},
     ],
 }
 

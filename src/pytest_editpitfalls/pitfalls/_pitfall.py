@@ -287,14 +287,23 @@ def divergence(name: str, prompts: Iterable[str], *states: str) -> tuple[Diverge
     return tuple(Divergence(name, state, asked) for state in states)
 
 
-def program_of(case: Case, edits: Iterable[Edit], probes: Iterable[AnyProbe]) -> Program:
-    """Return a program whose steps are one edit each, with the states that the probes need."""
+def program_of(
+    case: Case,
+    edits: Iterable[Edit],
+    probes: Iterable[AnyProbe],
+    states: Mapping[str, tuple[int, ...]] = STATES,
+) -> Program:
+    """Return a program whose steps are one edit each, with the states that the probes need.
+
+    Args:
+        states: by name, which edits are applied, in which order; the usual ones, or a kind's own.
+    """
     asked = tuple(probes)
     needed = {probe.state for probe in asked}
     return Program(
         case_id=case.id,
         steps=tuple((_request(case, edit),) for edit in edits),
-        states=tuple(State(name, steps) for name, steps in STATES.items() if name in needed),
+        states=tuple(State(name, steps) for name, steps in states.items() if name in needed),
         probes=asked,
         held=tuple(_held_question(case, held) for held in case.held),
     )

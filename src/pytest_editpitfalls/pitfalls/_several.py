@@ -1,0 +1,92 @@
+"""What kinds have in common that edit one of several true objects of a relation: their rows, and how these are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from pytest_editpitfalls.cases.case import Edit, Fact, Row
+from pytest_editpitfalls.cases.labels import Label
+from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
+from pytest_editpitfalls.knowledge import Knowledge
+
+from ._construction import Candidate, Construction, Draw, Group, edit, others_of
+
+MOST_OBJECTS = 10
+"""Subjects with more true objects are no case that is built: too many to be known one by one."""
+
+Labels = Annotated[tuple[Label, ...], Field(max_length=MAX_TRUE_OBJECTS)]
+
+
+class SeveralRow(Row):
+    """One edit of a subject and relation with several true objects.
+
+    Attributes:
+        edits: the edit; its object is one of them.
+        others: further true objects, which the model holds.
+        also_true: true objects that it need not hold.
+    """
+
+    edits: tuple[Edit]
+    others: Annotated[Labels, Field(min_length=1)]
+    also_true: Labels = ()
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> SeveralRow:
+        seen = {self.edits[0].object, self.edits[0].new_object}
+        for name in self.lists():
+            for place, label in enumerate(getattr(self, name)):
+                if label in seen:
+                    raise RowError(f"{name}.{place}", f"'{label}' is named twice in the case", "name each object once")
+                seen.add(label)
+        return self
+
+    def lists(self) -> tuple[str, ...]:
+        """Return the fields with objects beside the edit's."""
+        return ("others", "also_true")
+
+    def about(self, label: str) -> Fact:
+        """Return the fact that the edit's subject has this object."""
+        return Fact(self.edits[0].relation, self.edits[0].subject, label)
+
+    def base_facts(self) -> Iterator[Fact]:
+        """Give all true objects."""
+        yield from map(self.about, (self.edits[0].object, *self.others, *self.also_true))
+
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return what the edit replaces, and the others."""
+        return {
+            **super().held_facts(),
+            **{f"other:{place}": self.about(label) for place, label in enumerate(self.others)},
+        }
+
+
+class SeveralConstruction(Construction):
+    """Of each relation with several objects a subject: subjects that have two to ten, of which the model holds two."""
+
+    share: ClassVar[int] = 0
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for relation in knowledge.relations.values():
+            if not relation.functional:
+                yield Group(f"1-N@{relation.id}", relation.id)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        for fact in knowledge.facts(group.relation):
+            others = others_of(knowledge, fact)
+            if 1 <= len(others) < MOST_OBJECTS:
+                yield Candidate(group, {"edit1": fact}, {"edit1": others}, some=others, least=1, most=MOST_OBJECTS)
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        fact = candidate.edited
+        held = [other.to.in_text for other in candidate.some]
+        true = [known.to for known in knowledge.of(fact.relation, fact.subject)]
+        new = draw(knowledge.objects(fact.relation), fact, unlike=true)
+        return {
+            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "others": held,
+            "also_true": [thing.in_text for thing in true if thing.in_text not in (fact.to.in_text, *held)],
+        }

@@ -1,0 +1,384 @@
+"""Ripple: does what follows from an edit follow, and is the new object said only where it was asked for?
+
+RippleEdits (Cohen et al. 2023, arXiv:2307.12976) asks for the first, EVOKE (Zhang et al. 2024, arXiv:2410.07819) for
+the second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.errors import RowError
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
+from pytest_editpitfalls.knowledge.facts import plain
+from pytest_editpitfalls.metrics.controls import share_of_pairs, share_with_controls, with_control
+from pytest_editpitfalls.metrics.metric import Metric
+from pytest_editpitfalls.metrics.shared import edit_success
+from pytest_editpitfalls.program import Program
+
+from ._construction import (
+    Candidate,
+    Construction,
+    Draw,
+    Group,
+    allowed,
+    edit,
+    fact_line,
+    is_one_of,
+    single,
+)
+from ._pitfall import FactWords, Pitfall, ask, program_of
+from ._topics import SPREAD
+
+RIPPLE_EDITS = "Cohen et al. 2023 (arXiv:2307.12976), RippleEdits: {axis}; here as probabilities"
+EVOKE = "after Zhang et al. 2024 (arXiv:2410.07819), EVOKE: editing overfit"
+
+MOST = 100
+"""Facts of one sort in a case."""
+
+MOST_NEW_OBJECTS = 4
+"""New objects that are tried for one fact where the conclusion is about the new object (compositionality I)."""
+
+WELL_KNOWN = 48
+"""New objects are drawn from so many that are best known: of these the model holds what the conclusion rests on."""
+
+MOST_ALIASES = 2
+
+Facts = Annotated[tuple[Fact, ...], Field(max_length=MOST)]
+Changes = Annotated[tuple[Edit, ...], Field(max_length=MOST)]
+
+AXES: Mapping[str, str] = MappingProxyType(
+    {"aliases": "alias", "logical": "logical", "onward": "onward", "backward": "backward"}
+)
+"""Field of a row -> the fact in the program."""
+
+
+class RippleRow(Row):
+    """One edit (s, r, o -> o*), what follows from it, and what does not.
+
+    Attributes:
+        edits: the edit.
+        premises: the facts besides the edit that its conclusions rest on.
+        aliases: the edit under other names of s.
+        logical: the edit the other way round: what was true of o*, and s in its place.
+        onward: what follows about s: (o*, r2, x) is a premise and gives (s, r3, x).
+        backward: what follows about another subject: (s2, r2, s) is a premise and gives (s2, r3, o*).
+        others: further facts of s, which the edit does not touch.
+    """
+
+    edits: tuple[Edit]
+    premises: Facts = ()
+    aliases: Changes = ()
+    logical: Changes = ()
+    onward: Changes = ()
+    backward: Changes = ()
+    others: Facts = ()
+
+    @model_validator(mode="after")
+    def _has_a_conclusion(self) -> RippleRow:
+        if not any(getattr(self, name) for name in AXES):
+            raise RowError("edits", "nothing follows from the edit", f"give one of {', '.join(AXES)}")
+        if (self.onward or self.backward) and not self.premises:
+            raise RowError("premises", "a conclusion by a rule rests on no premise", "name the fact that it rests on")
+        for name in AXES:
+            for place, each in enumerate(getattr(self, name)):
+                if each.new_object == each.object:
+                    field = f"{name}.{place}.new_object"
+                    raise RowError(field, "it is what was true before, so that nothing follows", "leave it out")
+        return self
+
+    def named_facts(self) -> Mapping[str, Fact | Edit]:
+        """Return the edit, its premises, what follows and what does not."""
+        fields = ("premises", *AXES, "others")
+        more = {f"{name}.{place}": fact for name in fields for place, fact in enumerate(getattr(self, name))}
+        return {**super().named_facts(), **more}
+
+    def base_facts(self) -> Iterator[Fact]:
+        """Give what the edit replaces, the premises and the other facts."""
+        yield from (*super().base_facts(), *self.premises, *self.others)
+
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return what the edit replaces, the premises and the other facts."""
+        return {
+            **super().held_facts(),
+            **{f"premise:{place}": fact for place, fact in enumerate(self.premises)},
+            **{f"other:{place}": fact for place, fact in enumerate(self.others)},
+        }
+
+
+class RippleConstruction(Construction):
+    """Of each composition: edits of its second premise, and edits of its first, whose new object something is known of.
+
+    Where the facts give them, aliases of the subject, the inverse of the edit and further facts of the subject are
+    asked as well.
+    """
+
+    share = 0
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for rule in knowledge.compositions():
+            if knowledge.objects(rule.second):
+                yield Group(rule.id, rule.first, rule.strength, rule)
+        for rule in knowledge.compositions():
+            if rule.tied is not None and rule.tied != rule.first and knowledge.objects(rule.second):
+                yield Group(f"{rule.id} of the new object", rule.tied, rule.strength, rule)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        rule = group.rule
+        assert rule is not None
+        if group.relation == rule.first:
+            yield from self._backward(knowledge, group, rule)
+        else:
+            yield from self._onward(knowledge, group, rule)
+
+    def _backward(self, knowledge: Knowledge, group: Group, rule: Rule) -> Iterator[Candidate]:
+        """Edits of (m, first, o), with (s, tied, m) as premise: the conclusion (s, second, .) follows the edit."""
+        assert rule.tied is not None
+        for fact in knowledge.facts(rule.first):
+            if not allowed(rule, fact, middle=True) or not single(knowledge, fact):
+                continue
+            some = _others(knowledge, fact)
+            for tied in knowledge.to(rule.tied, fact.subject):
+                if (
+                    allowed(rule, tied)
+                    and single(knowledge, tied)
+                    and tied.to.in_text == fact.of.in_text  # a chain of one name: an alias is another question
+                    and tied.subject != fact.object
+                    and _concludes(knowledge, rule, tied.subject, fact.to)
+                ):
+                    yield Candidate(group, {"edit1": fact, "premise:0": tied}, {}, (), some, least=0, most=3)
+
+    def _onward(self, knowledge: Knowledge, group: Group, rule: Rule) -> Iterator[Candidate]:
+        """Edits of (s, tied, m) to an m* with (m*, first, x) as premise: the conclusion (s, second, x) follows."""
+        assert rule.tied is not None
+        objects = {thing.in_text for thing in knowledge.objects(rule.tied)}
+        premises = [
+            fact
+            for fact in knowledge.facts(rule.first)
+            if allowed(rule, fact, middle=True) and single(knowledge, fact) and fact.of.in_text in objects
+        ]
+        premises = sorted(premises, key=lambda fact: -fact.popularity)[:WELL_KNOWN]
+        for fact in knowledge.facts(rule.tied):
+            before = knowledge.of(rule.first, fact.object)
+            if not allowed(rule, fact) or not single(knowledge, fact) or len(before) != 1:
+                continue
+            if not _concludes(knowledge, rule, fact.subject, before[0].to):
+                continue
+            fitting = [
+                premise
+                for premise in premises
+                if not is_one_of(premise.to, before) and plain(premise.subject) != plain(fact.object)
+            ]
+            some = _others(knowledge, fact)
+            for premise in sorted(fitting, key=lambda each: _number(fact, each))[:MOST_NEW_OBJECTS]:
+                yield Candidate(group, {"edit1": fact, "premise:0": premise}, {}, (), some, least=0, most=3)
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        (fact, premise), rule = candidate.held.values(), candidate.group.rule
+        assert rule is not None
+        if fact.relation == rule.first:
+            # what already is true of the other subject would be no conclusion
+            known = knowledge.of(rule.second, premise.subject)
+            new = draw(knowledge.objects(rule.first), fact, unlike=[each.to for each in known])
+            number = premise.subject_number
+            more = {"backward": [edit(knowledge, rule.second, premise.of, fact.to, new, number)]}
+        else:
+            pool = [thing for thing in knowledge.objects(fact.relation) if thing.in_text == premise.of.in_text]
+            new = draw(pool, fact)
+            old = knowledge.of(rule.first, fact.object)[0]
+            more = {"onward": [edit(knowledge, rule.second, fact.of, old.to, premise.to, fact.subject_number)]}
+        others = [each for each in candidate.some if not _is_true(knowledge, each, new)]
+        return {
+            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "premises": [fact_line(knowledge, premise)],
+            "aliases": list(_aliases(knowledge, fact, new)),
+            "logical": list(_logical(knowledge, fact, new)),
+            **more,
+            "others": [fact_line(knowledge, each) for each in others],
+        }
+
+
+def _concludes(knowledge: Knowledge, rule: Rule, subject: str, conclusion: Thing) -> bool:
+    """Whether what a rule concludes of a subject is not false."""
+    known = knowledge.of(rule.second, subject)
+    return is_one_of(conclusion, known) if known else rule.strength == "strict"
+
+
+def _number(fact: KnownFact, premise: KnownFact) -> bytes:
+    return hashlib.sha256(f"{plain(fact.subject)}/{plain(premise.subject)}".encode()).digest()
+
+
+def _others(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:
+    """Facts of the subject that the edit has no bearing on, the best known first.
+
+    Left out are relations that a rule ties to the edit's, and facts with the object that it replaces: where a city's
+    country is edited, its location is not another question.
+    """
+    touched = {fact.relation, *(other for _, other in knowledge.inverses(fact.relation))}
+    for rule in knowledge.compositions():
+        named = {rule.first, rule.second, rule.tied}
+        if fact.relation in named:
+            touched |= {name for name in named if name is not None}
+    found = [
+        known[0]
+        for relation in knowledge.relations.values()
+        if relation.id not in touched
+        and len(known := knowledge.of(relation.id, fact.subject)) == 1
+        and not is_one_of(fact.to, known)
+    ]
+    return tuple(sorted(found, key=lambda each: -each.popularity))
+
+
+def _is_true(knowledge: Knowledge, fact: KnownFact, thing: Thing) -> bool:
+    """Whether a thing is a true answer to the question of a fact as well."""
+    return is_one_of(thing, knowledge.of(fact.relation, fact.subject))
+
+
+def _aliases(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict[str, str]]:
+    """The edit under other names of its subject: such as are nobody else's, and no part of the label."""
+    label = plain(fact.subject)
+    fitting = [
+        alias
+        for alias in fact.subject_aliases
+        if len(alias) > 3  # shorter ones are codes
+        and plain(alias) not in label
+        and label not in plain(alias)
+        and [known.key for known in knowledge.of(fact.relation, alias)] == [fact.key]
+    ]
+    for alias in fitting[:MOST_ALIASES]:
+        yield edit(knowledge, fact.relation, Thing(alias), fact.to, new, fact.subject_number)
+
+
+def _logical(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict[str, str]]:
+    """The edit the other way round, by strict rules: what is true of the new object gives way to the subject."""
+    for rule, other in knowledge.inverses(fact.relation):
+        known = knowledge.of(other, new.label)
+        if rule.strength == "strict" and len(known) == 1 and not is_one_of(fact.of, known):
+            yield edit(knowledge, other, known[0].of, known[0].to, fact.of, known[0].subject_number)
+
+
+PAIRS: Sequence[tuple[str, str]] = tuple((fact, f"{fact}_old") for fact in AXES.values())
+
+
+def _axis(name: str, title: str, fact: str, axis: str, what: str, question: str) -> Iterable[Metric]:
+    return share_with_controls(
+        name, title, fact, f"{fact}_old", what=what, question=question, source=RIPPLE_EDITS.format(axis=axis)
+    )
+
+
+class Ripple(Pitfall[RippleRow]):
+    """The axes are those of RippleEdits; a conclusion counts where its new object is likelier than its old one."""
+
+    name = "ripple"
+    question = "Does what follows from an edit follow, and is the new object said only where it was asked for?"
+    topic = SPREAD
+    row = RippleRow
+    facts: ClassVar = MappingProxyType(
+        {
+            "new": FactWords("what the edit writes", "the edit's fact"),
+            "true": FactWords("what the edit replaces", "the former fact"),
+            "alias": FactWords("the edit under another name of its subject", "aliases"),
+            "alias_old": FactWords("the former fact under another name", in_story=False),
+            "logical": FactWords("the edit the other way round", "inverses"),
+            "logical_old": FactWords("what it is held against", in_story=False),
+            "onward": FactWords("what follows about the subject", "onward"),
+            "onward_old": FactWords("what followed about it before", in_story=False),
+            "backward": FactWords("what follows about another subject", "backward"),
+            "backward_old": FactWords("what followed about it before", in_story=False),
+            "premise": FactWords("a fact that a conclusion rests on", "premises"),
+            "premise_new": FactWords("the edit's object in its place", in_story=False),
+            "other": FactWords("a fact that the edit does not touch", "other facts"),
+            "other_new": FactWords("the edit's object in its place", in_story=False),
+        }
+    )
+    written, replaced = "new", "true"
+    metrics = (
+        *edit_success(written, replaced),
+        *with_control(
+            "ripples",
+            "ripples",
+            lambda state: share_of_pairs(PAIRS, state),
+            definition="share of all that follows (aliases, inverses, both compositions): p1(new) > p1(old)",
+            before="ripples before any edit: p0(new) > p0(old)",
+            asks_before="How much of it does the model say before any edit?",
+            question="How much of what follows from the edit follows?",
+            source=RIPPLE_EDITS.format(axis="all axes that follow from the edit"),
+        ),
+        *_axis(
+            "subject_aliasing",
+            "SA",
+            "alias",
+            "Subject Aliasing",
+            "other names of the subject under which the edit's object is likelier than the former one",
+            "Does the edit hold under other names of its subject?",
+        ),
+        *_axis(
+            "logical_generalisation",
+            "LG",
+            "logical",
+            "Logical Generalization",
+            "the edit's inverses whose new object is likelier than the former one",
+            "Does the model know the edit the other way round?",
+        ),
+        *_axis(
+            "compositionality_1",
+            "CI",
+            "onward",
+            "Compositionality I",
+            "conclusions about the edited subject whose new object is likelier than the former one",
+            "Does what is known of the new object become true of the subject?",
+        ),
+        *_axis(
+            "compositionality_2",
+            "CII",
+            "backward",
+            "Compositionality II",
+            "conclusions about subjects that lead to the edited one whose new object is likelier than the former one",
+            "Does the edit reach other subjects that it follows for?",
+        ),
+        *with_control(
+            "not_overfit",
+            "not overfit",
+            lambda state: share_of_pairs([("premise", "premise_new"), ("other", "other_new")], state),
+            definition="share of premises and other facts of the subject with p1(true object) > p1(o*)",
+            before="not_overfit before any edit: p0(true object) > p0(o*)",
+            asks_before="On how many of them does the model prefer the true object before any edit?",
+            question="Where the edit is not asked for, is the true object still likelier than the edit's?",
+            source=EVOKE,
+        ),
+    )
+    thresholds = ("ripples >= 0.5", "not_overfit_lift >= 0")
+    columns = (
+        "es",
+        "ps",
+        "ripples",
+        "subject_aliasing",
+        "logical_generalisation",
+        "compositionality_1",
+        "compositionality_2",
+        "not_overfit",
+    )
+    order = 21
+    plots_by_group = ("ripples",)
+    constructions: ClassVar = MappingProxyType({"ripple": RippleConstruction()})
+
+    def program(self, case: Case, row: RippleRow) -> Program:
+        """Ask for everything before and after the edit."""
+        (change,) = row.edits
+        probes = ask(case, "new", change.after, "0", "1") + ask(case, "true", change.before, "0", "1")
+        for field, name in AXES.items():
+            for place, each in enumerate(getattr(row, field)):
+                probes += ask(case, f"{name}:{place}", each.after, "0", "1")
+                probes += ask(case, f"{name}_old:{place}", each.before, "0", "1")
+        for field, name in (("premises", "premise"), ("others", "other")):
+            for place, fact in enumerate(getattr(row, field)):
+                instead = Fact(fact.relation, fact.subject, change.new_object)
+                probes += ask(case, f"{name}:{place}", fact, "0", "1")
+                probes += ask(case, f"{name}_new:{place}", instead, "0", "1")
+        return program_of(case, row.edits, probes)
