@@ -111,9 +111,7 @@ def test_deduction_asks_for_every_fact_of_a_chain(small_suite: Make) -> None:
         ("first:1:0", "The country of Kobe is", "Japan"),
         ("link:1:1", "Japan is the capital of", "Nippon"),
         ("link:1:2", "The capital of Nippon is", "Tokyo"),
-        ("end:0", "The capital of Japan is", "Tokyo"),
         ("end_new:0", "The capital of Japan is", "Rome"),
-        ("end:1", "The capital of Nippon is", "Tokyo"),
         ("end_new:1", "The capital of Nippon is", "Rome"),
     }
     row = load_suite(small_suite("deduction").write()).cases[1].row
@@ -126,7 +124,7 @@ CHAIN = {
     ("new", "1"): 0.6, ("true", "1"): 0.2,
     ("first:0:0", "0"): 0.9, ("link:0:1", "0"): 0.85, ("link:0:2", "0"): 0.9,
     ("first:0:0", "1"): 0.7, ("link:0:1", "1"): 0.8, ("link:0:2", "1"): 0.85,
-    ("end:0", "0"): 0.9, ("end_new:0", "0"): 0.1, ("end:0", "1"): 0.85, ("end_new:0", "1"): 0.1,
+    ("end_new:0", "0"): 0.1, ("end_new:0", "1"): 0.1,
 }  # fmt: skip
 
 
@@ -139,6 +137,7 @@ def test_the_example_of_knowgic() -> None:
     assert passes("deduction", metrics_of("deduction", {**CHAIN, ("first:0:0", "1"): 0.1}))
     gone = metrics_of("deduction", {**CHAIN, ("link:0:1", "1"): 0.01, ("link:0:2", "1"): 0.01})
     assert not passes("deduction", gone), "facts that nobody edited are lost"
+    assert gone["ends_kept_lift"] == -1.0, "a chain ends with the edit's object"
 
 
 def test_a_longer_chain_counts_less() -> None:

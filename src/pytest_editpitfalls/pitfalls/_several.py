@@ -1,8 +1,9 @@
-"""What kinds have in common that edit one of several true objects of a relation: their rows, and how these are made."""
+"""What kinds share that edit one of several true objects: their rows, how these are made, and what metrics read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from pytest_editpitfalls.cases.labels import Label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
 from pytest_editpitfalls.knowledge import Knowledge
+from pytest_editpitfalls.metrics.metric import FactProbabilities
 
 from ._construction import Candidate, Construction, Draw, Group, edit, others_of
 
@@ -64,10 +66,18 @@ class SeveralRow(Row):
         }
 
 
-class SeveralConstruction(Construction):
-    """Of each relation with several objects a subject: subjects that have two to ten, of which the model holds two."""
+def probabilities(p: FactProbabilities, names: tuple[str, ...], state: str) -> list[float] | None:
+    """Return p of all facts of these names ("other" stands for "other:0", ...), in one order for all states.
 
-    share: ClassVar[int] = 0
+    None where there is none, or one is unknown.
+    """
+    facts = sorted({fact for fact, _ in p if fact.partition(":")[0] in names})
+    known = [p[fact, state] for fact in facts if (fact, state) in p]
+    return known if known and len(known) == len(facts) else None
+
+
+class OneOfSeveral(Construction):
+    """Of each relation with several objects a subject: one object of subjects that have two to ten."""
 
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:
         for relation in knowledge.relations.values():
@@ -78,7 +88,17 @@ class SeveralConstruction(Construction):
         for fact in knowledge.facts(group.relation):
             others = others_of(knowledge, fact)
             if 1 <= len(others) < MOST_OBJECTS:
-                yield Candidate(group, {"edit1": fact}, {"edit1": others}, some=others, least=1, most=MOST_OBJECTS)
+                yield Candidate(group, {"edit1": fact}, {"edit1": others})
+
+
+class SeveralConstruction(OneOfSeveral):
+    """As `OneOfSeveral`, where the model holds another of the objects as well."""
+
+    share: ClassVar[int] = 0
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        for candidate in super().candidates(knowledge, group):
+            yield replace(candidate, some=candidate.others["edit1"], least=1, most=MOST_OBJECTS)
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited

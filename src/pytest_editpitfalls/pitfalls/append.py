@@ -22,7 +22,7 @@ from pytest_editpitfalls.program import Program
 
 from ._construction import Candidate, Draw, NoTarget
 from ._pitfall import FactWords, Pitfall, ask, program_of
-from ._several import Labels, SeveralConstruction, SeveralRow
+from ._several import Labels, SeveralConstruction, SeveralRow, probabilities
 from ._topics import SPREAD
 
 PEAK = "Ma et al. 2024 (arXiv:2401.17623), PEAK; formulas as in the released experiments/summarize.py"
@@ -131,11 +131,8 @@ def _joins(state: str) -> Compute:
     """1 where the new object is likelier than every false one."""
 
     def compute(p: FactProbabilities) -> float | None:
-        false = [p.get((fact, state)) for fact, _ in p if fact.startswith("false:")]
-        new = p.get(("new", state))
-        if new is None or not false or None in false:
-            return None
-        return float(all(new > value for value in false if value is not None))
+        new, false = p.get(("new", state)), probabilities(p, FALSE, state)
+        return None if new is None or false is None else float(new > max(false))
 
     return compute
 
@@ -144,13 +141,8 @@ def _kept(state: str) -> Compute:
     """The share of true objects that are likelier than every false one."""
 
     def compute(p: FactProbabilities) -> float | None:
-        asked = {fact for fact, _ in p}
-        true = [p.get((fact, state)) for fact in asked if fact.partition(":")[0] in TRUE]
-        false = [p.get((fact, state)) for fact in asked if fact.startswith("false:")]
-        if not true or not false or None in true or None in false:
-            return None
-        bound = max(value for value in false if value is not None)
-        return sum(value > bound for value in true if value is not None) / len(true)
+        true, false = probabilities(p, TRUE, state), probabilities(p, FALSE, state)
+        return None if true is None or false is None else sum(value > max(false) for value in true) / len(true)
 
     return compute
 

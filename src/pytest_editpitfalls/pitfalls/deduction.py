@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
-from pytest_editpitfalls.metrics.controls import share_with_controls
-from pytest_editpitfalls.metrics.metric import FactProbabilities, Metric
+from pytest_editpitfalls.metrics.controls import with_control
+from pytest_editpitfalls.metrics.metric import Compute, FactProbabilities, Metric
 from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.program import Program
 
@@ -121,6 +121,19 @@ def _preservation(p: FactProbabilities) -> float | None:
     return math.fsum(after / before for before, after in pairs if before and after is not None) / len(pairs)
 
 
+def _ends_kept(state: str) -> Compute:
+    """The share of chains whose last fact has its true object likelier than the edit's."""
+
+    def compute(p: FactProbabilities) -> float | None:
+        ends = {names[-1].split(":")[1]: names[-1] for names in _chains(p)}
+        pairs = [(p.get((name, state)), p.get((f"end_new:{chain}", state))) for chain, name in ends.items()]
+        if not pairs or any(value is None for pair in pairs for value in pair):
+            return None
+        return sum(true > new for true, new in pairs if true is not None and new is not None) / len(pairs)
+
+    return compute
+
+
 class DeductionConstruction(Construction):
     """Of each composition: (s, second, o), which (s, tied, m) and (m, first, o) give, or three facts by two of them.
 
@@ -218,7 +231,6 @@ class Deduction(Pitfall[DeductionRow]):
             "true": FactWords("what the edit replaces", "the former fact"),
             "first": FactWords("the first fact of a chain, about the edit's subject", "first facts"),
             "link": FactWords("a fact of a chain that is not about the edit's subject", "further facts"),
-            "end": FactWords("the fact that a chain ends with", in_story=False),
             "end_new": FactWords("the edit's object at the end of a chain", in_story=False),
         }
     )
@@ -248,12 +260,13 @@ class Deduction(Pitfall[DeductionRow]):
             compute=_preservation,
             question="How much of the facts around the edit is left: 1 all of it.",
         ),
-        *share_with_controls(
+        *with_control(
             "ends_kept",
             "ends kept",
-            "end",
-            "end_new",
-            what="the facts that chains end with whose true object is likelier than the edit's",
+            _ends_kept,
+            definition="share of the chains' last facts with p1(true object) > p1(o*)",
+            before="ends_kept before any edit: p0(true object) > p0(o*)",
+            asks_before="How many of them are likelier with their true object before any edit?",
             question="Do other subjects keep the object that the edit took from its own?",
         ),
     )
@@ -271,5 +284,5 @@ class Deduction(Pitfall[DeductionRow]):
             probes += ask(case, _name(place, step), fact, "0", "1")
         for place, chain in enumerate(row.chains):
             instead = Fact(chain[-1].relation, chain[-1].subject, change.new_object)
-            probes += ask(case, f"end:{place}", chain[-1], "0", "1") + ask(case, f"end_new:{place}", instead, "0", "1")
+            probes += ask(case, f"end_new:{place}", instead, "0", "1")
         return program_of(case, row.edits, probes)

@@ -100,8 +100,9 @@ class RippleRow(Row):
         return {**super().named_facts(), **more}
 
     def base_facts(self) -> Iterator[Fact]:
-        """Give what the edit replaces, the premises and the other facts."""
+        """Give what the edit replaces, what followed from it, the premises and the other facts."""
         yield from (*super().base_facts(), *self.premises, *self.others)
+        yield from (each.before for name in AXES for each in getattr(self, name))
 
     def held_facts(self) -> Mapping[str, Fact]:
         """Return what the edit replaces, the premises and the other facts."""
@@ -170,10 +171,11 @@ class RippleConstruction(Construction):
                 continue
             if not _concludes(knowledge, rule, fact.subject, before[0].to):
                 continue
+            true = (*before, *knowledge.of(rule.second, fact.subject))
             fitting = [
                 premise
                 for premise in premises
-                if not is_one_of(premise.to, before) and plain(premise.subject) != plain(fact.object)
+                if not is_one_of(premise.to, true) and plain(premise.subject) != plain(fact.object)
             ]
             some = _others(knowledge, fact)
             for premise in sorted(fitting, key=lambda each: _number(fact, each))[:MOST_NEW_OBJECTS]:

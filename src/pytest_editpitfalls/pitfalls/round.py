@@ -20,7 +20,7 @@ from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, RELEASED, C
 from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, wins
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, edit, others_of
+from ._construction import Candidate, Draw, edit
 from ._pitfall import FactWords, Pitfall, PlotByFacts, PublishedFigures, ask, program_of
 from ._published_files import (
     CITATION,
@@ -34,10 +34,8 @@ from ._published_files import (
     rows_of,
 )
 from ._released_layout import Fields, Numbered, ReleasedFile, ReleasedLayout
+from ._several import OneOfSeveral
 from ._topics import DISTORTION
-
-MOST_OBJECTS = 10
-"""Subjects with more true objects are no case that is built: too many to be known one by one."""
 
 
 class RoundRow(Row):
@@ -194,21 +192,10 @@ _RELEASED_LAYOUT = ReleasedLayout(
 )
 
 
-class RoundConstruction(Construction):
-    """Of each relation with several objects a subject: subjects that have two to ten, and one of these."""
+class RoundConstruction(OneOfSeveral):
+    """One of the objects of subjects that have two to ten."""
 
     default = True
-
-    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
-        for relation in knowledge.relations.values():
-            if not relation.functional:
-                yield Group(f"1-N@{relation.id}", relation.id)
-
-    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
-        for fact in knowledge.facts(group.relation):
-            others = others_of(knowledge, fact)
-            if 1 <= len(others) < MOST_OBJECTS:
-                yield Candidate(group, {"edit1": fact}, {"edit1": others})
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited

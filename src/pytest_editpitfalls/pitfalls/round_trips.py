@@ -18,7 +18,7 @@ from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log
 from pytest_editpitfalls.program import Program
 
 from ._pitfall import FactWords, Pitfall, ask, program_of
-from ._several import SeveralConstruction, SeveralRow
+from ._several import SeveralConstruction, SeveralRow, probabilities
 from ._topics import LIFELONG
 
 TRIPS = (1, 2, 4, 8)
@@ -41,20 +41,12 @@ STATES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 
 
-def _values(p: FactProbabilities, names: tuple[str, ...], state: str) -> list[float] | None:
-    """The probabilities of all facts of these names, in one order; None where there is none or one is unknown."""
-    facts = sorted({fact for fact, _ in p if fact.partition(":")[0] in names})
-    values = [p.get((fact, state)) for fact in facts]
-    known = [value for value in values if value is not None]
-    return known if known and len(known) == len(values) else None
-
-
 def _distortion(trips: int) -> Compute:
     """Jensen-Shannon divergence of the true objects' normalised probabilities, before and after so many trips."""
 
     def compute(p: FactProbabilities) -> float | None:
         names = ("object", "other", "also")
-        before, after = _values(p, names, "0"), _values(p, names, _state(trips))
+        before, after = probabilities(p, names, "0"), probabilities(p, names, _state(trips))
         return None if before is None or after is None else jensen_shannon(before, after)
 
     return compute
@@ -64,7 +56,7 @@ def _alive(trips: int) -> Compute:
     """The share of the other true objects that keep half of their probability."""
 
     def compute(p: FactProbabilities) -> float | None:
-        before, after = _values(p, ("other",), "0"), _values(p, ("other",), _state(trips))
+        before, after = probabilities(p, ("other",), "0"), probabilities(p, ("other",), _state(trips))
         if before is None or after is None:
             return None
         return sum(new >= ALIVE * old for old, new in zip(before, after, strict=True)) / len(before)
