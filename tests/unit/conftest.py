@@ -172,6 +172,7 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "question": f"Is it {capital}?",
         }
         for number, (country, capital) in enumerate((("France", "Paris"), ("Japan", "Tokyo")))
+    ],
     "ripple": [
         {
             "id": "P36-0000",

@@ -242,7 +242,7 @@ def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object,
     ("field", "value", "what"),
     [
         ("format", 2, "should be 1"),
-        ("kind", "inverse", "unknown kind of pitfall 'inverse'"),
+        ("kind", "inverted", "unknown kind of pitfall 'inverted'"),
         ("name", "a b", "pattern"),
         ("titel", "x", "unknown field 'titel'"),
         ("relations", "../relations.toml", "outside the suite's directory"),
