@@ -22,7 +22,7 @@ from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
 from .edited_checkpoint.editor import EditedCheckpoint
 from .editing.declaration import EditorDeclaration
-from .editing.interface import Editor, EditorResources, WritesModel
+from .editing.interface import Editor, EditorResources, SaysWhatItWrites, WritesModel
 from .editors.editor_registry import EDITORS
 from .editors.experts import check_experts
 from .editors.resolution import resolve_hyperparameters
@@ -40,6 +40,7 @@ from .runner import edited_model_of, run_batch
 from .scoring import Scorer
 from .settings import EngineSettings, ProgressCallback, chunk_size, silent
 from .shared_edits import SharedEdits
+from .written import WrittenWeights, watch_writing
 
 CPU_TOKENS, GPU_TOKENS = 768, 16384
 """The most padded tokens per forward pass: on a CPU enough to fill the matrix units, on a GPU to hide launches."""
@@ -281,6 +282,14 @@ class EngineSession:
                 yield self.host.model
         finally:
             self._edited.clear()
+
+    def written(self, editor: str, program: Program, state: str, suite: SuitePrograms | None = None) -> WrittenWeights:
+        """Edit as ``state`` has it, and see what that changes; raises as `edited`."""
+        self._check_unedited()
+        chosen = self._prepared(editor, silent)
+        declared = chosen.weights() if isinstance(chosen, SaysWhatItWrites) else None
+        with self._products():
+            return watch_writing(self.model, declared, lambda: edited_model_of(chosen, program, state, suite))
 
     def describe(self, editor: str) -> dict[str, Any]:
         """Everything that the numbers depend on, as plain JSON types."""

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -74,44 +74,70 @@ class ForkedCases:
         return answers
 
     def _in_child(self, case_id: str, work: Callable[[], CaseScores]) -> CaseScores:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # else the child would write it a second time
-        # A file and no pipe: a process that the editor starts may hold a pipe open for ever.
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as sent:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # other threads of ours wait, and hold no lock
-                child = os.fork()
-            if child == 0:
-                self._be_child(sent, work)
-            status = _end_of(child)
-            if status != 0:
-                return CaseScores(case_id, error=f"its process ended {_how(status)} ({OPTION})")
-            sent.seek(0)
-            return _received(sent.read())
-
-    def _be_child(self, file: TextIO, work: Callable[[], CaseScores]) -> NoReturn:
-        """Work, leave the answer and end, whatever happens; nothing of pytest's own end may run here."""
-        status = 1
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            from pytest_editpitfalls.engine import threads
+            return scores_from(answer_of_child(lambda: asdict(work()), self._threads))
+        except ChildEnded as ended:
+            return CaseScores(case_id, error=f"{ended} ({OPTION})")
 
-            threads.use(self._threads)
-            try:
-                answer: dict[str, Any] = asdict(work())
-            except PitfallsError as error:
-                answer = {"raised": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
-            json.dump(answer, file)
-            file.flush()
-            status = 0
-        except BaseException:
-            traceback.print_exc()  # with -s it is seen; the parent says that the process ended
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
+
+class ChildEnded(Exception):
+    """A forked process ended without an answer; says how."""
+
+
+def answer_of_child(work: Callable[[], Any], threads: int = 1) -> Any:
+    """Do some work in a forked process, and return what it gave, read from JSON.
+
+    Args:
+        work: what it gives must be of plain JSON types.
+        threads: of torch, in the child.
+
+    Raises:
+        ChildEnded: the process ended without an answer.
+        PitfallsError: what the work raised: `UsageError`, `UntrustedEditor`, or else `CaseError`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # else the child would write it a second time
+    # A file and no pipe: a process that the editor starts may hold a pipe open for ever.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as sent:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads of ours wait, and hold no lock
+            child = os.fork()
+        if child == 0:
+            _be_child(sent, work, threads)
+        status = _end_of(child)
+        if status != 0:
+            raise ChildEnded(f"its process ended {_how(status)}")
+        sent.seek(0)
+        found = json.loads(sent.read())
+    if "raised" in found:
+        kinds = {kind.__name__: kind for kind in (UsageError, UntrustedEditor)}
+        raise kinds.get(found["raised"], CaseError)(found["what"], where=found["where"], fix=found["fix"])
+    return found["answer"]
+
+
+def _be_child(file: TextIO, work: Callable[[], Any], threads: int) -> NoReturn:
+    """Work, leave the answer and end, whatever happens; nothing of pytest's own end may run here."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        from pytest_editpitfalls.engine import threads as of_torch
+
+        of_torch.use(threads)
+        try:
+            answer: dict[str, Any] = {"answer": work()}
+        except PitfallsError as error:
+            answer = {"raised": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+        json.dump(answer, file)
+        file.flush()
+        status = 0
+    except BaseException:
+        traceback.print_exc()  # with -s it is seen; the parent says that the process ended
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
 
 
 def _only(session: EngineSession, editor: str, program: Program, suite: SuitePrograms | None) -> CaseScores:
@@ -129,18 +155,13 @@ def _end_of(child: int) -> int:
         raise
 
 
-def _received(data: str) -> CaseScores:
-    """What the child sent; raises what it raised."""
-    found = json.loads(data)
-    if "raised" in found:
-        kinds = {kind.__name__: kind for kind in (UsageError, UntrustedEditor)}
-        raise kinds.get(found["raised"], CaseError)(found["what"], where=found["where"], fix=found["fix"])
-    found["notes"] = tuple(found["notes"])
-    found["probes"] = tuple(
+def scores_from(found: Mapping[str, Any]) -> CaseScores:
+    """Read the scores of a case from their fields as plain JSON types."""
+    probes = tuple(
         ProbeScore(**{**each, "probabilities": tuple(each["probabilities"]), "texts": tuple(each["texts"])})
         for each in found["probes"]
     )
-    return CaseScores(**found)
+    return CaseScores(**{**found, "notes": tuple(found["notes"]), "probes": probes})
 
 
 def _how(status: int) -> str:

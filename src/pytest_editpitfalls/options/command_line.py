@@ -31,13 +31,15 @@ HELP = {
     "edited": "audit a finished edited checkpoint instead of an editor: a directory (a whole model or a LoRA adapter); "
     "may be given several times",
     "base": "the model that the edited checkpoint is compared with: a name, Hugging Face id or directory",
-    "suite": "suite to run: a name, a group (conflict, distortion, spread, lifelong, said, all) or the path of a case "
-    "file; may be given several times (default: reverse, composite, coverage, easy and hard, the group default)",
+    "suite": "suite to run: a name, a group (conflict, distortion, spread, lifelong, said, all), the path of a case "
+    "file, or properties (those of editors, with hypothesis); may be given several times (default: reverse, composite, "
+    "coverage, easy and hard, the group default)",
     "edits": "make the cases around your own edits: a JSONL, CSV or JSON file of edits; instead of the suites, unless "
     "they are asked for as well",
     "together": "write all edits of --pitfalls-edits in one step, as one batch, instead of each on its own",
-    "facts": "with --pitfalls-edits: a table of facts, instead of those that ship; may be given several times",
-    "relations": "with --pitfalls-edits: relations.toml, instead of the one that ships",
+    "example": "with --pitfalls-suite=properties: look at these edits instead of drawn ones, as a failure prints them",
+    "facts": "with --pitfalls-edits or properties: a table of facts, instead of those that ship; may be given several times",
+    "relations": "with --pitfalls-edits or properties: relations.toml, instead of the one that ships",
     "rules": "with --pitfalls-edits: rules.toml, instead of the one that ships",
     "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
     "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
@@ -91,6 +93,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("base", action="append", metavar="MODEL")
     option("suite", action="append", metavar="SUITE")
     option("edits", metavar="EDITS")
+    option("example", metavar="EDITS")
     option("together", action="store_true")
     option("facts", action="append", metavar="FILE")
     option("relations", metavar="FILE.toml")

@@ -58,6 +58,22 @@ class EditsConfig:
     asked: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class PropertiesConfig:
+    """The properties of editors that are looked at.
+
+    Attributes:
+        wanted: whether ``--pitfalls-suite`` or the ini file names them.
+        example: the edits that are looked at instead of drawn ones, as typed; None: edits are drawn.
+        facts, relations: files of the user's that edits are drawn from; what is not given is what ships.
+    """
+
+    wanted: bool = False
+    example: str | None = None
+    facts: tuple[Path, ...] = ()
+    relations: Path | None = None
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What the user asked for.
@@ -70,6 +86,7 @@ class RunConfig:
         models: names, ids or paths of the models, as typed.
         suites: suite names, groups or paths, from the command line, otherwise from ini.
         suites_asked: whether ``--pitfalls-suite`` was given.
+        properties: which properties of editors are looked at.
         edits: what the user's own edits are, where there are some.
         limit: cases per suite, or None for all.
         overrides: values of ``--pitfalls-set`` as typed: editor -> key -> value.
@@ -114,6 +131,7 @@ class RunConfig:
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     suites: tuple[str, ...] = DEFAULT_SUITES
     suites_asked: bool = False
+    properties: PropertiesConfig = PropertiesConfig()
     edits: EditsConfig | None = None
     limit: int | None = None
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

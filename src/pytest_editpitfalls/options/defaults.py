@@ -12,5 +12,8 @@ SUCCESS_FLOOR = 0.7
 NODE_FOLDER = "pitfalls"
 """Folder of the suites' modules in node ids; it exists in node ids only."""
 
+PROPERTIES = "properties"
+"""What ``--pitfalls-suite`` calls the properties of editors: no suite of cases."""
+
 MARKER = "pitfalls"
 CASE_FIXTURE = "pitfall_case"

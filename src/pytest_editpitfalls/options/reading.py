@@ -17,8 +17,8 @@ from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .audit import audited, base_of
 from .command_line import SHORT_FORMS_TAKEN
-from .config import EditsConfig, Inconclusive, RunConfig, Shard
-from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, SUCCESS_FLOOR
+from .config import EditsConfig, Inconclusive, PropertiesConfig, RunConfig, Shard
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, NODE_FOLDER, PROPERTIES, SUCCESS_FLOOR
 from .editor_labels import MAX_SEED, labels_of, seed_of
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
 
@@ -44,16 +44,18 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     if config_path is None:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
-    edits = _edits(config, here, root)
+    named = tuple(_from_folder(name, here) for name in suites) or (() if checkpoints else _unique(ini_suites))
+    properties = _properties(config, here, root, named)
+    edits = _edits(config, here, root, properties)
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
         checkpoints=checkpoints,
         models=base_of(config) if checkpoints else _models(config, root),
-        suites=tuple(_from_folder(name, here) for name in suites)
-        or (() if checkpoints else _unique(ini_suites))
-        or (DEFAULT_SUITES if edits is None and not checkpoints else ()),
+        suites=tuple(name for name in named if name != PROPERTIES)
+        or (DEFAULT_SUITES if not named and edits is None and not checkpoints else ()),
         suites_asked=bool(suites),
+        properties=properties,
         edits=edits,
         limit=_positive(config, "limit"),
         overrides=parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())]),
@@ -357,33 +359,55 @@ def _ini_model(name: str, root: Path) -> str:
     return os.path.normpath(path) if is_path else name
 
 
-def _edits(config: pytest.Config, here: Path, root: Path) -> EditsConfig | None:
+def _properties(config: pytest.Config, here: Path, root: Path, suites: Iterable[str]) -> PropertiesConfig:
+    """Return what is asked of properties: by ``--pitfalls-suite``, ini, or a node id."""
+    wanted, node_id = PROPERTIES in suites, f"{NODE_FOLDER}/{PROPERTIES}.py"
+    example = config.getoption("pitfalls_example")
+    if example is not None and not wanted and not any(node_id in argument for argument in config.args):
+        raise UsageError(
+            "there is no property that the edits could be an example for",
+            where="--pitfalls-example",
+            fix=f"name one: pytest '{node_id}::idempotent', or all with --pitfalls-suite={PROPERTIES}",
+        )
+    if not wanted and not any(node_id in argument for argument in config.args):
+        return PropertiesConfig()
+    return PropertiesConfig(wanted, example, *_knowledge(config, here, root))
+
+
+def _edits(config: pytest.Config, here: Path, root: Path, properties: PropertiesConfig) -> EditsConfig | None:
     """Return the user's own edits; a typed path starts where pytest was started, one of ini at the ini file."""
-
-    def path(name: str) -> Path | None:
-        typed = _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")
-        return typed or _path(ini_text(config, name), root, f"the ini key pitfalls_{name}")
-
-    edits = path("edits")
+    edits = _typed_or_ini(config, "edits", here, root)
     if edits is None:
+        used = {"facts", "relations"} if properties.facts or properties.relations else set[str]()
         for name in ("together", "facts", "relations", "rules"):
-            if config.getoption(f"pitfalls_{name}"):
+            if name not in used and config.getoption(f"pitfalls_{name}"):
                 raise UsageError(
                     "there are no edits that it could be about",
                     where=f"--pitfalls-{name}",
                     fix="name a list of edits with --pitfalls-edits",
                 )
         return None
-    typed = (here / _expanded(name, "--pitfalls-facts") for name in _unique(config.getoption("pitfalls_facts") or ()))
-    from_ini = (root / _expanded(name, "the ini key pitfalls_facts") for name in _unique(ini_list(config, "facts")))
+    facts, relations = _knowledge(config, here, root)
     return EditsConfig(
         path=absolute(edits),
         together=bool(config.getoption("pitfalls_together") or ini_flag(config, "together")),
-        facts=tuple(typed) or tuple(from_ini),
-        relations=path("relations"),
-        rules=path("rules"),
+        facts=facts,
+        relations=relations,
+        rules=_typed_or_ini(config, "rules", here, root),
         asked=bool(config.getoption("pitfalls_edits")),
     )
+
+
+def _knowledge(config: pytest.Config, here: Path, root: Path) -> tuple[tuple[Path, ...], Path | None]:
+    """Return the user's tables of facts, and relations."""
+    typed = (here / _expanded(name, "--pitfalls-facts") for name in _unique(config.getoption("pitfalls_facts") or ()))
+    from_ini = (root / _expanded(name, "the ini key pitfalls_facts") for name in _unique(ini_list(config, "facts")))
+    return tuple(typed) or tuple(from_ini), _typed_or_ini(config, "relations", here, root)
+
+
+def _typed_or_ini(config: pytest.Config, name: str, here: Path, root: Path) -> Path | None:
+    typed = _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")
+    return typed or _path(ini_text(config, name), root, f"the ini key pitfalls_{name}")
 
 
 def _device(text: str) -> str:

@@ -98,6 +98,22 @@ class SuiteRecord(Record):
     provenance: str = ""
 
 
+class PropertyRecord(Record):
+    """One property of an editor on a model (`--pitfalls-suite=properties`)."""
+
+    property: str = Field(description="its name (docs/properties.md)")
+    editor: str
+    model: str
+    outcome: Outcome = Field(description="xfailed: the editor declares that it does not have it, and it has not")
+    examples: int = Field(default=0, ge=0, description="sequences of edits that were looked at")
+    declared: str | None = Field(
+        default=None, description="why the editor says that it does not have it; null: no word"
+    )
+    edits: list[str] = Field(default_factory=list, description="the shortest sequence that shows it, one edit a line")
+    failure: str | None = Field(default=None, description="what is wrong there, in words")
+    replay: str | None = Field(default=None, description="the command that looks at these edits again")
+
+
 class RunRecord(Record):
     """How the figures came about."""
 
@@ -343,6 +359,9 @@ class RunResults(Record):
     by_strength: list[AggregateRecord] = Field(
         default_factory=list,
         description="`aggregates` over strict cases and over default ones, of suites that have both",
+    )
+    properties: list[PropertyRecord] = Field(
+        default_factory=list, description="what `--pitfalls-suite=properties` found; no case or figure is made of them"
     )
     gates: list[GateRecord] = Field(default_factory=list)
     relative_gates: list[RelativeGateRecord] = Field(default_factory=list)

@@ -18,6 +18,7 @@ from pytest_editpitfalls.reports.junit import add_run_properties
 from pytest_editpitfalls.reports.view.verdicts import AnyGate, line_of, reason_lines
 from pytest_editpitfalls.results.records import RunResults
 
+from .properties import property_lines
 from .recorder import Recorder
 from .session import PitfallsSession
 
@@ -51,7 +52,8 @@ class Finalizer:
         self.problems += [str(each) for each in recorder.unrepeatable]
         results = recorder.results()
         is_good = session.exitstatus == pytest.ExitCode.OK
-        self._is_without_cases = is_good and not results.cases and ours.run.shard is None
+        is_empty = not results.cases and not results.properties
+        self._is_without_cases = is_good and is_empty and ours.run.shard is None
         part = None if ours.run.shard is None else f"shard {ours.run.shard}"
         if results.cases:
             self._try(lambda: self._compare(results, part))
@@ -68,7 +70,7 @@ class Finalizer:
         results.run.exit_status = int(session.exitstatus)
         self._config.hook.pytest_pitfalls_results(config=self._config, results=results)
         before = len(self.problems)
-        if results.cases or results.run.exit_status != pytest.ExitCode.USAGE_ERROR:
+        if results.cases or results.properties or results.run.exit_status != pytest.ExitCode.USAGE_ERROR:
             self._write(results)
         if len(self.problems) > before:
             self._end_with(pytest.ExitCode.USAGE_ERROR)
@@ -87,6 +89,8 @@ class Finalizer:
         elif self._is_without_cases:
             line = "no case ran: no selected test asks for one; --pitfalls-suite=default adds the suites"
             reporter.write_line(f"pitfalls: {line}", yellow=True)
+        for line in property_lines(recorder.results().properties):
+            reporter.write_line(line)
         for path in self.saved:
             shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
             reporter.write_line(f"pitfalls: baseline saved to {shown}")

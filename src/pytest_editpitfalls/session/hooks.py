@@ -29,6 +29,7 @@ from pytest_editpitfalls.options.reading import build
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.header import header
 from pytest_editpitfalls.reports.progress import ProgressLine
+from pytest_editpitfalls.results.records import PropertyRecord
 
 from .distribution import DistributionHooks
 from .extensions import register_extensions
@@ -40,6 +41,7 @@ from .modules import collect_suites
 from .notices import show
 from .outcome import PitfallFailed
 from .places import check_places
+from .properties import check_properties, collect_properties, property_wire, shows_itself
 from .recorder import Recorder
 from .rerun import rerun_command
 from .session import PitfallsSession
@@ -74,6 +76,8 @@ class SessionHooks:
         config.pluginmanager.register(self.session.timers, "editpitfalls-timers")
         if not self.is_worker:
             check_places(config, self.session)
+            if self.session.selection.properties:
+                check_properties(run)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
         notices = [self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]
@@ -119,7 +123,11 @@ class SessionHooks:
         report = yield
         if isinstance(collector, pytest.Session):
             try:
-                report.result = [*report.result, *collect_suites(collector, self.session.selection)]
+                report.result = [
+                    *report.result,
+                    *collect_suites(collector, self.session.selection),
+                    *collect_properties(collector, self.session, self.session.selection),
+                ]
             except PitfallsError as error:
                 raise pytest.UsageError(str(error)) from None
         return report
@@ -206,7 +214,7 @@ class SessionHooks:
         """Show our own failures without a traceback, and let the case's record travel on the report."""
         report = yield
         error = None if call.excinfo is None else call.excinfo.value
-        is_ours = isinstance(error, PitfallFailed | PitfallsError)
+        is_ours = isinstance(error, PitfallFailed | PitfallsError) or shows_itself(item, error)
         if call.excinfo is not None and is_ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
             if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
@@ -216,6 +224,8 @@ class SessionHooks:
             self.session.reporter.attach(item, case, report, call, self.session.usage_error)
             if report.failed and not isinstance(error, PitfallFailed):  # which ends with the command already
                 report.sections.append(("rerun", rerun_command(item, case, self.session.run)))
+        elif (found := property_wire(item, report)) is not None:
+            report.pitfall_property = found  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -224,6 +234,8 @@ class SessionHooks:
         if not self.is_worker and (wire := getattr(report, "pitfall", None)) is not None:
             # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
             self.recorder.add(ItemReport.from_wire(wire), counts=str(report.outcome) != "rerun")
+        if not self.is_worker and (found := getattr(report, "pitfall_property", None)) is not None:
+            self.recorder.add_property(PropertyRecord.model_validate(found))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

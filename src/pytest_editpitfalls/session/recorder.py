@@ -26,9 +26,10 @@ from pytest_editpitfalls.results.aggregates import (
 )
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import RunRecord, RunResults
+from pytest_editpitfalls.results.records import PropertyRecord, RunRecord, RunResults
 
 from .item_report import ItemReport
+from .properties import property_names
 from .session import PitfallsSession
 
 SEVERITY = ("skipped", "passed", "xfailed", "failed", "error")
@@ -52,6 +53,7 @@ class Recorder:
         self.usage_error: str | None = None
         self.store_problem: str | None = None
         self.unrepeatable: list[Unrepeatable] = []
+        self.properties: dict[tuple[str, str, str], PropertyRecord] = {}
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.perf_counter()
         self._results: RunResults | None = None
@@ -75,6 +77,10 @@ class Recorder:
             return
         known = self.reports.get(key)
         self.reports[key] = report if known is None else _merged(known, report)
+
+    def add_property(self, record: PropertyRecord) -> None:
+        """Take what was found of one property; the latest, where an item is run again."""
+        self.properties[record.model, record.editor, record.property] = record
 
     def results(self) -> RunResults:
         """Return the document: run, cases, aggregates and gates. The same object every time."""
@@ -100,6 +106,7 @@ class Recorder:
                 by_seed=by_seed,
                 by_strength=by_strength,
                 gates=gates,
+                properties=self._ordered_properties(),
             )
         return self._results
 
@@ -114,6 +121,16 @@ class Recorder:
         ran = min(sum(key[:3] == (suite, label, model) for key in self.reports) for label in labels)
         total = next(facts["total"] for facts in self._suites() if facts["name"] == suite)
         return None if ran >= total else f"{ran} of {total} cases of '{suite}' ran: a gate judges all of them"
+
+    def _ordered_properties(self) -> list[PropertyRecord]:
+        """Return them by model, editor and property, each in the run's order, whichever worker was first."""
+        run = self.session.run
+        models, editors = list(run.labels.values()), list(run.editors)
+        places = {name: place for place, name in enumerate(property_names())} if self.properties else {}
+        return sorted(
+            self.properties.values(),
+            key=lambda each: (models.index(each.model), editors.index(each.editor), places[each.property]),
+        )
 
     def _ordered(self) -> list[ItemReport]:
         """Return the reports in canonical order: suite, model and editor as asked for, then place in the suite."""

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from typing import Protocol
 
 import pytest
 
@@ -35,7 +36,7 @@ def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
         target = [item.nodeid]
         if case.suite.spec != case.suite.name:
             suite_option = _suite_options(case, run)
-    return _quoted(["pytest", *target, *suite_option, *_settings(case, run)])
+    return quoted(["pytest", *target, *suite_option, *settings_of(case, run)])
 
 
 def _suite_options(case: SelectedCase, run: RunConfig) -> list[str]:
@@ -52,7 +53,24 @@ def _suite_options(case: SelectedCase, run: RunConfig) -> list[str]:
     ]
 
 
-def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
+class Selected(Protocol):
+    """What an item is about: a case, or a property of an editor."""
+
+    @property
+    def editor(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def engine_editor(self) -> str: ...
+
+    @property
+    def seed(self) -> int | None: ...
+
+
+def settings_of(case: Selected, run: RunConfig) -> list[str]:
+    """Return the options under which an item's editor and model are as in this run."""
     flags = {long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()}
     model = run.model_of(case.model)
     # a label with a number is only right beside the model that took the plain one
@@ -84,11 +102,12 @@ def _settings(case: SelectedCase, run: RunConfig) -> list[str]:
     return options
 
 
-def _checkpoints(case: SelectedCase, run: RunConfig) -> list[str]:
+def _checkpoints(case: Selected, run: RunConfig) -> list[str]:
     """Return the case's checkpoint, and those beside which alone its label is right."""
     own = run.checkpoints[case.editor]
     return [own] if case.editor in checkpoint_labels((own,)) else list(run.checkpoints.values())
 
 
-def _quoted(words: list[str]) -> str:
+def quoted(words: list[str]) -> str:
+    """Return words as a line of this system's shell."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

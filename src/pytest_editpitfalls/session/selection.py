@@ -15,7 +15,7 @@ import pytest
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there, plain_name
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.defaults import NODE_FOLDER
+from pytest_editpitfalls.options.defaults import NODE_FOLDER, PROPERTIES
 from pytest_editpitfalls.options.given import typed_options
 from pytest_editpitfalls.shipped import suites_directory
 from pytest_editpitfalls.suites.discovery import shipped_suites
@@ -54,6 +54,7 @@ class Selection:
         added: that the suites come on top of what nobody had to type; otherwise None.
         left_out: that testpaths does not run; otherwise None.
         remarks: what there is to know about the user's own edits.
+        properties: whether properties of editors are looked at.
     """
 
     suites: tuple[Suite, ...]
@@ -62,6 +63,7 @@ class Selection:
     added: str | None = None
     left_out: str | None = None
     remarks: tuple[str, ...] = ()
+    properties: bool = False
 
 
 def select(config: pytest.Config, run: RunConfig) -> Selection:
@@ -98,10 +100,13 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         else suite
         for suite in wanted
     )
+    properties = (run.properties.wanted and (run.suites_asked or not typed)) or PROPERTIES in targets
+    if properties:
+        wanted = tuple(renamed(each, long_name(each)) if each.name == PROPERTIES else each for each in wanted)
     known = {suite.name: suite for suite in wanted}
-    if missing := [name for name in targets if name not in known]:
+    if missing := [name for name in targets if name not in known and name != PROPERTIES]:
         known.update(_find(missing, targets, run))
-    suites = {suite.name: suite for suite in wanted} | {name: known[name] for name in targets}
+    suites = {suite.name: suite for suite in wanted} | {name: known[name] for name in targets if name != PROPERTIES}
     order = [name for name in known if name in suites]
     return Selection(
         tuple(suites[name] for name in order),
@@ -110,6 +115,7 @@ def select(config: pytest.Config, run: RunConfig) -> Selection:
         added,
         left_out,
         remarks,
+        properties,
     )
 
 

@@ -28,6 +28,7 @@ from .held_only import unheld_reason
 from .item_report import ItemReporter
 from .items import Parametrizer
 from .outcome import Outcome
+from .properties import Benches
 from .rerun import rerun_command
 from .selection import select
 from .timers import TestTimers
@@ -39,6 +40,7 @@ class PitfallsSession:
 
     Attributes:
         suites: the suites of the run by name; those of test modules are added while they are collected.
+        properties: the editors whose properties are looked at.
         timers: those that limit a single test: stopped while the engine works.
         usage_error: why the model or the editor cannot be used at all; None where nothing is wrong so far.
 
@@ -86,6 +88,7 @@ class PitfallsSession:
             with_junit=bool(config.getoption("xmlpath", None)),
             adapters=wanted_adapters(config),
         )
+        self.properties = Benches(self)
         self.timers = TestTimers(config)
         self.usage_error: str | None = None
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class EditorDeclaration:
         draws: what it draws at random, in words; `NOTHING` where all seeds give the same, so that one is enough.
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
+        violates: properties of editors that it is known not to have -> why (docs/properties.md).
+        epsilon: property -> how far log-probabilities may be apart, in nats, where it is not the usual.
+        restores: whether writing the old object back gives the unedited model, exactly.
         order: place of a shipped editor in lists, lowest first.
     """
 
@@ -74,6 +77,9 @@ class EditorDeclaration:
     prompts: PromptForm | None = None
     needs: str = "nothing"
     draws: str = "not said"
+    violates: Mapping[str, str] = field(default_factory=dict)
+    epsilon: Mapping[str, float] = field(default_factory=dict)
+    restores: bool = False
     order: int = 0
 
     @property

@@ -109,9 +109,21 @@ class ShippedEditor(Generic[V]):
     def prepare(self, progress: ProgressCallback = silent) -> None:
         """Nothing is shared by cases unless an editor says so."""
 
+    def weights(self) -> tuple[str, ...] | None:
+        """The modules whose matrix or output it may change; none where it writes text before the prompt."""
+        return ()
+
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters; an editor adds what else it used."""
         return {"editor": self.name, "hyperparameters": self._hp.model_dump(mode="json")}
+
+
+@runtime_checkable
+class SaysWhatItWrites(Protocol):
+    """An editor that says what of the model it may change."""
+
+    def weights(self) -> tuple[str, ...] | None:
+        """Full names of modules or parameters, ``*`` for anything; what is below one belongs to it. None: not said."""
 
 
 @runtime_checkable

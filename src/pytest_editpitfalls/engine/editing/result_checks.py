@@ -86,6 +86,12 @@ class CheckedEditor:
             for job, result, mistake in zip(jobs, results, found, strict=True)
         ]
 
+    def weights(self) -> tuple[str, ...] | None:
+        """What the editor says that it may change: an attribute or a method ``weights``."""
+        said = getattr(self._editor, "weights", None)
+        said = said() if callable(said) else said
+        return None if said is None else (said,) if isinstance(said, str) else tuple(map(str, said))
+
     def reset(self) -> None:
         """Let the editor forget what it keeps between cases, where it has a ``reset()``."""
         if callable(reset := getattr(self._editor, "reset", None)):

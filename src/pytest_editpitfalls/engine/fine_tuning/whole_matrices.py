@@ -39,6 +39,10 @@ class FineTuning(ShippedEditor[FineTuningHyperparameters]):
     Costs, while it trains, four times the matrix for each case (delta, gradient, Adam's two moments).
     """
 
+    def weights(self) -> tuple[str, ...]:
+        """The down-projections of its layers."""
+        return tuple(map(self._host.down_projection_path, self._hp.layers))
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's deltas under its own model; a job whose loss is not finite is an error of its own."""
         hp, host = self._hp, self._host
@@ -57,7 +61,7 @@ class FineTuning(ShippedEditor[FineTuningHyperparameters]):
     def describe(self) -> dict[str, Any]:
         """Hyper-parameters and what is trained."""
         return super().describe() | {
-            "modules": [self._host.down_projection_path(layer) for layer in self._hp.layers],
+            "modules": list(self.weights()),
             "stop_below": STOP_BELOW,
         }
 

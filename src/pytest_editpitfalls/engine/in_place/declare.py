@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -35,6 +35,10 @@ def in_place_editor(
     title: str | None = None,
     source: str | None = None,
     draws: str = "not said",
+    weights: Sequence[str] | None = None,
+    violates: Mapping[str, str] | None = None,
+    epsilon: Mapping[str, float] | None = None,
+    restores: bool = False,
 ) -> Callable[[Function], Function]:
     """Describe a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
 
@@ -58,6 +62,10 @@ def in_place_editor(
         source: paper and code that it follows.
         draws: what it draws at random, in words; ``"nothing"`` where it gives the same under every seed, so that
             ``--pitfalls-seeds`` runs it once.
+        weights: full names of the modules or parameters that it may change, ``*`` for anything.
+        violates: properties that it is known not to have, each with the reason (docs/properties.md).
+        epsilon: property -> how far log-probabilities may be apart, in nats, where it is not the usual.
+        restores: whether writing the old object back gives the unedited model, exactly.
     """
     if targets not in ("plain", "str"):
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
@@ -65,13 +73,31 @@ def in_place_editor(
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
     if prompts not in ("filled", "template", None):
         raise UsageError(f"prompts={prompts!r}", where="in_place_editor", fix="write 'filled' or 'template'")
-    options = InPlaceOptions(targets, prompts, keeps, independent_rows, reset, hyperparameters, title, source, draws)
+    options = InPlaceOptions(
+        targets,
+        prompts,
+        keeps,
+        independent_rows,
+        reset,
+        hyperparameters,
+        title,
+        source,
+        draws,
+        _names(weights),
+        dict(violates or {}),
+        dict(epsilon or {}),
+        restores,
+    )
 
     def mark(function: Function) -> Function:
         setattr(function, _MARK, options)
         return function
 
     return mark
+
+
+def _names(weights: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if weights is None else (weights,) if isinstance(weights, str) else tuple(weights)
 
 
 def declaration_of(name: str, value: Any, *, where: str) -> EditorDeclaration:
@@ -130,6 +156,9 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         second_moment=bool(getattr(kind, "second_moment", False)),
         prompts=getattr(kind, "prompts", None),
         draws=getattr(kind, "draws", "not said"),
+        violates=dict(getattr(kind, "violates", {})),
+        epsilon=dict(getattr(kind, "epsilon", {})),
+        restores=bool(getattr(kind, "restores", False)),
         suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
         factory=_checked(name, kind, getattr(kind, "prompts", None)),
@@ -164,6 +193,9 @@ def _in_place(name: str, function: Callable[..., Any], where: str) -> EditorDecl
         writes="whatever it changes in the model object",
         keeps="what it attached to the model" if options.keeps == "attachments" else "nothing",
         draws=options.draws,
+        violates=options.violates,
+        epsilon=options.epsilon,
+        restores=options.restores,
         hyperparameters=hyperparameters,
         factory=make,
     )

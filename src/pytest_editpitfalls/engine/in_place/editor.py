@@ -65,6 +65,10 @@ class InPlaceEditor:
             progress(Progress("edit", done + 1, len(jobs)))
         return results
 
+    def weights(self) -> tuple[str, ...] | None:
+        """What the function says that it may change."""
+        return self._options.weights
+
     def reset(self) -> None:
         """Let the function forget what it keeps between cases, where it has said how."""
         reset = self._options.reset or getattr(self._function, "reset", None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pytest_editpitfalls.engine.editing.templates import PromptForm
@@ -29,6 +29,10 @@ class InPlaceOptions:
     title: str | None = None
     source: str | None = None
     draws: str = "not said"
+    weights: tuple[str, ...] | None = None
+    violates: Mapping[str, str] = field(default_factory=dict)
+    epsilon: Mapping[str, float] = field(default_factory=dict)
+    restores: bool = False
 
 
 def keyword_arguments(values: Hyperparameters) -> dict[str, Any]:

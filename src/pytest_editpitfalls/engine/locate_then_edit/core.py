@@ -101,6 +101,10 @@ class LocateThenEdit(ShippedEditor[H], ABC):
             source = moment_source(self._hp, self._resources.settings.seed)
             self._moments = self._resources.second_moments.get(source, self._layers, progress)
 
+    def weights(self) -> tuple[str, ...]:
+        """The down-projections of its layers."""
+        return tuple(map(self._host.down_projection_path, self._layers))
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests; a later request of a job is computed under the earlier where one by one."""
         self.prepare(progress)

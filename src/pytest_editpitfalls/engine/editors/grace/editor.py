@@ -58,6 +58,10 @@ class Grace(ShippedEditor[GraceHyperparameters]):
         self._host.module(self._module, where="grace.module")
         self._last_only = hyperparameters.replacement == "replace_last"
 
+    def weights(self) -> tuple[str, ...]:
+        """The module whose output it changes."""
+        return (self._module,)
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests one after another into the job's codebook."""
         results = [EditResult(job.model, job.state) for job in jobs]

@@ -70,6 +70,10 @@ class Lora(ShippedEditor[LoraHyperparameters]):
         self._modules = [path for layer in layers for path in target_modules(self._host, layer, names)]
         self._lowest = min(layers)
 
+    def weights(self) -> tuple[str, ...]:
+        """The adapted modules."""
+        return tuple(self._modules)
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's adapter; a job whose loss is not finite is an error of its own."""
         results: list[EditResult] = []

@@ -72,6 +72,10 @@ class Mend(ShippedEditor[MendHyperparameters]):
         )
         self._digest = file_sha256(hyperparameters.weights, models.cache_directory())
 
+    def weights(self) -> tuple[str, ...]:
+        """The matrices that its network was trained for."""
+        return tuple(matrix.module for matrix in self._matrices)
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests together: one gradient, of their mean loss."""
         results = [EditResult(job.model, job.state) for job in jobs]

@@ -88,6 +88,10 @@ class Wise(ShippedEditor[WiseHyperparameters]):
             lengths, seed = self._hp.context_template_length_params, self._resources.settings.seed
             self._templates = context_templates(self._host, lengths, seed=seed)
 
+    def weights(self) -> tuple[str, ...]:
+        """The module whose output it changes."""
+        return (self._module,)
+
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Train each job's side copy on all its requests; as many copies at a time as memory allows.
 
