@@ -38,7 +38,8 @@ HELP = {
     "they are asked for as well",
     "together": "write all edits of --pitfalls-edits in one step, as one batch, instead of each on its own",
     "example": "with --pitfalls-suite=properties: look at these edits instead of drawn ones, as a failure prints them",
-    "facts": "with --pitfalls-edits or properties: a table of facts, instead of those that ship; may be given several times",
+    "facts": "with --pitfalls-edits or properties: a table of facts, instead of those that ship; may be given several "
+    "times",
     "relations": "with --pitfalls-edits or properties: relations.toml, instead of the one that ships",
     "rules": "with --pitfalls-edits: rules.toml, instead of the one that ships",
     "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",

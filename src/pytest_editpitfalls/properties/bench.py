@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
     from pytest_editpitfalls.engine.written import WrittenWeights
 
-HELD_OUT = 6
+HELD_OUT = 4
 """Facts that no edit is about, asked before and after."""
 
 EPSILON = 0.1
@@ -35,7 +35,7 @@ LogProbabilities = Mapping[Asked, float]
 
 @dataclass(frozen=True)
 class Answers:
-    """What the edited models of a sequence of edits say: the base model (0), after edit 1 (1), ..."""
+    """What is said by the base model, before the last edit and after it."""
 
     states: tuple[LogProbabilities, ...]
 
@@ -144,7 +144,8 @@ class EditorBench:
         }
         asked = sorted({*self.about((*edits, *beside)), *self.held_out((*edits, *beside))})
         steps = tuple((edit.request,) for edit in edits)
-        states = tuple(State(str(count), tuple(range(count))) for count in range(len(edits) + 1))
+        asked_after = sorted({0, max(0, len(edits) - 1), len(edits)})
+        states = tuple(State(str(count), tuple(range(count))) for count in asked_after)
         # named by the edits: what is drawn at random for them does not depend on who asks
         name = hashlib.sha256(repr(steps).encode()).hexdigest()[:12]
         probes = tuple(

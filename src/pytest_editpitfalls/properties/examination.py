@@ -14,7 +14,7 @@ from .catalogue import Property
 from .drawn import Edits, PropertyFailed
 from .strategies import edit_sequences, unrelated_edits
 
-EXAMPLES = 5
+EXAMPLES = 3
 """Sequences of edits that are looked at for each property."""
 
 SHRINKING = 60

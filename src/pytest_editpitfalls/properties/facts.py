@@ -21,7 +21,7 @@ FACTS_PER_RELATION = 5
 OTHERS = 6
 """Objects that may be written in place of a fact's own: the best known ones of its relation."""
 
-PARAPHRASES = 2
+PARAPHRASES = 1
 
 
 def facts_to_edit(

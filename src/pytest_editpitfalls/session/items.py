@@ -18,6 +18,7 @@ from pytest_editpitfalls.suites.limit import limit_cases
 from pytest_editpitfalls.suites.suite import Suite, load_suite, long_name, renamed, ships
 
 from .modules import SuiteModule
+from .properties import PropertyItem, SelectedProperty
 
 
 class Parametrizer:
@@ -103,18 +104,23 @@ def case_of(item: pytest.Item) -> SelectedCase | None:
 
 
 def sort_cases(items: list[pytest.Item], labels: Sequence[str]) -> None:
-    """Sort the items with a case by model, which is loaded once, then by seed: editors are prepared once for each.
+    """Sort our items by model, which is loaded once, then by seed: editors are prepared once for each.
 
-    Items without a case keep their places.
+    The properties of editors are ours, too. Other items keep their places.
 
     Args:
         labels: of the models, in their order.
     """
-    places = [place for place, item in enumerate(items) if case_of(item) is not None]
-    cases = [(item, case) for item in items if (case := case_of(item)) is not None]
+    places = [place for place, item in enumerate(items) if _selected(item) is not None]
+    cases = [(item, case) for item in items if (case := _selected(item)) is not None]
     cases.sort(key=lambda pair: (labels.index(pair[1].model), -1 if pair[1].seed is None else pair[1].seed))
     for place, (item, _) in zip(places, cases, strict=True):
         items[place] = item
+
+
+def _selected(item: pytest.Item) -> SelectedCase | SelectedProperty | None:
+    """Return what an item of ours is about."""
+    return item.selected if isinstance(item, PropertyItem) else case_of(item)
 
 
 def deselect_other_shards(items: list[pytest.Item], shard: Shard) -> list[pytest.Item]:

@@ -1,6 +1,7 @@
 """AlphaEdit: MEMIT in the null space of known keys. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="alphaedit",
@@ -14,6 +15,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:AlphaEditHyperparameters",
     factory=f"{__name__}.editor:AlphaEdit",
 )

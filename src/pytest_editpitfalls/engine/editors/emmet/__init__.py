@@ -1,6 +1,7 @@
 """EMMET: MEMIT's target vector in one layer, under equality constraints. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="emmet",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:EmmetHyperparameters",
     factory=f"{__name__}.editor:Emmet",
 )

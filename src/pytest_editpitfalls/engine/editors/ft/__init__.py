@@ -1,6 +1,7 @@
 """FT: unconstrained fine-tuning of one matrix. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import TRAINS
 
 DECLARATION = EditorDeclaration(
     name="ft",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     targets="averaged",
     experts="refused",
     draws=NOTHING,
+    violates=TRAINS,
     hyperparameters=f"{__name__}.hyperparameters:FtHyperparameters",
     factory=f"{__name__}.editor:Ft",
 )

@@ -1,6 +1,7 @@
 """FT-M: fine-tuning of one matrix on the target's tokens, each given those before it. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import TRAINS
 
 DECLARATION = EditorDeclaration(
     name="ft-m",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     targets="averaged",
     experts="refused",
     draws=NOTHING,
+    violates={name: TRAINS[name] for name in ("present_object", "idempotent")},
     hyperparameters=f"{__name__}.hyperparameters:FtMHyperparameters",
     factory=f"{__name__}.editor:FtM",
 )

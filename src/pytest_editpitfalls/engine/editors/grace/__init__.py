@@ -13,6 +13,7 @@ DECLARATION = EditorDeclaration(
     targets="one after another",
     experts="the whole MLP",
     draws="the values that its keys start with",
+    violates={"idempotent": "the second edit finds its key in the codebook and trains its value further"},
     hyperparameters=f"{__name__}.hyperparameters:GraceHyperparameters",
     factory=f"{__name__}.editor:Grace",
 )

@@ -1,6 +1,7 @@
 """ICE: the new fact before the prompt. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import PREFIXES
 
 DECLARATION = EditorDeclaration(
     name="ice",
@@ -11,6 +12,7 @@ DECLARATION = EditorDeclaration(
     writes="nothing; the new fact before the prompt",
     keeps="the list of facts, newest last",
     draws=NOTHING,
+    violates=PREFIXES,
     hyperparameters=f"{__name__}.hyperparameters:IceHyperparameters",
     factory=f"{__name__}.editor:Ice",
 )

@@ -1,6 +1,7 @@
 """IKE: demonstrations from other cases, then the new fact. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import PREFIXES
 
 DECLARATION = EditorDeclaration(
     name="ike",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     suite=True,
     needs="other cases of the suite, for demonstrations",
     draws=NOTHING,
+    violates=PREFIXES,
     hyperparameters=f"{__name__}.hyperparameters:IkeHyperparameters",
     factory=f"{__name__}.editor:Ike",
 )

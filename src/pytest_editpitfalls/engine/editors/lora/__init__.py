@@ -1,6 +1,7 @@
 """LoRA: low-rank adapters trained on the edit. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import TRAINS
 
 DECLARATION = EditorDeclaration(
     name="lora",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     targets="averaged",
     experts="attention only",
     draws="the adapter that it starts with, dropout",
+    violates=TRAINS,
     hyperparameters=f"{__name__}.hyperparameters:LoraHyperparameters",
     factory=f"{__name__}.editor:Lora",
 )

@@ -1,6 +1,7 @@
 """MEMIT: several layers share the residual of one target vector. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="memit",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:MemitHyperparameters",
     factory=f"{__name__}.editor:Memit",
 )

@@ -1,6 +1,7 @@
 """MEND: a trained network turns gradients into updates. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import TRAINS
 
 DECLARATION = EditorDeclaration(
     name="mend",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     needs="a trained network (editpitfalls train-mend)",
     experts="refused",
     draws=NOTHING,
+    violates=TRAINS,
     hyperparameters=f"{__name__}.hyperparameters:MendHyperparameters",
     factory=f"{__name__}.editor:Mend",
 )

@@ -1,6 +1,7 @@
 """PMET: target vectors for attention and MLP, of which only the MLP's is written. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="pmet",
@@ -13,6 +14,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:PmetHyperparameters",
     factory=f"{__name__}.editor:Pmet",
 )

@@ -1,6 +1,7 @@
 """r-ROME: ROME with one and the same key everywhere. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="r-rome",
@@ -14,6 +15,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:RRomeHyperparameters",
     factory=f"{__name__}.editor:RRome",
 )

@@ -1,6 +1,7 @@
 """ROME: a rank-one update of one down-projection. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import LOCATES
 
 DECLARATION = EditorDeclaration(
     name="rome",
@@ -14,6 +15,7 @@ DECLARATION = EditorDeclaration(
     second_moment=True,
     experts="refused",
     draws="context templates, text for the second moment",
+    violates=LOCATES,
     hyperparameters=f"{__name__}.hyperparameters:RomeHyperparameters",
     factory=f"{__name__}.editor:Rome",
 )

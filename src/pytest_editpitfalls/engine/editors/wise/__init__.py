@@ -1,6 +1,7 @@
 """WISE: a side copy of one matrix that only edited facts are routed to. Torch-free."""
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.editing.violations import TRAINS
 
 DECLARATION = EditorDeclaration(
     name="wise",
@@ -15,6 +16,7 @@ DECLARATION = EditorDeclaration(
     needs="irrelevant prompts (they ship)",
     experts="a named module",
     draws="context templates, irrelevant prompts, the mask",
+    violates=TRAINS,
     hyperparameters=f"{__name__}.hyperparameters:WiseHyperparameters",
     factory=f"{__name__}.editor:Wise",
 )
