@@ -51,6 +51,7 @@ SLOW = {
     "plugin/test_own_pitfall.py": "runs with torch",
     "project/test_recipes.py": "copies of the package, and runs with them",
     "plugin/test_ray.py": "starts Ray clusters",
+    "plugin/test_properties.py": "several runs per test, on a tiny model",
     "plugin/test_real_engine.py": "runs with the embedded model",
     "plugin/test_results.py": "several runs per test",
     "plugin/test_store_in_a_run.py": "several runs per test",

@@ -99,9 +99,6 @@ SAMPLED = {"v_num_grad_steps": "5", "context_template_length_params": "[[4, 2]]"
 QUICK: dict[str, dict[str, str]] = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
     "lora": {"num_steps": "5"},
-    "ft": {"num_steps": "8"},
-    "ft-l": {"num_steps": "8"},
-    "ft-m": {"num_steps": "8"},
     "wise": {"n_iter": "8"},
     "grace": {"n_iter": "20"},
     "ike": {"k": "4"},
