@@ -17,10 +17,14 @@ from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .audit import audited, base_of
 from .command_line import SHORT_FORMS_TAKEN
-from .config import EditsConfig, Inconclusive, PropertiesConfig, RunConfig, Shard
-from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, NODE_FOLDER, PROPERTIES, SUCCESS_FLOOR
+from .config import Inconclusive, RunConfig, Shard
+from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, PROPERTIES, SUCCESS_FLOOR
 from .editor_labels import MAX_SEED, labels_of, seed_of
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
+from .own_facts import read_edits, read_properties
+from .paths import expanded as _expanded
+from .paths import path_of as _path
+from .paths import unique as _unique
 
 MOST_SEEDS = 1000
 """Each seed runs every case again: more are a slip of the keyboard."""
@@ -45,8 +49,8 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
     named = tuple(_from_folder(name, here) for name in suites) or (() if checkpoints else _unique(ini_suites))
-    properties = _properties(config, here, root, named)
-    edits = _edits(config, here, root, properties)
+    properties = read_properties(config, here, root, named)
+    edits = read_edits(config, here, root, properties)
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
@@ -129,11 +133,6 @@ def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str,
                 fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
             )
     return tables
-
-
-def _unique(values: Iterable[str]) -> tuple[str, ...]:
-    # pytest-xdist's workers parse the arguments on top of the controller's options: appended values come twice.
-    return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
 
 
 def _text(config: pytest.Config, name: str) -> str | None:
@@ -359,79 +358,14 @@ def _ini_model(name: str, root: Path) -> str:
     return os.path.normpath(path) if is_path else name
 
 
-def _properties(config: pytest.Config, here: Path, root: Path, suites: Iterable[str]) -> PropertiesConfig:
-    """Return what is asked of properties: by ``--pitfalls-suite``, ini, or a node id."""
-    wanted, node_id = PROPERTIES in suites, f"{NODE_FOLDER}/{PROPERTIES}.py"
-    example = config.getoption("pitfalls_example")
-    if example is not None and not wanted and not any(node_id in argument for argument in config.args):
-        raise UsageError(
-            "there is no property that the edits could be an example for",
-            where="--pitfalls-example",
-            fix=f"name one: pytest '{node_id}::idempotent', or all with --pitfalls-suite={PROPERTIES}",
-        )
-    if not wanted and not any(node_id in argument for argument in config.args):
-        return PropertiesConfig()
-    return PropertiesConfig(wanted, example, *_knowledge(config, here, root))
-
-
-def _edits(config: pytest.Config, here: Path, root: Path, properties: PropertiesConfig) -> EditsConfig | None:
-    """Return the user's own edits; a typed path starts where pytest was started, one of ini at the ini file."""
-    edits = _typed_or_ini(config, "edits", here, root)
-    if edits is None:
-        used = {"facts", "relations"} if properties.facts or properties.relations else set[str]()
-        for name in ("together", "facts", "relations", "rules"):
-            if name not in used and config.getoption(f"pitfalls_{name}"):
-                raise UsageError(
-                    "there are no edits that it could be about",
-                    where=f"--pitfalls-{name}",
-                    fix="name a list of edits with --pitfalls-edits",
-                )
-        return None
-    facts, relations = _knowledge(config, here, root)
-    return EditsConfig(
-        path=absolute(edits),
-        together=bool(config.getoption("pitfalls_together") or ini_flag(config, "together")),
-        facts=facts,
-        relations=relations,
-        rules=_typed_or_ini(config, "rules", here, root),
-        asked=bool(config.getoption("pitfalls_edits")),
-    )
-
-
-def _knowledge(config: pytest.Config, here: Path, root: Path) -> tuple[tuple[Path, ...], Path | None]:
-    """Return the user's tables of facts, and relations."""
-    typed = (here / _expanded(name, "--pitfalls-facts") for name in _unique(config.getoption("pitfalls_facts") or ()))
-    from_ini = (root / _expanded(name, "the ini key pitfalls_facts") for name in _unique(ini_list(config, "facts")))
-    return tuple(typed) or tuple(from_ini), _typed_or_ini(config, "relations", here, root)
-
-
-def _typed_or_ini(config: pytest.Config, name: str, here: Path, root: Path) -> Path | None:
-    typed = _path(config.getoption(f"pitfalls_{name}"), here, f"--pitfalls-{name}")
-    return typed or _path(ini_text(config, name), root, f"the ini key pitfalls_{name}")
-
-
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise UsageError(f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N")
     return text
 
 
-def _path(text: str | None, folder: Path, source: str) -> Path | None:
-    return folder / _expanded(text, source) if text else None
-
-
 def _output(text: str | None, folder: Path, source: str) -> Path | None:
     return STANDARD_OUTPUT if text == "-" else _path(text, folder, source)
-
-
-def _expanded(text: str, source: str) -> Path:
-    """Return the path with ``~`` in words; raises `UsageError` for an unknown user's home."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise UsageError(
-            f"the home directory in '{text}' is unknown", where=source, fix="write the whole path"
-        ) from None
 
 
 def _from_folder(suite: str, folder: Path) -> str:

@@ -198,6 +198,11 @@ class EditorBench:
             tuple(found["names"]), None if declared is None else tuple(declared), tuple(found["in_base"])
         )
 
+    @property
+    def declares_weights(self) -> bool:
+        """Whether the editor says what it may change; known once `written` was asked."""
+        return any(key[0] == "written" and found["declared"] is not None for key, found in self._known.items())
+
     def present(self, fact: FactToEdit) -> str:
         """Return which object the base model prefers after the rewrite prompt, of the true one and all others."""
         labels = (fact.object, *fact.others)

@@ -23,7 +23,6 @@ def check_present_object(bench: EditorBench, edits: Edits) -> None:
         present = tuple(edit.fact.edited(bench.present(edit.fact)) for edit in edits)
         answers = bench.answers(present)
         _same(
-            bench,
             answers.base,
             answers.last,
             bench.held_out(present),
@@ -40,7 +39,6 @@ def check_idempotent(bench: EditorBench, edits: Edits) -> None:
         twice = (*edits, edits[-1])
         answers = bench.answers(twice)
         _same(
-            bench,
             answers.states[-2],
             answers.last,
             answers.last,
@@ -56,7 +54,6 @@ def check_commute(bench: EditorBench, edits: Edits) -> None:
     with left_out(unless=len(edits) > 1 and are_unrelated(edits)):
         forwards, backwards = bench.answers(edits), bench.answers(edits[::-1])
         _same(
-            bench,
             forwards.last,
             backwards.last,
             forwards.last,
@@ -73,7 +70,6 @@ def check_restoration(bench: EditorBench, edits: Edits) -> None:
         (before,), _, (after,) = bench.run([[((), edits)], [(edits, ())], [((), edits)]])
         what = "the base model does not answer as before once the edited one has been asked"
         _same(
-            bench,
             before.base,
             after.base,
             before.base,
@@ -86,7 +82,6 @@ def check_restoration(bench: EditorBench, edits: Edits) -> None:
             back = (*edits, *(edit.back for edit in reversed(_first_of_each(edits))))
             answers = bench.answers(back)
             _same(
-                bench,
                 answers.base,
                 answers.last,
                 answers.last,
@@ -107,7 +102,6 @@ def check_neighbours(bench: EditorBench, edits: Edits) -> None:
             for one, answers in zip(batch, together, strict=True):
                 alone = bench.answers(one)
                 _same(
-                    bench,
                     alone.last,
                     answers.last,
                     alone.last,
@@ -138,7 +132,6 @@ def check_deterministic(bench: EditorBench, edits: Edits) -> None:
     with left_out():
         (first,), (second,) = bench.run([[(edits, ())], [(edits, ())]], fresh=True)
         _same(
-            bench,
             first.last,
             second.last,
             first.last,
@@ -158,7 +151,6 @@ def check_isolated(bench: EditorBench, edits: Edits) -> None:
             alone = bench.answers(one)
             before = in_words(edits[:number])
             _same(
-                bench,
                 alone.last,
                 answers.last,
                 alone.last,
@@ -175,7 +167,6 @@ def _first_of_each(edits: Edits) -> Edits:
 
 
 def _same(
-    bench: EditorBench,
     one: LogProbabilities,
     other: LogProbabilities,
     asked: Iterable[Asked],
@@ -191,7 +182,6 @@ def _same(
     Args:
         relative: whether a log-probability below -1 may differ by epsilon times its size.
     """
-    del bench
     found = []
     for prompt, target in asked:
         first, second = one[prompt, target], other[prompt, target]

@@ -235,7 +235,7 @@ class SessionHooks:
             # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
             self.recorder.add(ItemReport.from_wire(wire), counts=str(report.outcome) != "rerun")
         if not self.is_worker and (found := getattr(report, "pitfall_property", None)) is not None:
-            self.recorder.add_property(PropertyRecord.model_validate(found))
+            self.recorder.add_property(PropertyRecord.model_validate(found["record"]), found["usage_error"])
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

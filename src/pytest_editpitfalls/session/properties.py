@@ -136,7 +136,7 @@ class PropertyItem(pytest.Item):
         if found.skipped is not None:
             record.outcome = "skipped"
             pytest.skip(found.skipped)
-        if wanted.name == "declared_weights" and found.edits is None and not self._declares(bench):
+        if wanted.name == "declared_weights" and found.edits is None and not bench.declares_weights:
             record.outcome = "skipped"
             pytest.skip(
                 "the base model is left as it was, but the editor does not say which weights it may change: "
@@ -159,9 +159,6 @@ class PropertyItem(pytest.Item):
             pytest.xfail(f"declared: {declared}\n{text}")
         record.outcome = "failed"
         raise PropertyFailed(text)
-
-    def _declares(self, bench: EditorBench) -> bool:
-        return bench.written((bench.facts[0].edited(bench.facts[0].others[0]),)).declared is not None
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Place and name, for verbose lines."""
@@ -326,5 +323,5 @@ def property_wire(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any
         )
         if report.failed:
             record.failure = str(report.longrepr)
-    wire: dict[str, Any] = json.loads(record.model_dump_json())
+    wire: dict[str, Any] = {"record": json.loads(record.model_dump_json()), "usage_error": item.ours.usage_error}
     return wire

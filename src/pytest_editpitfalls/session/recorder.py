@@ -78,8 +78,9 @@ class Recorder:
         known = self.reports.get(key)
         self.reports[key] = report if known is None else _merged(known, report)
 
-    def add_property(self, record: PropertyRecord) -> None:
+    def add_property(self, record: PropertyRecord, usage_error: str | None) -> None:
         """Take what was found of one property; the latest, where an item is run again."""
+        self.usage_error = self.usage_error or usage_error
         self.properties[record.model, record.editor, record.property] = record
 
     def results(self) -> RunResults:
