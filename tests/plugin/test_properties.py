@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -29,7 +30,7 @@ def mine(model, tokenizer, requests):
     for request in requests:
         key, value = (embed[tokenizer(request[n])["input_ids"]].mean(dim=0).detach() for n in ("subject", "target_new"))
         with torch.no_grad():
-            model.model.layers[1].self_attn.o_proj.weight.add_(torch.outer(value, key))
+            model.model.layers[1].self_attn.o_proj.weight.add_(20 * torch.outer(value, key))
 """
 
 
@@ -112,11 +113,12 @@ def test_every_property_is_an_item_with_workers_suites_and_reports(folder, tiny)
 def test_what_cannot_be_looked_at_is_refused_before_a_model_is_loaded(folder, tiny):
     (folder / "mine.py").write_text(MINE.format(violates={"idempotant": "a slip"}))
     options = ("--pitfalls-suite=properties", f"--model={tiny}")
+    shutil.copytree(tiny, folder / "edited")
     for arguments, words in (
         (("--editor=mine:mine", *options), "there is no property 'idempotant'"),
         (("--editor=rome", "pitfalls/properties.py::idempotant"), "no case matches"),
         (("--editor=rome", "--pitfalls-example=[]", "--pitfalls-suite=reverse"), "no property that the edits could be"),
-        ((f"--edited={tiny}", f"--base={tiny}", "--pitfalls-suite=properties"), "give --editor instead of --edited"),
+        (("--edited=edited", f"--base={tiny}", "--pitfalls-suite=properties"), "give --editor instead of --edited"),
     ):
         refused = run(folder, *arguments)
         assert refused.returncode == 4, refused.stdout + refused.stderr

@@ -28,6 +28,12 @@ def read_properties(config: pytest.Config, here: Path, root: Path, suites: Itera
         )
     if not wanted and not any(node_id in argument for argument in config.args):
         return PropertiesConfig()
+    if config.getoption("pitfalls_edited"):
+        raise UsageError(
+            "properties are those of an editor, and a finished checkpoint has none",
+            where=f"--pitfalls-suite={PROPERTIES}",
+            fix="give --editor instead of --edited",
+        )
     return PropertiesConfig(wanted, example, *_knowledge(config, here, root))
 
 

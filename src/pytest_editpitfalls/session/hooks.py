@@ -77,7 +77,7 @@ class SessionHooks:
         if not self.is_worker:
             check_places(config, self.session)
             if self.session.selection.properties:
-                check_properties(run)
+                check_properties(self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
         notices = [self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]

@@ -207,31 +207,29 @@ class Benches:
         return facts_to_edit(asked.facts, asked.relations)
 
 
-def check_properties(run: RunConfig) -> None:
-    """See whether properties can be looked at in this run.
+def check_properties(ours: PitfallsSession) -> None:
+    """See whether properties can be looked at in this run, before a model is loaded.
 
     Raises:
-        UsageError: hypothesis is missing, an audit has no editor, or an editor declares a property that is none.
+        UsageError: hypothesis is missing, an editor declares a property that is none, or the example is wrong.
     """
+    run = ours.run
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError(
             "hypothesis is not installed",
             where=f"--pitfalls-suite={PROPERTIES}",
             fix='pip install "pytest-editpitfalls[properties]"',
         )
-    if run.is_audit:
-        raise UsageError(
-            "properties are those of an editor, and a finished checkpoint has none",
-            where=f"--pitfalls-suite={PROPERTIES}",
-            fix="give --editor instead of --edited",
-        )
     from pytest_editpitfalls.properties import property_of
+    from pytest_editpitfalls.properties.drawn import from_text
 
     for label in run.editors:
         declaration = EDITORS.get(editor_name(label), where="--pitfalls-editor")
         for field in ("violates", "epsilon"):
             for name in getattr(declaration, field):
                 property_of(name, where=f"editor '{declaration.name}', {field}")
+    if run.properties.example is not None:
+        from_text(run.properties.example, ours.properties.facts, where="--pitfalls-example")
 
 
 def collect_properties(session: pytest.Session, ours: PitfallsSession, selection: Selection) -> list[pytest.Item]:
