@@ -250,7 +250,7 @@ class EditorBench:
         states: dict[str, dict[Asked, float]] = {state.name: {} for state in program.states}
         for probe, score in zip(program.probes, scores.probes, strict=True):
             (probability,) = score.probabilities
-            states[probe.state][probe.prompts[0], probe.target] = _log(probability)
+            states[probe.state][probe.inputs[0], probe.object] = _log(probability)
         return Answers(tuple(states.values()))
 
 
