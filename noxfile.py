@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
+from pathlib import Path
 
 import nox
 
@@ -15,8 +16,11 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["fast", "lint"]
 
 
-SHIPPED = ("--cases", "520", "--held-paraphrases", "0.1")
+SHIPPED = ("--model", "smollm2-135m", "--held-paraphrases", "0.1")
 """How the suites that ship are built."""
+
+SINCE = Path("suites/since")
+"""Where the suites of later pitfalls are built: what they share stays there, headers and cases go up."""
 
 
 def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
@@ -53,8 +57,17 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def suites(session: nox.Session) -> None:
     """Builds the suites that ship from the facts that ship. Answers are kept: a second run is short."""
-    command = ("editpitfalls", "suites", "build", "--model", "smollm2-135m", *SHIPPED, *session.posargs)
-    run(session, (*command, "--out", "suites"))
+    command = ("editpitfalls", "suites", "build", *SHIPPED, *session.posargs)
+    later = ("--suites", "spread,lifelong,said", "--cases", "240")
+    run(session, (*command, "--cases", "520", "--out", "suites"), (*command, *later, "--out", str(SINCE)))
+    for cases in sorted(set(SINCE.glob("*.jsonl")) - {SINCE / "answers.jsonl"}):
+        header = cases.with_suffix(".toml")
+        text = header.read_text(encoding="utf-8")
+        for name in ("relations.toml", "objects.json", "datasheet.md"):
+            text = text.replace(name, f"{SINCE.name}/{name}")
+        header.write_text(text, encoding="utf-8")
+        for path in (header, cases):
+            path.replace(SINCE.parent / path.name)
 
 
 @nox.session
