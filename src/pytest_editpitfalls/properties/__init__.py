@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from .drawn import DrawnEdit, FactToEdit, PropertyFailed
     from .facts import facts_to_edit, held_facts
-    from .strategies import edit_sequences, edits, unrelated_edits
+    from .strategies import edit_sequences, edits, related_edits, unrelated_edits
 
 __all__ = [
     "PROPERTIES",
@@ -45,6 +45,7 @@ __all__ = [
     "facts_to_edit",
     "held_facts",
     "property_of",
+    "related_edits",
     "unrelated_edits",
 ]
 
@@ -54,7 +55,7 @@ _NAMES_BY_MODULE = {
     ".checks": tuple(name for name in __all__ if name.startswith("check_")),
     ".drawn": ("DrawnEdit", "FactToEdit", "PropertyFailed"),
     ".facts": ("facts_to_edit", "held_facts"),
-    ".strategies": ("edit_sequences", "edits", "unrelated_edits"),
+    ".strategies": ("edit_sequences", "edits", "related_edits", "unrelated_edits"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

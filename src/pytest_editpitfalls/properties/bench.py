@@ -249,6 +249,7 @@ class EditorBench:
             raise CaseError("\n".join((scores.error, *in_words(edits))), where=f"editor '{self.editor}'")
         states: dict[str, dict[Asked, float]] = {state.name: {} for state in program.states}
         for probe, score in zip(program.probes, scores.probes, strict=True):
+            assert isinstance(probe, Probe)
             (probability,) = score.probabilities
             states[probe.state][probe.inputs[0], probe.object] = _log(probability)
         return Answers(tuple(states.values()))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from . import checks
 from .bench import EditorBench
 from .drawn import Edits
+
+Drawn = Literal["any", "unrelated", "related"]
+"""Any edits; those that have no label in common; those that are easily taken for one another."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,14 @@ class Property:
         says: in one sentence.
         check: raises `PropertyFailed` where it does not hold.
         least: edits that it takes.
-        unrelated: whether no two edits may have a label in common.
+        drawn: which sequences of edits it is about.
     """
 
     name: str
     says: str
     check: Callable[[EditorBench, Edits], None]
     least: int = 1
-    unrelated: bool = False
+    drawn: Drawn = "any"
 
 
 PROPERTIES: tuple[Property, ...] = (
@@ -38,12 +42,12 @@ PROPERTIES: tuple[Property, ...] = (
         checks.check_present_object,
     ),
     Property("idempotent", "the same edit twice is the same edit", checks.check_idempotent),
-    Property("commute", "edits of unrelated subjects commute", checks.check_commute, least=2, unrelated=True),
+    Property("commute", "edits of unrelated subjects commute", checks.check_commute, least=2, drawn="unrelated"),
     Property("restoration", "after an edit the base model is as before", checks.check_restoration),
-    Property("neighbours", "an edit does not depend on its batch", checks.check_neighbours, least=2),
+    Property("neighbours", "an edit does not depend on its batch", checks.check_neighbours, least=2, drawn="related"),
     Property("declared_weights", "nothing outside of the declared weights changes", checks.check_declared_weights),
     Property("deterministic", "under one seed an editor gives the same again", checks.check_deterministic),
-    Property("isolated", "the state of one case never reaches another", checks.check_isolated),
+    Property("isolated", "the state of one case never reaches another", checks.check_isolated, drawn="related"),
 )
 
 

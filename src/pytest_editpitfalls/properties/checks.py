@@ -149,12 +149,12 @@ def check_isolated(bench: EditorBench, edits: Edits) -> None:
         one_after_another = bench.run([[(one, ())] for one in (*each, each[0])])
         for number, (one, (answers,)) in enumerate(zip((*each, each[0]), one_after_another, strict=True)):
             alone = bench.answers(one)
-            before = in_words(edits[:number])
+            before = ("nothing", "the case of edit 1")[number] if number < 2 else f"the cases of edits 1 to {number}"
             _same(
                 alone.last,
                 answers.last,
                 alone.last,
-                ("in a process of its own", "after " + (f"the cases of {len(before)} edits" if before else "nothing")),
+                ("in a process of its own", f"after {before}"),
                 edits=(*edits, edits[0])[: number + 1],
                 epsilon=bench.rounding,
                 relative=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -12,12 +13,12 @@ from pytest_editpitfalls.errors import CaseError, UsageError
 from .bench import EditorBench
 from .catalogue import Property
 from .drawn import Edits, PropertyFailed
-from .strategies import edit_sequences, unrelated_edits
+from .strategies import edit_sequences, related_edits, unrelated_edits
 
 EXAMPLES = 3
 """Sequences of edits that are looked at for each property."""
 
-SHRINKING = 60
+SHRINKING = 20
 """Sequences that are looked at for a shorter one, once one has failed."""
 
 
@@ -78,7 +79,11 @@ def examine(
             raise known
 
     looked_before = [0]
-    strategy = unrelated_edits if wanted.unrelated else edit_sequences
+    strategy = {
+        "any": partial(edit_sequences, min_size=wanted.least),
+        "unrelated": partial(unrelated_edits, min_size=wanted.least),
+        "related": related_edits,
+    }[wanted.drawn]
     run = settings(
         max_examples=examples,
         deadline=None,
@@ -88,7 +93,7 @@ def examine(
         verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
-    )(seed(drawn_under)(given(strategy(bench.facts, min_size=wanted.least))(look)))
+    )(seed(drawn_under)(given(strategy(bench.facts))(look)))
     try:
         run()
     except PropertyFailed as error:

@@ -56,3 +56,27 @@ def unrelated_edits(
         return tuple(drawn)
 
     return draw_all().filter(lambda drawn: len(drawn) >= min_size)
+
+
+def related_edits(facts: Sequence[FactToEdit]) -> SearchStrategy[Edits]:
+    """Two or three edits that are easily taken for one another: of two subjects of a relation, or of one subject.
+
+    What an editor keeps by the wrong thing (a prompt, a subject) is seen on these. Shrinks to two subjects.
+    """
+
+    @st.composite
+    def draw_all(draw: Any) -> Edits:
+        first = draw(st.sampled_from(tuple(facts)))
+        beside = [fact for fact in facts if fact.prompt == first.prompt and fact is not first] or [
+            fact for fact in facts if fact is not first
+        ]
+        second = draw(st.sampled_from(beside or [first]))
+        made = first.edited(draw(st.sampled_from(first.others)))
+        others = [label for label in second.others if label != made.target] or list(second.others)
+        other_subject = second.edited(draw(st.sampled_from(others)))
+        again = [label for label in first.others if label != made.target] or list(first.others)
+        other_object = first.edited(draw(st.sampled_from(again)))
+        shapes = ((made, other_subject), (made, other_object), (made, other_subject, other_object))
+        return draw(st.sampled_from(shapes))
+
+    return draw_all()
