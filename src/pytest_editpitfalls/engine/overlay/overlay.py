@@ -110,12 +110,12 @@ class Overlay:
                 if mask is not None and mask.ndim == 2 and not bool(mask[:, -1].all()):
                     rows.lengths = mask.sum(dim=1)  # padded on the right
 
-        handle = self._host.model.base_model.register_forward_pre_hook(look, with_kwargs=True)
-        try:
-            with self.going_on(rows):
-                yield
-        finally:
-            handle.remove()
+        with ExitStack() as stack:
+            # OPT's head calls its decoder past its base model, and others call the base model by itself.
+            for module in {self._host.model, self._host.model.base_model}:
+                stack.callback(module.register_forward_pre_hook(look, with_kwargs=True).remove)
+            stack.enter_context(self.going_on(rows))
+            yield
 
     @contextmanager
     def going_on(self, rows: RowContext) -> Iterator[RowContext]:
