@@ -25,6 +25,7 @@ PARTS = {
     "editing": "the reference and ours on the same cases: time, operations, memory",
     "shapes": "the same on random models of large shapes, on a GPU",
     "moments": "second moments: tokens per second against a bare forward pass",
+    "generation": "answers of edited models, one at a time in place against one batch",
     "plugin": "the plugin itself: collecting, starting, reporting",
 }
 """Name to what it measures, in the order in which they run. A part is the module of that name."""
@@ -38,7 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description=(__doc__ or "").split("\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="parts:\n" + "\n".join(f"  {name:<9}{words}" for name, words in PARTS.items()),
+        epilog="parts:\n" + "\n".join(f"  {name:<11}{words}" for name, words in PARTS.items()),
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="parts to measure (default: all)")
     parser.add_argument("--quick", action="store_true", help="few cases: ends within five minutes on two cores")
