@@ -125,6 +125,22 @@ class Construction(ABC):
         """Return what the line of a case says, without id, rule and strength; raises `NoTarget`."""
 
 
+class SingleFacts(Construction):
+    """Of each relation with one object a subject: every fact. A case is made of that alone."""
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        """Give the relations."""
+        for relation in knowledge.relations.values():
+            if relation.functional:
+                yield Group(relation.id, relation.id)
+
+    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
+        """Give the facts."""
+        for fact in knowledge.facts(group.relation):
+            if single(knowledge, fact):
+                yield Candidate(group, {"edit1": fact}, {})
+
+
 def single(knowledge: Knowledge, fact: KnownFact) -> bool:
     """Whether the object is the only known one of its subject and relation."""
     return len(knowledge.of(fact.relation, fact.subject)) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from pytest_editpitfalls.metrics.shared import wins
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
-from ._construction import Candidate, Construction, Draw, Group, edit, single
+from ._construction import Candidate, Draw, SingleFacts, edit
 from ._pitfall import Pitfall, program_of
 from ._topics import CONFLICT
 
@@ -39,20 +38,10 @@ def _check_published(row: conflict.PublishedConflict) -> None:
         raise RowError("edits.1", "its subject or relation is not that of edits.0", "correct the edits")
 
 
-class CoverageConstruction(Construction):
-    """Of each relation with one object a subject: its facts. The relation stands for the rule."""
+class CoverageConstruction(SingleFacts):
+    """Any fact of a relation with one object a subject. The relation stands for the rule."""
 
     default = True
-
-    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
-        for relation in knowledge.relations.values():
-            if relation.functional:
-                yield Group(relation.id, relation.id)
-
-    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
-        for fact in knowledge.facts(group.relation):
-            if single(knowledge, fact):
-                yield Candidate(group, {"edit1": fact}, {})
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited
