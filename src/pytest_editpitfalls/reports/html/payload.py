@@ -17,7 +17,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.program import STATE_WORDS
-from pytest_editpitfalls.reports.view.cases import fact_means
+from pytest_editpitfalls.reports.view.cases import fact_means, told_line
 from pytest_editpitfalls.reports.view.facts import FactLine, fact_lines, fewer, ordered_states, state_words
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
@@ -127,6 +127,15 @@ class _Columns:
         """Add one case of this kind; ``pitfall`` is None where the kind is not installed."""
         string = self._string
         lines = fact_lines(fact_means(case), case.facts, pitfall)
+        # what is no probability has no place on the chart's scale: it is told in words
+        measured = [
+            text
+            for line in lines
+            if line.measure != "probability"
+            for text in (told_line(line, line.way[-1]), *line.sayings)
+        ]
+        lines = [line for line in lines if line.measure == "probability"]
+        case = case.model_copy(update={"probes": [probe for probe in case.probes if probe.measure == "probability"]})
         roles = self.roles.setdefault(kind, {})
         for line in lines:
             # one role for a whole family, but for those that have their own
@@ -149,6 +158,7 @@ class _Columns:
             "seconds": short(case.seconds, 3),
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,
+            "measured": [string(text.strip()) for text in measured] or 0,
             "metricSet": self.metric_sets[tuple(visible(name) for name in case.metrics)],
             "metrics": [short(value) for value in case.metrics.values()],
             "factSet": self.fact_sets[tuple((visible(p.fact), visible(p.state)) for p in case.probes)],

@@ -11,7 +11,7 @@ from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.records import CaseRecord
 
-from .facts import fact_lines, fact_words, fewer, ordered_states
+from .facts import FactLine, fact_lines, fact_words, fewer, ordered_states
 
 Story = tuple[str, list[str]]
 """A headline, and lines below it."""
@@ -64,12 +64,16 @@ def in_words(case: CaseRecord, pitfall: AnyPitfall | None) -> list[str]:
     shown, remarks = fewer(told, FACTS)
     lines = [visible(line) for line in case.edits]
     for each in shown:
-        lines.append(f"{each.text}: {each.numbers(last)}{f' ({each.role})' if each.role else ''}")
-        lines += each.sayings
+        lines += [told_line(each, last), *each.sayings]
     lines += remarks
     if case.metrics.get("es") == 0.0:
         lines.append("edit 1 did not take")
     return lines
+
+
+def told_line(line: FactLine, last: str) -> str:
+    """Return a fact with its values on the way to the state ``last``, and its role."""
+    return f"{line.text}: {line.numbers(last)}{f' ({line.role})' if line.role else ''}"
 
 
 def notes_of(cases: Iterable[CaseRecord], limit: int = NOTES) -> list[str]:

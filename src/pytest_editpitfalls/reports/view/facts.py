@@ -21,9 +21,9 @@ BASE = "0"
 UNITS: Mapping[Measure, tuple[str, str]] = MappingProxyType(
     {
         "probability": ("", ""),
-        "said": ("said after ", " of the prompts"),
+        "said": ("said: ", " of the prompts"),
         "perplexity": ("perplexity ", ""),
-        "divergence": ("next token apart by ", " nats"),
+        "divergence": ("next token apart: ", " nats"),
     }
 )
 """What stands before and behind a fact's values, so that none is taken for a probability that is none."""
@@ -40,6 +40,9 @@ WORSE: Mapping[Measure, str] = MappingProxyType(
 
 CHARACTERS = 200
 """Of a generated text, in a story."""
+
+BEGINNING = 60
+"""Characters of a text that is asked for as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +130,14 @@ def fact_lines(means: FactProbabilities, facts: Mapping[str, FactRecord], pitfal
     for name, by_state in found.items():
         known = facts.get(name)
         text = name if known is None else known.sentence
+        whole = known is None or bool(known.object)  # a text of no object is named by its beginning
         role = (known and known.role) or fact_words(pitfall, name).text
         ordered = {state: by_state[state] for state in ordered_states(by_state)}
         measure = means.measures.get((name, next(iter(ordered))), "probability")
         said = {s: visible(means.texts[name, s][0], at_most=CHARACTERS) for s in ordered if (name, s) in means.texts}
-        lines.append(FactLine(name, visible(text), visible(role), ordered, measure, said))
+        lines.append(
+            FactLine(name, visible(text, at_most=None if whole else BEGINNING), visible(role), ordered, measure, said)
+        )
     return lines
 
 

@@ -129,6 +129,7 @@ function origin(i) {
 function tell(i) {
   const part = (title, ...content) => content[0] ? [element("h3", null, title), ...content] : [];
   const notes = cases.notes[i] ? element("ul", null, ...cases.notes[i].map((note) => element("li", null, bdi(string(note))))) : null;
+  const measured = cases.measured[i] ? element("ul", null, ...cases.measured[i].map((text) => element("li", null, bdi(string(text))))) : null;
   const reason = string(cases.reason[i]);
   const body = document.getElementById("story-body");
   body.replaceChildren(
@@ -139,6 +140,7 @@ function tell(i) {
     ...part("Thresholds", thresholdList(i)),
     ...part("Edits", edits(i).length ? editList(i) : element("p", { class: "muted" }, "This result does not hold the edits in words.")),
     ...part("Probabilities", probabilityChart(i)),
+    ...part("Said and measured", measured),
     ...part("Metrics", metricTable(i)),
     ...part("Notes", notes),
     ...part("The same case elsewhere", elsewhere(i)),
