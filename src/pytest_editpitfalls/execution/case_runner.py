@@ -14,6 +14,7 @@ from pytest_editpitfalls.program import CaseScores
 
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
+from .judging import Judge
 from .planning import PlannedCase, Unit
 from .repeatability import Pair, RepeatCheck, Unrepeatable
 from .result_cache import ResultCache
@@ -104,8 +105,10 @@ class CaseRunner:
         suites: CompiledSuites,
         listener: ProgressListener,
         isolated_units: Callable[[], Iterable[Unit]] = tuple,
+        judge: Judge | None = None,
     ) -> None:
         self.batches = PendingBatches(isolated_units)
+        self._judge = judge
         self.first_batch: float | None = None
         self._run = run
         self._executor = executor
@@ -271,7 +274,8 @@ class CaseRunner:
     def _keep(self, answers: Answers) -> None:
         """Take the scores of a finished batch, and store them at once."""
         for planned, scores in answers.items():
-            self._finish(planned, scores)
+            program = self.batches.selected(planned).program()
+            self._finish(planned, scores if self._judge is None else self._judge.scores(program, scores))
         if self.first_batch is None:
             self.first_batch = sum(scores.seconds for scores in answers.values())
         cases = [self.batches.selected(planned) for planned in answers]

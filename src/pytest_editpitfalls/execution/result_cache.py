@@ -13,6 +13,7 @@ from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, SuitePrograms
 
+from .judging import Judge
 from .planning import PlannedCase
 from .selected_case import SelectedCase
 
@@ -36,11 +37,17 @@ class ResultCache:
     Args:
         run_id: what all processes of this run share and no other run has.
         tell_stored: is told `stored` when it has changed.
+        judge: scores what is said; what another one scored is not found.
     """
 
     def __init__(
-        self, run: RunConfig, run_id: str, tell_stored: Callable[[Set[PlannedCase]], object] | None = None
+        self,
+        run: RunConfig,
+        run_id: str,
+        tell_stored: Callable[[Set[PlannedCase]], object] | None = None,
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self.stored: set[PlannedCase] = set()
         self._tell_stored = tell_stored
         self._run = run
@@ -180,7 +187,8 @@ class ResultCache:
         header = self._headers[_pair(case)]
         known = self._keys.get(case.planned)
         if known is None or known[0] != header.key:
-            known = header.key, case_key(header, case.case, case.program(), suite)
+            key = case_key(header, case.case, case.program(), suite)
+            known = header.key, key if self._judge is None else self._judge.key(key, case.program())
             self._keys[case.planned] = known
         return known[1]
 

@@ -55,6 +55,8 @@ HELP = {
     f"fraction (default: {SUCCESS_FLOOR})",
     "untaken": "what becomes of a case whose own edit did not take (es = 0): fail (default), or judge it by the "
     "suite's own thresholds alone",
+    "judge": "score what a model says with MODULE:ATTRIBUTE, a function of (prompt, text, answers) that returns a "
+    "number from 0 to 1, instead of comparing words",
     "held_only": "skip cases whose facts the model does not hold before any edit (field held): aggregates and gates "
     "are then over held cases alone",
     "store": f"directory where every finished case is kept and looked up (default: {DEFAULT_STORE} in the rootdir)",
@@ -110,6 +112,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("gate", action="append", metavar="GATE")
     option("success_floor", metavar="FRACTION")
     option("untaken", metavar="fail|judge")
+    option("judge", metavar="MODULE:ATTRIBUTE")
     option("held_only", action="store_true")
     option("save", metavar="NAME|FILE")
     option("baseline", metavar="NAME|FILE")
@@ -158,6 +161,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
         "limit",
         "success_floor",
         "untaken",
+        "judge",
         "inconclusive",
         "store",
         "baseline",

@@ -121,6 +121,7 @@ class RunConfig:
         success_floor: mean edit success (fraction) under which figures are marked unreliable.
         held_only: whether a case is skipped whose facts the model does not hold.
         fails_untaken: whether a case fails whose own edit did not take.
+        judge: ``package.module:attribute`` of what scores generated texts; None: words are compared.
         thresholds: ini ``pitfalls_thresholds``, as typed.
         short_forms_taken: short options that belong to another plugin or conftest ("--model").
     """
@@ -164,6 +165,7 @@ class RunConfig:
     report_paths: Mapping[str, Path] = field(default_factory=dict)
     success_floor: float = SUCCESS_FLOOR
     fails_untaken: bool = True
+    judge: str | None = None
     held_only: bool = False
     thresholds: tuple[str, ...] = ()
     short_forms_taken: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         },
         success_floor=_success_floor(config),
         fails_untaken=_fails_untaken(config),
+        judge=_text(config, "judge"),
         held_only=bool(config.getoption("pitfalls_held_only") or ini_flag(config, "held_only")),
         store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
         or _path(ini_text(config, "store"), root, "the ini key pitfalls_store")

@@ -95,6 +95,8 @@ def settings_of(case: Selected, run: RunConfig) -> list[str]:
         options.append("--pitfalls-isolate")
     if run.held_only:
         options.append("--pitfalls-held-only")
+    if run.judge is not None:
+        options.append(f"--pitfalls-judge={run.judge}")
     if not run.fails_untaken:
         options.append("--pitfalls-untaken=judge")
     if run.seed and case.seed is None:

@@ -12,6 +12,7 @@ from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.case_runner import CaseRunner
 from pytest_editpitfalls.execution.executor import Executor, ProgressListener
+from pytest_editpitfalls.execution.judging import Judge
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.model_lending import ModelLender
 from pytest_editpitfalls.execution.result_cache import ResultCache
@@ -75,9 +76,10 @@ class PitfallsSession:
         self.baseline = BaselinePolicy(run, config.rootpath)
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
-        self.cache = ResultCache(run, run_id, tell_stored)
+        judge = None if run.judge is None else Judge.at(run.judge)
+        self.cache = ResultCache(run, run_id, tell_stored, judge)
         self.executor = _executor(run, listener, sharing)
-        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units)
+        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units, judge)
         self.models = ModelLender(run, self.executor, programs, listener)
         self.reporter = ItemReporter(
             self.runner,

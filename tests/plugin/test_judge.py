@@ -1,0 +1,96 @@
+"""Somebody's own judge of what a model said."""
+
+from __future__ import annotations
+
+import pytest
+from plugin_helpers import STORED
+from test_measures_in_a_run import suites  # noqa: F401
+
+SAID = "--pitfalls-suite=said.toml"
+JUDGE = "--pitfalls-judge=my_judge:score"
+
+
+@pytest.fixture
+def judge(project, monkeypatch):
+    """A project whose model says something that no answer stands in; write the judge."""
+    values = {("new", "1"): 0.8, ("true", "1"): 0.1}
+    project.engine(
+        f"fake_engine.GOOD.update({values!r})", says=dict.fromkeys([("said", "0"), ("said", "1")], "the eternal city")
+    )
+
+    def write(body: str) -> None:
+        (project.path / "my_judge.py").write_text(f"def score(prompt, text, answers):\n    {body}\n", "utf-8")
+
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # the module is written again within a second
+    return write
+
+
+def said(document) -> list[float]:
+    return [case["metrics"]["said"] for case in document["cases"]]
+
+
+def test_it_takes_the_place_of_compared_words(project, judge):
+    assert said(project.results(SAID)) == [0.0] * 3
+    judge('return 0.75 if "eternal" in text and answers == ("Rome",) and "capital" in prompt else 0')
+    assert said(project.results(SAID, JUDGE)) == [0.75] * 3
+    assert "--pitfalls-judge" not in project.last.stdout.str()  # all pass
+    judge("return False")
+    failed = project.results(SAID, JUDGE)
+    assert said(failed) == [0.0] * 3
+    project.last.stdout.fnmatch_lines(["*pytest *--pitfalls-judge=my_judge:score*"])
+
+
+def test_another_judge_s_scores_are_not_used(project, judge):
+    (project.path / "other.py").write_text("def score(*_): return 1", "utf-8")
+    judge("return 0.5")
+    assert said(project.results(STORED, SAID, JUDGE)) == [0.5] * 3
+    assert len(project.calls("run")) == 1
+    assert said(project.results(STORED, SAID, JUDGE)) == [0.5] * 3
+    assert len(project.calls("run")) == 1  # the same judge's are
+    assert said(project.results(STORED, SAID, "--pitfalls-judge=other:score")) == [1.0] * 3
+    assert said(project.results(STORED, SAID)) == [0.0] * 3
+    judge("return 0.25")
+    assert said(project.results(STORED, SAID, JUDGE)) == [0.25] * 3  # nor an earlier version's of the same
+    before = len(project.calls("run"))
+    project.results(STORED, "--pitfalls-suite=collapse.toml")
+    once = len(project.calls("run"))
+    assert once > before
+    project.results(STORED, "--pitfalls-suite=collapse.toml", JUDGE)
+    assert len(project.calls("run")) == once  # where nothing is said there is nothing to judge
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('raise RuntimeError("no quota\\x1b[31m")', "raised RuntimeError: no quota\\x1b[[]31m"),
+        ("return 2", "gave 2; it has to give a number from 0 to 1"),
+        ('return "yes"', "gave 'yes'; it has to give"),
+        ("return float('nan')", "gave nan; it has to give"),
+        ("return None", "gave None; it has to give"),
+    ],
+)
+def test_one_that_raises_or_gives_nonsense_is_the_case_s_error(project, judge, body, words):
+    judge(body)
+    result = project.run(SAID, JUDGE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [f"*the judge my_judge:score, asked about 'The capital of * and 'the eternal city', {words}*"]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("my_judge", "is not package.module:attribute"),
+        ("my_judge:scores", "has no attribute 'scores'"),
+        ("no_such_judge:score", "cannot be imported"),
+        ("my_judge:__name__", "is no function"),
+    ],
+)
+def test_one_that_is_none_is_refused_before_work(project, judge, path, words):
+    judge("return 1")
+    result = project.run(SAID, f"--pitfalls-judge={path}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{words}*"])
+    assert project.calls("open") == []
