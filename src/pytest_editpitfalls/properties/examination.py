@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
 
 from pytest_editpitfalls.errors import CaseError, UsageError
 
 from .bench import EditorBench
 from .catalogue import Property
-from .drawn import Edits, PropertyFailed
+from .drawn import Edits, FactToEdit, PropertyFailed
 from .strategies import edit_sequences, related_edits, unrelated_edits
 
 EXAMPLES = 3
@@ -79,11 +81,12 @@ def examine(
             raise known
 
     looked_before = [0]
-    strategy = {
+    strategies: dict[str, Callable[[Sequence[FactToEdit]], SearchStrategy[Edits]]] = {
         "any": partial(edit_sequences, min_size=wanted.least),
         "unrelated": partial(unrelated_edits, min_size=wanted.least),
         "related": related_edits,
-    }[wanted.drawn]
+    }
+    strategy = strategies[wanted.drawn]
     run = settings(
         max_examples=examples,
         deadline=None,
