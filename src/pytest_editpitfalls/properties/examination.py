@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import Unsatisfiable
-from hypothesis.strategies import SearchStrategy
 
 from pytest_editpitfalls.errors import CaseError, UsageError
 
 from .bench import EditorBench
 from .catalogue import Property
-from .drawn import Edits, FactToEdit, PropertyFailed
-from .strategies import edit_sequences, related_edits, unrelated_edits
+from .drawn import Edits, PropertyFailed
+from .strategies import SearchStrategy, edit_sequences, related_edits, unrelated_edits
 
 EXAMPLES = 3
 """Sequences of edits that are looked at for each property."""
@@ -81,7 +80,7 @@ def examine(
             raise known
 
     looked_before = [0]
-    strategies: dict[str, Callable[[Sequence[FactToEdit]], SearchStrategy[Edits]]] = {
+    strategies: dict[str, Callable[..., SearchStrategy[Edits]]] = {
         "any": partial(edit_sequences, min_size=wanted.least),
         "unrelated": partial(unrelated_edits, min_size=wanted.least),
         "related": related_edits,

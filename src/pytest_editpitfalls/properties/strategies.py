@@ -77,7 +77,7 @@ def related_edits(facts: Sequence[FactToEdit]) -> SearchStrategy[Edits]:
         again = [label for label in first.others if label != made.target] or list(first.others)
         other_object = first.edited(draw(st.sampled_from(again)))
         shapes = ((made, other_subject), (made, other_object), (made, other_subject, other_object))
-        drawn: Edits = draw(st.sampled_from(shapes))
-        return drawn
+        chosen: Edits = draw(st.sampled_from(shapes))
+        return chosen
 
     return draw_all()
