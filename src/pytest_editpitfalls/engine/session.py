@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Pr
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
+from .chains.checkpoints import ChainFiles
 from .edited_checkpoint.editor import EditedCheckpoint
 from .editing.declaration import EditorDeclaration
 from .editing.interface import Editor, EditorResources, SaysWhatItWrites, WritesModel
@@ -180,7 +182,8 @@ class EngineSession:
             scorer = Scorer(self.forward, max_tokens=self._scoring_tokens(tokens))
             self._held.max_tokens = scorer.max_tokens
             with self._products():
-                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held, shared)
+                files = self._chain_files(editor)
+                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held, shared, files)
 
         size = self._batch_size(editor)
         if isinstance(chosen, WritesModel):  # run one by one in any case
@@ -321,6 +324,14 @@ class EngineSession:
             "batch": asdict(self._batch_size(editor).choice),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
+
+    def _chain_files(self, editor: str) -> ChainFiles:
+        """Where long chains of an editor are kept while they run."""
+        depends_on = [self.fingerprint, self.dtype, self.host.device.type, self.settings.seed, torch.__version__]
+        identity = json.dumps([*depends_on, editor, self._editors[editor].describe()], sort_keys=True, default=str)
+        return ChainFiles(
+            self.source.cache / "chains", identity, self.host.device, lambda text: self._announce(f"{editor}: {text}")
+        )
 
     def _scoring_tokens(self, tokens: int) -> int:
         return tokens * (CPU_SCORING if self.host.device.type == "cpu" else 1)

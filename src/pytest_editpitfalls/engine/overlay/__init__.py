@@ -14,6 +14,7 @@ from .change import (
 )
 from .dense import DenseDelta
 from .difference import ModelDifference
+from .folded import FoldedDelta, break_even, folded
 from .low_rank import LowRankDelta, low_rank_hook
 from .overlay import Overlay
 
@@ -21,6 +22,7 @@ __all__ = [
     "Change",
     "DenseDelta",
     "EditedModel",
+    "FoldedDelta",
     "ForwardHook",
     "LowRankDelta",
     "ModelDifference",
@@ -29,6 +31,8 @@ __all__ = [
     "Replacement",
     "RowContext",
     "Stacked",
+    "break_even",
+    "folded",
     "low_rank_hook",
     "not_finite",
     "prefix_of",

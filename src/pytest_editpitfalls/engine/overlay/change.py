@@ -82,6 +82,14 @@ class Stacked(Protocol):
 
 
 @runtime_checkable
+class OwnWeights(Protocol):
+    """What `Stacked` may have besides: weights that stand in the module's place while a pass is one model's alone."""
+
+    def own_weights(self, rows: RowContext, module: Any) -> AbstractContextManager[None] | None:
+        """What puts them there and takes them away again; None where `Stacked.hook` has to serve these rows."""
+
+
+@runtime_checkable
 class Change(Protocol):
     """Something that an edit does to one module: its output is changed, row by row.
 

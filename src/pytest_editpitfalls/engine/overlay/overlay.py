@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 
-from .change import Change, EditedModel, Replacement, RowContext, Stacked
+from .change import Change, EditedModel, OwnWeights, Replacement, RowContext, Stacked
 
 
 class Overlay:
@@ -124,7 +124,10 @@ class Overlay:
             for change in self._alone(rows):
                 stack.enter_context(change.applied(self._host.model))
             for (name, _), stacked in self._stacks.items():
-                if (hook := stacked.hook(rows)) is not None:
+                own = stacked.own_weights(rows, self._host.module(name)) if isinstance(stacked, OwnWeights) else None
+                if own is not None:
+                    stack.enter_context(own)
+                elif (hook := stacked.hook(rows)) is not None:
                     handle = self._host.module(name).register_forward_hook(hook)
                     stack.callback(handle.remove)
             yield rows
