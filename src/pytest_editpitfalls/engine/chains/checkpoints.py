@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class ChainFiles:
                 if str(error) not in self._not_kept:
                     self._not_kept.add(str(error))
                     self._announce(
-                        f"chains of this editor start anew when they are stopped: '{error}' has no file form"
+                        f"a chain that is stopped starts anew: no file can hold what the editor keeps ({error})"
                     )
         self._saved = time.monotonic()
         self._interval = max(SAVE_SECONDS, SAVE_SHARE * (self._saved - started))
@@ -126,17 +126,20 @@ class ChainFiles:
         if newest not in run.results:
             return
         old = self._rolling.get(run)
-        self._write(run, newest, run.results[newest], is_whole=True)
+        if not self._write(run, newest, run.results[newest], is_whole=True):
+            return
         path = self._path(newest)
-        if old is not None and old != path and not any(self._path(each) == old for each in self._states(run)):
+        if (
+            old is not None
+            and old != path
+            and old not in {self._path(each) for each in run.asked.values() if each.depth}
+        ):
             remove(old)
             self._written[run].discard(old)
         self._rolling[run] = path
 
-    def _states(self, run: Run) -> list[Prefix]:
-        return [prefix for steps, prefix in run.asked.items() if steps]
-
-    def _write(self, run: Run, prefix: Prefix, result: EditResult, *, is_whole: bool) -> None:
+    def _write(self, run: Run, prefix: Prefix, result: EditResult, *, is_whole: bool) -> bool:
+        """Write the file of a model; returns whether it is there."""
         tensors: dict[str, Tensor] = {}
         facts: dict[str, Any] = {
             "chain": self._names[prefix],
@@ -146,8 +149,11 @@ class ChainFiles:
             "whole": is_whole,
             "notes": run.notes,
         }
-        if write_tensors(self._path(prefix), tensors, facts):
+        facts["content"] = _content(tensors)
+        written = write_tensors(self._path(prefix), tensors, facts)
+        if written:
             self._written.setdefault(run, set()).add(self._path(prefix))
+        return written
 
     def _resume(self, run: Run, there: set[str]) -> set[Prefix]:
         """Take the models of a run's states, and the furthest ones from which the others can be made."""
@@ -184,7 +190,7 @@ class ChainFiles:
         if path.name not in there:
             return None
         found = read_tensors(path, self._device)
-        if found is None:
+        if found is None or found[1].get("content") != _content(found[0]):
             return self._refused(path, "it is damaged", there)
         tensors, facts = found
         if facts.get("chain") != self._names[prefix] or facts.get("depth") != prefix.depth:
@@ -219,6 +225,16 @@ class ChainFiles:
 
     def _path(self, prefix: Prefix) -> Path:
         return self._directory / f"{self._names[prefix][:32]}.safetensors"
+
+
+def _content(tensors: Mapping[str, Tensor]) -> str:
+    """Digest of all numbers: a chain may rest on them for hours, and a norm does not see every flipped bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class StackedFolded(StackedDense):
         # In a half-precision model the sum would be rounded to nothing; the delta itself is of single precision.
         if owner.weight.dtype != delta.weight.dtype or owner.weight.device != delta.weight.device:
             return None
+        if delta.bias is not None and owner.bias is None:
+            return None
         assert isinstance(delta, FoldedDelta)
         weight = delta.weight.T if is_transposed(module) else delta.weight
         private = {"weight": delta.weights_for(module, "weight", weight)}
