@@ -191,16 +191,19 @@ class ChainFiles:
             return None
         found = read_tensors(path, self._device)
         if found is None or found[1].get("content") != _content(found[0]):
-            return self._refused(path, "it is damaged", there)
+            self._refuse(path, "it is damaged", there)
+            return None
         tensors, facts = found
         if facts.get("chain") != self._names[prefix] or facts.get("depth") != prefix.depth:
-            return self._refused(path, "it is another chain's", there)
+            self._refuse(path, "it is another chain's", there)
+            return None
         if whole and not facts.get("whole"):
             return None
         try:
             result = EditResult(from_plain(facts["model"], tensors), from_plain(facts["state"], tensors))
         except (ValueError, KeyError, TypeError):
-            return self._refused(path, "another version wrote it", there)
+            self._refuse(path, "another version wrote it", there)
+            return None
         for note in facts.get("notes", ()):
             run.note(str(note))
         self._written.setdefault(run, set()).add(path)
@@ -208,7 +211,7 @@ class ChainFiles:
             self._rolling[run] = path
         return result
 
-    def _refused(self, path: Path, why: str, there: set[str]) -> None:
+    def _refuse(self, path: Path, why: str, there: set[str]) -> None:
         there.discard(path.name)
         self._announce(f"the checkpoint {path} is not used, as {why}; what was in it is computed again")
 
