@@ -26,6 +26,7 @@ PARTS = {
     "shapes": "the same on random models of large shapes, on a GPU",
     "moments": "second moments: tokens per second against a bare forward pass",
     "generation": "answers of edited models, one at a time in place against one batch",
+    "chain": "many edits one after another: time, memory, and what is left of them",
     "plugin": "the plugin itself: collecting, starting, reporting",
 }
 """Name to what it measures, in the order in which they run. A part is the module of that name."""
@@ -48,6 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", type=Path, metavar="DIR", help="also time a checkout of the released code")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--model", default="smollm2-135m", help="the model of part 'editing' (default: embedded)")
+    parser.add_argument("--edits", type=int, metavar="N", help="edits of a chain in part 'chain' (default: 100)")
     parser.add_argument("--refresh-docs", action="store_true", help="renew the tables of docs/performance.md")
     return parser.parse_args(arguments)
 
@@ -67,6 +69,8 @@ def check(options: argparse.Namespace) -> list[str]:
             where=f"--against {options.against}",
             fix="give the directory of a checkout of zjunlp/PitfallsKnowledgeEditing",
         )
+    if options.edits is not None and not 1 <= options.edits <= 10_000:
+        raise UsageError(f"{options.edits} edits", where="--edits", fix="give a number from 1 to 10,000")
     for option in ("json", "markdown"):
         path = getattr(options, option)
         if path is not None and not path.absolute().parent.is_dir():
@@ -107,7 +111,7 @@ def run(options: argparse.Namespace, parts: Sequence[str], console: Console) -> 
     """Measure part by part; files are written after each, so that a run that is broken off leaves what it has."""
     from .document import Document
 
-    asked = Asked(options.quick, options.device, options.model, options.against)
+    asked = Asked(options.quick, options.device, options.model, options.against, options.edits)
     document = Document(asked)
     for name in parts:
         console.print(f"[bold]{name}[/bold]: {PARTS[name]} ...", highlight=False)

@@ -16,12 +16,14 @@ class Asked:
         device: "cpu" or "cuda".
         model: name of the model that real cases are measured on.
         against: a checkout of the benchmark's released code, or None.
+        edits: of a chain, where another number than the usual one is asked for.
     """
 
     quick: bool
     device: str
     model: str
     against: Path | None = None
+    edits: int | None = None
 
 
 @dataclass(frozen=True)
