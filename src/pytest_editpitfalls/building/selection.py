@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_editpitfalls.knowledge import DOMINANCE, Knowledge, KnownFact
+from pytest_editpitfalls.knowledge import DOMINANCE, Knowledge, KnownFact, Thing
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.pitfalls._construction import Candidate, Group, NoTarget
 from pytest_editpitfalls.program import HeldAnswer, Score
@@ -120,7 +120,10 @@ class Selection:
         self._closeness = closeness
         self._report = report
         self._homonyms = knowledge.homonyms(dominance=DOMINANCE)
-        self._targets = Targets(knowledge, settings, asked, plan.name, self._homonyms)
+        construction = plan.construction
+        self._targets = Targets(
+            knowledge, settings, asked, plan.name, self._homonyms, construction.edits_of_all, self._leaks_with
+        )
         self._chosen: dict[str, list[BuiltCase]] = {}
         self._facts: Counter[str] = Counter()
         self._subjects: Counter[str] = Counter()
@@ -244,6 +247,9 @@ class Selection:
         if fact.subject in self._homonyms:
             return "the subject's name is that of several things"
         return leak_of(self._wordings.of(fact), fact.subject, labels)
+
+    def _leaks_with(self, fact: KnownFact, thing: Thing) -> bool:
+        return leak_of(self._wordings.of(fact), fact.of.in_text, [fact.to.in_text, thing.in_text]) is not None
 
     def _has_room(self, candidate: Candidate, count: GroupCount) -> bool:
         fact = candidate.edited

@@ -33,10 +33,19 @@ class Targets:
 
     Args:
         homonyms: labels that nothing is drawn of: an edit may be about the new object as well (`pitfalls.reverse`).
+        edits_of_all: as of the construction.
+        leaks_with: whether a new object would be given away by its question; asked where many edits make one case.
     """
 
     def __init__(
-        self, knowledge: Knowledge, settings: BuildSettings, asked: Asked, suite: str, homonyms: Container[str] = ()
+        self,
+        knowledge: Knowledge,
+        settings: BuildSettings,
+        asked: Asked,
+        suite: str,
+        homonyms: Container[str] = (),
+        edits_of_all: int = 0,
+        leaks_with: Callable[[KnownFact, Thing], bool] = lambda fact, thing: False,
     ) -> None:
         self._knowledge = knowledge
         self._homonyms = homonyms
@@ -44,11 +53,16 @@ class Targets:
         self._asked = asked
         self._suite = suite
         self._used: Counter[str] = Counter()
-        self._most = settings.at_most(settings.per_target)
+        self._by_fact = edits_of_all > 0
+        self._leaks_with = leaks_with
+        self._most = max(1, round(settings.per_target * (edits_of_all or settings.cases)))
+        self._drawn: dict[tuple[str, str, str], Thing] = {}
         self._ancestors: dict[str, frozenset[str]] = {}
 
     def use(self, labels: Sequence[str]) -> None:
         """Count objects that a case writes, as they stand in a sentence."""
+        if self._by_fact:
+            return  # counted when it was drawn
         self._used.update(map(plain, labels))
 
     def drawing(self, candidate: Candidate) -> Callable[..., Thing]:
@@ -58,12 +72,22 @@ class Targets:
         def draw(pool: Sequence[Thing], fact: KnownFact, *, unlike: Sequence[Thing] = ()) -> Thing:
             nonlocal number
             number += 1
-            seed = f"{self._settings.seed}/{self._suite}/{candidate.key}/{number}"
+            key = (fact.relation, fact.subject, fact.object)
+            if key in self._drawn:
+                return self._drawn[key]
+            of = "/".join(key) if self._by_fact else f"{candidate.key}/{number}"
+            seed = f"{self._settings.seed}/{self._suite}/{of}"
             turned = self._true_by_inverse(fact)
             options = [thing for thing in pool if plain(thing.label) not in turned and self._fits(thing, fact, unlike)]
-            return min(
+            if self._by_fact:
+                options = [thing for thing in options if not self._leaks_with(fact, thing)]
+            drawn = min(
                 self._alike(options, fact), key=lambda thing: hashlib.sha256(f"{seed}/{thing.label}".encode()).digest()
             )
+            if self._by_fact:
+                self._drawn[key] = drawn
+                self._used[plain(drawn.in_text)] += 1
+            return drawn
 
         return draw
 

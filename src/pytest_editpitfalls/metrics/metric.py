@@ -93,8 +93,9 @@ class Metric:
         lift: the metric that is the difference of this one and its control, case by case.
         compares: the two facts whose probabilities it holds against each other, where it is decided by which is
             larger; a case whose two objects have unequal numbers of tokens is marked.
-        about: the facts that it is about ("sibling" stands for "sibling:0", "sibling:1", ...). A case that asks for
-            none of them does not have the metric, and is not judged by it. None: every case of the kind has it.
+        about: the facts that it is about ("sibling" stands for "sibling:0", "sibling:1", ...), or the state ("after
+            100"). A case that asks for none of them does not have the metric, and is not judged by it. None: every
+            case of the kind has it.
     """
 
     name: str
@@ -113,9 +114,9 @@ class Metric:
     compares: tuple[str, str] | None = None
     about: str | None = None
 
-    def applies(self, facts: Iterable[str]) -> bool:
-        """Whether a case that asks for these facts has the metric."""
-        return self.about is None or any(fact.partition(":")[0] == self.about for fact in facts)
+    def applies(self, asked: Iterable[str]) -> bool:
+        """Whether a case that asks for these facts, in these states, has the metric."""
+        return self.about is None or any(name.partition(":")[0] == self.about for name in asked)
 
 
 def fact_probabilities(scores: Iterable[ProbeScore]) -> FactProbabilities:

@@ -106,11 +106,14 @@ class Construction(ABC):
             may edit any fact, whichever other suite does.
         half: "near" or "far": only objects on that side of their relation's median closeness to the subject's other
             objects; "": all.
+        edits_of_all: where the cases are orders of the same edits, how many different edits the suite has. A fact then
+            gets the same new object in every case, which counts once. 0: every case draws its own.
     """
 
     default: ClassVar[bool] = False
     share: ClassVar[int] = 1
     half: ClassVar[Literal["", "near", "far"]] = ""
+    edits_of_all: ClassVar[int] = 0
 
     @abstractmethod
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:

@@ -184,7 +184,7 @@ def compute_metrics(kind: str, scores: Iterable[ProbeScore]) -> dict[str, float 
     None where a metric is unknown, never NaN.
     """
     answered = tuple(scores)
-    asked = {score.fact for score in answered}
+    asked = {part for score in answered for part in (score.fact, score.state)}
     probabilities = fact_probabilities(answered)
     return {
         metric.name: _finite(metric.compute(probabilities)) for metric in metrics_for(kind) if metric.applies(asked)
