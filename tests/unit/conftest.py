@@ -237,6 +237,15 @@ LINES: dict[str, list[dict[str, Any]]] = {
         },
         {"id": "P279-0001", "rule": "P279", "edits": [edit("P279", "trout", "fish", "tree")], "others": ["animal"]},
     ],
+    "lifelong": [
+        {
+            "id": "set-1-0001",
+            "rule": "set-1",
+            "edits": [edit("P36", f"Land {n}", f"Old {n}", f"New {n}") for n in range(10)],
+            "others": [fact("P36", "Peru", "Lima")],
+        },
+        {"id": "set-1-0002", "rule": "set-1", "edits": [edit("P36", f"L {n}", "Old", "New") for n in range(2)]},
+    ],
 }
 
 
