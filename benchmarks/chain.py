@@ -17,6 +17,7 @@ from pytest_editpitfalls.building.wordings import Wordings
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.knowledge import load_knowledge
+from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.program import EditRequest, Probe, Program, State
 
 from .part import Asked, Measured
@@ -72,8 +73,8 @@ def program_of(edits: int, stops: Sequence[int]) -> Program:
     best: dict[str, Any] = {}
     for fact in sorted(knowledge, key=lambda fact: (-fact.popularity, fact.relation, fact.subject, fact.object)):
         objects = wordings.objects(fact.relation)
-        if knowledge.relations[fact.relation].functional and len(objects) > 10 and fact.subject not in best:
-            best[fact.subject] = fact
+        if knowledge.relations[fact.relation].functional and len(objects) > 10:
+            best.setdefault(plain(fact.subject), fact)
     if len(best) < edits:
         raise ValueError(f"the facts that ship give {len(best)} subjects, not {edits}")
     chosen = sorted(list(best.values())[:edits], key=lambda fact: hashlib.sha256(fact.subject.encode()).digest())

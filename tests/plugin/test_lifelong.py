@@ -10,13 +10,14 @@ import pytest
 RELATIONS = """[P36]
 label = "capital"
 prompt = "The capital of {} is"
-paraphrases = [%s]
-""" % ", ".join(f'"In way {number}, the capital of {{}} is"' for number in range(10))
+paraphrases = ["{}"]
+"""
+PARAPHRASES = '", "'.join(f"In way {number}, the capital of {{}} is" for number in range(10))
 
 
 def suite(folder: Path, *lengths: int) -> str:
     """A suite with a chain of each of these lengths; returns its option."""
-    (folder / "relations.toml").write_text(RELATIONS, encoding="utf-8")
+    (folder / "relations.toml").write_text(RELATIONS.replace('["{}"]', f'["{PARAPHRASES}"]'), encoding="utf-8")
     rows = [
         {
             "id": f"set-1-000{number}",

@@ -1,0 +1,105 @@
+"""A long chain in a session: stopped in the middle, and taken up by another one, with editors that ship."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_editpitfalls.engine.chains import checkpoints
+from pytest_editpitfalls.engine.models import CACHE_VARIABLE
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import EngineSettings, Progress, silent
+from pytest_editpitfalls.program import CaseScores
+from tests.engine.test_chains import chain
+from tests.tiny_models import save_tiny
+
+COMMON = {"v_num_grad_steps": "3", "v_lr": "0.1", "context_template_length_params": "[[6, 3]]", "mom2_tokens": "1400"}
+TABLES = {
+    "rome": COMMON | {"layers": "[1]"},
+    "alphaedit": COMMON | {"layers": "[0, 2]", "nullspace_threshold": "0.3"},
+    "ft": {"layers": "[1]", "num_steps": "2", "lr": "0.001"},
+    "grace": {"n_iter": "3"},
+}
+EDITS = 40
+"""Past break-even of the tiny model, and past the keys that AlphaEdit keeps as they are."""
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], EngineSession]:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    save_tiny(tmp_path / "tiny", "llama")
+    settings = EngineSettings(str(tmp_path / "tiny"), batch_size=2, overrides=TABLES)
+    return lambda said: EngineSession.open(settings, said.append)
+
+
+def values(answers: list[CaseScores]) -> list[list[tuple[float, ...]]]:
+    assert [answer.error for answer in answers] == [None] * len(answers)
+    return [[probe.probabilities for probe in answer.probes] for answer in answers]
+
+
+@pytest.mark.parametrize("editor", ["rome", "alphaedit", "ft"])
+def test_another_session_goes_on_where_one_was_stopped(
+    editor: str, opened: Callable[[list[str]], EngineSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SAVE_SHARE", 0)
+    programs = [chain("A", (1, 10, EDITS)), chain("B", (1, 10, EDITS), order=1)]
+    expected = values(opened([]).run(editor, programs))
+
+    def stop(latest: Progress) -> None:
+        if latest.stage == "edit" and latest.done >= 0.9 * latest.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened([]).run(editor, programs, stop)
+    assert list((tmp_path / "cache" / "chains").iterdir())
+    said: list[str] = []
+    again = opened(said)
+    steps: list[int] = []
+    inner = again._editor(editor)
+    edit = inner.edit
+
+    def counted(jobs, progress=silent):  # type: ignore[no-untyped-def]
+        steps.extend(job.step for job in jobs)
+        return edit(jobs, progress)
+
+    monkeypatch.setattr(inner, "edit", counted)
+    found = values(again.run(editor, programs))
+    assert found == expected
+    assert 0 < len(steps) <= 2 * 6
+    assert min(steps) > 30
+    goes_on = [text for text in said if "the chain goes on behind edit" in text]
+    assert [text.split(":")[0] for text in goes_on] == [editor, editor]
+    assert not list((tmp_path / "cache" / "chains").iterdir())
+
+
+def test_other_hyperparameters_are_another_chain(
+    opened: Callable[[list[str]], EngineSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    programs = [chain("A", (1, 12))]
+
+    def stop(latest: Progress) -> None:
+        if latest.stage == "edit" and latest.done >= 0.9 * latest.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened([]).run("rome", programs, stop)
+    said: list[str] = []
+    tables = TABLES | {"rome": TABLES["rome"] | {"v_lr": "0.2"}}
+    settings = EngineSettings(str(tmp_path / "tiny"), batch_size=2, overrides=tables)
+    values(EngineSession.open(settings, said.append).run("rome", programs))
+    assert not [text for text in said if "goes on" in text]
+
+
+def test_a_codebook_has_no_file_and_it_is_said(
+    opened: Callable[[list[str]], EngineSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    said: list[str] = []
+    values(opened(said).run("grace", [chain("A", (1, 9))]))
+    assert [text for text in said if "starts anew" in text] == [
+        "grace: a chain that is stopped starts anew: no file can hold what the editor keeps (Codebook)"
+    ]
