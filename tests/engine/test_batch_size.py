@@ -142,6 +142,33 @@ def test_whole_matrices_are_part_of_the_estimate() -> None:
 # The loop
 
 
+def test_states_of_a_long_chain_are_counted_up_to_whole_matrices() -> None:
+    shape = Shape(layers=30, d_model=576, d_k=1536, vocabulary=49152, width=4)
+    assert shape.chain_bytes([0, 1, 2]) == 0  # what the pitfalls of two edits take is measured, not assumed
+    assert shape.chain_bytes([10]) == 2 * 6 * 4 * 10 * (576 + 1536)
+    assert shape.chain_bytes([1000]) == shape.chain_bytes([10_000]) == 2 * 6 * 4 * 576 * 1536
+    assert shape.chain_bytes([10, 1000]) > shape.chain_bytes([1000])
+
+
+def test_fewer_long_chains_run_together_where_memory_is_short() -> None:
+    asked: list[int] = []
+
+    def work(part: Sequence[Program], tokens: int, progress: ProgressCallback) -> list[CaseScores]:
+        asked.append(len(part))
+        return [CaseScores(each.case_id) for each in part]
+
+    shape = Shape(layers=2, d_model=1000, d_k=4000, vocabulary=100, width=4)
+    limits = Limits(shape, torch.device("cpu"), 16, 768, lambda: 4 * GB)
+    chains = [Program(f"{n}", (), (State("all", tuple(range(5000))),), ()) for n in range(16)]
+    BatchSize(limits, nn.Module(), fixed=(16, "as asked for")).run(chains, work)
+    assert shape.chain_bytes([5000]) == pytest.approx(0.192 * GB)
+    assert asked == [8, 8]
+    asked.clear()
+    short = [Program(f"{n}", (), (State("1", (0,)),), ()) for n in range(16)]
+    BatchSize(limits, nn.Module(), fixed=(16, "as asked for")).run(short, work)
+    assert asked == [16]
+
+
 def made(length: int, name: str = "") -> Program:
     """A case of ``length`` characters."""
     return Program(name or f"P{length}", ((EditRequest("{}", "", "x" * (length - 2)),),), (), ())

@@ -24,7 +24,7 @@ from pytest_editpitfalls.probes import AnyProbe, Generated
 from pytest_editpitfalls.program import CaseScores, Program
 
 from .memory_meter import MemoryMeter
-from .memory_model import Choice, MemoryModel, Shape, choose
+from .memory_model import SAFETY, Choice, MemoryModel, Shape, cases_that_fit, choose
 
 MEASURED_CASES = 4
 """Cases of the part that is measured: enough that what is there once does not count for much."""
@@ -74,6 +74,11 @@ class Limits:
         careful = MemoryModel(MARGIN * estimate.case_bytes, MARGIN * estimate.token_bytes)
         plenty = min(self.choice(careful).cases, CPU_CASES)
         return max(plenty, min(self.choice(estimate).cases, MEASURED_CASES))
+
+    def chains(self, program: Program) -> int:
+        """Cases like this one that half of the free memory has room for, by what the states of its chain keep."""
+        each = self.shape.chain_bytes(len(state.steps) for state in program.states)
+        return cases_that_fit((1 - SAFETY) * self.free() / 2, 0.0, each, self.most_cases) if each else self.most_cases
 
     def choice(self, model: MemoryModel) -> Choice:
         """The largest batch that fits and is worth its size."""
@@ -135,7 +140,7 @@ class BatchSize:
         answers: dict[int, CaseScores] = {}
         progress = forwards_only(progress)
         while left:
-            part = left[: self._size(lengths[left[0]])]
+            part = left[: min(self._size(lengths[left[0]]), self._limits.chains(programs[left[0]]))]
             chosen = [programs[index] for index in part]
             whole = len(part) == len(programs)
             report = progress if whole else as_part(progress, len(answers), len(part), len(programs))

@@ -11,6 +11,7 @@ Both factors are estimated from the model's shape at first, and measured in the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SAFETY = 0.2
@@ -28,6 +29,13 @@ CASE_TOKENS = 256
 DENSE_COPIES = 7
 """Matrices of a case whose edits are whole ones: those of three edited models, and the delta, its gradient and Adam's
 two moments while one is trained."""
+
+
+CHAIN_MATRICES = 6
+"""Matrices that an editor writes, at most, for what a long chain keeps of each of its states."""
+
+SHORT = 2
+"""Edits of a state that count for nothing: they are small, and what two edits take has been measured."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,17 @@ class Shape:
     def kept_bytes(self) -> float:
         """Bytes of a token's keys and values in all layers, at most: grouped queries need fewer."""
         return 2.0 * self.layers * self.d_model * self.width
+
+    def chain_bytes(self, edits: Iterable[int]) -> float:
+        """Bytes that the edited models of a long chain take, at most: those of its states, and one that goes on.
+
+        Args:
+            edits: how many edits each of its states has.
+        """
+        counts = [count for count in edits if count > SHORT]
+        whole = self.d_model * self.d_k  # past break-even: see `overlay.folded`
+        numbers = sum(min(count * (self.d_model + self.d_k), whole) for count in (*counts, max(counts, default=0)))
+        return float(CHAIN_MATRICES * self.width * numbers)
 
     def case_bytes(self, whole_matrices: bool) -> float:
         """Bytes that a case takes between passes, before anything has been measured.
