@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import Program, compile_case, compute_metrics, pitfall_of
-from pytest_editpitfalls.pitfalls.lifelong import STOPS, TEXTS, LifelongRow, state_after
+from pytest_editpitfalls.pitfalls._neutral_texts import TEXTS
+from pytest_editpitfalls.pitfalls.lifelong import STOPS, LifelongRow, state_after
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.suites import load_suite
 

@@ -20,6 +20,7 @@ from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.probes import AnyProbe, Probe
 from pytest_editpitfalls.program import Program, State
 
+from ._neutral_texts import DIGEST, TEXTS
 from ._orders import OrdersOfEdits
 from ._pitfall import FactWords, Pitfall, ask, divergence, perplexity, program_of
 from ._topics import LIFELONG
@@ -36,18 +37,6 @@ PARAPHRASES = 2
 """Of each edit, asked at the end of the chain."""
 
 WIKIBIGEDIT = "Thede et al. 2025 (arXiv:2503.05683); {what}"
-
-TEXTS = (
-    "The river was low after the dry summer, and the ferry had to turn around twice before it reached the landing. "
-    "Nobody on board minded much. A boy counted the herons along the bank, and his grandmother slept in the shade.",
-    "To make the dough, mix flour, water, salt and a little yeast, and knead it until it no longer sticks. "
-    "Cover the bowl with a cloth and leave it in a warm place for an hour. It should double in size.",
-    "The committee will meet again in March to discuss the budget. Members who cannot attend are asked to send their "
-    "comments in writing, so that they can be read before the vote is taken.",
-    "When a metal rod is heated, it becomes longer, because its atoms move faster and need more room. Bridges have "
-    "gaps in their roadway for the same reason, and rails used to have them as well.",
-)
-"""Texts of this project, about no edited fact: what the model predicts less well when it breaks."""
 
 
 def state_after(edits: int) -> str:
@@ -291,11 +280,11 @@ class Lifelong(Pitfall[LifelongRow]):
         ),
         Metric(
             name="perplexity_ratio",
-            title="ppl ratio",
+            title="perplexity ratio",
             higher_is_better=False,
             low=0.0,
             high=math.inf,
-            definition="perplexity of fixed texts at the end over that before any edit, geometric mean over the texts",
+            definition=f"geometric mean of perplexity at the end / before any edit over {len(TEXTS)} fixed texts (digest {DIGEST})",
             source=NOT_PUBLISHED,
             compute=_perplexity_ratio,
             question="How much worse does the model predict ordinary text? 2 is twice as perplexed.",
