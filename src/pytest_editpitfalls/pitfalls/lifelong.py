@@ -284,7 +284,8 @@ class Lifelong(Pitfall[LifelongRow]):
             higher_is_better=False,
             low=0.0,
             high=math.inf,
-            definition=f"geometric mean of perplexity at the end / before any edit over {len(TEXTS)} fixed texts (digest {DIGEST})",
+            definition="geometric mean of perplexity at the end / before any edit "
+            f"over {len(TEXTS)} fixed texts (digest {DIGEST})",
             source=NOT_PUBLISHED,
             compute=_perplexity_ratio,
             question="How much worse does the model predict ordinary text? 2 is twice as perplexed.",

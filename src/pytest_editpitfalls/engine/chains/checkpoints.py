@@ -62,6 +62,7 @@ class ChainFiles:
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._directory, self._identity, self._device, self._announce = directory, identity, device, announce
+        self._runs: list[Run] = []
         self._names: dict[Prefix, str] = {}
         self._rolling: dict[Run, Path] = {}
         self._written: dict[Run, set[Path]] = {}
@@ -79,6 +80,7 @@ class ChainFiles:
         known: set[Prefix] = set()
         for run in runs:
             if run.open and any(prefix.depth >= LONG for prefix in run.asked.values()):
+                self._runs.append(run)
                 self._name_all(run)
                 if there:
                     known |= self._resume(run, there)
@@ -92,17 +94,9 @@ class ChainFiles:
     def keep(self, made: Sequence[Wanted]) -> None:
         """Write the newest models, and those of states that were passed."""
         started = time.monotonic()
-        for run, prefix in made:
-            if prefix not in self._names:
-                continue
-            try:
-                self._keep(run, prefix)
-            except NotKeepable as error:
-                if str(error) not in self._not_kept:
-                    self._not_kept.add(str(error))
-                    self._announce(
-                        f"a chain that is stopped starts anew: no file can hold what the editor keeps ({error})"
-                    )
+        newest = dict(made)
+        for run in self._runs:
+            self._keep_if_possible(run, newest.get(run))
         self._saved = time.monotonic()
         self._interval = max(SAVE_SECONDS, SAVE_SHARE * (self._saved - started))
 
@@ -117,23 +111,28 @@ class ChainFiles:
                 remove(path)
             self._rolling.pop(run, None)
 
-    def _keep(self, run: Run, newest: Prefix) -> None:
+    def _keep_if_possible(self, run: Run, newest: Prefix | None) -> None:
+        try:
+            self._keep(run, newest)
+        except NotKeepable as error:
+            if str(error) not in self._not_kept:
+                self._not_kept.add(str(error))
+                words = f"no file can hold what the editor keeps ({error})"
+                self._announce(f"a chain that is stopped starts anew: {words}")
+
+    def _keep(self, run: Run, newest: Prefix | None) -> None:
         for steps, prefix in run.asked.items():
-            if prefix is not newest and steps in run.models and steps and prefix in self._names:
-                path = self._path(prefix)
-                if path not in self._written.get(run, ()):
-                    self._write(run, prefix, EditResult(run.models[steps]), is_whole=False)
-        if newest not in run.results:
+            is_new = steps and prefix is not newest and self._path(prefix) not in self._written.get(run, ())
+            if is_new and steps in run.models:
+                self._write(run, prefix, EditResult(run.models[steps]), is_whole=False)
+        if newest is None or newest not in run.results:
             return
         old = self._rolling.get(run)
         if not self._write(run, newest, run.results[newest], is_whole=True):
             return
         path = self._path(newest)
-        if (
-            old is not None
-            and old != path
-            and old not in {self._path(each) for each in run.asked.values() if each.depth}
-        ):
+        of_states = {self._path(each) for each in run.asked.values() if each.depth}
+        if old is not None and old != path and old not in of_states:
             remove(old)
             self._written[run].discard(old)
         self._rolling[run] = path
