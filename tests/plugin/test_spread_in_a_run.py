@@ -125,7 +125,8 @@ def test_a_tiny_model_answers_all_of_them(tmp_path):
         timeout=300,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    cases = {case["kind"]: case for case in json.loads((tmp_path / "run.json").read_text("utf-8"))["cases"]}
+    document = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    cases = {case["suite"].removeprefix("my-"): case for case in document["cases"]}
     p = {
         kind: {(probe["fact"], probe["state"]): probe["probabilities"] for probe in case["probes"]}
         for kind, case in cases.items()
