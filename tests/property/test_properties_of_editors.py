@@ -95,13 +95,9 @@ def test_a_broken_editor_is_caught_with_the_fewest_edits(
 
 # The editors that ship
 
-SAMPLED = {"v_num_grad_steps": "5", "context_template_length_params": "[[4, 2]]", "mom2_tokens": "1400"}
+SAMPLED = {"context_template_length_params": "[[4, 2]]", "mom2_tokens": "1400"}
 QUICK: dict[str, dict[str, str]] = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
-    "lora": {"num_steps": "5"},
-    "wise": {"n_iter": "8"},
-    "grace": {"n_iter": "20"},
-    "ike": {"k": "4"},
 }
 
 
