@@ -35,6 +35,7 @@ from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.reports.terminal import body, short_summary
 from pytest_editpitfalls.reports.view.cases import fact_means
 from pytest_editpitfalls.reports.view.facts import ordered_states
+from pytest_editpitfalls.reports.view.kinds import figure
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
@@ -242,3 +243,13 @@ def test_kinds_of_a_topic_that_measure_nothing_alike_have_a_table_each() -> None
         assert f"**{title.replace(':', '&#58;')}**" in render_markdown(run)
         assert rf"\caption{{{title} (\%)" in latex
     assert latex.count(r"\begin{table}") == 3
+
+
+def test_what_is_no_share_is_written_as_it_is() -> None:
+    assert figure("cs_exp", 0.5) == "50.0"
+    assert figure("cm", -1.25) == "-125.0"
+    assert figure("perplexity_ratio", 1.234) == "1.23"
+    assert figure("drift", 2.629) == "2.63"
+    assert figure("trips_survived", 4.0) == "4"
+    assert figure("perplexity_ratio", None) == "-"
+    assert figure("of somebody's own kind", 0.25) == "25.0"

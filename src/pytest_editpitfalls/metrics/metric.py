@@ -114,6 +114,11 @@ class Metric:
     compares: tuple[str, str] | None = None
     about: str | None = None
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares or their differences: reports write these in per cent, others as they are."""
+        return self.high <= 2.0
+
     def applies(self, asked: Iterable[str]) -> bool:
         """Whether a case that asks for these facts, in these states, has the metric."""
         return self.about is None or any(name.partition(":")[0] == self.about for name in asked)

@@ -14,10 +14,10 @@ from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
-from .view.kinds import by_columns, metric_named, titled, without_released
+from .view.kinds import by_columns, figure, metric_named, titled, without_released
 from .view.run import RunView
 from .view.tables import Controlled, controlled_of
-from .view.words import lift, percent
+from .view.words import lift
 
 WHERE = "editpitfalls table --latex"
 
@@ -245,7 +245,7 @@ def _body(groups: Mapping[str, Sequence[_Line]], columns: Sequence[Column]) -> I
         for line, control in zip(group, controls, strict=True):
             cells = [escaped(line.name) + ("" if line.reliable else _MARK)]
             for column in columns:
-                text = _figure(line.values.get(column))
+                text = _figure(line.values.get(column), column[1])
                 cells.append(rf"\textbf{{{text}}}" if line.reliable and text == best[column] else text)
             yield _row(cells)
             if control:
@@ -270,11 +270,11 @@ def _best(group: Sequence[_Line], column: Column) -> str | None:
     values = [line.values[column] for line in group if line.reliable and column in line.values]
     if metric is None or len(values) < 2:
         return None
-    return _figure(max(values) if metric.higher_is_better else min(values))
+    return _figure(max(values) if metric.higher_is_better else min(values), column[1])
 
 
-def _figure(value: float | None) -> str:
-    return "--" if value is None else percent(value, 2)
+def _figure(value: float | None, name: str = "") -> str:
+    return "--" if value is None else figure(name, value, 2)
 
 
 def _row(cells: Sequence[str]) -> str:

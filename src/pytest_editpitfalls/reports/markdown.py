@@ -12,6 +12,7 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.outputs import write_text
 
 from .view.cases import Story
+from .view.kinds import figure
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
@@ -272,7 +273,7 @@ def _mark(item: Row | AnyGate) -> str:
 def _cell(row: Row, metric: str) -> str:
     if metric not in row.cells:
         return ""
-    return f"{percent(row.cells[metric].value)} {row.interval(metric)}".strip()
+    return f"{figure(metric, row.cells[metric].value)} {row.interval(metric)}".strip()
 
 
 def _weights(view: RunView) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from pytest_editpitfalls.escaping import encodable, visible
 
 from .view.cases import notes_of
+from .view.kinds import figure
 from .view.run import RunView
 from .view.tables import Controlled, Row, Table
 from .view.verdicts import (
@@ -80,7 +81,7 @@ def short_summary(view: RunView) -> list[str]:
     for table in view.tables:
         for row in table.rows:
             cells = ", ".join(
-                f"{title} {percent(row.cells[name].value)}{_control(row, name)}"
+                f"{title} {figure(name, row.cells[name].value)}{_control(row, name)}"
                 for name, title in table.columns.items()
                 if name in row.cells
             )
@@ -177,7 +178,7 @@ def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[R
         block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
         for name, title in table.columns.items():
             if name in row.cells:
-                block.append(Text(f"  {title} {percent(row.cells[name].value)} {row.interval(name)}".rstrip()))
+                block.append(Text(f"  {title} {figure(name, row.cells[name].value)} {row.interval(name)}".rstrip()))
                 if (beside := row.controlled.get(name)) is not None:
                     text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
                     block.append(_indented(text, _lift_style(beside)))
@@ -249,7 +250,7 @@ def _marked(row: Row) -> str:
 def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str:
     if name not in row.cells:
         return ""
-    value, around = percent(row.cells[name].value), row.interval(name, digits)
+    value, around = figure(name, row.cells[name].value), row.interval(name, digits)
     if not row.published and not row.part:
         value = arrows.get((*row.group, name), "") + value
     return f"{value}{between}{around}" if around else value

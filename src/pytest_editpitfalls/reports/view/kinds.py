@@ -8,6 +8,9 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Topic
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
+from pytest_editpitfalls.results.records import MetricAggregate
+
+from .words import ends, percent
 
 IN_EVERY_KIND = frozenset({"es", "ps"})
 """Columns that say whether the edit took."""
@@ -26,6 +29,19 @@ def metric_named(name: str, pitfall: AnyPitfall | None = None) -> Metric | None:
     if pitfall is not None:
         return next((metric for metric in pitfall.metrics if metric.name == name), None)
     return METRICS.get(name) if name in METRICS else None
+
+
+def figure(name: str, value: float | None, digits: int = 1) -> str:
+    """Return a metric's value as tables write it: a share in per cent, else as it is; "-" where it is unknown."""
+    metric = metric_named(name)
+    if metric is None or metric.is_share or value is None:
+        return percent(value, digits)
+    return f"{value:.3g}"
+
+
+def figure_interval(name: str, cell: MetricAggregate, digits: int = 1) -> str:
+    """Return the confidence interval of a metric's mean as `figure` writes values, "" where there is none."""
+    return ends(cell.low, cell.high, lambda end: figure(name, end, digits))
 
 
 def is_better(name: str, change: float) -> bool | None:

@@ -14,9 +14,9 @@ from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
 from pytest_editpitfalls.verdicts.reliability import doubtful_reason, unreliable_reason
 
-from .kinds import by_columns, titled, without_released
+from .kinds import by_columns, figure, figure_interval, titled, without_released
 from .verdicts import SEEN
-from .words import MARK, TOO_FEW, interval, percent
+from .words import MARK, TOO_FEW, percent
 
 Group = tuple[str, str, str]
 """(suite, editor, model)."""
@@ -92,14 +92,14 @@ class Row:
         return self.suite, self.editor, self.model
 
     def interval(self, name: str, digits: int = 1) -> str:
-        """Return the interval of a metric's mean in per cent, or that there are too few cases for one.
+        """Return the interval of a metric's mean as `figure` writes it, or that there are too few cases for one.
 
         "" where there is no mean, and for published figures, which have none.
         """
         cell = self.cells[name]
         if self.published or cell.value is None:
             return ""
-        return interval(cell, digits) or TOO_FEW
+        return figure_interval(name, cell, digits) or TOO_FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def _spread(row: Row, columns: Mapping[str, str]) -> str:
     if row.is_identical:
         return visible(f"{who} give the same: nothing that it draws reaches these figures")
     apart = [
-        f"{title} {percent(cell.seed_sd)}"
+        f"{title} {figure(name, cell.seed_sd)}"
         for name, title in columns.items()
         if (cell := row.cells.get(name)) is not None and cell.seed_sd is not None
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ TOO_FEW = "n too small"
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a fraction as per cent, "-" where it is unknown."""
     return "-" if value is None else f"{100 * value:.{digits}f}"
-
-
-def interval(cell: MetricAggregate, digits: int = 1) -> str:
-    """Return the confidence interval in per cent, "" where there is none."""
-    return ends(cell.low, cell.high, partial(percent, digits=digits))
 
 
 def ends(
