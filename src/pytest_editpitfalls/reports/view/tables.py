@@ -22,7 +22,7 @@ Group = tuple[str, str, str]
 """(suite, editor, model)."""
 
 
-STRENGTHS: Mapping[Strength, str] = MappingProxyType({"strict": "strict", "default": "default (an expectation)"})
+STRENGTHS: Mapping[Strength, str] = MappingProxyType({"strict": "strict", "default": "default"})
 """What the cases of a suite that has both are called."""
 
 
