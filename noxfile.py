@@ -19,7 +19,10 @@ nox.options.sessions = ["fast", "lint"]
 SHIPPED = ("--model", "smollm2-135m", "--held-paraphrases", "0.1")
 """How the suites that ship are built."""
 
-SINCE = Path("suites/since")
+LATER = {
+    Path("suites/since"): ("--suites", "spread,said,collapse,round_trips", "--cases", "100"),
+    Path("suites/chains"): ("--suites", "lifelong", "--cases", "10"),
+}
 """Where the suites of later pitfalls are built: what they share stays there, headers and cases go up."""
 
 
@@ -58,16 +61,17 @@ def lint(session: nox.Session) -> None:
 def suites(session: nox.Session) -> None:
     """Builds the suites that ship from the facts that ship. Answers are kept: a second run is short."""
     command = ("editpitfalls", "suites", "build", *SHIPPED, *session.posargs)
-    later = ("--suites", "spread,lifelong,said", "--cases", "240")
-    run(session, (*command, "--cases", "520", "--out", "suites"), (*command, *later, "--out", str(SINCE)))
-    for cases in sorted(set(SINCE.glob("*.jsonl")) - {SINCE / "answers.jsonl"}):
-        header = cases.with_suffix(".toml")
-        text = header.read_text(encoding="utf-8")
-        for name in ("relations.toml", "objects.json", "datasheet.md"):
-            text = text.replace(name, f"{SINCE.name}/{name}")
-        header.write_text(text, encoding="utf-8")
-        for path in (header, cases):
-            path.replace(SINCE.parent / path.name)
+    run(session, (*command, "--cases", "520", "--out", "suites"))
+    for room, which in LATER.items():
+        run(session, (*command, *which, "--out", str(room)))
+        for cases in sorted(set(room.glob("*.jsonl")) - {room / "answers.jsonl"}):
+            header = cases.with_suffix(".toml")
+            text = header.read_text(encoding="utf-8")
+            for name in ("relations.toml", "objects.json", "datasheet.md"):
+                text = text.replace(name, f"{room.name}/{name}")
+            header.write_text(text, encoding="utf-8")
+            for path in (header, cases):
+                path.replace(room.parent / path.name)
 
 
 @nox.session

@@ -246,6 +246,20 @@ LINES: dict[str, list[dict[str, Any]]] = {
         },
         {"id": "set-1-0002", "rule": "set-1", "edits": [edit("P36", f"L {n}", "Old", "New") for n in range(2)]},
     ],
+    "collapse": [
+        {"id": f"P36-000{number}", "rule": "P36", "edits": [edit("P36", country, capital, "Rome")]}
+        for number, (country, capital) in enumerate((("France", "Paris"), ("Japan", "Tokyo")))
+    ],
+    "said": [
+        {
+            "id": "P36-0000",
+            "rule": "P36",
+            "edits": [edit("P36", "France", "Paris", "Rome")],
+            "names": ["Roma"],
+            "old_names": ["Lutetia"],
+        },
+        {"id": "P36-0001", "rule": "P36", "edits": [edit("P36", "Japan", "Tokyo", "Rome")]},
+    ],
 }
 
 

@@ -171,6 +171,8 @@ def test_prompts_are_the_rewrite_prompt_and_all_paraphrases(small_suite: Make, k
     # what is denied or asked behind something else has prompts of its own
     plain = [each for each in probes if each.prompts[0] == case.questions(Fact(each.relation, each.subject, ""))[0]]
     assert plain
+    if kind == "lifelong":  # asks the rewrite prompt of many edits, and the paraphrases at the end
+        return
     for probe in plain:
         assert len(probe.prompts) == 12
         assert probe.prompts[1] == probe.prompts[11], "a paraphrase listed twice is asked twice"

@@ -320,6 +320,7 @@ def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], An
         "by_seed",
         "by_strength",
         "gates",
+        "properties",
         "relative_gates",
         "comparison",
         "reasons",

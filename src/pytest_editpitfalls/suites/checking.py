@@ -86,7 +86,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A fact that a case asks for, with its prompts."""
+    """A fact that a case asks for, with its prompts.
+
+    Attributes:
+        templates: what each prompt is made of; "" where it is no prompt of the relation, but denied or behind a context.
+    """
 
     name: str
     subject: str
@@ -128,13 +132,14 @@ def asked_of(case: Case) -> tuple[Asked, ...]:
         if probe.relation and probe.fact not in found:  # a text or prompts of no relation are no fact
             relation = _asked_with(case, probe)
             templates = (relation.prompt, *relation.paraphrases)
+            wording = dict(zip(relation.questions(probe.subject), templates, strict=True))
             found[probe.fact] = Asked(
                 name=probe.fact,
                 subject=probe.subject,
                 relation=probe.relation,
                 object=probe.object,
                 prompts=probe.inputs,
-                templates=templates,
+                templates=tuple(wording.get(text, "") for text in probe.inputs),
                 joiner=probe.joiner,
             )
     return tuple(found.values())

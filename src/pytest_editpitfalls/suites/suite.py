@@ -60,14 +60,16 @@ def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
     """Load one suite by its name or from a file.
 
     Args:
-        path_or_name: the name of a suite that ships, a `.toml` header (own format) or a `.json` file as a
-            benchmark published it (recognised by its content), with "::kind" where it feeds several kinds.
+        path_or_name: the name of a suite that ships (also where a group of suites has the same), a `.toml` header (own
+            format) or a `.json` file as a benchmark published it (recognised by its content), with "::kind" where it feeds several kinds.
         base: directory that a relative path starts from; default: the working directory.
 
     Raises:
         UsageError: there is no such suite or file, or its content is wrong; the message names file, line,
             field and fix.
     """
+    if path_or_name in discovery.shipped_suites():
+        path_or_name = suites_directory() / f"{path_or_name}.toml"
     files = discovery.expand_suites([str(path_or_name)], base=base)
     if len(files) != 1:
         raise UsageError(

@@ -93,12 +93,12 @@ def build(
 
 
 def _suites(text: str) -> tuple[str, ...]:
-    """Return the suites that names and groups stand for, each once."""
-    from pytest_editpitfalls.building.settings import plan_groups
+    """Return the suites that names and groups stand for, each once; a name of both is that of the suite."""
+    from pytest_editpitfalls.building.settings import plan_groups, plans
 
     found: dict[str, None] = {}
     for name in _names(text):
-        found.update(dict.fromkeys(plan_groups().get(name, (name,))))
+        found.update(dict.fromkeys((name,) if name in plans() else plan_groups().get(name, (name,))))
     return tuple(found)
 
 

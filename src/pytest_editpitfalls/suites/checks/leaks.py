@@ -32,12 +32,13 @@ _FIX = "a model may copy letters instead of recalling a fact: choose another obj
 def _of_fact(asked: Asked) -> Iterator[tuple[Level, str]]:
     if shared := leaks(asked.subject, asked.object):
         yield "warning", f"the subject '{asked.subject}' gives '{asked.object}' away: {shared[0]}"
-    giving = [(template, found[0]) for template in asked.templates if (found := _frame_leaks(template, asked.object))]
+    templates = [template for template in asked.templates if template]
+    giving = [(template, found[0]) for template in templates if (found := _frame_leaks(template, asked.object))]
     if giving:
         template, leak = giving[0]
         yield (
             "warning",
-            f"{len(giving)} of {len(asked.templates)} prompts of {asked.relation} give '{asked.object}' away: "
+            f"{len(giving)} of {len(templates)} prompts of {asked.relation} give '{asked.object}' away: "
             f"{leak} ('{template}')",
         )
 

@@ -18,7 +18,7 @@ def run(material: Material) -> Iterator[Finding]:
         said: dict[str, dict[str, None]] = {}
         for asked in asked_of(case):
             for template, prompt in zip(asked.templates, asked.prompts, strict=True):
-                for what in _of_prompt(template, prompt):
+                for what in _of_prompt(template or prompt, prompt):
                     said.setdefault(what, {})[prompt] = None
         for what, prompts in said.items():
             text = f"{what} in {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}: '{next(iter(prompts))}'"
