@@ -89,7 +89,7 @@ class Asked:
     """A fact that a case asks for, with its prompts.
 
     Attributes:
-        templates: what each prompt is made of; "" where it is no prompt of the relation, but denied or behind a context.
+        templates: what each prompt is made of; "" where it is not the relation's own, but denied or behind a context.
     """
 
     name: str

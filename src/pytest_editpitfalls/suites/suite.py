@@ -60,8 +60,9 @@ def load_suite(path_or_name: str | Path, *, base: Path | None = None) -> Suite:
     """Load one suite by its name or from a file.
 
     Args:
-        path_or_name: the name of a suite that ships (also where a group of suites has the same), a `.toml` header (own
-            format) or a `.json` file as a benchmark published it (recognised by its content), with "::kind" where it feeds several kinds.
+        path_or_name: the name of a suite that ships (also where a group has the same), a `.toml` header (own format),
+            or a `.json` file as a benchmark published it (recognised by its content), with "::kind" where it feeds
+            several kinds.
         base: directory that a relative path starts from; default: the working directory.
 
     Raises:
