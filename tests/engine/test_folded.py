@@ -173,6 +173,29 @@ def test_private_weights_are_in_place_only_while_one_model_is_asked(forward: For
         assert value is None or torch.equal(value, bits[name])
 
 
+def test_an_interrupt_while_private_weights_are_put_in_leaves_the_module_s_own() -> None:
+    module = torch.nn.Linear(4, 3)
+    own = dict(module._parameters)
+
+    class Interrupted(dict[str, Any]):
+        times = 0
+
+        def update(self, *values: Any, **more: Any) -> None:
+            super().update(*values, **more)
+            self.times += 1
+            if self.times == 1:
+                raise KeyboardInterrupt
+
+    module.__dict__["_parameters"] = Interrupted(own)
+    context = FoldedDelta.stack([(FoldedDelta("x", torch.ones(3, 4)),)]).own_weights(
+        RowContext(torch.tensor([0])), module
+    )
+    assert context is not None
+    with pytest.raises(KeyboardInterrupt), context:
+        pass
+    assert module.weight is own["weight"]
+
+
 def test_a_tied_weight_is_not_changed_for_the_other_module() -> None:
     forward = make_forward("gpt2")
     model = copy.deepcopy(forward.host.model)

@@ -81,8 +81,8 @@ class StackedFolded(StackedDense):
 @contextmanager
 def _standing_in(module: nn.Module, private: dict[str, nn.Parameter]) -> Iterator[None]:
     own = {name: module._parameters[name] for name in private}
-    module._parameters.update(private)
     try:
+        module._parameters.update(private)
         yield
     finally:
         module._parameters.update(own)
