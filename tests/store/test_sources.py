@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -88,7 +89,8 @@ def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     real = engine_source_digest()
     copy = tmp_path / "copy"
     copy.mkdir()
-    shutil.copy(package / "program.py", copy / "program.py")
+    for module in package.glob("*.py"):
+        shutil.copy(module, copy / module.name)
     for room in ("engine", "store"):
         shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(sources, "__file__", str(copy / "store" / "sources.py"))
@@ -100,6 +102,8 @@ def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "engine/editors/wise/irrelevant_prompts.txt",
         "engine/editors/new_module.py",
         "program.py",
+        "matching.py",
+        "probes.py",
     ):
         path = copy / name
         text = path.read_text() if path.exists() else ""
@@ -107,6 +111,27 @@ def test_the_engines_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (copy / "engine" / "__pycache__").mkdir()
     for name in ("engine/__pycache__/runner.cpython-311.pyc", "engine/.runner.py.swp", "store/directory.py"):
         assert not changes(engine_source_digest, copy / name, "# changed\n"), name
+
+
+def test_what_the_engine_imports_from_elsewhere_is_in_it_where_values_depend_on_it() -> None:
+    package = Path(sources.__file__).parents[1]
+    no_values = {"cases/digests.py", "errors.py", "escaping.py", "files.py", "openmp.py", "registry.py"}
+    waiting = [*(package / "engine").rglob("*.py"), *(package / name for name in sources.VALUES)]
+    outside = set()
+    for path in waiting:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            parts = (node.module or "").split(".")
+            if node.level:
+                above = path.relative_to(package).parent.parts
+                parts = [package.name, *above[: len(above) - node.level + 1], *parts]
+            if parts[0] == package.name and parts[1:2] != ["engine"]:
+                found = "/".join(parts[1:])
+                names = [f"{found}.py"] if found else [f"{each.name}.py" for each in node.names]
+                outside.update(name for name in names if (package / name).exists())
+    assert set(sources.VALUES) <= outside
+    assert outside - set(sources.VALUES) <= no_values
 
 
 def test_shipped_editors_have_the_engines_source() -> None:

@@ -34,6 +34,9 @@ _LIBRARIES = frozenset(
 
 _CODE = (".py", ".pyc", ".so", ".pyd")
 
+VALUES = ("matching.py", "probes.py", "program.py")
+"""Modules outside of engine/ that decide what it computes: the programs that it runs, and what counts as said."""
+
 Origin = tuple[str | None, str | None]
 """Name and file of the module that a piece of code is from; None for what is not known."""
 
@@ -45,7 +48,7 @@ def files_digest(named: Mapping[str, Path]) -> str:
 
 @functools.cache
 def engine_source_digest() -> str:
-    """Digest of what computes the numbers: every file of engine/, and the programs that it runs.
+    """Digest of what computes the numbers: every file of engine/, and the modules of `VALUES`.
 
     What compiles a case is not in it: the program itself is in the key of each case.
 
@@ -54,7 +57,7 @@ def engine_source_digest() -> str:
     """
     package = Path(__file__).parents[1]
     files = dict(_files(package / "engine", lambda name: not name.endswith(".pyc")))
-    files["program.py"] = package / "program.py"
+    files |= {name: package / name for name in VALUES}
     try:
         return files_digest(files)
     except OSError as error:
