@@ -78,6 +78,14 @@ def test_a_short_chain_is_left_as_it_is(forward: Forward) -> None:
     assert folded(whole) is whole
 
 
+def test_a_single_change_is_left_as_it_is() -> None:
+    forward = make_forward("gpt2")
+    d_o, d_k = forward.host.matrix_shape(1)
+    high = break_even(d_o, d_k) + 1
+    model = (LowRankDelta(forward.host.down_projection_path(1), torch.ones(d_o, high), torch.ones(d_k, high)),)
+    assert folded(model) is model
+
+
 def test_joined_deltas_give_the_same_bits() -> None:
     forward = make_forward("llama")
     model = plain(forward, JOINED)

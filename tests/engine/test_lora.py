@@ -16,7 +16,7 @@ from pytest_editpitfalls.engine.editors.lora.editor import Adapter, Lora, _Stack
 from pytest_editpitfalls.engine.editors.lora.hyperparameters import LoraHyperparameters
 from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta
+from pytest_editpitfalls.engine.overlay import EditedModel, FoldedDelta, LowRankDelta, folded
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress
 from pytest_editpitfalls.errors import UsageError
@@ -218,6 +218,31 @@ def test_dropout_is_each_cases_own(
         )
         train_plainly(forward, editor, model, wrapped, job.requests)
         assert_same(together, expected_updates(wrapped))
+
+
+def test_an_adapter_that_was_folded_is_not_there_twice() -> None:
+    """Past break-even a change of the model before it and the adapter become one matrix."""
+    forward = make_forward("llama")
+    editor = make(forward, rank=40)
+    before = tuple(
+        LowRankDelta(name, torch.full((matrix.shape[0], 1), 1e-3).double(), torch.ones(matrix.shape[1], 1).double())
+        for name in editor._modules
+        for matrix in [forward.host.module(name).weight]
+    )
+    results: list[EditResult] = []
+    for shorten in (folded, lambda model: model):
+        first = editor.edit([EditJob("a", 1, (REQUESTS[0],), before)])[0]
+        model = shorten(first.model)
+        results.append(editor.edit([EditJob("a", 2, (REQUESTS[1],), model, first.state)])[0])
+        assert any(isinstance(change, FoldedDelta) for change in model) is (shorten is folded)
+    found, expected = results
+    assert found.error is None
+    assert len(found.model) == len(expected.model)
+    for one, other in zip(found.model, expected.model, strict=True):
+        assert isinstance(one, LowRankDelta)
+        assert isinstance(other, LowRankDelta)
+        assert torch.equal(one.u, other.u)
+        assert torch.equal(one.v, other.v)
 
 
 def test_the_seed_and_the_case_decide_the_start() -> None:

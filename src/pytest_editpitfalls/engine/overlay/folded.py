@@ -120,7 +120,7 @@ def _fewer(changes: Sequence[Any]) -> list[DenseDelta | LowRankDelta] | None:
     """The changes of one module as fewer ones; None where they stay."""
     low = [change for change in changes if type(change) is LowRankDelta]
     dense = [change for change in changes if isinstance(change, DenseDelta)]
-    if len(low) + len(dense) < len(changes):
+    if len(changes) < 2 or len(low) + len(dense) < len(changes):
         return None
     rank = sum(change.u.shape[1] for change in low)
     already = any(isinstance(change, FoldedDelta) for change in dense)

@@ -27,7 +27,7 @@ from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResource
 from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
 from pytest_editpitfalls.engine.matrices import is_transposed
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
-from pytest_editpitfalls.engine.overlay import ForwardHook, LowRankDelta, Overlay, low_rank_hook
+from pytest_editpitfalls.engine.overlay import EditedModel, ForwardHook, LowRankDelta, Overlay, low_rank_hook
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
@@ -44,12 +44,12 @@ class Adapter:
     Attributes:
         a: (rank, d_k) of each adapted module.
         b: (d_o, rank) of each adapted module.
-        deltas: the same as they stand in the edited model: they give way to the next edit's.
+        rest: the model that the adapter stands in, without it: what is in the edited model may have been added up.
     """
 
     a: tuple[Tensor, ...]
     b: tuple[Tensor, ...]
-    deltas: tuple[LowRankDelta, ...]
+    rest: EditedModel
 
 
 class Lora(ShippedEditor[LoraHyperparameters]):
@@ -155,10 +155,7 @@ class _StackedAdapters:
         self._scale, self._drop = hp.lora_alpha / hp.rank, hp.lora_dropout
         old = [job.state if isinstance(job.state, Adapter) else None for job in jobs]
         # The adapter goes on from where it stands, so what it already changes must not be there twice.
-        self.rest = [
-            tuple(change for change in job.model if state is None or not any(change is delta for delta in state.deltas))
-            for job, state in zip(jobs, old, strict=True)
-        ]
+        self.rest = [job.model if state is None else state.rest for job, state in zip(jobs, old, strict=True)]
         self._overlay = Overlay(host, self.rest)
         starts = [
             (state.a, state.b)
@@ -212,7 +209,7 @@ class _StackedAdapters:
         deltas = tuple(
             LowRankDelta(name, self._scale * up, down.T) for name, down, up in zip(self._modules, a, b, strict=True)
         )
-        return EditResult((*self.rest[job], *deltas), Adapter(a, b, deltas))
+        return EditResult((*self.rest[job], *deltas), Adapter(a, b, self.rest[job]))
 
     def _keep(self, batch: Batch) -> Tensor:
         """(rows, tokens, all modules' inputs) what dropout leaves; drawn per row, so that padding changes nothing."""
