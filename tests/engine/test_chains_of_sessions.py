@@ -34,6 +34,11 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[st
     return lambda said: EngineSession.open(settings, said.append)
 
 
+def source() -> str:
+    """Digest of the code, as it is handed down to the engine."""
+    return "source"
+
+
 def values(answers: list[CaseScores]) -> list[list[tuple[float, ...]]]:
     assert [answer.error for answer in answers] == [None] * len(answers)
     return [[probe.probabilities for probe in answer.probes] for answer in answers]
@@ -53,7 +58,7 @@ def test_another_session_goes_on_where_one_was_stopped(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened([]).run(editor, programs, stop)
+        opened([]).run(editor, programs, stop, identity=source)
     assert list((tmp_path / "cache" / "chains").iterdir())
     said: list[str] = []
     again = opened(said)
@@ -66,7 +71,7 @@ def test_another_session_goes_on_where_one_was_stopped(
         return edit(jobs, progress)
 
     monkeypatch.setattr(inner, "edit", counted)
-    found = values(again.run(editor, programs))
+    found = values(again.run(editor, programs, identity=source))
     assert found == expected
     assert 0 < len(steps) <= 2 * 6
     assert min(steps) > 30
@@ -86,11 +91,35 @@ def test_other_hyperparameters_are_another_chain(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened([]).run("rome", programs, stop)
+        opened([]).run("rome", programs, stop, identity=source)
     said: list[str] = []
     tables = TABLES | {"rome": TABLES["rome"] | {"v_lr": "0.2"}}
     settings = EngineSettings(str(tmp_path / "tiny"), batch_size=2, overrides=tables)
-    values(EngineSession.open(settings, said.append).run("rome", programs))
+    values(EngineSession.open(settings, said.append).run("rome", programs, identity=source))
+    assert not [text for text in said if "goes on" in text]
+
+
+@pytest.mark.parametrize(("first", "second"), [("source", "other source"), (None, None), ("source", None)])
+def test_another_source_is_another_chain_and_an_unknown_one_has_no_files(
+    opened: Callable[[list[str]], EngineSession],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str | None,
+    second: str | None,
+) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    programs = [chain("A", (1, 12))]
+
+    def stop(latest: Progress) -> None:
+        if latest.stage == "edit" and latest.done >= 0.9 * latest.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened([]).run("ft", programs, stop, identity=lambda: first)
+    directory = tmp_path / "cache" / "chains"
+    assert (directory.exists() and any(directory.iterdir())) is (first is not None)
+    said: list[str] = []
+    values(opened(said).run("ft", programs, identity=lambda: second))
     assert not [text for text in said if "goes on" in text]
 
 
@@ -99,7 +128,7 @@ def test_a_codebook_has_no_file_and_it_is_said(
 ) -> None:
     monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
     said: list[str] = []
-    values(opened(said).run("grace", [chain("A", (1, 9))]))
+    values(opened(said).run("grace", [chain("A", (1, 9))], identity=source))
     assert [text for text in said if "starts anew" in text] == [
         "grace: a chain that is stopped starts anew: no file can hold what the editor keeps (Codebook)"
     ]

@@ -98,7 +98,7 @@ class EngineSession:
         return self.halved_after is not None and type(self).batches >= self.halved_after
 
     def run(
-        self, editor: str, programs: Sequence[Program], progress: Any = None, suite: Any = None
+        self, editor: str, programs: Sequence[Program], progress: Any = None, suite: Any = None, identity: Any = None
     ) -> list[CaseScores]:
         write(
             {"run": editor, "model": self.settings.model, "seed": self.settings.seed}

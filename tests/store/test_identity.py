@@ -20,7 +20,7 @@ from pytest_editpitfalls.pitfalls import Case, Edit, compile_case
 from pytest_editpitfalls.pitfalls.composite import CompositeRow
 from pytest_editpitfalls.program import SuitePrograms
 from pytest_editpitfalls.store import identity
-from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key, plain, run_header
+from pytest_editpitfalls.store.identity import ModelName, RunHeader, case_key, chain_identity, plain, run_header
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +258,13 @@ def test_any_description_becomes_plain_json() -> None:
     assert plain([object(), plain]) == ["<object object>", "<function plain>"]  # the same in every process
     assert plain("look at 0x10") == "look at 0x10"
     assert RunHeader.model_validate_json(header(description=found).model_dump_json()).description == found
+
+
+def test_a_chain_is_another_one_where_a_result_would_be() -> None:
+    suite, other = SuitePrograms("a", lambda: (compile_case(CASE),)), SuitePrograms("b", tuple)
+    assert chain_identity(HEADER, suite) == chain_identity(HEADER, other) is not None
+    takes = header(takes_suite=True)
+    assert chain_identity(takes, suite) != chain_identity(takes, other)
+    different = {chain_identity(header(**{name: CHANGES[name]}), suite) for name in ("editor_source", "engine_source")}
+    assert len(different | {chain_identity(HEADER, suite)}) == 3
+    assert chain_identity(header(once="run 1"), suite) is None

@@ -21,7 +21,7 @@ from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Pr
 from . import models
 from .batch_size.automatic import BatchSize, Limits
 from .batch_size.memory_model import Shape, tokens_that_fit
-from .chains.checkpoints import ChainFiles
+from .chains.checkpoints import ChainFiles, is_long
 from .edited_checkpoint.editor import EditedCheckpoint
 from .editing.declaration import EditorDeclaration
 from .editing.interface import Editor, EditorResources, SaysWhatItWrites, WritesModel
@@ -156,6 +156,7 @@ class EngineSession:
         programs: Sequence[Program],
         progress: ProgressCallback | None = None,
         suite: SuitePrograms | None = None,
+        identity: Callable[[], str | None] | None = None,
     ) -> list[CaseScores]:
         """Edit and score; one answer per program, in order; a broken case is an answer with its error.
 
@@ -166,6 +167,8 @@ class EngineSession:
             programs: what to run.
             progress: called with how far the batch is.
             suite: all cases of the suite that the batch is from.
+            identity: asked where a chain is long; gives what its edited models depend on that the engine does not
+                know (the source of the code, the suite). None, or where it gives None: no chain is kept in files.
 
         Raises:
             UsageError: unknown editor, bad hyper-parameters, second moments that cannot be computed, no memory for
@@ -182,7 +185,7 @@ class EngineSession:
             scorer = Scorer(self.forward, max_tokens=self._scoring_tokens(tokens))
             self._held.max_tokens = scorer.max_tokens
             with self._products():
-                files = self._chain_files(editor)
+                files = self._chain_files(editor, part, identity)
                 return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held, shared, files)
 
         size = self._batch_size(editor)
@@ -325,12 +328,19 @@ class EngineSession:
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
 
-    def _chain_files(self, editor: str) -> ChainFiles:
-        """Where long chains of an editor are kept while they run."""
-        depends_on = [self.fingerprint, self.dtype, self.host.device.type, self.settings.seed, torch.__version__]
-        identity = json.dumps([*depends_on, editor, self._editors[editor].describe()], sort_keys=True, default=str)
+    def _chain_files(
+        self, editor: str, programs: Sequence[Program], identity: Callable[[], str | None] | None
+    ) -> ChainFiles | None:
+        """Where long chains of an editor are kept while they run; None where nobody can tell one from another."""
+        if identity is None or not any(is_long(program) for program in programs) or (known := identity()) is None:
+            return None
+        depends_on = [known, self.fingerprint, self.dtype, self.host.device.type, self.settings.seed]
+        depends_on += [str(torch.__version__), transformers.__version__, editor, self._editors[editor].describe()]
         return ChainFiles(
-            self.source.cache / "chains", identity, self.host.device, lambda text: self._announce(f"{editor}: {text}")
+            self.source.cache / "chains",
+            json.dumps(depends_on, sort_keys=True, default=str),
+            self.host.device,
+            lambda text: self._announce(f"{editor}: {text}"),
         )
 
     def _scoring_tokens(self, tokens: int) -> int:

@@ -54,6 +54,7 @@ class ForkedCases:
         programs: Sequence[Program],
         progress: ProgressCallback,
         suite: SuitePrograms | None,
+        identity: Callable[[], str | None] | None = None,
     ) -> list[CaseScores]:
         """Edit and score as `EngineSession.run`; a child that dies is an error of its case.
 
@@ -69,7 +70,7 @@ class ForkedCases:
         session.prepare(editor, progress)
         answers = []
         for done, program in enumerate(programs):
-            answers.append(self._in_child(program.case_id, partial(_only, session, editor, program, suite)))
+            answers.append(self._in_child(program.case_id, partial(_only, session, editor, program, suite, identity)))
             progress(Progress("edit", done + 1, len(programs)))
         return answers
 
@@ -140,8 +141,14 @@ def _be_child(file: TextIO, work: Callable[[], Any], threads: int) -> NoReturn:
         os._exit(status)
 
 
-def _only(session: EngineSession, editor: str, program: Program, suite: SuitePrograms | None) -> CaseScores:
-    return session.run(editor, [program], suite=suite)[0]
+def _only(
+    session: EngineSession,
+    editor: str,
+    program: Program,
+    suite: SuitePrograms | None,
+    identity: Callable[[], str | None] | None,
+) -> CaseScores:
+    return session.run(editor, [program], suite=suite, identity=identity)[0]
 
 
 def _end_of(child: int) -> int:

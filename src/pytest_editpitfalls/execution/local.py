@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import CaseError, PitfallsError
@@ -109,10 +110,14 @@ class LocalExecutor:
         session, limit = self.session(job.model, job.seed), self._run.timeout
         try:
             with time_limit(limit, str(job), self._listener.announce):
+                identity = partial(self._chain_identity, session, job)
+                progress = self._listener.progress
                 if self._forked is None:
-                    scores = session.run(job.editor, job.programs, progress=self._listener.progress, suite=job.suite)
+                    scores = session.run(
+                        job.editor, job.programs, progress=progress, suite=job.suite, identity=identity
+                    )
                 else:
-                    scores = self._forked.run(session, job.editor, job.programs, self._listener.progress, job.suite)
+                    scores = self._forked.run(session, job.editor, job.programs, progress, job.suite, identity)
         except BatchTimeout:
             if len(job.batch) > 1:
                 self._listener.announce(f"{job} took longer than {limit:g} s: its cases run one by one")
@@ -125,6 +130,14 @@ class LocalExecutor:
         if missing:
             raise CaseError(f"the engine gave no answer for case {missing[0]}")
         yield {case: by_id[program.case_id] for case, program in zip(job.batch, job.programs, strict=True)}
+
+    def _chain_identity(self, session: EngineSession, job: Job) -> str | None:
+        from pytest_editpitfalls.store.identity import chain_identity, run_header
+
+        settings = self._run.engine_settings(self._run.model_of(job.model))
+        description = session.describe(job.editor)
+        header = run_header(job.editor, settings, description, model_label=job.model, run_id="this run")
+        return chain_identity(header, job.suite)
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""

@@ -192,6 +192,13 @@ def case_key(header: RunHeader, case: Case, program: Program, suite: SuiteProgra
     return digest_of([header.key, case_digest(case), program_digest(program), others])
 
 
+def chain_identity(header: RunHeader, suite: SuitePrograms | None) -> str | None:
+    """What the edited models of a chain depend on besides its edits; None where that is not known between two runs."""
+    if header.once is not None:
+        return None
+    return digest_of([header.key, suite_digest(suite) if header.takes_suite and suite is not None else None])
+
+
 def plain(value: Any) -> Any:
     """``value`` as plain JSON types that any JSON text can carry; what has no such type is its text (no address)."""
     if value is None or isinstance(value, bool):

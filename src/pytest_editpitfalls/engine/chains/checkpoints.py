@@ -1,9 +1,10 @@
 """A long chain goes on where it was: its edited models are kept in files while it runs.
 
 A file's name is the digest of everything that the model in it depends on: the base model, the editor with its
-hyper-parameters, the seed, and every edit up to there, in order. So a file is never taken for another chain's, and
-nothing is kept of a chain whose edits have changed. It holds the model after so many steps, and what the editor needs
-for the next one. When the cases of the chain have their scores, its files go.
+hyper-parameters and its source, the suite where the editor takes it, the seed, and every edit up to there, in order. So
+a file is never taken for another chain's, and nothing is kept of a chain whose edits have changed. It holds the model
+after so many steps, and what the editor needs for the next one. When the cases of the chain have their scores, its
+files go.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from pytest_editpitfalls.cases.digests import digest_of
 from pytest_editpitfalls.engine.editing.interface import EditResult
 from pytest_editpitfalls.engine.moments.tensor_files import read_tensors, remove, write_tensors
+from pytest_editpitfalls.program import Program
 
 from .keeping import NotKeepable, as_plain, from_plain
 from .prefixes import Prefix
@@ -42,6 +44,11 @@ LONG = 8
 FORMAT = 1
 
 Wanted = tuple[Run, Prefix]
+
+
+def is_long(program: Program) -> bool:
+    """Whether a chain of the program is worth files."""
+    return any(len(state.steps) >= LONG for state in program.states)
 
 
 class ChainFiles:
