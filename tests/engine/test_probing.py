@@ -146,6 +146,27 @@ def test_an_edited_model_in_place_answers_every_form(keeps: str) -> None:
     assert min(found["divergence"].probabilities) > 0.0
 
 
+def test_the_model_s_generation_config_asks_for_nothing_whatever_is_attached() -> None:
+    """A repetition penalty is not applied where rows share a batch; so it is not by the model's own `generate`."""
+
+    def edit(model: Any, _tokenizer: Any, _requests: Any) -> Any:
+        left(model, "hook")
+        return model
+
+    bench = Bench()
+    config = bench.model.generation_config
+    case = replace(program(0), states=FOUR[:2], probes=(replace(SAID, state="1", max_tokens=12),))
+    (plain,) = bench.scores(in_place_editor(keeps="attachments")(edit), case)
+    config.repetition_penalty = 1.5
+    try:
+        (found,) = bench.scores(in_place_editor(keeps="attachments")(edit), case)
+        assert bench.model.generation_config is config
+    finally:
+        config.repetition_penalty = None
+    assert plain.error is None
+    assert [probe.texts for probe in found.probes] == [probe.texts for probe in plain.probes]
+
+
 @pytest.mark.parametrize(
     ("form", "words"),
     [

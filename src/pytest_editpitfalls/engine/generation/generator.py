@@ -10,7 +10,9 @@ measured, not that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -188,7 +190,8 @@ class Generator:
         """By the model's own ``generate``: something on it may look at more than one layer or one token."""
         ids = torch.tensor([prompt.tokens], device=self._host.device)
         said = Continued()
-        with overlay.serving(prompt.model):
+        ends, pad = sorted(self._ends) or None, min(self._ends, default=0)
+        with overlay.serving(prompt.model), _plainly_configured(self._host.model, ends, pad):
             found = self._host.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -196,8 +199,8 @@ class Generator:
                     do_sample=False,
                     num_beams=1,
                     max_new_tokens=prompt.max_tokens,
-                    eos_token_id=sorted(self._ends) or None,
-                    pad_token_id=min(self._ends, default=0),
+                    eos_token_id=ends,
+                    pad_token_id=pad,
                     return_dict_in_generate=True,
                     output_logits=True,
                 ),
@@ -215,6 +218,17 @@ class Generator:
         ids = [token for token in tokens if token not in self._ends]
         text = self._host.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
+
+
+@contextmanager
+def _plainly_configured(model: Any, ends: list[int] | None, pad: int) -> Iterator[None]:
+    """While open, the model has a generation config of no wishes: what a call leaves open is filled from there."""
+    own = model.generation_config
+    try:
+        model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad)
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _end_tokens(model: object) -> frozenset[int]:
