@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from dataclasses import replace
+
 import pytest
 from plugin_helpers import STORED
 from test_measures_in_a_run import suites  # noqa: F401
+
+from pytest_editpitfalls.execution.judging import Judge
+from pytest_editpitfalls.probes import Generated
+from pytest_editpitfalls.program import Program, State
 
 SAID = "--pitfalls-suite=said.toml"
 JUDGE = "--pitfalls-judge=my_judge:score"
@@ -77,6 +85,53 @@ def test_one_that_raises_or_gives_nonsense_is_the_case_s_error(project, judge, b
         [f"*the judge my_judge:score, asked about 'The capital of * and 'the eternal city', {words}*"]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_an_object_without_a_hash_is_a_judge(project, judge):
+    (project.path / "own.py").write_text(
+        "import dataclasses\n@dataclasses.dataclass\nclass Own:\n    share: float\n"
+        "    def __call__(self, *_):\n        return self.share\nscore = Own(0.75)\n",
+        "utf-8",
+    )
+    assert said(project.results(SAID, "--pitfalls-judge=own:score")) == [0.75] * 3
+
+
+def test_a_value_that_cannot_be_looked_at_is_the_case_s_error(project, judge):
+    (project.path / "own.py").write_text(
+        "class Odd:\n    def __float__(self):\n        raise RuntimeError('two numbers')\n"
+        "    def __repr__(self):\n        raise RuntimeError('no words')\n"
+        "def score(*_):\n    return Odd()\n",
+        "utf-8",
+    )
+    result = project.run(SAID, "--pitfalls-judge=own:score")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the judge own:score*gave a Odd; it has to give a number*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize("made", ["functools.partial(given, {})", "functools.lru_cache(lambda *_: {})"])
+def test_a_judge_that_is_wrapped_is_another_one_when_its_module_is(tmp_path, monkeypatch, made):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    versions = set()
+    for value in (0.5, 0.25):
+        text = f"import functools\ndef given(value, *_):\n    return value\nscore = {made.format(value)}\n"
+        (tmp_path / "wrapped_judge.py").write_text(text, "utf-8")
+        sys.modules.pop("wrapped_judge", None)
+        importlib.invalidate_caches()
+        versions.add(Judge.at("wrapped_judge:score").version)
+    sys.modules.pop("wrapped_judge", None)
+    assert len(versions) == 2
+    assert "" not in versions
+
+
+def test_scores_of_a_judge_without_a_source_are_not_those_of_another_run():
+    unknown = Judge.at("math:hypot")
+    unknown = replace(unknown, version="")
+    program = Program("x", (), (State("0", ()),), (Generated("said", "0", ("A",), ("Rome",)),))
+    assert unknown.key("case", program, "run 1") != unknown.key("case", program, "run 2")
+    known = replace(unknown, version="1")
+    assert known.key("case", program, "run 1") == known.key("case", program, "run 2")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,14 +27,14 @@ class _Unusable(Exception):
     """The judge raised, or gave no score; the message says what."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judge:
     """Scores generated texts from 0 (wrong) to 1 (right).
 
     Attributes:
         path: ``package.module:attribute``, as it was given.
         judge: called with (prompt, generated text, answers).
-        version: of its module's source; "" where that cannot be read.
+        version: of the source of its module, and of the one that it is defined in; "" where that cannot be read.
     """
 
     path: str
@@ -53,17 +56,20 @@ class Judge:
         judge = imported(path, where=OPTION)
         if not callable(judge):
             raise UsageError(
-                f"{path} is no function: it is {visible(repr(judge), at_most=60)}",
+                f"{path} is no function: it is {_shown(judge, at_most=60)}",
                 where=OPTION,
                 fix="give a function of (prompt, text, answers) that returns a number from 0 to 1",
             )
-        return cls(path, judge, _version(judge))
+        return cls(path, judge, _version(module, judge))
 
-    def key(self, key: str, program: Program) -> str:
-        """Return a case's key in the store: another one for each judge, where there is something to judge."""
+    def key(self, key: str, program: Program, run_id: str) -> str:
+        """Return a case's key in the store: another one for each judge, where there is something to judge.
+
+        Scores of a judge whose source is not known are found by their own run alone.
+        """
         if not any(isinstance(probe, Generated) for probe in program.probes):
             return key
-        return digest_of({"case": key, "judge": self.path, "version": self.version})
+        return digest_of({"case": key, "judge": self.path, "version": self.version or f"run {run_id}"})
 
     def scores(self, program: Program, scores: CaseScores) -> CaseScores:
         """Return the scores of a case with the judge's in place of compared words; an error where it gives none."""
@@ -94,10 +100,10 @@ class Judge:
             raise _Unusable(f"{about}, raised {type(error).__name__}: {visible(error, at_most=200)}") from error
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except Exception:  # somebody's own type: a tensor of two numbers raises RuntimeError
             number = -1.0
         if isinstance(value, str) or not 0.0 <= number <= 1.0:
-            raise _Unusable(f"{about}, gave {visible(repr(value), at_most=80)}; it has to give a number from 0 to 1")
+            raise _Unusable(f"{about}, gave {_shown(value, at_most=80)}; it has to give a number from 0 to 1")
         return number
 
 
@@ -107,10 +113,23 @@ def _remembering(judge: Judge) -> Callable[[str, str, tuple[str, ...]], float]:
     return lru_cache(maxsize=65536)(judge.ask)
 
 
-def _version(judge: object) -> str:
-    """Digest of the source of the module that a judge is in."""
+def _version(module: str, judge: object) -> str:
+    """Digest of the file of the module that was named, and of the one that what it wraps is defined in."""
     try:
-        file = inspect.getsourcefile(judge if inspect.isroutine(judge) else type(judge))
-        return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-    except (TypeError, OSError):
+        files = {getattr(sys.modules[module], "__file__", None) or ""}
+        while isinstance(judge, functools.partial):
+            judge = judge.func
+        judge = inspect.unwrap(judge) if callable(judge) else judge
+        with contextlib.suppress(TypeError):  # built in, or compiled
+            files.add(inspect.getsourcefile(judge if inspect.isroutine(judge) else type(judge)) or "")
+        digests = sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file)
+    except Exception:  # whatever somebody's object does when it is looked at
         return ""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16] if digests else ""
+
+
+def _shown(value: object, at_most: int) -> str:
+    try:
+        return visible(repr(value), at_most=at_most)
+    except Exception:
+        return f"a {type(value).__name__}"

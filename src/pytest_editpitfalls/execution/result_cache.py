@@ -188,7 +188,7 @@ class ResultCache:
         known = self._keys.get(case.planned)
         if known is None or known[0] != header.key:
             key = case_key(header, case.case, case.program(), suite)
-            known = header.key, key if self._judge is None else self._judge.key(key, case.program())
+            known = header.key, key if self._judge is None else self._judge.key(key, case.program(), self._run_id)
             self._keys[case.planned] = known
         return known[1]
 
