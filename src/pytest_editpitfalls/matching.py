@@ -2,7 +2,8 @@
 
 Case, punctuation, the English articles and spaces make no difference, as in the evaluation of SQuAD (Rajpurkar et al.
 2016, arXiv:1606.05250): "the Louvre." is "Louvre". Beyond that accents and compatibility forms are compared as
-Unicode's NFKC writes them, so that one spelling is not two. An answer of punctuation alone ("+") is compared as it is.
+Unicode's NFKC writes them, so that one spelling is not two. An answer of punctuation alone ("+") is compared as it is,
+and one of at most three letters, all capitals ("US"), with its case: "us" is a word.
 """
 
 from __future__ import annotations
@@ -16,14 +17,36 @@ from .probes import Match
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
+_APOSTROPHES = frozenset("'\u2018\u2019")
+
+SHORT = 3
+"""Letters of an answer in capitals that is compared with its case."""
+
+
 @lru_cache(maxsize=65536)
-def normalised(text: str) -> str:
-    """Return ``text`` without differences of case, punctuation, articles and spaces; empty only where it is."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    bare = "".join(char for char in folded if not unicodedata.category(char).startswith("P"))
+def normalised(text: str, *, keep_case: bool = False, apart: bool = False) -> str:
+    """Return ``text`` without differences of case, punctuation, articles and spaces; empty only where it is.
+
+    Args:
+        keep_case: whether case stays a difference.
+        apart: whether words that punctuation joins ("Paris/Lyon") are two. Behind an apostrophe ("Einstein's") and
+            inside a number ("3.5") it is one word in any case.
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    folded = folded if keep_case else folded.casefold()
+    bare = "".join(
+        char if not unicodedata.category(char).startswith("P") else " " if apart and _parts(folded, place) else ""
+        for place, char in enumerate(folded)
+    )
     words = bare.split()
-    kept = [word for word in words if word not in _ARTICLES]
+    kept = [word for word in words if word.casefold() not in _ARTICLES]
     return " ".join(kept or words or folded.split())
+
+
+def _parts(text: str, place: int) -> bool:
+    """Whether a mark of punctuation stands between two words."""
+    in_number = text[place] in ".," and text[:place][-1:].isdigit() and text[place + 1 :][:1].isdigit()
+    return text[place] not in _APOSTROPHES and not in_number
 
 
 def matches(text: str, answers: Sequence[str], match: Match) -> bool:
@@ -35,13 +58,23 @@ def matches(text: str, answers: Sequence[str], match: Match) -> bool:
         match: ``exact``: the text is the first answer; ``alias``: it is one of them; ``contains``: one of them stands
             in it as whole words; where a script has no spaces between words (Chinese, Japanese, Thai), at any place.
     """
-    said = normalised(text)
-    if match == "exact":
-        return said == normalised(answers[0])
-    wanted = {normalised(answer) for answer in answers}
-    if match == "alias":
-        return said in wanted
-    return any(_contains(said, answer) for answer in wanted)
+    return any(_gives(text, answer, match) for answer in (answers[:1] if match == "exact" else answers))
+
+
+def _gives(text: str, answer: str, match: Match) -> bool:
+    keep_case = _is_short(answer)
+    said, wanted = normalised(text, keep_case=keep_case), normalised(answer, keep_case=keep_case)
+    if match != "contains":
+        return said == wanted
+    return _contains(said, wanted) or _contains(
+        normalised(text, keep_case=keep_case, apart=True), normalised(answer, keep_case=keep_case, apart=True)
+    )
+
+
+def _is_short(answer: str) -> bool:
+    """Whether an answer is a few letters in capitals."""
+    letters = [char for char in answer if char.isalpha()]
+    return 0 < len(letters) <= SHORT and all(char.isupper() for char in letters)
 
 
 def _contains(said: str, answer: str) -> bool:

@@ -53,10 +53,30 @@ def test_exact_alias_and_containment(text: str, exact: bool, alias: bool, contai
         ("法国的首都是巴黎。", "巴黎", True),
         ("フランスの首都はパリです", "パリ", True),
         ("Paris巴黎", "巴黎", True),
+        ("Paris/Lyon", "Paris", True),
+        ("Paris/Lyon", "Lyon", True),
+        ("Paris—which is in France", "Paris", True),
+        ("the Paris-based office", "Paris", True),
+        ("Jean-Paul Sartre/Camus", "Jean-Paul Sartre", True),
+        ("1985-1990", "1985", True),
+        ("about 3.5", "5", False),  # a number is one word
+        ("1,985", "985", False),
+        ("It helps us.", "US", False),
+        ("in the US.", "US", True),
+        ("in the U.S. today", "US", True),
+        ("us", "U.S.", False),
+        ("the EU/US deal", "US", True),
+        ("nasa", "NASA", True),
     ],
 )
 def test_what_makes_no_difference_and_what_does(text: str, answer: str, found: bool) -> None:
     assert matches(text, (answer,), "contains") is found
+
+
+def test_a_few_capitals_are_compared_with_their_case_however_they_are_matched() -> None:
+    for match in ("exact", "alias", "contains"):
+        assert matches("US.", ("US",), match)
+        assert not matches("us", ("US",), match)
 
 
 @given(st.text(max_size=40), st.text(min_size=1, max_size=20), st.text(max_size=40))
