@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,11 +16,13 @@ import torch
 from pytest_editpitfalls.engine.chains import checkpoints
 from pytest_editpitfalls.engine.chains.checkpoints import ChainFiles
 from pytest_editpitfalls.engine.chains.editing import edit_programs
+from pytest_editpitfalls.engine.chains.keeping import NotKeepable, as_plain
 from pytest_editpitfalls.engine.chains.prefixes import prefixes_of
 from pytest_editpitfalls.engine.chains.run import Run
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.isolation import BatchDoesNotFit
+from pytest_editpitfalls.engine.moments.tensor_files import read_tensors, write_tensors
 from pytest_editpitfalls.engine.overlay import FoldedDelta, LowRankDelta, break_even
 from pytest_editpitfalls.engine.runner import run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
@@ -347,3 +350,38 @@ def test_a_directory_that_cannot_be_written_only_costs_time(forward: Forward, fi
 def test_short_chains_leave_no_file(forward: Forward, files: Any, tmp_path: Path) -> None:
     run(StepEditor(forward), [chain("A", (1, 2))], files())
     assert not (tmp_path / "chains").exists()
+
+
+class Pair(NamedTuple):
+    one: int
+    other: int
+
+
+@pytest.mark.parametrize("value", [Pair(1, 2), OrderedDict(a=1), defaultdict(list), [Pair(1, 2)]])
+def test_what_would_come_back_as_another_type_is_not_kept(value: Any) -> None:
+    with pytest.raises(NotKeepable):
+        as_plain(value, {})
+
+
+def test_two_names_of_one_storage_are_kept(tmp_path: Path) -> None:
+    whole = torch.arange(6.0).reshape(2, 3)
+    tensors = {"a": whole, "b": whole, "c": whole[1]}
+    assert write_tensors(tmp_path / "x", tensors, {})
+    found = read_tensors(tmp_path / "x", torch.device("cpu"))
+    assert found is not None
+    assert all(torch.equal(found[0][name], value) for name, value in tensors.items())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no such\nthing"), MemoryError()])
+def test_a_chain_goes_on_where_its_file_cannot_be_written(
+    forward: Forward, files: Any, said: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> bool:
+        raise error
+
+    monkeypatch.setattr(checkpoints, "write_tensors", fail)
+    (found,) = run(StepEditor(forward), [chain("A")], files())
+    assert found.error is None
+    (words,) = said
+    assert f"a chain that is stopped starts anew: its file could not be written ({type(error).__name__}: " in words
+    assert "\n" not in words

@@ -122,10 +122,15 @@ class ChainFiles:
         try:
             self._keep(run, newest)
         except NotKeepable as error:
-            if str(error) not in self._not_kept:
-                self._not_kept.add(str(error))
-                words = f"no file can hold what the editor keeps ({error})"
-                self._announce(f"a chain that is stopped starts anew: {words}")
+            self._say_once(f"no file can hold what the editor keeps ({error})")
+        except (RuntimeError, MemoryError) as error:  # the chain itself can go on
+            said = (str(error).splitlines() or [""])[0]
+            self._say_once(f"its file could not be written ({type(error).__name__}: {said})")
+
+    def _say_once(self, why: str) -> None:
+        if why not in self._not_kept:
+            self._not_kept.add(why)
+            self._announce(f"a chain that is stopped starts anew: {why}")
 
     def _keep(self, run: Run, newest: Prefix | None) -> None:
         for steps, prefix in run.asked.items():

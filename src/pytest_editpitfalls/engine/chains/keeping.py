@@ -37,9 +37,9 @@ def as_plain(value: Any, tensors: dict[str, Tensor]) -> Any:
         name = f"t{len(tensors)}"
         tensors[name] = value.detach()
         return {"tensor": name}
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):  # a subclass, as a NamedTuple is one, would come back as another type
         return {type(value).__name__: [as_plain(each, tensors) for each in value]}
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {"dict": [[as_plain(key, tensors), as_plain(each, tensors)] for key, each in value.items()]}
     if _KEPT.get(type(value).__name__) is type(value):
         parts = {each.name: as_plain(getattr(value, each.name), tensors) for each in fields(value) if _counts(each)}

@@ -49,7 +49,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         tensors: by name, on any device.
         facts: plain JSON types.
     """
-    held = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    held: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.cpu().contiguous()
+        storage = own.untyped_storage().data_ptr()
+        held[name] = own.clone() if storage in storages else own  # safetensors refuses two names of one storage
+        storages.add(storage)
     metadata = {
         "facts": json.dumps(facts),
         "norms": json.dumps({name: _norm(tensor) for name, tensor in held.items()}),
