@@ -12,8 +12,10 @@ import torch
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.in_context import Window
 from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, PromptPrefix
+from pytest_editpitfalls.engine.probing.answers import unscorable
 from pytest_editpitfalls.engine.runner import run_batch
 from pytest_editpitfalls.engine.scoring import Scorer
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
@@ -165,6 +167,30 @@ def test_the_model_s_generation_config_asks_for_nothing_whatever_is_attached() -
         config.repetition_penalty = None
     assert plain.error is None
     assert [probe.texts for probe in found.probes] == [probe.texts for probe in plain.probes]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama"])
+@pytest.mark.parametrize("of", ["generation", "prompt", "edit"])
+def test_what_is_longer_than_learned_positions_is_skipped_with_a_reason(family: str, of: str) -> None:
+    forward = make_forward(family)
+    size = forward.host.config.max_position_embeddings
+    case, long = program(0), "x " * size
+    probes: tuple[AnyProbe, ...] = (replace(SAID, max_tokens=size),)
+    if of == "prompt":
+        probes = (replace(FORMS[2], prompts=(long,)),)
+    case = replace(case, states=FOUR[:1], probes=probes)
+    if of == "edit":
+        request = replace(case.steps[0][0], prompt=long + case.steps[0][0].prompt)
+        case = replace(case, steps=((request,), *case.steps[1:]), probes=(SAID,))
+    window, encoder = Window(forward.host), forward.host.encoder
+    why = unscorable(case, encoder, window)
+    if family == "llama":  # rotary positions have no end
+        assert why is None
+        return
+    assert f"is longer than the model's {size} positions" in (why or "")
+    (answer,) = run(FakeEditor(forward), case)
+    assert (answer.skipped, answer.error) == (why, None)
+    assert unscorable(program(0), encoder, window) is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ The format is that of zjunlp/EasyEdit's IKE. The newest fact stands last, next t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+
+from torch import nn
 
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.probes import AnyProbe, Generated, Probe
@@ -17,6 +20,9 @@ from pytest_editpitfalls.program import EditRequest, Program
 from .editing.interface import EditJob, EditResult
 from .model_adapter import ModelAdapter
 from .overlay import PromptPrefix, without
+
+OFFSET = 2
+"""Rows that a table of learned positions may have besides (OPT)."""
 
 Facts = tuple[EditRequest, ...]
 
@@ -59,9 +65,34 @@ class Window:
     """
 
     def __init__(self, host: ModelAdapter) -> None:
-        self._encoder = host.encoder
+        self._host, self._encoder = host, host.encoder
         size = getattr(host.config, "max_position_embeddings", None)
         self.size: int | None = size if isinstance(size, int) and size > 0 else None
+
+    @cached_property
+    def learned(self) -> int | None:
+        """The limit where positions are learned (GPT-2, OPT): beyond it there is no number to compute with."""
+        if self.size is None:
+            return None
+        words = self._host.model.get_input_embeddings()
+        tables = [each for each in self._host.model.modules() if isinstance(each, nn.Embedding) and each is not words]
+        return self.size if any(0 <= each.num_embeddings - self.size <= OFFSET for each in tables) else None
+
+    def too_long(self, program: Program) -> str | None:
+        """Return what of a case has more tokens than the model has learned positions; None where nothing has."""
+        size = self.learned
+        if size is None:
+            return None
+        asked = [(text, self._behind(probe)) for probe in program.probes for text in probe.inputs]
+        asked += [
+            (request.question, len(self._encoder.target(request.target_new, request.joiner)))
+            for step in program.steps
+            for request in step
+        ]
+        for text, behind in asked:
+            if (count := len(self._encoder.prompt(text))) + behind > size:
+                return f"a prompt of {count} tokens with {behind} behind it is longer than the model's {size} positions"
+        return None
 
     def room(self, program: Program | None) -> int:
         """Tokens of the longest prompt that the case asks, with the target or the text that comes behind it."""

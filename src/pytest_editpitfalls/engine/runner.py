@@ -28,6 +28,7 @@ from .chains.editing import edit_programs
 from .chains.run import Run
 from .editing.interface import Editor, WritesModel
 from .held import HeldAnswers
+from .in_context import Window
 from .isolation import isolated
 from .overlay import EditedModel
 from .probing import Probing, unscorable
@@ -72,8 +73,9 @@ def run_batch(
     started = time.perf_counter()
     progress = forwards_only(progress)
     runs = [Run(program) for program in programs]
+    window = Window(scorer.forward.host)
     for run in runs:
-        run.skipped = unscorable(run.program, encoder)
+        run.skipped = unscorable(run.program, encoder, window)
     edit_programs(editor, runs, progress, suite, shared, files)
     edited = time.perf_counter()
     try:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_editpitfalls.engine.generation import Continued, Generator, Prompt
 from pytest_editpitfalls.engine.held import HeldAnswers, is_brief, written
+from pytest_editpitfalls.engine.in_context import Window
 from pytest_editpitfalls.engine.overlay import EditedModel, prefix_of
 from pytest_editpitfalls.engine.scoring import Question, Scorer, check_one_row
 from pytest_editpitfalls.engine.tokens import Encoder
@@ -27,8 +28,8 @@ Models = Mapping[tuple[int, ...], EditedModel]
 """The edited models of a program by the steps that made them."""
 
 
-def unscorable(program: Program, encoder: Encoder) -> str | None:
-    """Return what the program needs that the model's tokenizer cannot write; None where it can write all of it."""
+def unscorable(program: Program, encoder: Encoder, window: Window) -> str | None:
+    """Return what the program needs that the model's tokenizer cannot write, or its positions have no room for."""
     try:
         for probe in program.probes:
             if isinstance(probe, Probe):
@@ -40,7 +41,7 @@ def unscorable(program: Program, encoder: Encoder) -> str | None:
                 encoder.target(request.target_new, request.joiner)
     except UnscorableCase as error:
         return str(error)
-    return None
+    return window.too_long(program)
 
 
 @dataclass(frozen=True)
