@@ -178,3 +178,23 @@ def test_the_table_of_editors_is_what_they_declare():
     page = (ROOT / "docs" / "editors.md").read_text("utf-8")
     own = page.partition("<!-- properties: begin -->\n")[2].partition("<!-- properties: end -->")[0]
     assert own == properties_markdown(), "run: python -m pytest_editpitfalls.properties.table"
+
+
+def test_what_takes_longer_than_the_time_limit_fails_with_a_message(folder, tiny):
+    (folder / "slow.py").write_text(
+        MINE.format(violates={}).replace("    embed =", "    import time\n    time.sleep(60)\n    embed =")
+    )
+    result = run(
+        folder,
+        "pitfalls/properties.py::deterministic",
+        "--editor=slow:mine",
+        f"--model={tiny}",
+        "--pitfalls-timeout=3",
+        "--pitfalls-json=r.json",
+    )
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "deterministic: editor 'mine' took longer than 3 s (--pitfalls-timeout)" in result.stdout
+    assert "Traceback" not in result.stdout
+    (found,) = json.loads((folder / "r.json").read_text())["properties"]
+    assert found["outcome"] == "failed"
+    assert "took longer than 3 s" in found["failure"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 from pytest_editpitfalls.execution.forked import ChildEnded, answer_of_child, scores_from
+from pytest_editpitfalls.execution.time_limit import BatchTimeout, time_limit, too_slow
 from pytest_editpitfalls.program import CaseScores, Probe, Program, State, SuitePrograms
 
-from .drawn import Edits, FactToEdit, in_words
+from .drawn import Edits, FactToEdit, TooSlow, in_words
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
@@ -56,16 +57,26 @@ class EditorBench:
         session: the model, opened by the engine.
         editor: the editor's name.
         facts: what edits are drawn from; those that no edit is about are asked as well.
+        limit: seconds that a computation may take; None: no limit.
+        say: called with a message where a process that does not stop is ended.
 
     On a CPU every question is computed in a forked process, so that what an editor keeps in global variables cannot
     reach the next one. On a GPU, and where processes cannot be forked, all is computed in this process.
     """
 
-    def __init__(self, session: EngineSession, editor: str, facts: Sequence[FactToEdit]) -> None:
+    def __init__(
+        self,
+        session: EngineSession,
+        editor: str,
+        facts: Sequence[FactToEdit],
+        limit: float | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 
         self.session = session
         self.editor = editor
+        self._limit, self._say = limit, say
         self.facts = tuple(facts)
         self.declaration: EditorDeclaration = EDITORS.get(editor)
         self._known: dict[Any, Any] = {}
@@ -234,6 +245,13 @@ class EditorBench:
         ]
 
     def _computed(self, work: Callable[[], Any]) -> Any:
+        try:
+            with time_limit(self._limit, f"a property of editor '{self.editor}'", self._say):
+                return self._computed_at_leisure(work)
+        except BatchTimeout:
+            raise TooSlow(too_slow(self.editor, self._limit)) from None
+
+    def _computed_at_leisure(self, work: Callable[[], Any]) -> Any:
         if not self._forks:
             return work()
         self.session.prepare(self.editor)  # once, and not in every process

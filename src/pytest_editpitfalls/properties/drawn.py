@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_editpitfalls.cases.case import fill
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.errors import CaseError, UsageError, did_you_mean
 from pytest_editpitfalls.program import EditRequest
+
+
+class TooSlow(CaseError):
+    """A computation took longer than it may."""
 
 
 class PropertyFailed(AssertionError):

@@ -13,7 +13,7 @@ from pytest_editpitfalls.errors import CaseError, UsageError
 
 from .bench import EditorBench
 from .catalogue import Property
-from .drawn import Edits, PropertyFailed
+from .drawn import Edits, PropertyFailed, TooSlow
 from .strategies import SearchStrategy, edit_sequences, related_edits, unrelated_edits
 
 EXAMPLES = 3
@@ -51,12 +51,13 @@ def examine(
         shrink: whether a shorter sequence is looked for once one has failed.
 
     Raises:
+        TooSlow: a computation took longer than the bench lets it; no shorter sequence is looked for.
         CaseError: the editor fails on the shortest sequence that was found to make it fail.
         UsageError: the editor or the model cannot be used at all.
     """
     looked: dict[Edits, Exception | None] = {}
     failing: list[Edits] = []
-    refused: list[UsageError] = []
+    refused: list[UsageError | TooSlow] = []
 
     def look(edits: Edits) -> None:
         if refused:
@@ -67,7 +68,7 @@ def examine(
             try:
                 wanted.check(bench, edits)
                 looked[edits] = None
-            except UsageError as error:
+            except (UsageError, TooSlow) as error:
                 refused.append(error)
                 raise
             except (PropertyFailed, CaseError) as error:
@@ -100,6 +101,8 @@ def examine(
         run()
     except PropertyFailed as error:
         return Finding(failing[-1], str(error), len(looked))
+    except TooSlow:
+        raise
     except CaseError as error:
         raise CaseError(error.what, where=error.where, fix=error.fix) from None
     except Unsatisfiable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -100,11 +100,28 @@ class PropertyItem(pytest.Item):
             pytest.skip(why)
         try:
             with ours.timers.stopped():
-                self._look()
+                self._look_in_time()
         except UsageError as error:
             ours.usage_error = str(error)
             self.session.shouldstop = ours.usage_error.splitlines()[0]
             raise
+
+    def _look_in_time(self) -> None:
+        from pytest_editpitfalls.properties import PropertyFailed
+        from pytest_editpitfalls.properties.drawn import TooSlow
+
+        try:
+            self._look()
+        except TooSlow as error:
+            selected = self.selected
+            self.stash[RECORD] = PropertyRecord(
+                property=selected.wanted.name,
+                editor=selected.editor,
+                model=selected.model,
+                outcome="failed",
+                failure=error.what,
+            )
+            raise PropertyFailed(visible(f"{selected.wanted.name}: {error.what}", keep_newlines=True)) from None
 
     def _look(self) -> None:
         from pytest_editpitfalls.properties import PropertyFailed
@@ -173,8 +190,8 @@ class PropertyItem(pytest.Item):
 class Benches:
     """The editors of a run on the model that is open, made when they are needed; the facts are read once."""
 
-    def __init__(self, ours: PitfallsSession) -> None:
-        self._ours = ours
+    def __init__(self, ours: PitfallsSession, say: Callable[[str], None]) -> None:
+        self._ours, self._say = ours, say
         self._model = ""
         self._benches: dict[str, EditorBench] = {}
 
@@ -189,12 +206,12 @@ class Benches:
         if self._model != selected.model:
             self._model, self._benches = selected.model, {}
         if selected.editor not in self._benches:
-            session = self._ours.executor.session(selected.model, selected.seed)
-            bench = EditorBench(session, selected.engine_editor, self.facts)
+            session, limit = self._ours.executor.session(selected.model, selected.seed), self._ours.run.timeout
+            bench = EditorBench(session, selected.engine_editor, self.facts, limit, self._say)
             if self._ours.run.held_only:
                 if len(held := held_facts(bench, self.facts)) < 2:
                     pytest.skip(f"the model holds {len(held)} of {len(self.facts)} facts (--pitfalls-held-only)")
-                bench = EditorBench(session, selected.engine_editor, held)
+                bench = EditorBench(session, selected.engine_editor, held, limit, self._say)
             self._benches[selected.editor] = bench
         return self._benches[selected.editor]
 

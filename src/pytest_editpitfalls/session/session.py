@@ -90,7 +90,7 @@ class PitfallsSession:
             with_junit=bool(config.getoption("xmlpath", None)),
             adapters=wanted_adapters(config),
         )
-        self.properties = Benches(self)
+        self.properties = Benches(self, listener.announce)
         self.timers = TestTimers(config)
         self.usage_error: str | None = None
 
