@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import time
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
@@ -385,3 +387,15 @@ def test_a_chain_goes_on_where_its_file_cannot_be_written(
     (words,) = said
     assert f"a chain that is stopped starts anew: its file could not be written ({type(error).__name__}: " in words
     assert "\n" not in words
+
+
+def test_old_files_and_half_written_ones_are_removed(forward: Forward, files: Any, tmp_path: Path) -> None:
+    directory = tmp_path / "chains"
+    directory.mkdir()
+    day = 24 * 3600
+    ages = {"a.safetensors": 15 * day, "b.safetensors": 13 * day, "c.x.tmp": day, "d.x.tmp": 60, "notes.txt": 99 * day}
+    for name, age in ages.items():
+        (directory / name).write_text("x")
+        os.utime(directory / name, (time.time() - age,) * 2)
+    run(StepEditor(forward), [chain("A")], files())
+    assert {path.name for path in directory.iterdir()} == {"b.safetensors", "d.x.tmp", "notes.txt"}

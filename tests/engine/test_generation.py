@@ -123,6 +123,11 @@ def test_one_token_is_one_token_and_equal_prompts_are_asked_once(
     assert said(gpt2, []) == []
 
 
+def test_nothing_is_stacked_where_nothing_is_asked(gpt2: Forward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_editpitfalls.engine.generation.generator.Overlay", None)
+    assert said(gpt2, []) == []
+
+
 def test_of_equal_logits_the_first_is_said(gpt2: Forward) -> None:
     """As `generate` does: an output of all zeros makes every token as likely as any other."""
     host = gpt2.host

@@ -9,6 +9,7 @@ files go.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -40,6 +41,12 @@ WORTH_SECONDS = 10.0
 
 LONG = 8
 """A chain of fewer steps is neither kept nor looked for."""
+
+KEPT_SECONDS = 14 * 24 * 3600.0
+"""A file that nobody has touched for so long is of a chain that nobody goes on with."""
+
+WRITING_SECONDS = 3600.0
+"""A file that is being written is touched more often than that: another process may be at it."""
 
 FORMAT = 1
 
@@ -80,6 +87,7 @@ class ChainFiles:
     def resumed(self, runs: Sequence[Run]) -> set[Prefix]:
         """Take what is there into the runs; returns the models that need not be made."""
         self._saved = time.monotonic()
+        self._remove_old()
         try:
             there = {path.name for path in self._directory.iterdir()}
         except OSError:
@@ -92,6 +100,16 @@ class ChainFiles:
                 if there:
                     known |= self._resume(run, there)
         return known
+
+    def _remove_old(self) -> None:
+        """Remove what killed writers left, and the files of chains that nobody went on with."""
+        now = time.time()
+        with contextlib.suppress(OSError):
+            for path in self._directory.iterdir():
+                age = WRITING_SECONDS if path.suffix == ".tmp" else KEPT_SECONDS
+                with contextlib.suppress(OSError):
+                    if path.suffix in (".tmp", ".safetensors") and now - path.stat().st_mtime > age:
+                        remove(path)
 
     def keep_if_due(self, made: Sequence[Wanted]) -> None:
         """Write the newest models, where enough time went by since it was done last."""

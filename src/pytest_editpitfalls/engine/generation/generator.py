@@ -76,6 +76,8 @@ class Generator:
     @torch.no_grad()
     def continued(self, models: Sequence[EditedModel], prompts: Sequence[Prompt]) -> list[Continued]:
         """Return what each prompt's model says; equal prompts are asked once."""
+        if not prompts:
+            return []
         overlay = Overlay(self._host, models)
         found = {prompt: Continued() for prompt in prompts}
         whole = [prompt for prompt in found if overlay.whole_rows(prompt.model)]
