@@ -145,6 +145,17 @@ def test_newest_are_the_edits_that_were_just_made() -> None:
     assert metrics["newest"] == pytest.approx(3 / 5)
 
 
+def test_only_the_rewrite_prompt_tells_whether_an_edit_holds() -> None:
+    """State 1 is asked with all prompts, the control with one: a mean over eleven would be held against one value."""
+    new, old = (0.2, 0.9, 0.9), (0.5, 0.1, 0.1)
+    scores = [
+        *(ProbeScore("new:0", state, new[:prompts]) for state, prompts in (("0", 1), ("1", 3))),
+        *(ProbeScore("old:0", state, old[:prompts]) for state, prompts in (("0", 1), ("1", 3))),
+    ]
+    metrics = compute_metrics("lifelong", scores)
+    assert metrics["retention_1"] == metrics["newest"] == metrics["retention_1_lift"] == 0.0
+
+
 def test_the_rest_of_the_model() -> None:
     scores = [
         *(ProbeScore(f"other:{place}", "0", (0.5, 0.5)) for place in range(4)),

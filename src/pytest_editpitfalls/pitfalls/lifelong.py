@@ -105,9 +105,20 @@ def _stops_within(edits: int) -> tuple[int, ...]:
 
 
 def _holds(p: FactProbabilities, place: int, state: str, new: str = "new", old: str = "old") -> bool | None:
-    """Whether the object that an edit wrote is likelier than the one it replaced; None where that is unknown."""
-    written, replaced = p.get((f"{new}:{place}", state)), p.get((f"{old}:{place}", state))
+    """Whether the object that an edit wrote is likelier than the one it replaced; None where that is unknown.
+
+    "new" and "old" are compared after the rewrite prompt: in some states all prompts are asked, in most that alone.
+    """
+    written, replaced = _asked(p, f"{new}:{place}", state), _asked(p, f"{old}:{place}", state)
     return None if written is None or replaced is None else written > replaced
+
+
+def _asked(p: FactProbabilities, fact: str, state: str) -> float | None:
+    """The probability after the rewrite prompt; of what is asked in other words, the mean over these."""
+    if fact.partition(":")[0].endswith("_rephrased"):
+        return p.get((fact, state))
+    values = p.prompts.get((fact, state))
+    return values[0] if values else None
 
 
 def retention(p: FactProbabilities, edits: int, state: str, new: str = "new", old: str = "old") -> float | None:
