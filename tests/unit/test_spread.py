@@ -286,6 +286,7 @@ def test_an_edit_that_is_understood_passes() -> None:
         ("locality", ("neighbours", 0, "object"), "fish", "neighbours.0.object: 'fish' makes it no neighbour"),
         ("locality", ("neighbours", 1, "subject"), "oak", "neighbours.1.subject: 'oak' is edited itself"),
         ("distraction", ("abouts", 0, "object"), "city of Rome", "abouts.0: it names the edit's new object 'Rome'"),
+        ("distraction", ("hops", 0, "relation"), "P36", "hops.0.relation: 'P36' is edited itself"),
         ("distraction", ("hops", 0, "object"), "France", "hops.0: it names the edit's subject 'France'"),
         ("distraction", ("hops", 0, "subject"), "Paris", "hops.0: it names the old object 'Paris'"),
         ("distraction", ("abouts", 0, "subject"), "Lyon", "abouts.0: it does not name the old object 'Paris'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -12,12 +12,13 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.cases.leaks import contains_label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import DOMINANCE, Knowledge, KnownFact, Thing
+from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import share_of_pairs, share_with_controls, with_control
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, Metric
 from pytest_editpitfalls.metrics.shared import difference
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, NoTarget, edit, fact_line, single
+from ._construction import PLURAL, Candidate, Construction, Draw, Group, NoTarget, edit, fact_line, single
 from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import SPREAD
@@ -51,6 +52,10 @@ class DistractionRow(OneEditRow):
             raise RowError("abouts", "there is no sentence to stand before a prompt", "give abouts or hops")
         for name in SORTS:
             for place, fact in enumerate(getattr(self, name)):
+                if fact.relation.removesuffix(PLURAL) == edit.relation.removesuffix(PLURAL):
+                    raise RowError(
+                        f"{name}.{place}.relation", f"'{fact.relation}' is edited itself", "take another relation"
+                    )
                 ends = (fact.subject, fact.object)
                 for label, role in ((edit.new_object, "new object"), (edit.subject, "subject")):
                     if any(contains_label(end, label) for end in ends):
@@ -90,7 +95,7 @@ class DistractionConstruction(Construction):
         for thing in knowledge.objects(group.relation):
             if thing.label in homonyms:
                 continue
-            near = _sentences(knowledge, group.relation, thing)
+            near = _sentences(knowledge, group.relation, thing, homonyms)
             for fact in knowledge.to(group.relation, thing.label):
                 if single(knowledge, fact):
                     known = [each for each in near if not _names(each, fact.of)]
@@ -112,18 +117,44 @@ class DistractionConstruction(Construction):
         }
 
 
-def _sentences(knowledge: Knowledge, relation: str, thing: Thing) -> list[KnownFact]:
+def _sentences(knowledge: Knowledge, relation: str, thing: Thing, homonyms: Container[str]) -> list[KnownFact]:
     """Facts of other relations about a thing, then facts about what these link it to; the best known first.
 
-    A sentence in the edit's own relation would be a demonstration of the prompt, not a distraction from it.
+    A sentence in the edit's own relation would be a demonstration of the prompt, not a distraction from it. Of what a
+    linked name stands for nothing tells where it stands for two things. One sentence for two ends: the other way round
+    a fact says the same.
     """
-    about = _best(each for each in knowledge.about(thing) if each.relation != relation)
+
+    def sound(facts: Iterable[KnownFact]) -> list[KnownFact]:
+        return _best(each for each in facts if each.relation != relation and _is_best_known(knowledge, each))
+
+    about = sound(knowledge.about(thing))
     linked = [each.to for each in about]
     if len(about) < EACH:
-        turned = _best(each for each in knowledge.about(thing, as_object=True) if each.relation != relation)
+        turned = sound(knowledge.about(thing, as_object=True))
         about, linked = about + turned, linked + [each.of for each in turned]
-    hops = _best(each for other in linked[: 4 * EACH] for each in knowledge.about(other))
-    return about[: 2 * EACH] + [each for each in hops if not _names(each, thing)][: 2 * EACH]
+    clear = [other for other in linked if other.label not in homonyms][: 4 * EACH]
+    hops = sound(each for other in clear for each in knowledge.about(other))
+    seen: set[frozenset[str]] = set()
+    about = _new(about, seen)[: 2 * EACH]
+    return about + _new([each for each in hops if not _names(each, thing)], seen)[: 2 * EACH]
+
+
+def _is_best_known(knowledge: Knowledge, fact: KnownFact) -> bool:
+    """Whether no better known fact of the subject gives another object, where there is but one: of a namesake."""
+    relation = knowledge.relations[fact.relation]
+    return not relation.functional or knowledge.of(fact.relation, fact.subject)[0].key == fact.key
+
+
+def _new(facts: Iterable[KnownFact], seen: set[frozenset[str]]) -> list[KnownFact]:
+    """The facts between whose ends none was seen; theirs are from now on."""
+    found = []
+    for fact in facts:
+        ends = frozenset((plain(fact.subject), plain(fact.object)))
+        if ends not in seen:
+            seen.add(ends)
+            found.append(fact)
+    return found
 
 
 def _best(facts: Iterable[KnownFact]) -> list[KnownFact]:

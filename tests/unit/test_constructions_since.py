@@ -1,0 +1,58 @@
+"""What the cases of the later kinds are made of, on a handful of facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
+from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
+
+PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
+
+
+def relation(name: str, **values: Any) -> KnownRelation:
+    words: dict[str, Any] = {"prompt": f"The {name} of {{}} is", "paraphrases": PARAPHRASES, **values}
+    return KnownRelation(id=name, label=name, **words)
+
+
+def fact(subject: str, name: str, object_: str, kinds: str = "city/country", fame: float = 100.0) -> KnownFact:
+    of, to = kinds.split("/")
+    return KnownFact(subject, name, object_, subject_kind=of, object_kind=to, popularity=fame)
+
+
+def knowledge(facts: list[KnownFact], *relations: KnownRelation, rules: tuple[Rule, ...] = ()) -> Knowledge:
+    return Knowledge(facts, Relations(Path("relations.toml"), {each.id: each for each in relations}), rules)
+
+
+def test_sentences_that_distract_are_of_the_best_known_thing_and_say_each_thing_once() -> None:
+    known = knowledge(
+        [
+            fact("the Eiffel Tower", "city", "Paris", "landmark/city"),
+            fact("the Shard", "city", "London", "landmark/city", 90.0),
+            fact("London", "country", "England", fame=80.0),
+            fact("London", "country", "Canada", fame=1.0),
+            fact("London", "capital of", "England", fame=70.0),
+            fact("England", "capital", "London", "country/city", 60.0),
+            fact("England", "currency", "pound", "country/currency", 50.0),
+            fact("Paris", "country", "Georgia", fame=40.0),
+            fact("Georgia", "currency", "lari", "country/currency", 30.0),
+            fact("Georgia", "currency", "dollar", "state/currency", 29.0),
+        ],
+        relation("city", functional=True),
+        relation("country", functional=True),
+        relation("capital of", functional=True),
+        relation("capital", functional=True),
+        relation("currency", functional=True),
+    )
+    construction = DistractionConstruction()
+    group = next(each for each in construction.groups(known) if each.relation == "city")
+    said = {
+        each.edited.object: [(one.subject, one.object) for one in each.known]
+        for each in construction.candidates(known, group)
+    }
+    assert said["London"] == [("London", "England"), ("England", "pound")]
+    assert said["Paris"] == [("Paris", "Georgia")], "of Georgia nobody knows which one"
+    own = next(each for each in construction.groups(known) if each.relation == "country")
+    for candidate in construction.candidates(known, own):
+        assert all(each.relation != "country" for each in candidate.known)
