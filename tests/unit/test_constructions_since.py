@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
+from pytest_editpitfalls.pitfalls import _orders
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
@@ -56,3 +58,24 @@ def test_sentences_that_distract_are_of_the_best_known_thing_and_say_each_thing_
     own = next(each for each in construction.groups(known) if each.relation == "country")
     for candidate in construction.candidates(known, own):
         assert all(each.relation != "country" for each in candidate.known)
+
+
+def test_no_relation_and_no_object_has_most_of_a_chain() -> None:
+    """Though 19 of 20 facts are of one relation, half of these have one object, and they are the best known."""
+    many = [
+        fact(f"Town {number}", "country", "China" if number % 2 else f"Land {number % 80}", fame=1000.0 - number / 10)
+        for number in range(4000)
+    ]
+    few = [
+        fact(f"{name} {number}", name, f"{name} of {number}", f"{name}/thing")
+        for name in ("author", "painter", "symbol", "maker", "sport", "domain")
+        for number in range(120)
+    ]
+    names = ("country", "author", "painter", "symbol", "maker", "sport", "domain")
+    known = knowledge([*many, *few], *(relation(name, functional=True) for name in names))
+    for number in range(_orders.SETS):
+        pool = _orders._pool(known, number)
+        chosen = pool[: _orders.LENGTH]
+        assert len({each.subject for each in pool}) == len(pool)
+        assert max(Counter(each.relation for each in chosen).values()) <= _orders.LENGTH / 5
+        assert max(Counter(each.object for each in chosen).values()) <= _orders.LENGTH / 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,7 @@ LEAST = 12
 class OrdersOfEdits(Construction):
     """Sets of held facts with subjects of their own; each case is one order of a set.
 
-    A set has the best known facts of its share of all subjects, one of each. The orders of a set begin with different
+    A set has facts of its share of all subjects, one of each, of all relations and objects in turn. The orders of a set begin with different
     edits, and go on in an order of the case's own; every order writes the same objects.
     """
 
@@ -38,7 +39,7 @@ class OrdersOfEdits(Construction):
 
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
         pool = _pool(knowledge, int(group.name.removeprefix("set-")) - 1)
-        for fact in pool:
+        for fact in pool[:LENGTH]:  # what further ones begin would be another set
             beside = tuple(other for other in pool if other is not fact)
             yield Candidate(group, {"edit1": fact}, {}, some=beside, least=LEAST - 1, most=LENGTH + OTHERS - 1)
 
@@ -64,14 +65,26 @@ class OrdersOfEdits(Construction):
 
 
 def _pool(knowledge: Knowledge, number: int) -> list[KnownFact]:
-    """One fact of each subject that belongs to this set, the best known first."""
-    best: dict[str, KnownFact] = {}
+    """One fact of each subject that belongs to this set, in turn of the relations and in these of the objects.
+
+    A set is its beginning, so that no relation has more than about a fifth of it and no object more than about a
+    twentieth, as far as the facts allow; of equal turn the best known is first.
+    """
+    of_relation: dict[str, list[tuple[int, KnownFact]]] = defaultdict(list)
+    objects: Counter[str] = Counter()
     for fact in sorted(knowledge, key=_known_best):
-        name = plain(fact.subject)
-        share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % SETS
+        share = int.from_bytes(hashlib.sha256(plain(fact.subject).encode()).digest()[:4], "big") % SETS
         if share == number and knowledge.relations[fact.relation].functional and single(knowledge, fact):
-            best.setdefault(name, fact)
-    return sorted(best.values(), key=_known_best)
+            of_relation[fact.relation].append((objects[plain(fact.object)], fact))
+            objects[plain(fact.object)] += 1
+    turns = []
+    for facts in of_relation.values():
+        facts.sort(key=lambda each: (each[0], _known_best(each[1])))
+        turns += [(place, turn, _known_best(fact), fact) for place, (turn, fact) in enumerate(facts)]
+    pool: dict[str, KnownFact] = {}
+    for *_, fact in sorted(turns, key=lambda each: each[:3]):
+        pool.setdefault(plain(fact.subject), fact)
+    return list(pool.values())
 
 
 def _number(candidate: Candidate, fact: KnownFact) -> bytes:
