@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
 from pytest_editpitfalls.pitfalls import _orders
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
+from pytest_editpitfalls.pitfalls.ripple import _logical
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
 
@@ -79,3 +80,21 @@ def test_no_relation_and_no_object_has_most_of_a_chain() -> None:
         assert len({each.subject for each in pool}) == len(pool)
         assert max(Counter(each.relation for each in chosen).values()) <= _orders.LENGTH / 5
         assert max(Counter(each.object for each in chosen).values()) <= _orders.LENGTH / 20
+
+
+def inverse_rule(first: str, second: str, strength: Literal["strict", "default"] = "strict") -> Rule:
+    return Rule(
+        id=f"{first}>{second}", shape="inverse", first=first, second=second, strength=strength, words="turned round"
+    )
+
+
+def test_an_inverse_that_two_rules_give_is_one_conclusion() -> None:
+    paris, rome = fact("France", "capital", "Paris", "country/city"), fact("Rome", "capital of", "Italy")
+    known = knowledge(
+        [paris, rome],
+        relation("capital", functional=True),
+        relation("capital of", functional=True),
+        rules=(inverse_rule("capital", "capital of"), inverse_rule("capital of", "capital")),
+    )
+    (turned,) = _logical(known, paris, rome.of)
+    assert turned == {"relation": "capital of", "subject": "Rome", "object": "Italy", "new_object": "France"}

@@ -92,6 +92,10 @@ def test_ripples_by_hand() -> None:
             {"aliases": [{"relation": "P36", "subject": "Gallia", "object": "Rome", "new_object": "Rome"}]},
             "field aliases.0.new_object",
         ),
+        (
+            {"logical": [{"relation": "P1376", "subject": "Rome", "object": "Italy", "new_object": "France"}] * 2},
+            "it is logical.0 again",
+        ),
     ],
 )
 def test_what_is_no_ripple(small_suite: Make, changes: dict[str, Any], message: str) -> None:

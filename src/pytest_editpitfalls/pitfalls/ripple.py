@@ -87,7 +87,11 @@ class RippleRow(Row):
         if (self.onward or self.backward) and not self.premises:
             raise RowError("premises", "a conclusion by a rule rests on no premise", "name the fact that it rests on")
         for name in AXES:
-            for place, each in enumerate(getattr(self, name)):
+            for place, each in enumerate(conclusions := getattr(self, name)):
+                if each in conclusions[:place]:
+                    raise RowError(
+                        f"{name}.{place}", f"it is {name}.{conclusions.index(each)} again", "name each conclusion once"
+                    )
                 if each.new_object == each.object:
                     field = f"{name}.{place}.new_object"
                     raise RowError(field, "it is what was true before, so that nothing follows", "leave it out")
@@ -258,10 +262,14 @@ def _aliases(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict
 
 
 def _logical(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict[str, str]]:
-    """The edit the other way round, by strict rules: what is true of the new object gives way to the subject."""
-    for rule, other in knowledge.inverses(fact.relation):
+    """The edit the other way round, by strict rules: what is true of the new object gives way to the subject.
+
+    Two rules may lead to one relation, one for each direction: what follows is one conclusion.
+    """
+    strict = (other for rule, other in knowledge.inverses(fact.relation) if rule.strength == "strict")
+    for other in dict.fromkeys(strict):
         known = knowledge.of(other, new.label)
-        if rule.strength == "strict" and len(known) == 1 and not is_one_of(fact.of, known):
+        if len(known) == 1 and not is_one_of(fact.of, known):
             yield edit(knowledge, other, known[0].of, known[0].to, fact.of, known[0].subject_number)
 
 
