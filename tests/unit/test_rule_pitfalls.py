@@ -139,6 +139,15 @@ def test_the_example_of_knowgic() -> None:
     assert (metrics["ends_kept"], metrics["ends_kept_lift"]) == (1.0, 0.0)
     assert not passes("deduction", metrics), "the former fact is still deducible"
     assert passes("deduction", metrics_of("deduction", {**CHAIN, ("first:0:0", "1"): 0.1}))
+    damaged = {
+        key: p * 0.7 if key[1] == "1" else p
+        for key, p in {
+            **CHAIN,
+            **{(name, "1"): CHAIN[name, "0"] for name in ("first:0:0", "link:0:1", "link:0:2")},
+        }.items()
+    }
+    assert metrics_of("deduction", damaged)["ifr"] < 0.5
+    assert not passes("deduction", metrics_of("deduction", damaged)), "everything is less likely alike"
     gone = metrics_of("deduction", {**CHAIN, ("link:0:1", "1"): 0.01, ("link:0:2", "1"): 0.01})
     assert not passes("deduction", gone), "facts that nobody edited are lost"
     assert gone["ends_kept_lift"] == -1.0, "a chain ends with the edit's object"

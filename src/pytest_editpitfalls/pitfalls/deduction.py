@@ -270,7 +270,7 @@ class Deduction(Pitfall[DeductionRow]):
             question="Do other subjects keep the object that the edit took from its own?",
         ),
     )
-    thresholds = ("ifr <= 0.5", "preservation >= 0.5")
+    thresholds = ("ifr <= 0.5", "preservation >= 0.8")
     columns = ("es", "ps", "ifr", "preservation", "ends_kept")
     order = 20
     plots_by_group = ("ifr", "preservation")
