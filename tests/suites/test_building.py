@@ -629,6 +629,20 @@ def test_reversed_edits_replace_what_was_true_of_the_new_object(tmp_path: Path) 
         assert {changed["relation"], back["relation"]} == {"P36", "P1376"}
 
 
+def test_what_the_reversed_question_was_answered_with_is_held(tmp_path: Path) -> None:
+    """What nobody knew gives way to anything, without a reversal."""
+    known = set(CAPITALS[::2])
+    model = FakeModel(lambda question: "realm of" not in question.prompts[0] or _capital_in(question) in known)
+    for row in built_rows(tmp_path, "inverse", model):
+        assert row["reversed"]["subject"] in known
+    for case in load_suite(tmp_path / "inverse.toml").cases:
+        assert "reversed_true" in {held.name for held in case.held}
+
+
+def _capital_in(question: HeldQuestion) -> str:
+    return next(capital for capital in CAPITALS if f" {capital} " in question.prompts[0])
+
+
 def test_other_facts_of_the_subject_are_held_and_not_tied_to_the_edit(tmp_path: Path) -> None:
     lost = re.compile("|".join(f"landmass of {country} " for country in COUNTRIES[::2]))
     rows = built_rows(tmp_path, "same_subject", FakeModel(lambda question: not lost.search(question.prompts[0])))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
 from pytest_editpitfalls.pitfalls import _orders
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
+from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
 from pytest_editpitfalls.pitfalls.ripple import _logical
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
@@ -98,3 +99,13 @@ def test_an_inverse_that_two_rules_give_is_one_conclusion() -> None:
     )
     (turned,) = _logical(known, paris, rome.of)
     assert turned == {"relation": "capital of", "subject": "Rome", "object": "Italy", "new_object": "France"}
+
+
+def test_only_what_has_to_give_way_is_asked_the_other_way_round() -> None:
+    known = knowledge(
+        [fact("France", "capital", "Paris", "country/city")],
+        relation("capital", functional=True),
+        relation("capital of", functional=True),
+        rules=(inverse_rule("capital", "capital of"), inverse_rule("capital of", "capital", "default")),
+    )
+    assert [group.name for group in InverseConstruction().groups(known)] == ["capital>capital of"]

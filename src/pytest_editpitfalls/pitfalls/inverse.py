@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +15,7 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact, fill
 from pytest_editpitfalls.cases.labels import Prompt
 from pytest_editpitfalls.cases.leaks import leaks
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
+from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import share_with_controls
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
 from pytest_editpitfalls.metrics.shared import log_ratio
@@ -29,6 +32,12 @@ NEGATION = "after arXiv:2510.00625, which asks negated prompts"
 
 DENIALS = ("It is not true that {}", "It is false that {}", "It is wrong to say that {}")
 """What stands before a prompt and denies it, in English."""
+
+WELL_KNOWN = 96
+"""New objects are drawn from so many that are best known: of these the model holds what they answer."""
+
+MOST_NEW_OBJECTS = 6
+"""New objects that are tried for one fact."""
 
 
 class InverseRow(OneEditRow):
@@ -58,11 +67,15 @@ class InverseRow(OneEditRow):
         """Give what the edit replaces, and what was true of the new object."""
         yield from (*super().base_facts(), self.reversed.before)
 
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return what the edit replaces, and what was true of the new object: what nobody knew gives way by itself."""
+        return {**super().held_facts(), "reversed_true": self.reversed.before}
+
 
 class InverseConstruction(Construction):
-    """Of each rule whose reversed relation has one object: facts that are the only one of their subject.
+    """Of each strict rule whose reversed relation has one object: facts that are the only one of their subject.
 
-    The new object is one of which a single subject is known: that is what the reversed question was answered with.
+    The new object is one of which a single subject is known, and held: the reversed question was answered with it.
     """
 
     share = 0
@@ -70,27 +83,38 @@ class InverseConstruction(Construction):
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:
         for rule in knowledge.rules:
             # of two answers to the reversed question none need give way; and prompts are denied in English
-            one_answer = rule.shape == "inverse" and knowledge.relations[rule.second].functional
-            if one_answer and knowledge.relations[rule.first].joiner == " ":
+            strict = rule.shape == "inverse" and rule.strength == "strict"
+            if strict and knowledge.relations[rule.second].functional and knowledge.relations[rule.first].joiner == " ":
                 yield Group(rule.id, rule.first, rule.strength, rule)
 
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
-        for fact in knowledge.facts(group.relation):
+        rule = group.rule
+        assert rule is not None
+        new = {thing.in_text for thing in not_plural(knowledge, rule.second, knowledge.objects(rule.first))}
+        turned = [each for each in knowledge.facts(rule.second) if each.of.in_text in new and single(knowledge, each)]
+        turned = sorted(turned, key=lambda each: (-each.popularity, each.key))[:WELL_KNOWN]
+        for fact in knowledge.facts(rule.first):
             one = fact.subject_number != "plural"  # the reversed question is about another thing, in the same words
-            if one and allowed(group.rule, fact) and single(knowledge, fact):
-                yield Candidate(group, {"edit1": fact}, {})
+            if one and allowed(rule, fact) and single(knowledge, fact):
+                by_lot = sorted(turned, key=lambda each: _number(fact, each))
+                fitting = (each for each in by_lot if _former(knowledge, rule, each.of, fact) is not None)
+                for back in islice(fitting, MOST_NEW_OBJECTS):
+                    yield Candidate(group, {"edit1": fact, "reversed_true": back}, {})
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
-        fact, rule = candidate.edited, candidate.group.rule
+        (fact, back), rule = candidate.held.values(), candidate.group.rule
         assert rule is not None
-        pool = not_plural(knowledge, rule.second, knowledge.objects(rule.first))
-        former = {thing.label: found for thing in pool if (found := _former(knowledge, rule, thing, fact)) is not None}
-        new = draw([thing for thing in pool if thing.label in former], fact)
+        pool = [thing for thing in knowledge.objects(rule.first) if thing.in_text == back.of.in_text]
+        new = draw(pool, fact)
         return {
             "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
-            "reversed": edit(knowledge, rule.second, new, former[new.label], fact.of),
+            "reversed": edit(knowledge, rule.second, new, back.to, fact.of),
             "denials": list(DENIALS),
         }
+
+
+def _number(fact: KnownFact, back: KnownFact) -> bytes:
+    return hashlib.sha256(f"{plain(fact.subject)}/{plain(back.subject)}".encode()).digest()
 
 
 def _former(knowledge: Knowledge, rule: Rule, thing: Thing, fact: KnownFact) -> Thing | None:
