@@ -10,6 +10,7 @@ from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, R
 from pytest_editpitfalls.pitfalls import _orders
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
+from pytest_editpitfalls.pitfalls.locality import LocalityConstruction
 from pytest_editpitfalls.pitfalls.ripple import _logical
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
@@ -109,3 +110,14 @@ def test_only_what_has_to_give_way_is_asked_the_other_way_round() -> None:
         rules=(inverse_rule("capital", "capital of"), inverse_rule("capital of", "capital", "default")),
     )
     assert [group.name for group in InverseConstruction().groups(known)] == ["capital>capital of"]
+
+
+def test_a_neighbour_is_not_called_by_the_subjects_name() -> None:
+    names = ("Raleigh", "West Raleigh", "Durham", "Raleighwood")
+    known = knowledge([fact(name, "state", "North Carolina") for name in names], relation("state", functional=True))
+    construction = LocalityConstruction()
+    (group,) = construction.groups(known)
+    near = {each.edited.subject: {one.subject for one in each.some} for each in construction.candidates(known, group)}
+    assert near["Raleigh"] == {"Durham", "Raleighwood"}
+    assert near["West Raleigh"] == {"Durham", "Raleighwood"}
+    assert near["Durham"] == {"Raleigh", "West Raleigh", "Raleighwood"}

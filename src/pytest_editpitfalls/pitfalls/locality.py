@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -11,8 +11,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from pytest_editpitfalls.cases.case import Case, Edit, Fact
+from pytest_editpitfalls.cases.leaks import contains_label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
+from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import difference_with_controls, share_with_controls
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
 from pytest_editpitfalls.metrics.shared import kept, mean_log_ratio
@@ -78,7 +80,7 @@ class LocalityConstruction(Construction):
             facts = [fact for fact in knowledge.to(group.relation, thing.label) if single(knowledge, fact)]
             facts.sort(key=lambda fact: (-fact.popularity, fact.subject))
             for place, fact in enumerate(facts):
-                if near := nearest(facts, place, ASKED):
+                if near := nearest(facts, place, ASKED, _share_no_name):
                     yield Candidate(group, {"edit1": fact}, {}, some=near)
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
@@ -90,10 +92,22 @@ class LocalityConstruction(Construction):
         }
 
 
-def nearest(facts: Sequence[KnownFact], place: int, count: int) -> tuple[KnownFact, ...]:
-    """Return the facts that stand nearest to a place, the nearest first, without the one that stands there."""
+def _share_no_name(one: KnownFact, two: KnownFact) -> bool:
+    """Whether neither subject's name is in the other's: what is said of Raleigh is of West Raleigh in other words."""
+    return not any(
+        contains_label(plain(name), plain(other.subject))
+        for fact, other in ((one, two), (two, one))
+        for name in fact.of.names
+    )
+
+
+def nearest(
+    facts: Sequence[KnownFact], place: int, count: int, fits: Callable[[KnownFact, KnownFact], bool]
+) -> tuple[KnownFact, ...]:
+    """Return the fitting facts that stand nearest to a place, the nearest first, without the one that stands there."""
     around = (place + sign * step for step in range(1, len(facts)) for sign in (-1, 1))
-    return tuple(islice((facts[each] for each in around if 0 <= each < len(facts)), count))
+    found = (facts[each] for each in around if 0 <= each < len(facts))
+    return tuple(islice((each for each in found if fits(facts[place], each)), count))
 
 
 class Locality(Pitfall[LocalityRow]):
