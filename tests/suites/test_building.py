@@ -61,7 +61,9 @@ RELATIONS = Relations(
         "P36": relation("P36", "seat", functional=True, inverse_functional=True),
         "P1376": relation("P1376", "realm", functional=True, inverse_functional=True),
         "P30": relation("P30", "landmass", functional=True),
-        "P47": relation("P47", "neighbour", symmetric=True),
+        "P47": relation("P47", "neighbour", symmetric=True).model_copy(
+            update={"prompt": "One of the neighbours of {} is"}
+        ),
     },
 )
 RULES = (

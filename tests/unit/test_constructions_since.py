@@ -6,12 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, read_relations
 from pytest_editpitfalls.pitfalls import _orders
+from pytest_editpitfalls.pitfalls._several import SeveralConstruction
+from pytest_editpitfalls.pitfalls.append import AppendConstruction
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
 from pytest_editpitfalls.pitfalls.locality import LocalityConstruction
 from pytest_editpitfalls.pitfalls.ripple import _logical
+from pytest_editpitfalls.shipped import facts_directory
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
 
@@ -121,3 +124,15 @@ def test_a_neighbour_is_not_called_by_the_subjects_name() -> None:
     assert near["Raleigh"] == {"Durham", "Raleighwood"}
     assert near["West Raleigh"] == {"Durham", "Raleighwood"}
     assert near["Durham"] == {"Raleigh", "West Raleigh", "Raleighwood"}
+
+
+def test_objects_are_added_where_one_of_several_is_asked_for() -> None:
+    """Where the prompt asks for "the" object, an edit that replaces what was there is right."""
+    known = Knowledge([], read_relations(facts_directory() / "relations.toml"))
+    added = {group.relation for group in AppendConstruction().groups(known)}
+    assert added == {
+        "P1383", "ports", "P47", "export-partner", "crops", "P140", "P462", "P279R", "P527", "P800", "P1056"
+    }  # fmt: skip
+    away_and_back = {group.relation for group in SeveralConstruction().groups(known)}
+    assert added | {"ingredient", "P37", "P1412"} < away_and_back
+    assert "P5974" not in away_and_back, "two opposites of a word are synonyms"

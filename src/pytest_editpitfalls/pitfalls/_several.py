@@ -20,6 +20,9 @@ from ._construction import Candidate, Construction, Draw, Group, edit, others_of
 MOST_OBJECTS = 10
 """Subjects with more true objects are no case that is built: too many to be known one by one."""
 
+SYNONYMS = frozenset(("P5974",))
+"""Relations of the tables that ship whose several objects say one thing: the opposites of a word."""
+
 Labels = Annotated[tuple[Label, ...], Field(max_length=MAX_TRUE_OBJECTS)]
 
 
@@ -95,6 +98,12 @@ class SeveralConstruction(OneOfSeveral):
     """As `OneOfSeveral`, where the model holds another of the objects as well."""
 
     share: ClassVar[int] = 0
+    left_out: ClassVar[frozenset[str]] = SYNONYMS
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for group in super().groups(knowledge):
+            if group.relation not in self.left_out:
+                yield group
 
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
         for candidate in super().candidates(knowledge, group):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -20,14 +21,25 @@ from pytest_editpitfalls.metrics.metric import Compute, FactProbabilities
 from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Draw, NoTarget
+from ._construction import Candidate, Draw, Group, NoTarget
 from ._pitfall import FactWords, Pitfall, ask, program_of
-from ._several import Labels, SeveralConstruction, SeveralRow, probabilities
+from ._several import SYNONYMS, Labels, SeveralConstruction, SeveralRow, probabilities
 from ._topics import SPREAD
 
 PEAK = "Ma et al. 2024 (arXiv:2401.17623), PEAK; formulas as in the released experiments/summarize.py"
 
 FEWEST_FALSE, MOST_FALSE = 3, 6
+
+
+OPEN = frozenset(("ingredient",))
+"""Relations of the tables that ship of whose objects only some are known: a false one may be true."""
+
+ONE_OF_SEVERAL = re.compile(r"(one of|an?|another|among)\s", re.IGNORECASE)
+
+
+def asks_for_one_of(prompt: str) -> bool:
+    """Whether an English prompt asks for one of several objects: "One of the ports of {} is", "A product of {} is"."""
+    return ONE_OF_SEVERAL.match(prompt) is not None
 
 
 class AppendRow(SeveralRow):
@@ -45,7 +57,18 @@ class AppendRow(SeveralRow):
 
 
 class AppendConstruction(SeveralConstruction):
-    """As `SeveralConstruction`, with three to six further objects that are not true."""
+    """As `SeveralConstruction`, with three to six further objects that are not true.
+
+    Of relations whose prompt asks for one of several: what follows "The language of Peru is" replaces, it adds nothing.
+    """
+
+    left_out = SYNONYMS | OPEN
+
+    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
+        for group in super().groups(knowledge):
+            relation = knowledge.relations[group.relation]
+            if all(asks_for_one_of(each.prompt) for each in (relation, relation.plural) if each is not None):
+                yield group
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         made = super().row(knowledge, candidate, draw)
