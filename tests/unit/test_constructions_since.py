@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, read_relations
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, Thing, read_relations
 from pytest_editpitfalls.pitfalls import _orders
 from pytest_editpitfalls.pitfalls._several import SeveralConstruction
 from pytest_editpitfalls.pitfalls.append import AppendConstruction
@@ -14,6 +14,7 @@ from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
 from pytest_editpitfalls.pitfalls.locality import LocalityConstruction
 from pytest_editpitfalls.pitfalls.ripple import _logical
+from pytest_editpitfalls.pitfalls.same_subject import SameSubject, SameSubjectConstruction
 from pytest_editpitfalls.shipped import facts_directory
 
 PARAPHRASES = tuple(f"Way {number} to ask for it of {{}} is" for number in range(10))
@@ -136,3 +137,30 @@ def test_objects_are_added_where_one_of_several_is_asked_for() -> None:
     away_and_back = {group.relation for group in SeveralConstruction().groups(known)}
     assert added | {"ingredient", "P37", "P1412"} < away_and_back
     assert "P5974" not in away_and_back, "two opposites of a word are synonyms"
+
+
+def test_what_the_edit_bears_on_is_not_punished() -> None:
+    known = knowledge(
+        [
+            fact("phosphorus", "block", "p", "element/block"),
+            fact("phosphorus", "symbol", "P", "element/symbol", 90.0),
+            fact("phosphorus", "number", "15", "element/number", 80.0),
+        ],
+        relation("block", functional=True),
+        relation("symbol", functional=True),
+        relation("number", functional=True, bears_on=("block",)),
+    )
+    construction = SameSubjectConstruction()
+    group = next(each for each in construction.groups(known) if each.relation == "block")
+    (candidate,) = construction.candidates(known, group)
+    row = construction.row(known, candidate, lambda pool, fact, *, unlike=(): Thing("d", kind="block"))
+    assert [each["relation"] for each in row["others"]] == ["symbol"], "p is a block, and P no block"
+    assert [each["relation"] for each in row["related"]] == ["number"]
+    assert "related_kept" not in SameSubject.columns
+
+
+def test_what_edits_bear_on_are_relations_that_ship() -> None:
+    relations = read_relations(facts_directory() / "relations.toml")
+    pairs = {(each.id, other) for each in relations.values() for other in each.bears_on}
+    assert {("subregion", "P30"), ("P17", "P131-state"), ("P407", "P495")} < pairs
+    assert {other for _, other in pairs} <= set(relations)

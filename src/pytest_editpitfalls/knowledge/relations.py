@@ -49,6 +49,7 @@ class KnownRelation(Wording):
         inverse_functional: an object has one subject.
         symmetric: (s, r, o) says the same as (o, r, s).
         transitive: (a, r, b) and (b, r, c) give (a, r, c).
+        bears_on: ids of relations of the same subject whose object another object here makes doubtful, by no rule.
         joiner: the text between prompt and object: a space, or nothing in languages that are written without.
         plural: the wording for subjects in the plural, where it differs.
     """
@@ -62,6 +63,7 @@ class KnownRelation(Wording):
     inverse_functional: bool = False
     symmetric: bool = False
     transitive: bool = False
+    bears_on: Kinds = ()
     joiner: Annotated[str, Field(max_length=MAX_JOINER)] = " "
     plural: Wording | None = None
 

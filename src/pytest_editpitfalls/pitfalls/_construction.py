@@ -167,9 +167,13 @@ def not_plural(knowledge: Knowledge, relation: str, things: Sequence[Thing]) -> 
 
 
 def tied_relations(knowledge: Knowledge, relation: str) -> frozenset[str]:
-    """Return a relation with all that stand in one rule with it: an edit of it may change what is true of them."""
+    """Return a relation with all that an edit of it may change: that stand in one rule with it, or `bears_on` names.
+
+    Either relation of a pair may name the other.
+    """
     rules = (set(rule.relations().values()) for rule in knowledge.rules)
-    return frozenset({relation}.union(*(named for named in rules if relation in named)))
+    pairs = ({each.id, other} for each in knowledge.relations.values() for other in each.bears_on)
+    return frozenset({relation}.union(*(named for named in (*rules, *pairs) if relation in named)))
 
 
 def others_of(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:

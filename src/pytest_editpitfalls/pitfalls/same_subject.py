@@ -35,7 +35,7 @@ class SameSubjectRow(OneEditRow):
 
     Attributes:
         others: facts of other relations that the edit has no bearing on.
-        related: facts that it may change with reason: of a relation that a rule ties to the edit's, or with its object.
+        related: facts that it may change with reason: of a relation that is tied to the edit's, or with its object.
     """
 
     others: Annotated[tuple[Fact, ...], Field(min_length=1, max_length=100)]
@@ -110,7 +110,8 @@ class SameSubjectConstruction(Construction):
 
 
 def _is_related(fact: KnownFact, edited: KnownFact, tied: frozenset[str]) -> bool:
-    return fact.relation in tied or fact.key[2] == edited.key[2]
+    same = fact.key[2] == edited.key[2] and fact.object_kind == edited.object_kind  # "p" is a block, "P" a symbol
+    return fact.relation in tied or same
 
 
 class SameSubject(Pitfall[SameSubjectRow]):
@@ -146,7 +147,7 @@ class SameSubject(Pitfall[SameSubjectRow]):
         ),
     )
     thresholds = ("others_kept >= 0.5",)
-    columns = ("es", "ps", "others_kept", "related_kept")
+    columns = ("es", "ps", "others_kept")
     order = 14
     constructions: ClassVar = MappingProxyType({"same_subject": SameSubjectConstruction()})
 
