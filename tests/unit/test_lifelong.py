@@ -72,6 +72,10 @@ def test_at_a_checkpoint_all_edits_so_far_are_asked(program: Program) -> None:
     assert {len(probe.inputs) for probe in program.probes if probe.fact == "text"} == {len(TEXTS)}
 
 
+def test_what_stays_is_held(program: Program) -> None:
+    assert [question.name for question in program.held] == ["edit1", "other:0", "other:1"]
+
+
 def test_own_checkpoints(tmp_path: Path) -> None:
     program = compile_case(load_suite(written(tmp_path, line(checkpoints=[3, 7]))).cases[0])
     assert [state.name for state in program.states] == ["0", "1", "after 3", "after 7", "after 12", "again"]

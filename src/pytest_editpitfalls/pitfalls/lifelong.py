@@ -99,6 +99,10 @@ class LifelongRow(Row):
         """Give what the edits replace, and the facts that stay."""
         yield from (*(each.before for each in self.edits), *self.others)
 
+    def held_facts(self) -> Mapping[str, Fact]:
+        """Return what edit 1 replaces, and the facts that stay: what was never known cannot be kept."""
+        return {**super().held_facts(), **{f"other:{place}": fact for place, fact in enumerate(self.others)}}
+
 
 def _stops_within(edits: int) -> tuple[int, ...]:
     return tuple(stop for stop in STOPS if stop <= edits)
