@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from ._neutral_texts import DIGEST
 from ._registry import PITFALLS, AnyPitfall
 
 DEFINITIONS = 2
@@ -40,7 +41,9 @@ def same_definitions(first: str, second: str) -> bool:
 
 def _digest(pitfall: AnyPitfall) -> str:
     said = [[each.name, each.is_binary, each.higher_is_better, each.low, each.high] for each in pitfall.metrics]
-    return hashlib.sha256(json.dumps([DEFINITIONS, sorted(said)]).encode()).hexdigest()[:8]
+    # over other fixed texts the same metrics are other figures
+    texts = [DIGEST] if any(DIGEST in each.definition for each in pitfall.metrics) else []
+    return hashlib.sha256(json.dumps([DEFINITIONS, sorted(said), *texts]).encode()).hexdigest()[:8]
 
 
 def _by_kind(text: str) -> dict[str, str]:
