@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -88,3 +89,10 @@ def test_the_result_fields_are_documented() -> None:
             assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"
     for outcome in get_args(records.Outcome):
         assert f"`{outcome}`" in text
+
+
+@pytest.mark.parametrize("page", ["metrics.md", "pitfalls-since.md"])
+def test_no_paragraph_stands_inside_a_table(page: str) -> None:
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    for above, line in itertools.pairwise(lines):
+        assert not line.startswith("|") or not above or above.startswith("|"), f"a row behind text: {line}"

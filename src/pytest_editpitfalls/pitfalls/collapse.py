@@ -82,7 +82,7 @@ def _perplexity(state: str) -> Compute:
 
 
 class Collapse(Pitfall[CollapseRow]):
-    """The same texts before and after the edit. A case that fails names a killer: an edit that breaks the model."""
+    """The same texts before and after the edit. A case that fails names an edit that damages the model."""
 
     name = "collapse"
     question = "Does a single edit break the model, so that it no longer predicts plain text?"
