@@ -67,6 +67,25 @@ def test_sentences_that_distract_are_of_the_best_known_thing_and_say_each_thing_
         assert all(each.relation != "country" for each in candidate.known)
 
 
+def test_sentences_that_distract_are_of_no_namesake() -> None:
+    known = knowledge(
+        [
+            fact("the Eiffel Tower", "city", "Paris", "landmark/city"),
+            fact("Paris", "continent", "Europe", "city/continent", 2000.0),
+            fact("Paris", "continent", "North America", "city/continent", 20.0),
+            fact("Paris", "state", "Texas", "city/state", 20.0),
+        ],
+        relation("city", functional=True),
+        relation("continent", functional=True),
+        relation("state", functional=True),
+    )
+    known = Knowledge(known, known.relations, agreed=False)
+    construction = DistractionConstruction()
+    group = next(each for each in construction.groups(known) if each.relation == "city")
+    (candidate,) = construction.candidates(known, group)
+    assert [each.key for each in candidate.known] == [("continent", "paris", "europe")]
+
+
 def test_no_relation_and_no_object_has_most_of_a_chain() -> None:
     """Though 19 of 20 facts are of one relation, half of these have one object, and they are the best known."""
     many = [

@@ -26,7 +26,8 @@ LEAST = 12
 class OrdersOfEdits(Construction):
     """Sets of held facts with subjects of their own; each case is one order of a set.
 
-    A set has facts of its share of all subjects, one of each, of all relations and objects in turn. The orders of a set begin with different
+    A set has facts of its share of all subjects, one of each, of all relations and objects in turn. The orders of a
+    set begin with different
     edits, and go on in an order of the case's own; every order writes the same objects.
     """
 

@@ -91,11 +91,11 @@ class DistractionConstruction(Construction):
                 yield Group(relation.id, relation.id)
 
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
-        homonyms = knowledge.homonyms(dominance=DOMINANCE)
+        homonyms, shared = knowledge.homonyms(dominance=DOMINANCE), knowledge.homonyms()
         for thing in knowledge.objects(group.relation):
             if thing.label in homonyms:
                 continue
-            near = _sentences(knowledge, group.relation, thing, homonyms)
+            near = _sentences(knowledge, group.relation, thing, homonyms, shared)
             for fact in knowledge.to(group.relation, thing.label):
                 if single(knowledge, fact):
                     known = [each for each in near if not _names(each, fact.of)]
@@ -117,16 +117,19 @@ class DistractionConstruction(Construction):
         }
 
 
-def _sentences(knowledge: Knowledge, relation: str, thing: Thing, homonyms: Container[str]) -> list[KnownFact]:
+def _sentences(
+    knowledge: Knowledge, relation: str, thing: Thing, homonyms: Container[str], shared: Container[str]
+) -> list[KnownFact]:
     """Facts of other relations about a thing, then facts about what these link it to; the best known first.
 
     A sentence in the edit's own relation would be a demonstration of the prompt, not a distraction from it. Of what a
-    linked name stands for nothing tells where it stands for two things. One sentence for two ends: the other way round
+    linked name stands for nothing tells where it is one of the ``homonyms``, which stand for two things about as well
+    known; a name that is ``shared`` is that of the best known thing. One sentence for two ends: the other way round
     a fact says the same.
     """
 
     def sound(facts: Iterable[KnownFact]) -> list[KnownFact]:
-        return _best(each for each in facts if each.relation != relation and _is_best_known(knowledge, each))
+        return _best(each for each in facts if each.relation != relation and _is_best_known(knowledge, each, shared))
 
     about = sound(knowledge.about(thing))
     linked = [each.to for each in about]
@@ -140,10 +143,18 @@ def _sentences(knowledge: Knowledge, relation: str, thing: Thing, homonyms: Cont
     return about + _new([each for each in hops if not _names(each, thing)], seen)[: 2 * EACH]
 
 
-def _is_best_known(knowledge: Knowledge, fact: KnownFact) -> bool:
-    """Whether no better known fact of the subject gives another object, where there is but one: of a namesake."""
+def _is_best_known(knowledge: Knowledge, fact: KnownFact, shared: Container[str]) -> bool:
+    """Whether it is of the best known thing of its subject's name.
+
+    Of a namesake is a fact where a better known one gives another object and there is but one, and where the name has
+    several things and others of its facts are far better known: Paris is in Texas, and Paris is the capital of France.
+    """
     relation = knowledge.relations[fact.relation]
-    return not relation.functional or knowledge.of(fact.relation, fact.subject)[0].key == fact.key
+    if relation.functional and knowledge.of(fact.relation, fact.subject)[0].key != fact.key:
+        return False
+    if fact.subject not in shared:
+        return True
+    return DOMINANCE * fact.popularity > max(each.popularity for each in (fact, *knowledge.about(fact.of)))
 
 
 def _new(facts: Iterable[KnownFact], seen: set[frozenset[str]]) -> list[KnownFact]:
