@@ -154,7 +154,8 @@ def _is_best_known(knowledge: Knowledge, fact: KnownFact, shared: Container[str]
         return False
     if fact.subject not in shared:
         return True
-    return DOMINANCE * fact.popularity > max(each.popularity for each in (fact, *knowledge.about(fact.of)))
+    alike = (each.popularity for each in knowledge.about(fact.of) if each.source == fact.source)  # of one scale
+    return DOMINANCE * fact.popularity > max(alike, default=0.0)
 
 
 def _new(facts: Iterable[KnownFact], seen: set[frozenset[str]]) -> list[KnownFact]:
