@@ -61,7 +61,7 @@ def test_programs_are_spread_over_the_suite_and_never_alike() -> None:
     assert len({program.steps for program in many}) == len(many) == 200
     for program in many:
         (first,), (second,) = program.steps
-        assert first.target_new == second.subject  # a reverse case
+        assert first.target_new.lower() == second.subject.lower()  # a reverse case; "Dong" begins a sentence
         assert second.target_new not in (first.target_new, second.target_true)
         assert program.held == ()
 

@@ -11,8 +11,9 @@ from pytest_editpitfalls.reports.html import render_html
 from pytest_editpitfalls.reports.html.charts import Axis, forest
 from pytest_editpitfalls.reports.html.words import interval as html_interval
 from pytest_editpitfalls.reports.markdown import render_markdown
+from pytest_editpitfalls.reports.view.kinds import figure_interval
 from pytest_editpitfalls.reports.view.verdicts import gate_line
-from pytest_editpitfalls.reports.view.words import ends, interval
+from pytest_editpitfalls.reports.view.words import ends
 from pytest_editpitfalls.results.records import MetricAggregate
 
 
@@ -21,7 +22,7 @@ def test_a_missing_end_is_infinitely_far_out() -> None:
     assert ends(None, 0.5) == "[-inf, 0.5]"
     assert ends(0.25, None) == "[0.25, inf]"
     assert ends(None, None) == ""
-    assert interval(MetricAggregate(value=0.1, low=None, high=0.5, n=4)) == "[-inf, 50.0]"
+    assert figure_interval("cs_exp", MetricAggregate(value=0.1, low=None, high=0.5, n=4)) == "[-inf, 50.0]"
     assert html_interval(None, -0.5) == "[−inf, −0.500]"
 
 

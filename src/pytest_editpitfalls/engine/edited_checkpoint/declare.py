@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.engine.editing.declaration import NOTHING, EditorDeclaration
-from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.models.source import sanitised
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.editing.interface import Editor, EditorResources
+    from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 
 PREFIX = "edited:"
 """Begins the label of an edited checkpoint; no editor's name has a colon."""
-
-
-class NoHyperparameters(Hyperparameters):
-    """An edited checkpoint has none: what made it is not known."""
 
 
 def checkpoint_labels(checkpoints: tuple[str, ...]) -> dict[str, str]:
@@ -50,6 +46,6 @@ def checkpoint_declaration(label: str, checkpoint: str) -> EditorDeclaration:
         form="checkpoint",
         writes="whatever differs from the base model",
         draws=NOTHING,
-        hyperparameters=NoHyperparameters,
+        hyperparameters=f"{__package__}.hyperparameters:NoHyperparameters",
         factory=make,
     )
