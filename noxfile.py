@@ -20,7 +20,7 @@ SHIPPED = ("--model", "smollm2-135m", "--held-paraphrases", "0.1")
 """How the suites that ship are built."""
 
 LATER = {
-    Path("suites/since"): ("--suites", "spread,said,collapse,round_trips", "--cases", "100"),
+    Path("suites/since"): ("--suites", "spread,said,collapse,round_trips", "--cases", "240"),
     Path("suites/chains"): ("--suites", "lifelong", "--cases", "10"),
 }
 """Where the suites of later pitfalls are built: what they share stays there, headers and cases go up."""

@@ -38,7 +38,7 @@ LINES = {
     "distraction": {
         "edits": CAPITAL,
         "abouts": [fact("continent", "Paris", "Europe")],
-        "hops": [fact("capital", "Italy", "Rome")],
+        "hops": [fact("continent", "Italy", "Europe")],
     },
     "superficial": {"edits": CAPITAL, "repeated": "Paris Paris", "question": "Is it Paris?"},
     "inverse": {
@@ -88,7 +88,7 @@ def test_each_kind_is_asked_judged_and_shown(project):
         (
             "distraction",
             "abouts",
-            [fact("capital", "Paris", "Madrid")],
+            [fact("continent", "Paris", "Madrid")],
             "*abouts.0*names the edit's new object 'Madrid'*",
         ),
         ("superficial", "question", "Is it so?", "*field question*does not name the object that the edit replaces*"),

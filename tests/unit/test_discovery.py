@@ -131,7 +131,9 @@ def test_the_suites_that_ship_load(name: str) -> None:
     path = ROOT / "suites" / f"{name}.toml"
     suite = load_suite(path)
     assert (suite.name, suite.kind) == (name, shipped_suites()[name])
-    assert len(suite.cases) >= (40 if name in suite_groups()["all"] else 20)
+    # a model of this size holds few chains of facts, and a case of lifelong is a hundred edits
+    few = {"append": 30, "deduction": 30, "lifelong": 10, "chinese": 20, "japanese": 20}
+    assert len(suite.cases) >= few.get(name, 40)
     assert suite.license
     assert suite.provenance
     assert all(len(relation.paraphrases) >= 10 for case in suite.cases for relation in case.relations)
