@@ -14,6 +14,7 @@ from rich.console import Console
 from pytest_editpitfalls.cases.digests import program_digest
 from pytest_editpitfalls.metrics.metric import FactProbabilities
 from pytest_editpitfalls.pitfalls import PITFALLS, compile_case
+from pytest_editpitfalls.probes import Probe
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 from pytest_editpitfalls.reports.markdown import inert, render_markdown
 from pytest_editpitfalls.reports.terminal import body
@@ -34,15 +35,20 @@ SHIPPED = load_suites(shipped_suites())
 def test_every_fact_that_was_asked_is_in_the_record_in_words(suite: Suite, editor: str) -> None:
     for case in suite.cases[:20]:
         program = compile_case(case, editor.endswith("+mle"))
-        probes = tuple(ProbeScore(each.fact, each.state, (0.5,) * len(each.prompts)) for each in program.probes)
+        probes = tuple(
+            ProbeScore(each.fact, each.state, (0.5,) * len(each.inputs), measure=each.measure)
+            for each in program.probes
+        )
         record = case_record(case, CaseScores(case.id, probes), editor=editor, model="m", outcome="failed")
         assert list(record.facts) == list(dict.fromkeys(probe.fact for probe in record.probes))
         for probe in program.probes:
             fact = record.facts[probe.fact]
-            relation = case.relation(fact.relation)
-            assert fact.sentence == f"{probe.prompts[0]}{probe.joiner}{probe.target}"
-            assert fact.prompt == relation.questions(fact.subject)[0]
-            assert (fact.object, fact.label) == (probe.target, relation.label)
+            if isinstance(probe, Probe):
+                worded = [each for each in case.relations if fact.relation in (each.id, each.variant_of)]
+                assert fact.sentence == f"{probe.prompts[0]}{probe.joiner}{probe.target}"
+                assert (fact.object, fact.label) == (probe.target, worded[0].label)
+                # a prompt that is denied or stands behind a context is shown as it was asked
+                assert fact.prompt in {probe.prompts[0], *(each.questions(fact.subject)[0] for each in worded)}
             assert fact.role, f"{suite.kind} does not say what its fact '{probe.fact}' is"
         assert CaseRecord.model_validate_json(record.model_dump_json()) == record
 
