@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin_helpers import case_ids
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample_editor_package"
@@ -111,7 +112,8 @@ def harsh(model, tokenizer, requests, scale: float = 2.0):
 
 
 def test_hook_and_path_work_in_workers(tiny, tmp_path):
-    (tmp_path / "own_module.py").write_text(OWN.replace("{broken}", "P36-0001"))
+    broken, fine = case_ids("coverage", 2)
+    (tmp_path / "own_module.py").write_text(OWN.replace("{broken}", broken))
     (tmp_path / "conftest.py").write_text(
         "def pytest_pitfalls_editors():\n    import own_module\n    return {'hooked': own_module.harsh}\n"
     )
@@ -129,11 +131,11 @@ def test_hook_and_path_work_in_workers(tiny, tmp_path):
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
-    assert "coverage case P36-0001: editor 'harsh', edit 1: ValueError: not this one (line 8, in harsh)" in output
+    assert f"coverage case {broken}: editor 'harsh', edit 1: ValueError: not this one (line 8, in harsh)" in output
     assert "--editor=own_module:harsh" in output  # the command that runs the case again
     cases = json.loads((tmp_path / "out.json").read_text())["cases"]
     assert [(case["editor"], case["id"], case["outcome"] == "error") for case in cases] == [
-        (editor, case, case == "P36-0001") for editor in ("harsh", "hooked") for case in ("P36-0001", "P131-0001")
+        (editor, case, case == broken) for editor in ("harsh", "hooked") for case in (broken, fine)
     ]
     assert cases[1]["probes"] == cases[3]["probes"] != []
 
