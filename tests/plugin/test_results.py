@@ -34,6 +34,7 @@ def test_the_document(project):
             "hyper_parameters": {"v_lr": 0.5},
             "second_moment": {"source": "fake"},
             "batch": {"cases": 4, "tokens": 768, "why": "as it was first"},
+            "checkpoint": None,
         }
     ]
     assert run["models"][0]["fingerprint"] == "f" * 8
