@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -9,15 +10,34 @@ from typing import Any
 
 import pytest
 
-# pytester puts sys.modules back after each run: what cannot be imported twice, or slowly, is imported before; so is
-# what tests patch, since the parent package would keep the module of an earlier run
+# what cannot be imported twice, or slowly
 import rich.table  # noqa: F401
 import scipy.stats  # noqa: F401
 from plugin_helpers import STORED, write_small
 
-import pytest_editpitfalls.execution.xdist.controller  # noqa: F401
+import pytest_editpitfalls
 
 HERE = Path(__file__).parent
+WITH_TORCH = ("engine", "cli/mend_training.py", "__main__.py")
+
+
+def _import_once() -> None:
+    """Import the package's modules, but for those that import torch.
+
+    pytester puts sys.modules back after each run. What no test has imported by then would be imported by each run anew:
+    slowly, and with a second copy of what tests patch.
+    """
+    room = Path(pytest_editpitfalls.__file__).parent
+    for path in sorted(room.rglob("*.py")):
+        inside = path.relative_to(room)
+        if not any(inside.is_relative_to(each) for each in WITH_TORCH):
+            importlib.import_module(
+                ".".join(["pytest_editpitfalls", *inside.with_suffix("").parts]).removesuffix(".__init__")
+            )
+
+
+_import_once()
+
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
 
 

@@ -14,8 +14,6 @@ from plugin_helpers import STORED
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from lint_knowledge import write_knowledge
 
-import pytest_editpitfalls.edit_lists.suite  # noqa: F401  pytester would import it, and the kinds, once for each run
-
 if TYPE_CHECKING:
     from conftest import Project
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,26 +161,31 @@ def _held_terms(path: Path, table: HeldTable) -> tuple[HeldTerms, tuple[bytes, .
         return HeldTerms(scores, table.paraphrases), ()
     objects_path = inside(path, table.objects, "held.objects")
     data = read_bounded(objects_path)
+    return HeldTerms(scores, table.paraphrases, _objects(str(objects_path), data)), (data,)
+
+
+@lru_cache(maxsize=4)
+def _objects(where: str, data: bytes) -> Mapping[str, RelationObjects]:
+    """All objects of each relation. Suites that are built together share one large file: it is read once."""
     try:
         found = OBJECTS.validate_json(data)
     except ValidationError as error:
-        raise usage_error(error, str(objects_path), None) from None
-    refuse_repeated_fields(data, str(objects_path))
+        raise usage_error(error, where, None) from None
+    refuse_repeated_fields(data, where)
     for name, each in found.items():
         if len(set(each.objects)) < len(each.objects):
             twice = Counter(each.objects).most_common(1)[0][0]
             raise UsageError(
                 f"the object '{twice}' stands twice",
-                where=f"{objects_path}, field {name}.objects",
+                where=f"{where}, field {name}.objects",
                 fix="keep one",
             )
-    objects = {
+    return {
         name: RelationObjects(
             tuple(each.objects), {subject: frozenset(labels) for subject, labels in each.true.items()}
         )
         for name, each in found.items()
     }
-    return HeldTerms(scores, table.paraphrases, objects), (data,)
 
 
 def _relations(path: Path, tables: dict[str, Any], joiner: Joiner) -> dict[str, Relation]:
