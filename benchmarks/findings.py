@@ -3,6 +3,8 @@
     pytest --editor=rome --pitfalls-json=rome.json     # one run of all suites for each editor
     python -m benchmarks.findings rome.json memit.json ft-l.json mend.json
 
+Runs of one editor may stand in several files, say one for each suite.
+
 The row without an edit needs no run of its own: every case is asked in state 0 too. Means are in per cent, their
 intervals are of 95 %, by subject of edit 1, computed anew from the cases.
 """
@@ -10,10 +12,12 @@ intervals are of 95 %, by subject of edit 1, computed anew from the cases.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.tables import table
+from pytest_editpitfalls.pitfalls import PITFALLS
+from pytest_editpitfalls.reports.view.kinds import figure, figure_interval
 from pytest_editpitfalls.reports.view.words import TOO_FEW, ends
 from pytest_editpitfalls.results import AggregateRecord, RunResults, read_results
 from pytest_editpitfalls.results.aggregates import aggregate
@@ -28,6 +32,9 @@ TABLES = (
     ("Tied facts", ("composite",), TIED),
     ("Distortion", ("easy", "hard"), DISTORTION),
 )
+PAPER = frozenset({"conflict", "distortion"})
+"""Topics that the tables above are about."""
+
 OF_NO_EDIT = {score: f"{score}_0" for score in ("cs_exp", "cs_imp", "cs_same")}
 """Metric -> the one that says the same of the model before any edit."""
 NEUTRAL = {"distortion": 0.0, "ir": 0.0, "ir_10": 0.0, "fr": 0.0, "mass_ratio": 1.0, "mass_ratio_others": 1.0}
@@ -77,7 +84,42 @@ def tables(runs: Sequence[RunResults]) -> str:
                 for record in records
             ]
         parts.append(f"{title}\n\n" + table(["suite", "editor", "n", *(f"`{metric}`" for metric in metrics)], rows))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *later_tables(runs, found, editors)])
+
+
+def later_tables(
+    runs: Iterable[RunResults], found: Mapping[tuple[str, str], AggregateRecord], editors: Sequence[str]
+) -> list[str]:
+    """Return a table for each suite of a later pitfall: its columns and their lifts, a row for each editor.
+
+    The first row is the model before any edit, for the scores that have such a control.
+    """
+    kinds = {suite.name: suite.kind for run in runs for suite in run.run.suites}
+    parts = []
+    for kind in PITFALLS:
+        if kind.topic.name in PAPER:
+            continue
+        for suite in [name for name, own in kinds.items() if own == kind.name]:
+            records = [found[suite, editor] for editor in editors if (suite, editor) in found]
+            own = {metric.name for metric in kind.metrics}
+            metrics = [each for name in kind.columns for each in (name, f"{name}_lift") if each in own]
+            controls = [later_cell(records[0], f"{metric}_0") if f"{metric}_0" in own else "" for metric in metrics]
+            rows = [[NO_EDIT, str(records[0].n), *controls]] if any(controls) else []
+            rows += [
+                [record.editor, str(record.n), *(later_cell(record, metric) for metric in metrics)]
+                for record in records
+            ]
+            head = ["editor", "n", *(f"`{metric}`" for metric in metrics)]
+            parts.append(f"{kind.topic.title}: {suite}\n\n" + table(head, rows))
+    return parts
+
+
+def later_cell(record: AggregateRecord, metric: str) -> str:
+    """Return a mean with its interval as reports write them: a share in per cent, else as it is."""
+    known = record.metrics.get(metric)
+    if known is None or known.value is None:
+        return ""
+    return f"{figure(metric, known.value, 0)} {figure_interval(metric, known, 0) or TOO_FEW}"
 
 
 def main() -> None:

@@ -51,3 +51,21 @@ def test_its_metrics_exist(suites: tuple[str, ...], metrics: tuple[str, ...]) ->
     for suite in suites:
         missing = {name for name in metrics if metric_of(kinds.get(suite, suite), name) is None}
         assert missing <= ({"cs_imp", "cs_imp_lift", "cs_same", "cs_same_lift"} if suite == "coverage" else set())
+
+
+def test_a_later_pitfall_has_a_table_of_its_own() -> None:
+    """Its columns and their lifts, under the model before any edit; no share is written as one."""
+    run = results(12)
+    (record,) = [suite for suite in run.run.suites if suite.name == "reverse"]
+    record.name, record.kind = "near", "locality"
+    names = {"es": 1.0, "ns": 0.25, "ns_0": 0.5, "ns_lift": -0.25, "neighbours_log_ratio": -1.5}
+    run.cases = [case for case in run.cases if case.suite == "reverse"]
+    for case in run.cases:
+        case.suite, case.metrics = "near", dict(names)
+    header, _, *rows = rows_of(tables([run]), "What an edit spreads to: near")
+    assert header[:5] == ["editor", "n", "`es`", "`ps`", "`ns`"]
+    assert [row[0] for row in rows] == [NO_EDIT, "rome", "memit"]
+    assert rows[0][header.index("`ns`")].startswith("50 ")
+    assert rows[1][header.index("`ns`")].startswith("25 ")
+    assert rows[1][header.index("`ns_lift`")].startswith("-25 ")
+    assert rows[0][header.index("`ns_lift`")] == rows[1][header.index("`nm`")] == ""
