@@ -83,7 +83,8 @@ def tables(runs: Sequence[RunResults]) -> str:
                 [suite, record.editor, str(record.n), *(cell(record, metric) for metric in metrics)]
                 for record in records
             ]
-        parts.append(f"{title}\n\n" + table(["suite", "editor", "n", *(f"`{metric}`" for metric in metrics)], rows))
+        if rows:
+            parts.append(f"{title}\n\n" + table(["suite", "editor", "n", *(f"`{metric}`" for metric in metrics)], rows))
     return "\n\n".join([*parts, *later_tables(runs, found, editors)])
 
 

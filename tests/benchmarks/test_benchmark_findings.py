@@ -58,7 +58,7 @@ def test_a_later_pitfall_has_a_table_of_its_own() -> None:
     run = results(12)
     (record,) = [suite for suite in run.run.suites if suite.name == "reverse"]
     record.name, record.kind = "near", "locality"
-    names = {"es": 1.0, "ns": 0.25, "ns_0": 0.5, "ns_lift": -0.25, "neighbours_log_ratio": -1.5}
+    names = {"es": 1.0, "ns": 0.25, "ns_0": 0.5, "ns_lift": -0.25, "nm": -0.001, "neighbours_log_ratio": -1.5}
     run.cases = [case for case in run.cases if case.suite == "reverse"]
     for case in run.cases:
         case.suite, case.metrics = "near", dict(names)
@@ -68,4 +68,5 @@ def test_a_later_pitfall_has_a_table_of_its_own() -> None:
     assert rows[0][header.index("`ns`")].startswith("50 ")
     assert rows[1][header.index("`ns`")].startswith("25 ")
     assert rows[1][header.index("`ns_lift`")].startswith("-25 ")
-    assert rows[0][header.index("`ns_lift`")] == rows[1][header.index("`nm`")] == ""
+    assert rows[1][header.index("`nm`")].startswith("0 "), "what rounds to nothing has no sign"
+    assert rows[0][header.index("`ns_lift`")] == rows[1][header.index("`nm_lift`")] == ""

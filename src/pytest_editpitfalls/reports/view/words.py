@@ -16,8 +16,8 @@ TOO_FEW = "n too small"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Return a fraction as per cent, "-" where it is unknown."""
-    return "-" if value is None else f"{100 * value:.{digits}f}"
+    """Return a fraction as per cent, "-" where it is unknown; what rounds to zero has no sign."""
+    return "-" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
 def ends(
@@ -33,8 +33,11 @@ def lift(cell: MetricAggregate, digits: int = 1, between: str = " ") -> str:
     """Return a difference in points with its sign and its confidence interval."""
     if cell.value is None:
         return "-"
-    low, high = (None if end is None else f"{100 * end:+.{digits}f}" for end in (cell.low, cell.high))
-    return f"{100 * cell.value:+.{digits}f}{between}{TOO_FEW if None in (low, high) else f'[{low}, {high}]'}"
+    value, low, high = (
+        None if each is None else f"{round(100 * each, digits) + 0.0:+.{digits}f}"
+        for each in (cell.value, cell.low, cell.high)
+    )
+    return f"{value}{between}{TOO_FEW if None in (low, high) else f'[{low}, {high}]'}"
 
 
 def count(number: int, noun: str) -> str:
