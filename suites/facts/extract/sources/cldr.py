@@ -100,6 +100,7 @@ def _currencies(material: Material) -> Iterator[Fact]:
 def _languages(material: Material, info: dict[str, Any]) -> Iterator[Fact]:
     places = material.places
     speakers: dict[str, dict[str, float]] = defaultdict(dict)
+    of_any_status: dict[str, set[str]] = defaultdict(set)
     official: dict[str, set[str]] = defaultdict(set)
     for code, record in info.items():
         for tag, of in record.get("languagePopulation", {}).items():
@@ -107,6 +108,8 @@ def _languages(material: Material, info: dict[str, Any]) -> Iterator[Fact]:
             share = float(of["_populationPercent"])
             speakers[language][code] = speakers[language].get(code, 0.0) + share / 100 * float(record["_population"])
             if "_officialStatus" in of:
+                of_any_status[language].add(code)
+            if of.get("_officialStatus") == "official":
                 official[language].add(code)
             country = places.countries.get(code)
             if country is None or country.kind != "country" or language not in places.languages:
@@ -122,7 +125,7 @@ def _languages(material: Material, info: dict[str, Any]) -> Iterator[Fact]:
         code, most = max(by_country.items(), key=lambda item: item[1])
         country = places.countries.get(code)
         if (
-            official[language] == {code}
+            official[language] == of_any_status[language] == {code}  # not in a region only, as Welsh is
             and country
             and country.kind == "country"
             and language in places.languages
