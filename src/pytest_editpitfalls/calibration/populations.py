@@ -209,7 +209,7 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
     import numpy as np
 
     from pytest_editpitfalls.pitfalls import METRICS, metric_of
-    from pytest_editpitfalls.statistics.drops import reach_of
+    from pytest_editpitfalls.statistics.drops import loss_sign, reach_of
 
     kinds = {suite.name: suite.kind for suite in comparison.base.suites}
     found: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
@@ -218,7 +218,9 @@ def pools(comparison: Comparison) -> dict[tuple[str, str, str, str], Pool]:
             here = pair.now.metrics.get(metric)
             if there is None or here is None or metric not in METRICS:
                 continue
-            sign = 1.0 if METRICS.get(metric).higher_is_better else -1.0
+            if METRICS.get(metric).higher_is_better is None:
+                continue  # no gate judges it
+            sign = loss_sign(METRICS.get(metric))
             members = found.setdefault((*pair.key[:3], metric), {})
             members.setdefault(pair.cluster, []).append(sign * (there - here))
     return {

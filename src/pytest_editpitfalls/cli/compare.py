@@ -283,11 +283,12 @@ def _cells(difference: Difference) -> list[str | Text]:
     low, high = (_signed(end) for end in (difference.low, difference.high))
     if not difference.lost and not difference.won:
         return [percent(difference.now), "", f"the same of {difference.n}"]
+    worse, better = ("worse", "better") if difference.has_direction else ("higher", "lower")
     words, style = {True: (" better", "green"), False: (" worse", "red"), None: ("", "")}[difference.better]
     return [
         percent(difference.now),
         Text(f"{_signed(difference.change)} [{low}, {high}]{words}", style),
-        f"{difference.lost} worse, {difference.won} better of {difference.n}",
+        f"{difference.lost} {worse}, {difference.won} {better} of {difference.n}",
     ]
 
 

@@ -113,7 +113,7 @@ def _tables(floors: Sequence[NoiseFloor]) -> Iterator[RenderableType]:
                 _points(floor.largest),
                 _points(None if floor.seed is None else floor.seed.sd),
                 f"{floor.changed} of {floor.n}",
-                Text(visible(f"{suite}.{floor.metric}:{floor.margin}")),
+                Text("-" if floor.margin is None else visible(f"{suite}.{floor.metric}:{floor.margin}")),
             )
         if moved:
             yield table

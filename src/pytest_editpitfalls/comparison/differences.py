@@ -22,9 +22,11 @@ class Difference:
         base, now: means over these cases.
         change: ``now - base``.
         low, high: 90 % interval of the change, from two one-sided 95 % bounds; None where there is no bound.
-        better: whether the interval lies on the better side of 0; False on the worse side; None where it has both.
+        better: whether the interval lies on the better side of 0; False on the worse side; None where it has both, or
+            the metric has no direction.
         n: paired cases with a value.
-        won, lost: cases whose value got better, and worse.
+        won, lost: cases whose value got better, and worse; of a metric without a direction, fell and rose.
+        has_direction: whether more or less of the metric is better.
     """
 
     suite: str
@@ -40,6 +42,7 @@ class Difference:
     n: int
     won: int
     lost: int
+    has_direction: bool = True
 
 
 def differences(comparison: Comparison, kinds: Mapping[str, Kind], *, seed: int = 0) -> list[Difference]:
@@ -67,8 +70,9 @@ def _difference(group: tuple[str, str, str], pairs: Sequence[Pair], metric: Metr
         change=0.0 - drop.drop if metric.higher_is_better else drop.drop,
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
-        better=True if most_lost < 0 else False if most_won < 0 else None,
+        better=None if metric.higher_is_better is None else True if most_lost < 0 else False if most_won < 0 else None,
         n=found.n,
         won=drop.better,
         lost=drop.worse,
+        has_direction=metric.higher_is_better is not None,
     )

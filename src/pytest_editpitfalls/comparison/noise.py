@@ -64,7 +64,8 @@ class NoiseFloor:
         rounding: of pairs under one seed, which differ in rounding alone; None where there are none.
         by_source: what differs, alone -> how far apart: "seed", "batch size", "dtype", "device", "versions", or
             "repeat" where nothing that is recorded does.
-        margin: suggested margin of a relative gate, as text: "1pp"; "0" where all runs agree. It covers both kinds of
+        margin: suggested margin of a relative gate, as text: "1pp"; "0" where all runs agree; None where the metric
+            has no direction, so that no such gate can judge it. It covers both kinds of
             noise: a gate compares two runs that may differ in both.
     """
 
@@ -81,7 +82,7 @@ class NoiseFloor:
     seed: SourceNoise | None
     rounding: SourceNoise | None
     by_source: Mapping[str, SourceNoise]
-    margin: str
+    margin: str | None
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,9 @@ def _floor(
         seed=seed,
         rounding=rounding,
         by_source=by_source,
-        margin=suggested_margin(max(ordered[-1], independent)),
+        margin=(
+            None if METRICS.get(metric).higher_is_better is None else suggested_margin(max(ordered[-1], independent))
+        ),
     )
 
 

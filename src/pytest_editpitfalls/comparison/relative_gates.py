@@ -84,6 +84,12 @@ def parse_relative_gate(text: str, suites: Mapping[str, Kind], *, where: str | N
     if metric not in METRICS:
         raise UsageError(f"unknown metric '{metric}' in '{text}'", where=where, fix=did_you_mean(metric, METRICS))
     spec = METRICS.get(metric)
+    if spec.higher_is_better is None:
+        raise UsageError(
+            f"neither more nor less of '{metric}' is better, so that nothing is worse (in '{text}')",
+            where=where,
+            fix="name another metric, or give a bound: " + f"'{name.strip()} >= 0.5'",
+        )
     if suite != EVERY:
         if suite not in suites:
             raise UsageError(

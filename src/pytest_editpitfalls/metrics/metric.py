@@ -79,7 +79,7 @@ class Metric:
     Attributes:
         name: the name in results, thresholds and gates ("cs_exp").
         title: the column title in reports.
-        higher_is_better: direction.
+        higher_is_better: direction; None where neither more nor less of it is better.
         low: smallest possible value, or None when unbounded below.
         high: largest possible value; `math.inf` when unbounded above.
         definition: one line.
@@ -100,7 +100,7 @@ class Metric:
 
     name: str
     title: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     low: float | None
     high: float
     definition: str

@@ -226,10 +226,10 @@ def _heading(name: str, pitfall: AnyPitfall | None) -> str:
     metric = metric_named(name, pitfall)
     if metric is None:
         return escaped(name)
-    arrow = r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$"
+    arrow = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}[metric.higher_is_better]
     index = re.fullmatch(r"([A-Z]+) ([a-z]+)", metric.title)
     title = rf"{escaped(index[1])}\textsubscript{{{index[2]}}}" if index else escaped(metric.title)
-    return f"{title} {arrow}"
+    return title + arrow
 
 
 def _body(groups: Mapping[str, Sequence[_Line]], columns: Sequence[Column]) -> Iterator[str]:
@@ -268,7 +268,7 @@ def _best(group: Sequence[_Line], column: Column) -> str | None:
     """Return the best figure as it is printed; None where there is nothing to choose from."""
     metric = metric_named(column[1])
     values = [line.values[column] for line in group if line.reliable and column in line.values]
-    if metric is None or len(values) < 2:
+    if metric is None or metric.higher_is_better is None or len(values) < 2:
         return None
     return _figure(max(values) if metric.higher_is_better else min(values), column[1])
 

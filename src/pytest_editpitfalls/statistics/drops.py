@@ -73,7 +73,7 @@ class PairedDrop:
         cls, metric: Metric, sides: Sequence[tuple[Hashable, float, float]], seed: str, *, is_identical: bool = False
     ) -> PairedDrop:
         """Return the drop of a metric from the cluster, the value there and the value here of each paired case."""
-        sign = 1.0 if metric.higher_is_better else -1.0
+        sign = loss_sign(metric)
         differences = [sign * (there - here) for _, there, here in sides]
         labels = [label for label, *_ in sides]
         return cls(differences, labels, metric.is_binary, reach_of(metric), seed, is_identical=is_identical)
@@ -251,6 +251,14 @@ class _Bounds:
             quantile = max(float(self.t[-1 - place]), float(student.isf(level, len(self.clusters) - 1)))
             bound = min(bound, self.clusters.mean - quantile * error if error > 0 else self.clusters.mean)
         return bound
+
+
+def loss_sign(metric: Metric) -> float:
+    """Return what turns a fall of a metric into a loss: 1, or -1 where it is a rise that is one.
+
+    Of a metric that has no direction a rise counts so: its differences are nobody's loss, and no gate judges them.
+    """
+    return 1.0 if metric.higher_is_better else -1.0
 
 
 def reach_of(metric: Metric) -> float | None:

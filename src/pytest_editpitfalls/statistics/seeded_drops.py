@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pytest_editpitfalls.metrics.metric import Metric
 
-from .drops import LEVEL, POWER, PairedDrop, reach_of
+from .drops import LEVEL, POWER, PairedDrop, loss_sign, reach_of
 from .seeds import SeedSpread
 
 _HALVINGS = 30
@@ -37,7 +37,7 @@ class SeededDrop(PairedDrop):
         is_identical: bool = False,
     ) -> SeededDrop:
         """Return the drop of a metric from the cluster of each case, its values there and here, one for each seed."""
-        sign = 1.0 if metric.higher_is_better else -1.0
+        sign = loss_sign(metric)
         rows = [[sign * (a - b) for a, b in zip(there, here, strict=True)] for _, there, here in sides]
         labels = [label for label, *_ in sides]
         spread = SeedSpread.of(rows, labels)

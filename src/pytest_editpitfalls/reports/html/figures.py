@@ -99,7 +99,7 @@ def outcome_counts(cases: Iterable[CaseRecord]) -> dict[str, int]:
 def best_of(name: str, cells: Sequence[tuple[float | None, bool | None]]) -> set[int]:
     """Return the places of the best value among reliable ones, as shown; none where all are equal or alone."""
     metric = metric_named(name)
-    if metric is None:
+    if metric is None or metric.higher_is_better is None:
         return set()
     shown = {
         place: round(value, 3)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import same_definitions
 from pytest_editpitfalls.reports.view.cases import missed_by
-from pytest_editpitfalls.reports.view.kinds import is_better
+from pytest_editpitfalls.reports.view.kinds import is_better, metric_named
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import SEEN, AnyGate, state_of
 from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
@@ -146,11 +146,13 @@ def _differences(view: RunView, other: RunResults) -> list[Difference]:
     return rows
 
 
+_CHANGES: dict[bool | None, str] = {True: "better", False: "worse", None: "changed"}
+
+
 def _judge(name: str, change: float | None) -> str:
-    better = None if change is None else is_better(name, change)
-    if change is None or better is None:
+    if change is None or metric_named(name) is None:
         return "unknown"
-    return "same" if abs(change) < SEEN else "better" if better else "worse"
+    return "same" if abs(change) < SEEN else _CHANGES[is_better(name, change)]
 
 
 def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> list[str]:

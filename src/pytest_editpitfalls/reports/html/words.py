@@ -21,6 +21,12 @@ OUTCOMES: dict[str, str] = {
 }
 """Outcome -> what it means, in the order of the page."""
 
+_DIRECTIONS: dict[bool | None, tuple[str, str]] = {
+    True: ("higher is better", "↑"),
+    False: ("lower is better", "↓"),
+    None: ("neither higher nor lower is better", ""),
+}
+
 UNKNOWN_METRIC = "a metric that this version does not know"
 
 
@@ -55,8 +61,7 @@ def words_of(name: str, pitfalls: Iterable[AnyPitfall | None]) -> MetricWords:
         first.title,
         " ".join(f"{kind}: {each.question}" if several else each.question for each, kind in found.items()),
         "; ".join(f"{kind}: {each.definition}" if several else each.definition for each, kind in found.items()),
-        "higher is better" if first.higher_is_better else "lower is better",
-        "↑" if first.higher_is_better else "↓",
+        *_DIRECTIONS[first.higher_is_better],
         "; ".join(dict.fromkeys(each.source for each in found)),
     )
 

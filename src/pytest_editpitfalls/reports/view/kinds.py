@@ -45,9 +45,9 @@ def figure_interval(name: str, cell: MetricAggregate, digits: int = 1) -> str:
 
 
 def is_better(name: str, change: float) -> bool | None:
-    """Return whether a change of a metric is for the better; None for a metric that is not known here."""
+    """Return whether a change of a metric is for the better; None where it is unknown here, or has no direction."""
     metric = metric_named(name)
-    return None if metric is None else (change > 0) == metric.higher_is_better
+    return None if metric is None or metric.higher_is_better is None else (change > 0) == metric.higher_is_better
 
 
 def without_released(names: Iterable[str], pitfalls: Iterable[AnyPitfall | None]) -> list[str]:

@@ -32,13 +32,13 @@ class Controlled:
 
     Attributes:
         title: of the score's column.
-        higher_is_better: of the score.
+        higher_is_better: of the score; None where it has no direction.
     """
 
     title: str
     control: MetricAggregate
     lift: MetricAggregate
-    higher_is_better: bool
+    higher_is_better: bool | None
 
     @property
     def is_below(self) -> bool:
@@ -52,7 +52,7 @@ class Controlled:
         return self.is_below and end is not None and self._for_the_better(end) < 0
 
     def _for_the_better(self, change: float) -> float:
-        return change if self.higher_is_better else -change
+        return 0.0 if self.higher_is_better is None else change if self.higher_is_better else -change
 
 
 @dataclass(frozen=True, slots=True)
