@@ -15,6 +15,7 @@ KINDS: dict[str, Any] = {
     "composite": "composite",
     "easy": "round",
     "coverage": "coverage",
+    "same_subject": "same_subject",
 }
 
 

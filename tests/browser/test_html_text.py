@@ -16,6 +16,7 @@ import pytest
 from html_samples import HOSTILE, sample_results
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import pitfall_of
 from pytest_editpitfalls.reports.html import render_html, write_html
 from pytest_editpitfalls.reports.html.charts import axis_of, forest, histogram
 from pytest_editpitfalls.reports.html.encoding import (
@@ -28,7 +29,7 @@ from pytest_editpitfalls.reports.html.encoding import (
 )
 from pytest_editpitfalls.reports.html.figures import best_of
 from pytest_editpitfalls.reports.html.payload import summaries
-from pytest_editpitfalls.reports.html.words import number
+from pytest_editpitfalls.reports.html.words import number, words_of
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.comparison_records import (
@@ -282,6 +283,17 @@ def test_the_best_of_the_reliable_is_bold() -> None:
     assert best_of("ir", [(0.5, True), (0.2, True), (None, True)]) == {1}
     assert best_of("ir", [(0.5, True)]) == set()
     assert best_of("ir", [(0.5, True), (0.5, True)]) == set()
+    assert best_of("related_kept", [(0.5, True), (0.2, True)]) == set(), "neither is better"
+
+
+def test_the_words_of_a_direction() -> None:
+    kinds = [pitfall_of("same_subject")]
+    found = {name: words_of(name, kinds) for name in ("others_kept", "drift", "related_kept")}
+    assert {name: (words.better, words.arrow) for name, words in found.items()} == {
+        "others_kept": ("higher is better", "↑"),
+        "drift": ("lower is better", "↓"),
+        "related_kept": ("neither higher nor lower is better", ""),
+    }
 
 
 def test_drawings_stay_inside_their_axis() -> None:

@@ -111,6 +111,14 @@ def test_the_margin_covers_both_kinds_of_noise() -> None:
     assert floor.margin == "5pp"
 
 
+def test_a_metric_without_a_direction_has_noise_and_no_gate() -> None:
+    def made_of(value: float) -> RunResults:
+        return run([case("c0", {"related_kept": value, "others_kept": value}, suite="same_subject")])
+
+    margins = {floor.metric: floor.margin for floor in noise_floor([made_of(0.1), made_of(0.3)])}
+    assert margins == {"others_kept": "20pp", "related_kept": None}
+
+
 def test_unknown_values_and_errors_are_left_out() -> None:
     first, second = values(0.1, 0.2, 0.3), values(0.1, None, 0.3)
     second.cases[2].outcome = "error"

@@ -88,6 +88,15 @@ def test_other_forms_are_refused(text: str, what: str) -> None:
     assert caught.value.where == "--pitfalls-fail-on"
 
 
+@pytest.mark.parametrize("suite", ["same_subject", "*"])
+def test_where_nothing_is_worse_there_is_no_gate(suite: str) -> None:
+    """What an edit may change as well as leave has no direction: a fall is nobody's loss."""
+    with pytest.raises(UsageError, match="neither more nor less of 'related_kept' is better") as caught:
+        parse_relative_gate(f"{suite}.related_kept:2pp", KINDS)
+    assert f"'{suite}.related_kept >= 0.5'" in str(caught.value)
+    assert parse_relative_gate(f"{suite}.others_kept:2pp", KINDS).metric == "others_kept"
+
+
 def test_a_star_needs_a_suite_with_the_metric() -> None:
     with pytest.raises(UsageError, match="no suite has the metric 'tfd'"):
         parse_relative_gate("*.tfd:2pp", {"reverse": "reverse"})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from comparison_samples import metric_runs
 from report_samples import KINDS, results
 
+from pytest_editpitfalls.cli.compare import _cells
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.comparison.differences import Difference, differences
 from pytest_editpitfalls.comparison.pairing import compare
+from pytest_editpitfalls.reports.view.kinds import is_better
 from pytest_editpitfalls.results import RunResults
 
 
@@ -60,3 +65,17 @@ def test_what_is_no_result_does_not_count() -> None:
         0.0,
         0.0,
     )
+
+
+def test_what_has_no_direction_gets_neither_better_nor_worse() -> None:
+    comparison = metric_runs("related_kept", [0.9] * 40, [0.1] * 40, suite="same_subject")
+    (row,) = [row for row in differences(comparison, {"same_subject": "same_subject"}) if row.metric == "related_kept"]
+    assert row.change == pytest.approx(-0.8)
+    assert row.high is not None
+    assert row.high < 0.0, "it certainly fell"
+    assert row.better is None
+    *_, words = _cells(row)
+    assert words == "0 higher, 40 lower of 40"
+    *_, words = _cells(replace(row, has_direction=True))
+    assert words == "0 worse, 40 better of 40"
+    assert (is_better("others_kept", -0.1), is_better("related_kept", -0.1)) == (False, None)

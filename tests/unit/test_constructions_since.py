@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from pytest_editpitfalls.pitfalls.append import AppendConstruction
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
 from pytest_editpitfalls.pitfalls.locality import LocalityConstruction
-from pytest_editpitfalls.pitfalls.ripple import _logical
+from pytest_editpitfalls.pitfalls.ripple import RippleConstruction, _turned
 from pytest_editpitfalls.pitfalls.same_subject import SameSubject, SameSubjectConstruction
 from pytest_editpitfalls.shipped import facts_directory
 
@@ -121,8 +122,72 @@ def test_an_inverse_that_two_rules_give_is_one_conclusion() -> None:
         relation("capital of", functional=True),
         rules=(inverse_rule("capital", "capital of"), inverse_rule("capital of", "capital")),
     )
-    (turned,) = _logical(known, paris, rome.of)
-    assert turned == {"relation": "capital of", "subject": "Rome", "object": "Italy", "new_object": "France"}
+    assert _turned(known, paris, rome.of) == (rome,)
+
+
+def composition(tied: str, first: str, second: str) -> Rule:
+    return Rule(
+        id=f"{tied}&{first}>{second}",
+        shape="composition",
+        tied=tied,
+        first=first,
+        second=second,
+        strength="strict",
+        words="what is in a country is in its continent",
+    )
+
+
+def test_what_followed_before_has_to_be_held() -> None:
+    """What nobody knew gives way by itself. A conclusion is asked as a table states it, or as the rule gives it."""
+    lyon, france = fact("Lyon", "country", "France"), fact("France", "continent", "Europe", "country/continent")
+    kenya = fact("Kenya", "continent", "Africa", "country/continent")
+    nairobi = fact("Nairobi", "country", "Kenya")
+    known = knowledge(
+        [lyon, france, kenya, nairobi, fact("Lyon", "continent", "Europe", "city/continent", 7.0)],
+        relation("country", functional=True),
+        relation("continent", functional=True),
+        rules=(composition("country", "continent", "continent"),),
+    )
+    construction = RippleConstruction()
+    found = [each for group in construction.groups(known) for each in construction.candidates(known, group)]
+    held = {(each.group.relation, each.edited.subject): dict(each.held) for each in found}
+    assert list(held["continent", "France"]) == ["edit1", "premise:0", "backward_old:0"]
+    assert held["continent", "France"]["backward_old:0"].popularity == 7.0, "as the table states it"
+    made = held["country", "Nairobi"]["onward_old:0"]
+    assert made.key == ("continent", "nairobi", "africa")
+    assert made.subject_kind == "city"
+
+
+def test_aliases_and_inverses_are_asked_where_what_they_replace_is_held() -> None:
+    """They are further facts, of which a case has those that the model holds."""
+    cities = [fact("Lyon", "seat of", "France"), fact("Nairobi", "seat of", "Kenya")]
+    aliased = replace(cities[0], subject_aliases=("Lugdunum",))
+    turned = [fact("France", "seat", "Lyon", "country/city"), fact("Kenya", "seat", "Nairobi", "country/city")]
+    places = [fact(name, "continent", where, "country/continent") for name, where in (("France", "E"), ("Kenya", "A"))]
+    known = knowledge(
+        [aliased, cities[1], *turned, *places],
+        relation("seat of", functional=True),
+        relation("seat", functional=True),
+        relation("continent", functional=True),
+        rules=(composition("seat of", "continent", "continent"), inverse_rule("seat of", "seat")),
+    )
+    construction = RippleConstruction()
+    group = next(each for each in construction.groups(known) if each.relation == "seat of")
+    candidate = next(each for each in construction.candidates(known, group) if each.edited.subject == "Lyon")
+    alias, inverse = candidate.some
+    assert (alias.subject, alias.relation, alias.object) == ("Lugdunum", "seat of", "France")
+    assert inverse == turned[1]
+
+    def draw(pool: list[Thing], fact: KnownFact, *, unlike: object = ()) -> Thing:
+        return pool[0]
+
+    row = construction.row(known, candidate, draw)
+    assert row["edits"] == [{"relation": "seat of", "subject": "Lyon", "object": "France", "new_object": "Kenya"}]
+    assert row["aliases"] == [{"relation": "seat of", "subject": "Lugdunum", "object": "France", "new_object": "Kenya"}]
+    assert row["logical"] == [{"relation": "seat", "subject": "Kenya", "object": "Nairobi", "new_object": "Lyon"}]
+    assert row["others"] == []
+    bare = construction.row(known, replace(candidate, some=()), draw)
+    assert (bare["aliases"], bare["logical"]) == ([], [])
 
 
 def test_only_what_has_to_give_way_is_asked_the_other_way_round() -> None:

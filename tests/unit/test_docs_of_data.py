@@ -31,7 +31,7 @@ def test_every_metric_and_threshold_is_documented() -> None:
         assert name in table
         _, title, *_ = table[name]
         assert title == metric.title
-        assert table[name][3] == ("higher" if metric.higher_is_better else "lower")
+        assert table[name][3] == {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better]
     for kind in PITFALLS:
         assert f"| {kind.name} | {', '.join(f'`{threshold}`' for threshold in kind.thresholds)} |" in text
 

@@ -53,10 +53,13 @@ def test_ripple_asks_for_what_follows_and_for_what_does_not(small_suite: Make) -
     assert asked(small_suite, "ripple", 0) == {
         (name, state, prompt, target) for name, prompt, target in expected for state in "01"
     }
+    case = load_suite(small_suite("ripple").write()).cases[0]
+    former = ["alias_old:0", "logical_old:0", "onward_old:0", "backward_old:0"]
+    assert list(case.row.held_facts()) == ["edit1", "premise:0", *former, "other:0"]
     program = compile_case(load_suite(small_suite("ripple").write()).cases[1])
     assert program.steps == ((EditRequest("The country of {} is", "Kobe", "Peru", "Japan", "P17"),),)
     # the conclusion of an edit's new object rests on what is known of that
-    assert [question.name for question in program.held] == ["edit1", "premise:0"]
+    assert [question.name for question in program.held] == ["edit1", "premise:0", "onward_old:0"]
     assert ("onward:0", "1", "Kobe is a kind of", "Lima") in asked(small_suite, "ripple", 1)
 
 

@@ -13,7 +13,7 @@ from pytest_editpitfalls.cases.case import Case, Edit, Relation
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Thing
 from pytest_editpitfalls.pitfalls import compile_case, compute_metrics, metric_of, pitfall_of
 from pytest_editpitfalls.pitfalls._neutral_texts import DIGEST, TEXTS
-from pytest_editpitfalls.pitfalls.collapse import CollapseRow
+from pytest_editpitfalls.pitfalls._one_edit import OneEditRow
 from pytest_editpitfalls.pitfalls.said import SaidRow
 from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_thresholds
@@ -39,12 +39,16 @@ def test_the_program_of_said() -> None:
         ("true", "1", "probability", "Paris"),
         ("said", "0", "said", "Rome"),
         ("said", "1", "said", "Rome"),
+        ("said_only", "0", "said", "Rome"),
         ("said_only", "1", "said", "Rome"),
+        ("said_old", "0", "said", "Paris"),
         ("said_old", "1", "said", "Paris"),
     ]
     generated = [probe for probe in program.probes if probe.measure == "said"]
-    assert [probe.answers for probe in generated] == [("Rome", "Roma")] * 3 + [("Paris", "Lutetia")]
-    assert [probe.match for probe in generated] == ["contains", "contains", "alias", "contains"]
+    assert [probe.answers for probe in generated] == [("Rome", "Roma")] * 4 + [("Paris", "Lutetia")] * 2
+    assert [probe.match for probe in generated] == [
+        match for match in ("contains", "alias", "contains") for _ in range(2)
+    ]
     assert len({probe.inputs for probe in program.probes}) == 1
     assert len(program.probes[0].inputs) == 4
 
@@ -62,7 +66,9 @@ def test_said_by_hand() -> None:
         of("true", "1", 0.2, 0.2, 0.2, 0.2, measure="probability"),
         of("said", "0", 0.0, 0.0, 0.0, 0.0),
         of("said", "1", 1.0, 0.0, 0.0, 0.0),
+        of("said_only", "0", 0.0, 0.0, 0.0, 0.0),
         of("said_only", "1", 0.0, 0.0, 0.0, 0.0),
+        of("said_old", "0", 1.0, 1.0, 1.0, 1.0),
         of("said_old", "1", 0.0, 1.0, 1.0, 0.0),
     ]
     assert compute_metrics("said", scores) == {
@@ -75,8 +81,14 @@ def test_said_by_hand() -> None:
         "forced_0": 0.25,
         "forced_lift": 0.5,
         "gap": 0.5,
+        "gap_0": 0.25,
+        "gap_lift": 0.25,
         "said_only": 0.0,
+        "said_only_0": 0.0,
+        "said_only_lift": 0.0,
         "said_old": 0.5,
+        "said_old_0": 1.0,
+        "said_old_lift": -0.5,
     }
     unknown = compute_metrics("said", scores[:5])
     assert (unknown["said"], unknown["gap"], unknown["forced"]) == (None, None, 0.75)
@@ -87,7 +99,7 @@ def test_said_by_hand() -> None:
 
 
 def test_the_program_of_collapse() -> None:
-    program = compile_case(case("collapse", CollapseRow(id="P36-1", rule="P36", edits=(EDIT,))))
+    program = compile_case(case("collapse", OneEditRow(id="P36-1", rule="P36", edits=(EDIT,))))
     assert [(probe.fact, probe.state, probe.measure) for probe in program.probes] == [
         ("new", "1", "probability"),
         ("true", "1", "probability"),

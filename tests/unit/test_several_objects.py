@@ -119,6 +119,8 @@ def test_how_many_trips_they_live() -> None:
     assert [metrics[f"trips_alive_{number}"] for number in (1, 2, 4, 8)] == [1.0, 0.5, 0.0, 1.0]
     assert metrics["trips_survived"] == 2.0
     assert metrics["trips_back"] == 0.75, "a tie is not a win"
+    before = metrics_of("round_trips", {**trips(**after), ("new_object", "0"): 0.1})
+    assert (before["trips_back_0"], before["trips_back_lift"]) == (1.0, -0.25)
     assert metrics["trips_distortion_1"] == 0.0
     assert metrics["trips_distortion_2"] == pytest.approx(jensen_shannon([0.5, 0.4, 0.2, 0.1], [0.5, 0.1, 0.2, 0.1]))
     assert metrics["trips_log_ratio_8"] == pytest.approx(0.0)

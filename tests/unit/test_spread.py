@@ -126,7 +126,8 @@ def test_superficial_by_hand() -> None:
     assert (found["op"], found["op_0"], found["op_lift"]) == (0.75, 0.75, 0.0)
     assert (found["op_repeated"], found["op_repeated_0"], found["op_repeated_lift"]) == (1.0, 1.0, 0.0)
     assert (found["op_question"], found["op_question_0"], found["op_question_lift"]) == (0.5, 0.5, 0.0)
-    assert (found["op_plain"], found["op_rise"]) == (0.5, 0.25)
+    assert (found["op_plain"], found["op_plain_0"], found["op_plain_lift"]) == (0.5, 1.0, -0.5)
+    assert (found["op_rise"], found["op_rise_0"], found["op_rise_lift"]) == (0.25, -0.25, 0.5)
     assert (found["om"], found["om_0"], found["om_lift"]) == (0.5, 1.0, -0.5)
     assert not judged("superficial", found)
 
@@ -178,7 +179,8 @@ def test_distraction_by_hand() -> None:
     assert (found["es_context"], found["es_context_0"], found["es_context_lift"]) == (0.25, 0.25, 0.0)
     assert (found["es_about"], found["es_about_0"], found["es_about_lift"]) == (0.0, 0.0, 0.0)
     assert (found["es_hop"], found["es_hop_0"], found["es_hop_lift"]) == (0.5, 0.5, 0.0)
-    assert (found["es_plain"], found["es_drop"]) == (1.0, 0.75)
+    assert (found["es_plain"], found["es_plain_0"], found["es_plain_lift"]) == (1.0, 0.0, 1.0)
+    assert (found["es_drop"], found["es_drop_0"], found["es_drop_lift"]) == (0.75, -0.25, 1.0)
     assert not judged("distraction", found)
     no_hops = metrics("distraction", {key: value for key, value in DISTRACTED.items() if "hop" not in key[0]})
     assert "es_hop" not in no_hops

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
-from .shared import difference, wins, wins_by_prompt
+from .shared import difference, mean, wins, wins_by_prompt
 
 NO_EDIT, EDIT_2_ALONE, BOTH = "0", "2", "12"
 
@@ -125,19 +125,19 @@ def difference_with_controls(
 ) -> tuple[Metric, ...]:
     """As `share_with_controls`, of the mean of p1(winner) - p1(loser) over the pairs."""
 
-    def mean(state: str) -> Compute:
+    def of(state: str) -> Compute:
         def compute(p: FactProbabilities) -> float | None:
             found = _pairs(p, [(winner, loser)])
             if not found or any((fact, state) not in p for pair in found for fact in pair):
                 return None
-            return math.fsum(p[first, state] - p[second, state] for first, second in found) / len(found)
+            return mean([p[first, state] - p[second, state] for first, second in found])
 
         return compute
 
     return with_control(
         name,
         title,
-        mean,
+        of,
         definition=f"mean of p1({winner}) - p1({loser}) over {what}",
         before=f"{name} before any edit: mean of p0({winner}) - p0({loser})",
         asks_before=f"What is {title} before any edit?",
@@ -244,6 +244,37 @@ def with_control(
             high=1.0 - low,
             is_binary=False,
         ),
+    )
+
+
+def change_with_control(
+    name: str,
+    title: str,
+    minuend: tuple[str, Callable[[str], Compute]],
+    subtrahend: tuple[str, Callable[[str], Compute]],
+    *,
+    question: str,
+    source: str = NOT_PUBLISHED,
+) -> tuple[Metric, ...]:
+    """As `with_control`, of one share minus another, case by case: what a difference of circumstances costs.
+
+    Less of it is better. Both shares may differ before any edit as well, so that the lift is what the edit adds.
+
+    Args:
+        minuend, subtrahend: name of the share, and what gives it in a state.
+    """
+    (first, one), (second, other) = minuend, subtrahend
+    return with_control(
+        name,
+        title,
+        lambda state: difference(one(state), other(state)),
+        definition=f"{first} - {second}, case by case",
+        before=f"{name} before any edit: {first}_{NO_EDIT} - {second}_{NO_EDIT}",
+        asks_before=f"What is {title} before any edit?",
+        question=question,
+        source=source,
+        low=-1.0,
+        higher_is_better=False,
     )
 
 

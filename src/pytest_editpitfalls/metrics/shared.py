@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable, Sequence
 
 from .metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
 
@@ -49,6 +50,62 @@ def edit_success(written: str, replaced: str) -> tuple[Metric, Metric]:
     )
 
 
+def value_of(fact: str, state: str) -> Compute:
+    """What was measured of a fact in a state, as it is: the mean over its prompts or texts."""
+    return lambda p: p.get((fact, state))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean, rounded once."""
+    return math.fsum(values) / len(values)
+
+
+def drift(after: str, question: str, compute: Compute | None = None, about: str | None = None) -> Metric:
+    """Return the metric of how far what is said next is from the base model's, whatever is said.
+
+    Args:
+        after: which prompts it is measured after, and when, in words.
+        question: what it asks, in plain language.
+        compute: by default what was measured as "drift" in state 1.
+        about: as of `Metric`.
+    """
+    return Metric(
+        name="drift",
+        title="drift",
+        higher_is_better=False,
+        low=0.0,
+        high=math.inf,
+        definition=f"mean of KL(base || edited), in nats, of the next token after {after}",
+        source=NOT_PUBLISHED,
+        compute=value_of("drift", "1") if compute is None else compute,
+        question=question,
+        about=about,
+    )
+
+
+def perplexity_ratio(when: str, texts: str, question: str, source: str, compute: Compute) -> Metric:
+    """Return the metric of how many times as badly plain texts are predicted.
+
+    Args:
+        when: when they are predicted so ("after the edit").
+        texts: which texts, in words.
+        question: what it asks, in plain language.
+        source: where it was read.
+        compute: the function.
+    """
+    return Metric(
+        name="perplexity_ratio",
+        title="perplexity ratio",
+        higher_is_better=False,
+        low=0.0,
+        high=math.inf,
+        definition=f"geometric mean of perplexity {when} / before any edit {texts}",
+        source=source,
+        compute=compute,
+        question=question,
+    )
+
+
 def wins_by_prompt(p: FactProbabilities, winner: str, loser: str, state: str) -> list[bool] | None:
     """Per prompt, rewrite prompt first: p(winner) > p(loser) in ``state``, strictly; None when one is unknown."""
     first, second = p.prompts.get((winner, state)), p.prompts.get((loser, state))
@@ -87,40 +144,60 @@ def difference(one: Compute, other: Compute) -> Compute:
 
 
 def log_ratio(fact: str, before: str, after: str) -> Compute:
-    """ln(p_after / p_before) of one fact, prompt by prompt, and the median of these.
-
-    A probability of 0 after counts as minus infinity; unknown where the median is that, or a p before is 0.
-    """
+    """ln(p_after / p_before) of one fact, prompt by prompt, and the median of these; unknown where that is infinite."""
 
     def compute(p: FactProbabilities) -> float | None:
-        first, second = p.prompts.get((fact, before)), p.prompts.get((fact, after))
-        if first is None or second is None or len(first) != len(second) or 0.0 in first:
+        ratios = log_ratios(p, fact, before, after)
+        if ratios is None:
             return None
-        ratios = [math.log(b) - math.log(a) if b > 0.0 else -math.inf for a, b in zip(first, second, strict=True)]
         middle = statistics.median(ratios)
         return middle if math.isfinite(middle) else None
 
     return compute
 
 
+def log_ratios(p: FactProbabilities, fact: str, before: str, after: str) -> list[float] | None:
+    """ln(after / before) of each prompt or text of one fact; a 0 after counts as minus infinity.
+
+    None where one of the two is unknown, or there is a 0 before.
+    """
+    first, second = p.prompts.get((fact, before)), p.prompts.get((fact, after))
+    if first is None or second is None or len(first) != len(second) or 0.0 in first:
+        return None
+    return [math.log(b) - math.log(a) if b > 0.0 else -math.inf for a, b in zip(first, second, strict=True)]
+
+
+def ratio(p: FactProbabilities, fact: str, state: str, of: Callable[[Sequence[float]], float] = mean) -> float | None:
+    """Return how many times as large the values of a fact are in a state as before any edit.
+
+    Args:
+        of: makes one of the logarithms of the ratios: their mean (the geometric mean of the ratios), or ``max``.
+    """
+    ratios = log_ratios(p, fact, "0", state)
+    return None if ratios is None else math.exp(of(ratios))
+
+
 KEPT = 0.9
 """A fact that keeps this share of its probability is kept."""
 
 
-def staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metric]:
-    """Return the metrics of facts that ought to stay as they are: ``_kept`` and ``_log_ratio``.
+def staying(
+    name: str, fact: str, title: str, words: str, *, higher_is_better: bool | None = True
+) -> tuple[Metric, Metric]:
+    """Return the metrics of facts that ought to stay as they are, or are watched: ``_kept`` and ``_log_ratio``.
 
     Args:
         name: first part of the metrics' names ("siblings").
         fact: the facts ("sibling" stands for "sibling:0", ...), asked in states 0 and 1.
         title: of the facts, for the columns.
         words: the facts in a sentence ("the other true objects").
+        higher_is_better: None where the facts may change as well as stay.
     """
     return (
         Metric(
             name=f"{name}_kept",
             title=f"{title} kept",
-            higher_is_better=True,
+            higher_is_better=higher_is_better,
             low=0.0,
             high=1.0,
             definition=f"share of {words} with p1 >= {KEPT:g} p0",
@@ -132,7 +209,7 @@ def staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metri
         Metric(
             name=f"{name}_log_ratio",
             title=f"ln {title}",
-            higher_is_better=True,
+            higher_is_better=higher_is_better,
             low=None,
             high=math.inf,
             definition=f"mean of ln(p1 / p0) over {words}",
@@ -146,14 +223,15 @@ def staying(name: str, fact: str, title: str, words: str) -> tuple[Metric, Metri
 
 def kept(name: str) -> Compute:
     """The share of the facts ``name:0``, ... that keep nine tenths of their probability; unknown where one is."""
+    return lambda p: share_kept(p, name, "1")
 
-    def compute(p: FactProbabilities) -> float | None:
-        facts = numbered(p, name)
-        if not facts or any((fact, state) not in p for fact in facts for state in "01"):
-            return None
-        return sum(p[fact, "1"] >= KEPT * p[fact, "0"] for fact in facts) / len(facts)
 
-    return compute
+def share_kept(p: FactProbabilities, name: str, state: str, *, share: float = KEPT) -> float | None:
+    """Return how many of the facts ``name:0``, ... have this share of their p0 in a state; None: one is unknown."""
+    facts = numbered(p, name)
+    if not facts or any((fact, each) not in p for fact in facts for each in ("0", state)):
+        return None
+    return sum(p[fact, state] >= share * p[fact, "0"] for fact in facts) / len(facts)
 
 
 def mean_log_ratio(name: str) -> Compute:

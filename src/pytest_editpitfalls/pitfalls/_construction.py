@@ -7,12 +7,13 @@ to the quotas.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
-from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
+from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Rule, Thing
 from pytest_editpitfalls.knowledge.facts import plain
 
 
@@ -131,10 +132,14 @@ class Construction(ABC):
 class SingleFacts(Construction):
     """Of each relation with one object a subject: every fact. A case is made of that alone."""
 
+    def takes(self, relation: KnownRelation) -> bool:
+        """Whether cases are made of a relation with one object a subject."""
+        return True
+
     def groups(self, knowledge: Knowledge) -> Iterator[Group]:
         """Give the relations."""
         for relation in knowledge.relations.values():
-            if relation.functional:
+            if relation.functional and self.takes(relation):
                 yield Group(relation.id, relation.id)
 
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
@@ -142,6 +147,11 @@ class SingleFacts(Construction):
         for fact in knowledge.facts(group.relation):
             if single(knowledge, fact):
                 yield Candidate(group, {"edit1": fact}, {})
+
+    def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
+        """Return the edit of the fact, to a new object."""
+        fact = candidate.edited
+        return {"edits": [changed(knowledge, fact, draw(knowledge.objects(fact.relation), fact))]}
 
 
 def single(knowledge: Knowledge, fact: KnownFact) -> bool:
@@ -158,6 +168,31 @@ def allowed(rule: Rule | None, fact: KnownFact, *, middle: bool = False) -> bool
     """Whether a rule speaks of subjects of this fact's kind, as s or (``middle``) as m; of an unknown kind it does."""
     kinds = () if rule is None else rule.middle_kinds if middle else rule.subject_kinds
     return not kinds or not fact.subject_kind or fact.subject_kind in kinds
+
+
+def conclusion(
+    knowledge: Knowledge, relation: str, tied: KnownFact, end: KnownFact, *, certain: bool
+) -> KnownFact | None:
+    """Return the fact of a relation that two facts, (s, ., m) and (m, ., o), give: (s, relation, o).
+
+    It is the one that the tables state, or, where they state none of the subject and the rule is ``certain``, one that
+    is made of the two. None: neither, or the tables give another object, or several.
+    """
+    known = knowledge.of(relation, tied.subject)
+    if known:
+        (fact, *more) = known
+        return fact if not more and fact.to.in_text == end.to.in_text and fact.of.in_text == tied.of.in_text else None
+    made = replace(
+        end,
+        subject=tied.subject,
+        subject_aliases=tied.subject_aliases,
+        subject_kind=tied.subject_kind,
+        subject_article=tied.subject_article,
+        subject_number=tied.subject_number,
+        relation=relation,
+        popularity=min(tied.popularity, end.popularity),
+    )
+    return made if certain else None
 
 
 def not_plural(knowledge: Knowledge, relation: str, things: Sequence[Thing]) -> list[Thing]:
@@ -193,6 +228,11 @@ def edit(
     }
 
 
+def changed(knowledge: Knowledge, fact: KnownFact, new: Thing) -> dict[str, str]:
+    """Return the edit that gives a fact another object, as a line of a suite holds it."""
+    return edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)
+
+
 def fact_line(knowledge: Knowledge, fact: KnownFact) -> dict[str, str]:
     """Return a fact as a line of a suite holds it."""
     return {
@@ -210,6 +250,11 @@ def wording_id(knowledge: Knowledge, relation: str, number: str) -> str:
     """Return the id under which a suite has a relation's wording for subjects in this number."""
     plural = number == "plural" and knowledge.relations[relation].plural is not None
     return relation + PLURAL if plural else relation
+
+
+def lot(one: KnownFact, other: KnownFact) -> bytes:
+    """Return what two facts are drawn together by: a number that only their subjects decide."""
+    return hashlib.sha256(f"{plain(one.subject)}/{plain(other.subject)}".encode()).digest()
 
 
 def is_one_of(thing: Thing, facts: Sequence[KnownFact]) -> bool:

@@ -29,3 +29,6 @@ TEXTS = (
 )
 
 DIGEST = hashlib.sha256("\n".join(TEXTS).encode()).hexdigest()[:12]
+
+FIXED_TEXTS = f"over {len(TEXTS)} fixed texts (digest {DIGEST})"
+"""How the definition of a metric names them."""

@@ -15,7 +15,7 @@ from pytest_editpitfalls.files import MAX_TRUE_OBJECTS
 from pytest_editpitfalls.knowledge import Knowledge
 from pytest_editpitfalls.metrics.metric import FactProbabilities
 
-from ._construction import Candidate, Construction, Draw, Group, edit, others_of
+from ._construction import Candidate, Construction, Draw, Group, changed, others_of
 
 MOST_OBJECTS = 10
 """Subjects with more true objects are no case that is built: too many to be known one by one."""
@@ -115,7 +115,7 @@ class SeveralConstruction(OneOfSeveral):
         true = [known.to for known in knowledge.of(fact.relation, fact.subject)]
         new = draw(knowledge.objects(fact.relation), fact, unlike=true)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "others": held,
             "also_true": [thing.in_text for thing in true if thing.in_text not in (fact.to.in_text, *held)],
         }

@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
 from pytest_editpitfalls.metrics.controls import with_control
 from pytest_editpitfalls.metrics.metric import Compute, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, allowed, edit, fact_line, is_one_of, single
+from ._construction import (
+    Candidate,
+    Construction,
+    Draw,
+    Group,
+    allowed,
+    changed,
+    conclusion,
+    fact_line,
+    is_one_of,
+    single,
+)
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import SPREAD
 
@@ -32,7 +42,7 @@ MOST_CHAINS, LONGEST = 20, 8
 Chain = Annotated[tuple[Fact, ...], Field(min_length=2, max_length=LONGEST)]
 
 
-class DeductionRow(Row):
+class DeductionRow(OneEditRow):
     """One edit (s, r, o -> o*), and chains of facts that lead from s to o, none of which the edit speaks of.
 
     Attributes:
@@ -40,7 +50,6 @@ class DeductionRow(Row):
         chains: each begins with s and ends with o; every further fact is about the object of the one before.
     """
 
-    edits: tuple[Edit]
     chains: Annotated[tuple[Chain, ...], Field(min_length=1, max_length=MOST_CHAINS)]
 
     @model_validator(mode="after")
@@ -156,7 +165,7 @@ class DeductionConstruction(Construction):
                 continue
             for tied in knowledge.to(rule.tied, end.subject):
                 fits = allowed(rule, tied) and single(knowledge, tied) and tied.to.in_text == end.of.in_text
-                fact = _conclusion(knowledge, rule.second, tied, end, certain=rule.strength == "strict")
+                fact = conclusion(knowledge, rule.second, tied, end, certain=rule.strength == "strict")
                 if not fits or fact is None or fact.subject == end.object:
                     continue
                 yield _candidate(group, fact, [tied, end])
@@ -188,34 +197,13 @@ class DeductionConstruction(Construction):
         assert rule is not None
         new = draw(knowledge.objects(rule.first), fact)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "chains": [[fact_line(knowledge, each) for each in chain]],
         }
 
 
 def _candidate(group: Group, fact: KnownFact, chain: list[KnownFact]) -> Candidate:
     return Candidate(group, {"edit1": fact, **{_name(0, step): each for step, each in enumerate(chain)}}, {})
-
-
-def _conclusion(
-    knowledge: Knowledge, relation: str, tied: KnownFact, end: KnownFact, *, certain: bool
-) -> KnownFact | None:
-    """The fact that two others give, as the tables state it, or made of them where it is certain and not fact_line."""
-    known = knowledge.of(relation, tied.subject)
-    if known:
-        (fact, *more) = known
-        return fact if not more and fact.to.in_text == end.to.in_text and fact.of.in_text == tied.of.in_text else None
-    made = replace(
-        end,
-        subject=tied.subject,
-        subject_aliases=tied.subject_aliases,
-        subject_kind=tied.subject_kind,
-        subject_article=tied.subject_article,
-        subject_number=tied.subject_number,
-        relation=relation,
-        popularity=min(tied.popularity, end.popularity),
-    )
-    return made if certain else None
 
 
 class Deduction(Pitfall[DeductionRow]):
@@ -227,16 +215,15 @@ class Deduction(Pitfall[DeductionRow]):
     row = DeductionRow
     facts: ClassVar = MappingProxyType(
         {
-            "new": FactWords("what the edit writes", "the edit's fact"),
-            "true": FactWords("what the edit replaces", "the former fact"),
+            **FACTS,
             "first": FactWords("the first fact of a chain, about the edit's subject", "first facts"),
             "link": FactWords("a fact of a chain that is not about the edit's subject", "further facts"),
             "end_new": FactWords("the edit's object at the end of a chain", in_story=False),
         }
     )
-    written, replaced = "new", "true"
+    written, replaced = WRITTEN, REPLACED
     metrics = (
-        *edit_success(written, replaced),
+        *EDIT_SUCCESS,
         Metric(
             name="ifr",
             title="IFR",
@@ -279,7 +266,7 @@ class Deduction(Pitfall[DeductionRow]):
     def program(self, case: Case, row: DeductionRow) -> Program:
         """Ask for the edit and for every fact of the chains, before and after; also for o* where a chain ends."""
         (change,) = row.edits
-        probes = ask(case, "new", change.after, "0", "1") + ask(case, "true", change.before, "0", "1")
+        probes = edit_probes(case)
         for place, step, fact in row.links():
             probes += ask(case, _name(place, step), fact, "0", "1")
         for place, chain in enumerate(row.chains):

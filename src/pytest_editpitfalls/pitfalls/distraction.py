@@ -13,12 +13,16 @@ from pytest_editpitfalls.cases.leaks import contains_label
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import DOMINANCE, Knowledge, KnownFact, Thing
 from pytest_editpitfalls.knowledge.facts import plain
-from pytest_editpitfalls.metrics.controls import share_of_pairs, share_with_controls, with_control
-from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, Metric
-from pytest_editpitfalls.metrics.shared import difference
+from pytest_editpitfalls.metrics.controls import (
+    change_with_control,
+    share_of_pairs,
+    share_with_controls,
+    with_control,
+)
+from pytest_editpitfalls.metrics.metric import Compute, Metric
 from pytest_editpitfalls.program import Program
 
-from ._construction import PLURAL, Candidate, Construction, Draw, Group, NoTarget, edit, fact_line, single
+from ._construction import PLURAL, Candidate, Construction, Draw, Group, NoTarget, changed, fact_line, single
 from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import SPREAD
@@ -111,7 +115,7 @@ class DistractionConstruction(Construction):
             raise NoTarget("every sentence about the old object names the new one")
         hops = [each for each in known if not _names(each, fact.to)][:EACH]
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "abouts": [fact_line(knowledge, each) for each in abouts],
             "hops": [fact_line(knowledge, each) for each in hops],
         }
@@ -187,7 +191,8 @@ def _in_context(state: str) -> Compute:
     return share_of_pairs(_BY_SORT, state, by_prompt=True)
 
 
-_PLAIN = share_of_pairs([(WRITTEN, REPLACED)], "1", by_prompt=True)
+def _plain(state: str) -> Compute:
+    return share_of_pairs([(WRITTEN, REPLACED)], state, by_prompt=True)
 
 
 def _of_sort(sort: str, what: str, ched: str) -> tuple[Metric, ...]:
@@ -234,26 +239,20 @@ class Distraction(Pitfall[DistractionRow]):
         ),
         *_of_sort("about", "the old object", "obj_old_sentence"),
         *_of_sort("hop", "what the old object is linked to", "obj_old_hop_sentence"),
-        Metric(
-            name="es_plain",
-            title="ES plain",
-            higher_is_better=True,
-            low=0.0,
-            high=1.0,
+        *with_control(
+            "es_plain",
+            "ES plain",
+            _plain,
             definition="share of the relation's prompts, nothing before them, with p1(new) > p1(true)",
-            source=NOT_PUBLISHED,
-            compute=_PLAIN,
+            before="es_plain before any edit: p0(new) > p0(true)",
+            asks_before="How often is the new object likelier, nothing before the prompt, before any edit?",
             question="How often does the edit stand where nothing is before the prompt?",
         ),
-        Metric(
-            name="es_drop",
-            title="ES drop",
-            higher_is_better=False,
-            low=-1.0,
-            high=1.0,
-            definition="es_plain - es_context, case by case",
-            source=NOT_PUBLISHED,
-            compute=difference(_PLAIN, _in_context("1")),
+        *change_with_control(
+            "es_drop",
+            "ES drop",
+            ("es_plain", _plain),
+            ("es_context", _in_context),
             question="How much more seldom does the edit stand because of the sentence?",
         ),
     )

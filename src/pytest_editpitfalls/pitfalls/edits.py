@@ -9,11 +9,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.metrics.controls import share_with_controls
-from pytest_editpitfalls.metrics.shared import edit_success, staying
-from pytest_editpitfalls.program import EditRequest, Probe, Program
+from pytest_editpitfalls.metrics.shared import staying
+from pytest_editpitfalls.program import EditRequest, Program
 
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, probes_of_changes, probes_of_staying
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import EDITS
 
@@ -37,7 +38,7 @@ class Together:
     requests: tuple[EditRequest, ...] = field(compare=False, repr=False)
 
 
-class EditsRow(Row):
+class EditsRow(OneEditRow):
     """One edit, and the facts around it.
 
     Attributes:
@@ -51,7 +52,6 @@ class EditsRow(Row):
         expectations: the same of what is only usual.
     """
 
-    edits: tuple[Edit]
     siblings: Facts = ()
     others: Facts = ()
     ties: Facts = ()
@@ -104,8 +104,7 @@ class Edits(Pitfall[EditsRow]):
     row = EditsRow
     facts: ClassVar = MappingProxyType(
         {
-            "new": FactWords("what the edit writes", "the edit's fact"),
-            "true": FactWords("what the edit replaces", "the former fact"),
+            **FACTS,
             "sibling": FactWords("another true object", "siblings"),
             "other": FactWords("another fact of the subject", "other facts"),
             "tie": FactWords("a fact that links the subject to another", "ties"),
@@ -119,9 +118,9 @@ class Edits(Pitfall[EditsRow]):
             "expectation_old": FactWords("what usually followed before", in_story=False),
         }
     )
-    written, replaced = "new", "true"
+    written, replaced = WRITTEN, REPLACED
     metrics = (
-        *edit_success("new", "true"),
+        *EDIT_SUCCESS,
         *share_with_controls(
             "neighbours_kept",
             "neighbours",
@@ -166,23 +165,13 @@ class Edits(Pitfall[EditsRow]):
     def program(self, case: Case, row: EditsRow) -> Program:
         """Ask for everything before and after the edit."""
         edit = row.edits[0]
-        probes = ask(case, "new", edit.after, "0", "1")
+        probes = list(ask(case, WRITTEN, edit.after, "0", "1"))
         if edit.object not in ("", edit.new_object):
-            probes += ask(case, "true", edit.before, "0", "1")
+            probes += ask(case, REPLACED, edit.before, "0", "1")
         for field_name, fact in _STAYING.items():
-            for place, each in enumerate(getattr(row, field_name)):
-                probes += ask(case, f"{fact}:{place}", each, "0", "1")
-                if fact == "neighbour":
-                    probes += _instead(case, place, each, edit)
+            instead = edit.new_object if fact == "neighbour" else None
+            probes += probes_of_staying(case, fact, getattr(row, field_name), instead)
         for field_name, fact in _FOLLOWING.items():
-            for place, each in enumerate(getattr(row, field_name)):
-                probes += ask(case, f"{fact}:{place}", each.after, "0", "1")
-                probes += ask(case, f"{fact}_old:{place}", each.before, "0", "1")
+            probes += probes_of_changes(case, fact, getattr(row, field_name))
         program = program_of(case, row.edits, probes)
         return program.together(row.together.digest, row.together.requests) if isinstance(row, TogetherRow) else program
-
-
-def _instead(case: Case, place: int, neighbour: Fact, edit: Edit) -> tuple[Probe, ...]:
-    """Return what asks a neighbour for the edit's object."""
-    fact = Fact(neighbour.relation, neighbour.subject, edit.new_object)
-    return ask(case, f"neighbour_new:{place}", fact, "0", "1")

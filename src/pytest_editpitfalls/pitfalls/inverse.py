@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,14 +14,13 @@ from pytest_editpitfalls.cases.case import Case, Edit, Fact, fill
 from pytest_editpitfalls.cases.labels import Prompt
 from pytest_editpitfalls.cases.leaks import leaks
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
-from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import share_with_controls
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
 from pytest_editpitfalls.metrics.shared import log_ratio
 from pytest_editpitfalls.program import Probe, Program
 
 from . import _conflict as conflict
-from ._construction import Candidate, Construction, Draw, Group, allowed, edit, not_plural, single
+from ._construction import Candidate, Construction, Draw, Group, allowed, changed, edit, lot, not_plural, single
 from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import SPREAD
@@ -96,7 +94,7 @@ class InverseConstruction(Construction):
         for fact in knowledge.facts(rule.first):
             one = fact.subject_number != "plural"  # the reversed question is about another thing, in the same words
             if one and allowed(rule, fact) and single(knowledge, fact):
-                by_lot = sorted(turned, key=lambda each: _number(fact, each))
+                by_lot = sorted(turned, key=lambda each: lot(fact, each))
                 fitting = (each for each in by_lot if _former(knowledge, rule, each.of, fact) is not None)
                 for back in islice(fitting, MOST_NEW_OBJECTS):
                     yield Candidate(group, {"edit1": fact, "reversed_true": back}, {})
@@ -107,14 +105,10 @@ class InverseConstruction(Construction):
         pool = [thing for thing in knowledge.objects(rule.first) if thing.in_text == back.of.in_text]
         new = draw(pool, fact)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "reversed": edit(knowledge, rule.second, new, back.to, fact.of),
             "denials": list(DENIALS),
         }
-
-
-def _number(fact: KnownFact, back: KnownFact) -> bytes:
-    return hashlib.sha256(f"{plain(fact.subject)}/{plain(back.subject)}".encode()).digest()
 
 
 def _former(knowledge: Knowledge, rule: Rule, thing: Thing, fact: KnownFact) -> Thing | None:

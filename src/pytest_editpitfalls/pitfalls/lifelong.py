@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -16,11 +15,11 @@ from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import with_control
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success
+from pytest_editpitfalls.metrics.shared import KEPT, drift, edit_success, perplexity_ratio, ratio, share_kept
 from pytest_editpitfalls.probes import AnyProbe, Probe
 from pytest_editpitfalls.program import Program, State
 
-from ._neutral_texts import DIGEST, TEXTS
+from ._neutral_texts import FIXED_TEXTS, TEXTS
 from ._orders import OrdersOfEdits
 from ._pitfall import FactWords, Pitfall, ask, divergence, perplexity, program_of
 from ._topics import LIFELONG
@@ -29,9 +28,6 @@ STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """After how many edits a chain is asked, where a line does not say so; and the N of the metrics."""
 
 MOST_EDITS = STOPS[-1]
-
-KEPT = 0.9
-"""A fact that nobody edited is kept when it keeps this share of its probability."""
 
 PARAPHRASES = 2
 """Of each edit, asked at the end of the chain."""
@@ -137,6 +133,11 @@ def stops_of(p: FactProbabilities) -> list[int]:
     return sorted(int(state.removeprefix("after ")) for state in states if state == "1" or state.startswith("after "))
 
 
+def _end_of(p: FactProbabilities) -> str:
+    """The state at the end of a chain."""
+    return state_after(max(stops_of(p), default=1))
+
+
 def _retention_at(edits: int) -> tuple[Metric, ...]:
     def score(state: str) -> Compute:
         asked = "0" if state == "0" else state_after(edits)
@@ -184,28 +185,6 @@ def _held_again(state: str) -> Compute:
         return None if found is None else float(found)
 
     return compute
-
-
-def _others_kept(p: FactProbabilities) -> float | None:
-    """The share of the other facts that keep nine tenths of their probability to the end."""
-    end = state_after(max(stops_of(p), default=1))
-    facts = {fact for fact, _ in p if fact.startswith("other:")}
-    if not facts or any((fact, state) not in p for fact in facts for state in ("0", end)):
-        return None
-    return sum(p[fact, end] >= KEPT * p[fact, "0"] for fact in facts) / len(facts)
-
-
-def _drift(p: FactProbabilities) -> float | None:
-    return p.get(("drift", state_after(max(stops_of(p), default=1))))
-
-
-def _perplexity_ratio(p: FactProbabilities) -> float | None:
-    """Perplexity at the end over that before, the geometric mean over the texts."""
-    before, after = (p.prompts.get(("text", state)) for state in ("0", state_after(max(stops_of(p), default=1))))
-    if before is None or after is None or len(before) != len(after):
-        return None
-    logs = [math.log(b) - math.log(a) for a, b in zip(before, after, strict=True)]
-    return math.exp(math.fsum(logs) / len(logs))
 
 
 class Lifelong(Pitfall[LifelongRow]):
@@ -277,33 +256,22 @@ class Lifelong(Pitfall[LifelongRow]):
             high=1.0,
             definition=f"share of the facts that nobody edited with p >= {KEPT:g} p0 at the end of the chain",
             source=WIKIBIGEDIT.format(what="loc"),
-            compute=_others_kept,
+            compute=lambda p: share_kept(p, "other", _end_of(p)),
             question="How many facts that nobody edited keep nine tenths of their probability?",
             about="other",
         ),
-        Metric(
-            name="drift",
-            title="drift",
-            higher_is_better=False,
-            low=0.0,
-            high=math.inf,
-            definition="mean KL(base || edited) of the next token, in nats, at the end, after questions nobody edited",
-            source=NOT_PUBLISHED,
-            compute=_drift,
-            question="How far has the model moved where nobody edited it?",
+        drift(
+            "the questions that nobody edited, at the end of the chain",
+            "How far has the model moved where nobody edited it?",
+            lambda p: p.get(("drift", _end_of(p))),
             about="drift",
         ),
-        Metric(
-            name="perplexity_ratio",
-            title="perplexity ratio",
-            higher_is_better=False,
-            low=0.0,
-            high=math.inf,
-            definition="geometric mean of perplexity at the end / before any edit "
-            f"over {len(TEXTS)} fixed texts (digest {DIGEST})",
-            source=NOT_PUBLISHED,
-            compute=_perplexity_ratio,
-            question="How much worse does the model predict ordinary text? 2 is twice as perplexed.",
+        perplexity_ratio(
+            "at the end",
+            FIXED_TEXTS,
+            "How much worse does the model predict ordinary text? 2 is twice as perplexed.",
+            NOT_PUBLISHED,
+            lambda p: ratio(p, "text", _end_of(p)),
         ),
         *(metric for stop in STOPS for metric in _retention_at(stop)),
     )

@@ -17,12 +17,12 @@ from pytest_editpitfalls.knowledge import Knowledge, KnownFact
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import difference_with_controls, share_with_controls
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
-from pytest_editpitfalls.metrics.shared import kept, mean_log_ratio
+from pytest_editpitfalls.metrics.shared import drift, kept, mean_log_ratio
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, edit, fact_line, single
-from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
-from ._pitfall import FactWords, Pitfall, ask, divergence, program_of
+from ._construction import Candidate, Construction, Draw, Group, changed, fact_line, single
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes, probes_of_staying
+from ._pitfall import FactWords, Pitfall, divergence, program_of
 from ._topics import SPREAD
 
 COUNTERFACT = "Meng et al. 2022 (arXiv:2202.05262), {score}; kmeng01/rome, experiments/summarize.py"
@@ -87,7 +87,7 @@ class LocalityConstruction(Construction):
         fact = candidate.edited
         new = draw(knowledge.objects(fact.relation), fact)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "neighbours": [fact_line(knowledge, neighbour) for neighbour in candidate.some],
         }
 
@@ -169,16 +169,9 @@ class Locality(Pitfall[LocalityRow]):
             compute=mean_log_ratio("neighbour"),
             question="How much likelier or less likely the neighbours become: -0.7 is half as likely.",
         ),
-        Metric(
-            name="drift",
-            title="drift",
-            higher_is_better=False,
-            low=0.0,
-            high=math.inf,
-            definition="mean of KL(base || edited), in nats, of the next token after the neighbours' rewrite prompts",
-            source=NOT_PUBLISHED,
-            compute=lambda p: p.get(("drift", "1")),
-            question="How far does the edit move what the model says next of other subjects, whatever that is?",
+        drift(
+            "the neighbours' rewrite prompts",
+            "How far does the edit move what the model says next of other subjects, whatever that is?",
         ),
     )
     thresholds = ("ns_lift >= -0.1", "intact >= 0.5")
@@ -189,10 +182,6 @@ class Locality(Pitfall[LocalityRow]):
     def program(self, case: Case, row: LocalityRow) -> Program:
         """Ask for everything before and after the edit."""
         (edit,) = row.edits
-        probes = edit_probes(case)
-        for place, fact in enumerate(row.neighbours):
-            probes += ask(case, f"neighbour:{place}", fact, "0", "1")
-            instead = Fact(fact.relation, fact.subject, edit.new_object)
-            probes += ask(case, f"neighbour_new:{place}", instead, "0", "1")
+        neighbours = probes_of_staying(case, "neighbour", row.neighbours, edit.new_object)
         prompts = (case.questions(fact)[0] for fact in row.neighbours)
-        return program_of(case, row.edits, (*probes, *divergence("drift", prompts, "1")))
+        return program_of(case, row.edits, (*edit_probes(case), *neighbours, *divergence("drift", prompts, "1")))

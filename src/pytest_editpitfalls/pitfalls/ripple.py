@@ -6,20 +6,19 @@ the second.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from pytest_editpitfalls.cases.case import Case, Edit, Fact, Row
+from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, Rule, Thing
 from pytest_editpitfalls.knowledge.facts import plain
 from pytest_editpitfalls.metrics.controls import share_of_pairs, share_with_controls, with_control
 from pytest_editpitfalls.metrics.metric import Metric
-from pytest_editpitfalls.metrics.shared import edit_success
 from pytest_editpitfalls.program import Program
 
 from ._construction import (
@@ -28,12 +27,24 @@ from ._construction import (
     Draw,
     Group,
     allowed,
-    edit,
+    changed,
+    conclusion,
     fact_line,
     is_one_of,
+    lot,
     single,
 )
-from ._pitfall import FactWords, Pitfall, ask, program_of
+from ._one_edit import (
+    EDIT_SUCCESS,
+    FACTS,
+    REPLACED,
+    WRITTEN,
+    OneEditRow,
+    edit_probes,
+    probes_of_changes,
+    probes_of_staying,
+)
+from ._pitfall import FactWords, Pitfall, program_of
 from ._topics import SPREAD
 
 RIPPLE_EDITS = "Cohen et al. 2023 (arXiv:2307.12976), RippleEdits: {axis}; here as probabilities"
@@ -50,6 +61,9 @@ WELL_KNOWN = 48
 
 MOST_ALIASES = 2
 
+MOST_OTHERS = 3
+"""Other facts of the subject that a built case has."""
+
 Facts = Annotated[tuple[Fact, ...], Field(max_length=MOST)]
 Changes = Annotated[tuple[Edit, ...], Field(max_length=MOST)]
 
@@ -59,7 +73,7 @@ AXES: Mapping[str, str] = MappingProxyType(
 """Field of a row -> the fact in the program."""
 
 
-class RippleRow(Row):
+class RippleRow(OneEditRow):
     """One edit (s, r, o -> o*), what follows from it, and what does not.
 
     Attributes:
@@ -72,7 +86,6 @@ class RippleRow(Row):
         others: further facts of s, which the edit does not touch.
     """
 
-    edits: tuple[Edit]
     premises: Facts = ()
     aliases: Changes = ()
     logical: Changes = ()
@@ -109,19 +122,23 @@ class RippleRow(Row):
         yield from (each.before for name in AXES for each in getattr(self, name))
 
     def held_facts(self) -> Mapping[str, Fact]:
-        """Return what the edit replaces, the premises and the other facts."""
+        """Return what the edit replaces, the premises, what followed before, and the other facts.
+
+        What followed before has to be held as well: what was never known gives way by itself.
+        """
+        old = {f"{name}_old": [each.before for each in getattr(self, field)] for field, name in AXES.items()}
+        sorts: Mapping[str, Sequence[Fact]] = {"premise": self.premises, **old, "other": self.others}
         return {
             **super().held_facts(),
-            **{f"premise:{place}": fact for place, fact in enumerate(self.premises)},
-            **{f"other:{place}": fact for place, fact in enumerate(self.others)},
+            **{f"{name}:{place}": fact for name, facts in sorts.items() for place, fact in enumerate(facts)},
         }
 
 
 class RippleConstruction(Construction):
     """Of each composition: edits of its second premise, and edits of its first, whose new object something is known of.
 
-    Where the facts give them, aliases of the subject, the inverse of the edit and further facts of the subject are
-    asked as well.
+    The model holds the premise and what followed from it before the edit. Where the facts give them, and what was true
+    before is held, aliases of the subject, the inverse of the edit and further facts of the subject are asked as well.
     """
 
     share = 0
@@ -148,16 +165,18 @@ class RippleConstruction(Construction):
         for fact in knowledge.facts(rule.first):
             if not allowed(rule, fact, middle=True) or not single(knowledge, fact):
                 continue
-            some = _others(knowledge, fact)
+            aliases, others = _aliases(knowledge, fact), _others(knowledge, fact)
             for tied in knowledge.to(rule.tied, fact.subject):
+                old = conclusion(knowledge, rule.second, tied, fact, certain=rule.strength == "strict")
                 if (
-                    allowed(rule, tied)
+                    old is not None
+                    and allowed(rule, tied)
                     and single(knowledge, tied)
                     and tied.to.in_text == fact.of.in_text  # a chain of one name: an alias is another question
                     and tied.subject != fact.object
-                    and _concludes(knowledge, rule, tied.subject, fact.to)
                 ):
-                    yield Candidate(group, {"edit1": fact, "premise:0": tied}, {}, (), some, least=0, most=3)
+                    held = {"edit1": fact, "premise:0": tied, "backward_old:0": old}
+                    yield _candidate(group, held, aliases, others)
 
     def _onward(self, knowledge: Knowledge, group: Group, rule: Rule) -> Iterator[Candidate]:
         """Edits of (s, tied, m) to an m* with (m*, first, x) as premise: the conclusion (s, second, x) follows."""
@@ -173,51 +192,52 @@ class RippleConstruction(Construction):
             before = knowledge.of(rule.first, fact.object)
             if not allowed(rule, fact) or not single(knowledge, fact) or len(before) != 1:
                 continue
-            if not _concludes(knowledge, rule, fact.subject, before[0].to):
+            old = conclusion(knowledge, rule.second, fact, before[0], certain=rule.strength == "strict")
+            if old is None:
                 continue
-            true = (*before, *knowledge.of(rule.second, fact.subject))
             fitting = [
                 premise
                 for premise in premises
-                if not is_one_of(premise.to, true) and plain(premise.subject) != plain(fact.object)
+                if not is_one_of(premise.to, before) and plain(premise.subject) != plain(fact.object)
             ]
-            some = _others(knowledge, fact)
-            for premise in sorted(fitting, key=lambda each: _number(fact, each))[:MOST_NEW_OBJECTS]:
-                yield Candidate(group, {"edit1": fact, "premise:0": premise}, {}, (), some, least=0, most=3)
+            aliases, others = _aliases(knowledge, fact), _others(knowledge, fact)
+            for premise in sorted(fitting, key=lambda each: lot(fact, each))[:MOST_NEW_OBJECTS]:
+                held = {"edit1": fact, "premise:0": premise, "onward_old:0": old}
+                yield _candidate(group, held, (*aliases, *_turned(knowledge, fact, premise.of)), others)
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
-        (fact, premise), rule = candidate.held.values(), candidate.group.rule
+        (fact, premise, old), rule = candidate.held.values(), candidate.group.rule
         assert rule is not None
         if fact.relation == rule.first:
             # what already is true of the other subject would be no conclusion
             known = knowledge.of(rule.second, premise.subject)
             new = draw(knowledge.objects(rule.first), fact, unlike=[each.to for each in known])
-            number = premise.subject_number
-            more = {"backward": [edit(knowledge, rule.second, premise.of, fact.to, new, number)]}
+            more = {"backward": [changed(knowledge, old, new)]}
         else:
             pool = [thing for thing in knowledge.objects(fact.relation) if thing.in_text == premise.of.in_text]
             new = draw(pool, fact)
-            old = knowledge.of(rule.first, fact.object)[0]
-            more = {"onward": [edit(knowledge, rule.second, fact.of, old.to, premise.to, fact.subject_number)]}
-        others = [each for each in candidate.some if not _is_true(knowledge, each, new)]
+            more = {"onward": [changed(knowledge, old, premise.to)]}
+        inverses = {relation for _, relation in knowledge.inverses(fact.relation)}
+        aliases = [each for each in candidate.some if (each.relation, each.object) == (fact.relation, fact.object)]
+        turned = [each for each in candidate.some if each.relation in inverses and each not in aliases]
+        others = [each for each in candidate.some if each not in aliases and each not in turned]
+        others = [each for each in others if not _is_true(knowledge, each, new)]
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "premises": [fact_line(knowledge, premise)],
-            "aliases": list(_aliases(knowledge, fact, new)),
-            "logical": list(_logical(knowledge, fact, new)),
+            "aliases": [changed(knowledge, each, new) for each in aliases],
+            "logical": [changed(knowledge, each, fact.of) for each in turned],
             **more,
-            "others": [fact_line(knowledge, each) for each in others],
+            "others": [fact_line(knowledge, each) for each in others[:MOST_OTHERS]],
         }
 
 
-def _concludes(knowledge: Knowledge, rule: Rule, subject: str, conclusion: Thing) -> bool:
-    """Whether what a rule concludes of a subject is not false."""
-    known = knowledge.of(rule.second, subject)
-    return is_one_of(conclusion, known) if known else rule.strength == "strict"
-
-
-def _number(fact: KnownFact, premise: KnownFact) -> bytes:
-    return hashlib.sha256(f"{plain(fact.subject)}/{plain(premise.subject)}".encode()).digest()
+def _candidate(
+    group: Group, held: Mapping[str, KnownFact], following: Sequence[KnownFact], others: Sequence[KnownFact]
+) -> Candidate:
+    """A case of what is held, with what was true before in place of other conclusions, and other facts."""
+    most = len(following) + MOST_OTHERS
+    return Candidate(group, held, {}, (), (*following, *others), least=0, most=most)
 
 
 def _others(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:
@@ -246,8 +266,8 @@ def _is_true(knowledge: Knowledge, fact: KnownFact, thing: Thing) -> bool:
     return is_one_of(thing, knowledge.of(fact.relation, fact.subject))
 
 
-def _aliases(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict[str, str]]:
-    """The edit under other names of its subject: such as are nobody else's, and no part of the label."""
+def _aliases(knowledge: Knowledge, fact: KnownFact) -> tuple[KnownFact, ...]:
+    """The fact under other names of its subject: such as are nobody else's, and no part of the label."""
     label = plain(fact.subject)
     fitting = [
         alias
@@ -257,20 +277,19 @@ def _aliases(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict
         and label not in plain(alias)
         and [known.key for known in knowledge.of(fact.relation, alias)] == [fact.key]
     ]
-    for alias in fitting[:MOST_ALIASES]:
-        yield edit(knowledge, fact.relation, Thing(alias), fact.to, new, fact.subject_number)
+    return tuple(
+        replace(fact, subject=alias, subject_aliases=(), subject_article="") for alias in fitting[:MOST_ALIASES]
+    )
 
 
-def _logical(knowledge: Knowledge, fact: KnownFact, new: Thing) -> Iterator[dict[str, str]]:
-    """The edit the other way round, by strict rules: what is true of the new object gives way to the subject.
+def _turned(knowledge: Knowledge, fact: KnownFact, new: Thing) -> tuple[KnownFact, ...]:
+    """What is true of a new object the other way round, by strict rules, and gives way to the subject of the edit.
 
     Two rules may lead to one relation, one for each direction: what follows is one conclusion.
     """
     strict = (other for rule, other in knowledge.inverses(fact.relation) if rule.strength == "strict")
-    for other in dict.fromkeys(strict):
-        known = knowledge.of(other, new.label)
-        if len(known) == 1 and not is_one_of(fact.of, known):
-            yield edit(knowledge, other, known[0].of, known[0].to, fact.of, known[0].subject_number)
+    found = (knowledge.of(other, new.label) for other in dict.fromkeys(strict))
+    return tuple(known[0] for known in found if len(known) == 1 and not is_one_of(fact.of, known))
 
 
 PAIRS: Sequence[tuple[str, str]] = tuple((fact, f"{fact}_old") for fact in AXES.values())
@@ -291,8 +310,7 @@ class Ripple(Pitfall[RippleRow]):
     row = RippleRow
     facts: ClassVar = MappingProxyType(
         {
-            "new": FactWords("what the edit writes", "the edit's fact"),
-            "true": FactWords("what the edit replaces", "the former fact"),
+            **FACTS,
             "alias": FactWords("the edit under another name of its subject", "aliases"),
             "alias_old": FactWords("the former fact under another name", in_story=False),
             "logical": FactWords("the edit the other way round", "inverses"),
@@ -307,9 +325,9 @@ class Ripple(Pitfall[RippleRow]):
             "other_new": FactWords("the edit's object in its place", in_story=False),
         }
     )
-    written, replaced = "new", "true"
+    written, replaced = WRITTEN, REPLACED
     metrics = (
-        *edit_success(written, replaced),
+        *EDIT_SUCCESS,
         *with_control(
             "ripples",
             "ripples",
@@ -381,14 +399,9 @@ class Ripple(Pitfall[RippleRow]):
     def program(self, case: Case, row: RippleRow) -> Program:
         """Ask for everything before and after the edit."""
         (change,) = row.edits
-        probes = ask(case, "new", change.after, "0", "1") + ask(case, "true", change.before, "0", "1")
+        probes = list(edit_probes(case))
         for field, name in AXES.items():
-            for place, each in enumerate(getattr(row, field)):
-                probes += ask(case, f"{name}:{place}", each.after, "0", "1")
-                probes += ask(case, f"{name}_old:{place}", each.before, "0", "1")
-        for field, name in (("premises", "premise"), ("others", "other")):
-            for place, fact in enumerate(getattr(row, field)):
-                instead = Fact(fact.relation, fact.subject, change.new_object)
-                probes += ask(case, f"{name}:{place}", fact, "0", "1")
-                probes += ask(case, f"{name}_new:{place}", instead, "0", "1")
+            probes += probes_of_changes(case, name, getattr(row, field))
+        for name, facts in (("premise", row.premises), ("other", row.others)):
+            probes += probes_of_staying(case, name, facts, change.new_object)
         return program_of(case, row.edits, probes)

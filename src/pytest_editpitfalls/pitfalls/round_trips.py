@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from pytest_editpitfalls.cases.case import Case, Edit
+from pytest_editpitfalls.metrics.controls import with_control
 from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, PAPER, Compute, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log_ratio
+from pytest_editpitfalls.metrics.shared import edit_success, jensen_shannon, log_ratio, share_kept, wins
 from pytest_editpitfalls.program import Program
 
 from ._pitfall import FactWords, Pitfall, ask, program_of
@@ -54,14 +55,7 @@ def _distortion(trips: int) -> Compute:
 
 def _alive(trips: int) -> Compute:
     """The share of the other true objects that keep half of their probability."""
-
-    def compute(p: FactProbabilities) -> float | None:
-        before, after = probabilities(p, ("other",), "0"), probabilities(p, ("other",), _state(trips))
-        if before is None or after is None:
-            return None
-        return sum(new >= ALIVE * old for old, new in zip(before, after, strict=True)) / len(before)
-
-    return compute
+    return lambda p: share_kept(p, "other", _state(trips), share=ALIVE)
 
 
 def _survived(p: FactProbabilities) -> float | None:
@@ -77,12 +71,19 @@ def _survived(p: FactProbabilities) -> float | None:
     return float(survived)
 
 
-def _back(p: FactProbabilities) -> float | None:
-    """The share of the points in time at which the true object is likelier than what was written in its place."""
-    pairs = [(p.get(("object", _state(trips))), p.get(("new_object", _state(trips)))) for trips in TRIPS]
-    if any(value is None for pair in pairs for value in pair):
-        return None
-    return sum(true > new for true, new in pairs if true is not None and new is not None) / len(pairs)
+def _back(state: str) -> Compute:
+    """The share of the points in time at which the true object is likelier than what is written in its place.
+
+    In state 0 there is one, before any edit; in state 1 they are after the trips.
+    """
+    states = ["0"] if state == "0" else [_state(trips) for trips in TRIPS]
+
+    def compute(p: FactProbabilities) -> float | None:
+        won = [wins(("object", each), ("new_object", each))(p) for each in states]
+        known = [each for each in won if each is not None]
+        return sum(known) / len(states) if len(known) == len(states) else None
+
+    return compute
 
 
 def _after(trips: int) -> tuple[Metric, Metric, Metric]:
@@ -114,7 +115,7 @@ def _after(trips: int) -> tuple[Metric, Metric, Metric]:
         Metric(
             name=f"trips_log_ratio_{trips}",
             title=f"ln p {trips}",
-            higher_is_better=True,
+            higher_is_better=None,  # neither less nor more than before is what was there
             low=None,
             high=math.inf,
             definition=f"ln(p / p0) of the true object that is edited, after {state}, median over its prompts",
@@ -155,15 +156,13 @@ class RoundTrips(Pitfall[RoundTripsRow]):
             compute=_survived,
             question="For how many trips do the other true objects live?",
         ),
-        Metric(
-            name="trips_back",
-            title="back",
-            higher_is_better=True,
-            low=0.0,
-            high=1.0,
+        *with_control(
+            "trips_back",
+            "back",
+            _back,
             definition="share of 1, 2, 4 and 8 trips after which p(o1) > p(o*)",
-            source=NOT_PUBLISHED,
-            compute=_back,
+            before="1 where p0(o1) > p0(o*), before any edit",
+            asks_before="Is the true object likelier before any edit?",
             question="Does each trip bring the true object back?",
         ),
         *(metric for trips in TRIPS for metric in _after(trips)),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from pytest_editpitfalls.cases.case import Case, Edit, Row
+from pytest_editpitfalls.cases.case import Case
 from pytest_editpitfalls.cases.labels import Label
 from pytest_editpitfalls.knowledge import Knowledge, Thing
-from pytest_editpitfalls.metrics.controls import with_control
-from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, FactProbabilities, Metric
-from pytest_editpitfalls.metrics.shared import difference, edit_success, wins_by_prompt
+from pytest_editpitfalls.metrics.controls import change_with_control, share_of_pairs, with_control
+from pytest_editpitfalls.metrics.metric import Compute
+from pytest_editpitfalls.metrics.shared import value_of
 from pytest_editpitfalls.probes import AnyProbe
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Draw, SingleFacts, edit
-from ._pitfall import FactWords, Pitfall, ask, program_of, say
+from ._construction import Candidate, Draw, SingleFacts, changed
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
+from ._pitfall import FactWords, Pitfall, program_of, say
 from ._topics import SAID
 
 MIRAGE = "Yang et al. 2025 (arXiv:2502.11177); WanliYoung/Revisit-Editing-Evaluation, test_prediction_acc_real"
@@ -28,7 +31,7 @@ TOKENS = 24
 Names = Annotated[tuple[Label, ...], Field(max_length=20)]
 
 
-class SaidRow(Row):
+class SaidRow(OneEditRow):
     """One edit, and other names of both objects: whoever says one of these says the object.
 
     Attributes:
@@ -36,7 +39,6 @@ class SaidRow(Row):
         old_names: other names of the object that is replaced.
     """
 
-    edits: tuple[Edit]
     names: Names = ()
     old_names: Names = ()
 
@@ -54,7 +56,7 @@ class SaidConstruction(SingleFacts):
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited
         new = draw(knowledge.objects(fact.relation), fact)
-        row: dict[str, Any] = {"edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)]}
+        row: dict[str, Any] = {"edits": [changed(knowledge, fact, new)]}
         if names := _names(new):
             row["names"] = names
         if names := _names(fact.to):
@@ -64,21 +66,12 @@ class SaidConstruction(SingleFacts):
 
 def _forced(state: str) -> Compute:
     """The share of prompts after which the new object is likelier than the old one, both given: teacher forcing."""
-
-    def compute(p: FactProbabilities) -> float | None:
-        won = wins_by_prompt(p, "new", "true", state)
-        return None if won is None else sum(won) / len(won)
-
-    return compute
+    return share_of_pairs([(WRITTEN, REPLACED)], state, by_prompt=True)
 
 
-def _share(fact: str) -> Any:
+def _says(fact: str) -> Callable[[str], Compute]:
     """The share of prompts after which the model says a fact's answer, by state."""
-
-    def of(state: str) -> Compute:
-        return lambda p: p.get((fact, state))
-
-    return of
+    return partial(value_of, fact)
 
 
 class Said(Pitfall[SaidRow]):
@@ -90,20 +83,19 @@ class Said(Pitfall[SaidRow]):
     row = SaidRow
     facts: ClassVar = MappingProxyType(
         {
-            "new": FactWords("what the edit writes", "the edit's fact"),
-            "true": FactWords("what the edit replaces", "the former fact"),
+            **FACTS,
             "said": FactWords("what it says, held against the new object", "said"),
             "said_only": FactWords("the new object and nothing else", in_story=False),
             "said_old": FactWords("what it says, held against the old object", in_story=False),
         }
     )
-    written, replaced = "new", "true"
+    written, replaced = WRITTEN, REPLACED
     metrics = (
-        *edit_success(written, replaced),
+        *EDIT_SUCCESS,
         *with_control(
             "said",
             "said",
-            _share("said"),
+            _says("said"),
             definition="share of the prompts whose greedy continuation, to its sentence's end, names the new object",
             before="said before any edit",
             asks_before="How often does the model say the new object before any edit?",
@@ -119,38 +111,33 @@ class Said(Pitfall[SaidRow]):
             asks_before="How often is the new object likelier before any edit?",
             question="How often is the new object likelier than the old one when both are given?",
         ),
-        Metric(
-            name="gap",
-            title="gap",
-            higher_is_better=False,
-            low=-1.0,
-            high=1.0,
-            definition="forced - said, case by case",
-            source=MIRAGE,
-            compute=difference(_forced("1"), _share("said")("1")),
+        *change_with_control(
+            "gap",
+            "gap",
+            ("forced", _forced),
+            ("said", _says("said")),
             question="How much of the success under teacher forcing is not there when the model writes freely?",
-        ),
-        Metric(
-            name="said_only",
-            title="said only",
-            higher_is_better=True,
-            low=0.0,
-            high=1.0,
-            definition="share of the prompts whose continuation is the new object and nothing else: exact match",
             source=MIRAGE,
-            compute=_share("said_only")("1"),
-            question="How often does the model say the new object and stop there?",
         ),
-        Metric(
-            name="said_old",
-            title="old said",
-            higher_is_better=False,
-            low=0.0,
-            high=1.0,
+        *with_control(
+            "said_only",
+            "said only",
+            _says("said_only"),
+            definition="share of the prompts whose continuation is the new object and nothing else: exact match",
+            before="said_only before any edit",
+            asks_before="How often does the model say the new object and stop there before any edit?",
+            question="How often does the model say the new object and stop there?",
+            source=MIRAGE,
+        ),
+        *with_control(
+            "said_old",
+            "old said",
+            _says("said_old"),
             definition="share of the prompts whose continuation still names the old object",
-            source=NOT_PUBLISHED,
-            compute=_share("said_old")("1"),
+            before="said_old before any edit",
+            asks_before="How often does the model say the old object before any edit, when it is true?",
             question="How often does the model still say what the edit replaced?",
+            higher_is_better=False,
         ),
     )
     thresholds = ("said >= 0.5",)
@@ -163,10 +150,9 @@ class Said(Pitfall[SaidRow]):
         (one,) = row.edits
         new, old = (one.new_object, *row.names), (one.object, *row.old_names)
         probes: tuple[AnyProbe, ...] = (
-            *ask(case, "new", one.after, "0", "1"),
-            *ask(case, "true", one.before, "0", "1"),
+            *edit_probes(case),
             *say(case, "said", one.after, "0", "1", answers=new, match="contains", max_tokens=TOKENS),
-            *say(case, "said_only", one.after, "1", answers=new, match="alias", max_tokens=TOKENS),
-            *say(case, "said_old", one.before, "1", answers=old, match="contains", max_tokens=TOKENS),
+            *say(case, "said_only", one.after, "0", "1", answers=new, match="alias", max_tokens=TOKENS),
+            *say(case, "said_old", one.before, "0", "1", answers=old, match="contains", max_tokens=TOKENS),
         )
         return program_of(case, row.edits, probes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -12,13 +11,12 @@ from pydantic import Field, model_validator
 from pytest_editpitfalls.cases.case import Case, Edit, Fact
 from pytest_editpitfalls.errors import RowError
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact
-from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Metric
-from pytest_editpitfalls.metrics.shared import staying
+from pytest_editpitfalls.metrics.shared import drift, staying
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, NoTarget, edit, fact_line, single, tied_relations
-from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
-from ._pitfall import FactWords, Pitfall, ask, divergence, program_of
+from ._construction import Candidate, Construction, Draw, Group, NoTarget, changed, fact_line, single, tied_relations
+from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes, probes_of_staying
+from ._pitfall import FactWords, Pitfall, divergence, program_of
 from ._topics import SPREAD
 
 ASKED = 8
@@ -103,7 +101,7 @@ class SameSubjectConstruction(Construction):
             raise NoTarget("of the subject's other facts, none that the edit has no bearing on is held")
         new = draw(knowledge.objects(fact.relation), fact)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            "edits": [changed(knowledge, fact, new)],
             "others": [fact_line(knowledge, each) for each in others],
             "related": [fact_line(knowledge, each) for each in candidate.some if each not in others],
         }
@@ -133,17 +131,16 @@ class SameSubject(Pitfall[SameSubjectRow]):
     metrics = (
         *EDIT_SUCCESS,
         *staying("others", "other", "others", "the other facts of the subject"),
-        *staying("related", "related", "related", "the facts of the subject that the edit may change"),
-        Metric(
-            name="drift",
-            title="drift",
-            higher_is_better=False,
-            low=0.0,
-            high=math.inf,
-            definition="mean of KL(base || edited), in nats, of the next token after the other facts' rewrite prompts",
-            source=NOT_PUBLISHED,
-            compute=lambda p: p.get(("drift", "1")),
-            question="How far does the edit move what the model says next of the subject, in other relations?",
+        *staying(
+            "related",
+            "related",
+            "related",
+            "the facts of the subject that the edit may change",
+            higher_is_better=None,
+        ),
+        drift(
+            "the other facts' rewrite prompts",
+            "How far does the edit move what the model says next of the subject, in other relations?",
         ),
     )
     thresholds = ("others_kept >= 0.5",)
@@ -153,9 +150,8 @@ class SameSubject(Pitfall[SameSubjectRow]):
 
     def program(self, case: Case, row: SameSubjectRow) -> Program:
         """Ask for everything before and after the edit."""
-        probes = edit_probes(case)
+        probes = list(edit_probes(case))
         for name, sort in SORTS.items():
-            for place, fact in enumerate(getattr(row, name)):
-                probes += ask(case, f"{sort}:{place}", fact, "0", "1")
+            probes += probes_of_staying(case, sort, getattr(row, name))
         prompts = (case.questions(fact)[0] for fact in row.others)
         return program_of(case, row.edits, (*probes, *divergence("drift", prompts, "1")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -12,13 +12,18 @@ from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.cases.labels import Context
 from pytest_editpitfalls.cases.leaks import contains_label
 from pytest_editpitfalls.errors import RowError
-from pytest_editpitfalls.knowledge import Knowledge
-from pytest_editpitfalls.metrics.controls import share_of_pairs, share_with_controls, with_control
-from pytest_editpitfalls.metrics.metric import NOT_PUBLISHED, Compute, Metric
-from pytest_editpitfalls.metrics.shared import difference
+from pytest_editpitfalls.knowledge import Knowledge, KnownRelation
+from pytest_editpitfalls.metrics.controls import (
+    change_with_control,
+    share_of_pairs,
+    share_with_controls,
+    with_control,
+)
+from pytest_editpitfalls.metrics.metric import Compute, Metric
+from pytest_editpitfalls.metrics.shared import value_of
 from pytest_editpitfalls.program import Program
 
-from ._construction import Candidate, Construction, Draw, Group, edit, single
+from ._construction import Candidate, Draw, SingleFacts
 from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, in_context, program_of, say
 from ._topics import SPREAD
@@ -59,27 +64,19 @@ class SuperficialRow(OneEditRow):
         return self
 
 
-class SuperficialConstruction(Construction):
+class SuperficialConstruction(SingleFacts):
     """Of each relation with one object a subject: its facts."""
 
     share = 0
 
-    def groups(self, knowledge: Knowledge) -> Iterator[Group]:
-        for relation in knowledge.relations.values():
-            if relation.functional and relation.query and relation.joiner == " ":  # the question is an English one
-                yield Group(relation.id, relation.id)
-
-    def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
-        for fact in knowledge.facts(group.relation):
-            if single(knowledge, fact):
-                yield Candidate(group, {"edit1": fact}, {})
+    def takes(self, relation: KnownRelation) -> bool:
+        return bool(relation.query) and relation.joiner == " "  # the question is an English one
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:
         fact = candidate.edited
-        new = draw(knowledge.objects(fact.relation), fact)
         query = fill(knowledge.relations[fact.relation].wording(fact.subject_number).query, fact.of.in_text)
         return {
-            "edits": [edit(knowledge, fact.relation, fact.of, fact.to, new, fact.subject_number)],
+            **super().row(knowledge, candidate, draw),
             "repeated": " ".join([fact.to.in_text] * REPEATS),
             "question": f"{query} Is it {fact.to.in_text}?",
         }
@@ -92,7 +89,8 @@ def _op(state: str) -> Compute:
     return share_of_pairs(_BY_ATTACK, state, by_prompt=True)
 
 
-_PLAIN = share_of_pairs([(REPLACED, WRITTEN)], "1", by_prompt=True)
+def _plain(state: str) -> Compute:
+    return share_of_pairs([(REPLACED, WRITTEN)], state, by_prompt=True)
 
 
 def _of_attack(attack: str, what: str) -> tuple[Metric, ...]:
@@ -142,32 +140,27 @@ class Superficial(Pitfall[SuperficialRow]):
         ),
         *_of_attack("repeated", "its own repetition"),
         *_of_attack("question", "a question that names it"),
-        Metric(
-            name="op_plain",
-            title="OP plain",
-            higher_is_better=False,
-            low=0.0,
-            high=1.0,
+        *with_control(
+            "op_plain",
+            "OP plain",
+            _plain,
             definition="share of the relation's prompts, nothing before them, with p1(true) > p1(new)",
-            source=NOT_PUBLISHED,
-            compute=_PLAIN,
+            before="op_plain before any edit: p0(true) > p0(new)",
+            asks_before="What is OP plain before any edit, when the old object is true?",
             question="How often is the old object likelier where nobody mentions it?",
-        ),
-        Metric(
-            name="op_rise",
-            title="OP rise",
             higher_is_better=False,
-            low=-1.0,
-            high=1.0,
-            definition="op - op_plain, case by case",
-            source=NOT_PUBLISHED,
-            compute=difference(_op("1"), _PLAIN),
+        ),
+        *change_with_control(
+            "op_rise",
+            "OP rise",
+            ("op", _op),
+            ("op_plain", _plain),
             question="How much more often is it likelier because it is mentioned?",
         ),
         *with_control(
             "om",
             "OM",
-            lambda state: lambda p: p.get(("said", state)),
+            partial(value_of, "said"),
             definition=f"share of the attacked rewrite prompts after which the model says the old object: the first "
             f"{SAID_TOKENS} tokens of its greedy continuation contain it",
             before="om before any edit",
