@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import sys
 from dataclasses import replace
 
 import pytest
-from plugin_helpers import STORED
+from plugin_helpers import STORED, command
 from test_measures_in_a_run import suites  # noqa: F401
 
 from pytest_editpitfalls.execution.judging import Judge
@@ -149,3 +151,122 @@ def test_one_that_is_none_is_refused_before_work(project, judge, path, words):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{words}*"])
     assert project.calls("open") == []
+
+
+OTHER = "--pitfalls-judge=other:score"
+
+
+@pytest.fixture
+def judges(project, judge):
+    """A project with two judges: `JUDGE` gives 0.5, `OTHER` gives 1."""
+    (project.path / "other.py").write_text("def score(*_): return 1", "utf-8")
+    judge("return 0.5")
+    return judge
+
+
+def test_results_and_store_say_which_judge_scored(project, judges):
+    both = project.results(STORED, SAID, "--pitfalls-suite=collapse.toml", JUDGE)
+    said_suite, collapse = sorted(both["run"]["suites"], key=lambda suite: suite["name"] != "said")
+    assert said_suite["judge"] == {"name": "my_judge:score", "source": source_of(project, "my_judge.py")}
+    assert collapse["judge"] is None  # nothing is said
+    records = [json.loads(path.read_bytes())["content"] for path in project.path.glob(".pitfalls/records/*/*.json")]
+    of_said = [record for record in records if record["suite"] == "said"]
+    assert len(of_said) == 3
+    assert all(record["judge"] == {**said_suite["judge"], "once": None} for record in of_said)
+    assert not any("judge" in record for record in records if record["suite"] == "collapse")
+
+
+def test_a_replay_says_who_scored_a_case_and_how_to_have_that(project, judges):
+    project.run(STORED, SAID, JUDGE)
+    replay = (STORED, SAID, "--pitfalls-replay")
+    source = source_of(project, "my_judge.py")
+    result = project.run(*replay)
+    result.stdout.fnmatch_lines(
+        [
+            f"*case P36-0 of suite 'said' is in the store as scored by judge my_judge:score (source {source}); "
+            "this run has no judge",
+            "*fix: replay with --pitfalls-judge=my_judge:score, or run without --pitfalls-replay",
+        ]
+    )
+    result = project.run(*replay, OTHER)
+    result.stdout.fnmatch_lines(["*as scored by judge my_judge:score*; this run has the judge other:score (source *"])
+    assert said(project.results(*replay, JUDGE)) == [0.5] * 3
+    judges("return 0.75")
+    result = project.run(*replay, JUDGE)
+    result.stdout.fnmatch_lines(
+        [
+            "*this run has the judge my_judge:score (source *",
+            "*fix: give the judge's module the source code that it had*",
+        ]
+    )
+
+
+def test_a_replay_with_a_judge_of_cases_that_were_not_judged(project, judges):
+    project.run(STORED, SAID)
+    result = project.run(STORED, SAID, "--pitfalls-replay", JUDGE)
+    result.stdout.fnmatch_lines(
+        [
+            "*is in the store as scored by compared words; this run has the judge*",
+            "*fix: replay without --pitfalls-judge*",
+        ]
+    )
+
+
+def test_a_replay_finds_scores_of_a_judge_without_a_source(project, judges, monkeypatch):
+    monkeypatch.setattr("pytest_editpitfalls.execution.judging._version", lambda *_: "")
+    assert said(project.results(STORED, SAID, JUDGE)) == [0.5] * 3
+    again = project.results(STORED, SAID, JUDGE, "--pitfalls-replay")
+    assert said(again) == [0.5] * 3
+    assert again["run"]["suites"][0]["judge"] == {"name": "my_judge:score", "source": None}
+
+
+def test_a_baseline_of_another_judge_is_refused_before_work(project, judges):
+    project.run(SAID, JUDGE, "--pitfalls-save=main")
+    opened = len(project.calls("open"))
+    for options in ((), (OTHER,)):
+        result = project.run(SAID, *options, "--pitfalls-baseline=main")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["*what the model says was scored by something else: suite said (there judge my_judge:score (source *"]
+        )
+    assert len(project.calls("open")) == opened
+    assert project.run(SAID, JUDGE, "--pitfalls-baseline=main").ret == 0
+    judges("return 0.5  # the same, as far as one can know")
+    result = project.run(SAID, JUDGE, "--pitfalls-baseline=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    project.run(SAID, "--pitfalls-save=words")
+    result = project.run(SAID, JUDGE, "--pitfalls-baseline=words")
+    result.stderr.fnmatch_lines(["*suite said (there compared words, here judge my_judge:score (source *"])
+
+
+def test_a_judge_that_has_nothing_to_judge_is_no_other_protocol(project, judges):
+    project.run("--pitfalls-suite=collapse.toml", "--pitfalls-save=main")
+    result = project.run("--pitfalls-suite=collapse.toml", JUDGE, "--pitfalls-baseline=main")
+    assert result.ret == 0
+
+
+def test_runs_of_different_judges_are_not_compared(project, judges, capsys, monkeypatch):
+    monkeypatch.chdir(project.path)
+    project.run(STORED, SAID, JUDGE, "--pitfalls-json=mine.json")
+    project.run(STORED, SAID, OTHER, "--pitfalls-json=other.json", "--pitfalls-html=runs.html")
+    project.run(SAID, JUDGE, "--pitfalls-json=again.json")
+    project.run(SAID, JUDGE, "--pitfalls-save=main")
+    assert command("compare", "mine.json", "again.json") == 0
+    assert command("compare", "main", "again.json") == 0
+    capsys.readouterr()
+    for first, second in (("mine.json", "other.json"), ("other.json", "main"), ("main", "other.json")):
+        assert command("compare", first, second) != 0
+        words = " ".join(capsys.readouterr().err.split())
+        assert "what the model says was scored by something else: suite said (there judge " in words
+    assert command("noise", "mine.json", "other.json") != 0
+    assert "different judges" in capsys.readouterr().err
+    (header,) = (project.path / ".pitfalls" / "headers").glob("*.json")
+    assert command("compare", "mine.json", header.stem[:12]) != 0  # the store has both
+    words = " ".join(capsys.readouterr().err.split())
+    assert "were scored by judge my_judge:score" in words
+    assert "and by judge other:score" in words
+
+
+def source_of(project, name: str) -> str:
+    digest = hashlib.sha256((project.path / name).read_bytes()).hexdigest()
+    return hashlib.sha256(digest.encode()).hexdigest()[:16]

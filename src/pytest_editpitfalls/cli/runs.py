@@ -88,7 +88,7 @@ def results_of_baseline(baseline: Baseline) -> RunResults:
     ]
     suites = [
         SuiteRecord(
-            **suite.model_dump(include={"name", "kind", "format", "digest", "total"}),
+            **suite.model_dump(include={"name", "kind", "format", "digest", "total", "judge"}),
             source="",
             selected=len({case.id for case in cases if case.suite == suite.name}),
         )

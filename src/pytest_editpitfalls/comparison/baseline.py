@@ -24,7 +24,7 @@ from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, re
 from pytest_editpitfalls.options.editor_labels import with_seed, without_seed
 from pytest_editpitfalls.outputs import check_writable, write_text
 from pytest_editpitfalls.results.record import Number, Record
-from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, Outcome, RunResults
+from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, JudgeRecord, Outcome, RunResults
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"
@@ -88,6 +88,9 @@ class BaselineSuite(FrozenRecord):
     format: str
     digest: str = Field(description="SHA-256 over its files")
     total: int = Field(ge=0, description="cases in its file")
+    judge: JudgeRecord | None = Field(
+        default=None, description="what scored the texts of its cases; null: words were compared, or nothing was said"
+    )
 
 
 class BaselineModel(FrozenRecord):
@@ -144,7 +147,7 @@ class Baseline(FrozenRecord):
             versions=dict(sorted(run.versions.items())),
             metric_definitions=run.metric_definitions,
             suites=tuple(
-                BaselineSuite(**suite.model_dump(include={"name", "kind", "format", "digest", "total"}))
+                BaselineSuite(**suite.model_dump(include={"name", "kind", "format", "digest", "total", "judge"}))
                 for suite in sorted(run.suites, key=lambda suite: suite.name)
                 if suite.name in used
             ),

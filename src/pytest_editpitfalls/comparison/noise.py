@@ -17,6 +17,8 @@ from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.pitfalls import METRICS, same_definitions
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
+from .pairing import are_different
+
 SEED = "seed"
 ROUNDING = ("batch size", "dtype", "device", "versions")
 REPEAT = "repeat"
@@ -109,8 +111,8 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     type. One run is enough where it has several seeds.
 
     Raises:
-        UsageError: fewer than two runs or seeds, runs whose cases ask something else or whose metrics are defined
-            otherwise, or runs that have no case in common.
+        UsageError: fewer than two runs or seeds, runs whose cases ask something else, whose metrics are defined
+            otherwise or whose texts another judge scored, or runs that have no case in common.
     """
     samples = [sample for run in runs for sample in _by_seed(run)]
     if len(samples) < 2:
@@ -121,6 +123,14 @@ def noise_floor(runs: Sequence[RunResults]) -> list[NoiseFloor]:
     definitions = (run.run.metric_definitions for run in runs)
     if not all(itertools.starmap(same_definitions, itertools.combinations(definitions, 2))):
         raise UsageError("the runs define their metrics otherwise", fix="make all runs with one version")
+    for one, another in itertools.combinations(runs, 2):
+        judges = {suite.name: suite.judge for suite in another.run.suites}
+        for suite in one.run.suites:
+            if suite.name in judges and are_different(suite.judge, judges[suite.name]):
+                raise UsageError(
+                    f"the runs have different judges of what the model says in suite '{suite.name}'",
+                    fix="make all runs with the same --pitfalls-judge",
+                )
     floors: list[NoiseFloor] = []
     is_shared = False
     for group in dict.fromkeys(group for sample in samples for group in sample.groups):

@@ -22,7 +22,7 @@ from pytest_editpitfalls.results.comparison_records import (
     HyperParameterDifference,
     MetricChange,
 )
-from pytest_editpitfalls.results.records import CaseRecord, RunResults
+from pytest_editpitfalls.results.records import CaseRecord, JudgeRecord, RunResults
 
 from .baseline import FAILED, UNSCORED, Baseline, BaselineCase, CaseKey, scores_digest
 
@@ -167,6 +167,7 @@ def check_protocol(
     metric_definitions: str,
     digests: Mapping[tuple[str, str], str] | None,
     fingerprints: Mapping[str, str | None],
+    judges: Mapping[str, JudgeRecord | None] | None = None,
 ) -> None:
     """Refuse a baseline that a run cannot be compared with; needs no results, so that it can be asked before the run.
 
@@ -175,13 +176,22 @@ def check_protocol(
         digests: (suite, case id) -> digest, of every case that the suites of this run have, selected or not; None
             where that is not known.
         fingerprints: label -> fingerprint of the models of this run; None where it is not known yet.
+        judges: suite -> what scores the texts of its cases here; None for compared words. Suites that are not in it,
+            or all of them where it is None, are not looked at.
 
     Raises:
-        UsageError: the metrics are defined otherwise, cases ask something else, cases of the baseline are gone, or
-            a model has other weights; with a list that is cut off where it is long.
+        UsageError: the metrics are defined otherwise, another judge scored what is said, cases ask something else,
+            cases of the baseline are gone, or a model has other weights; with a list that is cut off where it is long.
     """
     if not same_definitions(base.metric_definitions, metric_definitions):
         raise _other("the metrics were defined otherwise when the baseline was saved", [])
+    judged = [
+        f"suite {suite.name} (there {_scorer(suite.judge)}, here {_scorer(judges[suite.name])})"
+        for suite in base.suites
+        if judges is not None and suite.name in judges and are_different(suite.judge, judges[suite.name])
+    ]
+    if judged:
+        raise _other("what the model says was scored by something else:", judged)
     weights = [
         f"{model.name} (there {_short(model.fingerprint)}, here {_short(here)})"
         for model in base.models
@@ -249,6 +259,7 @@ def compare(
         metric_definitions=now.run.metric_definitions,
         digests=digests,
         fingerprints={model.name: model.fingerprint for model in now.run.models},
+        judges={suite.name: suite.judge for suite in now.run.suites},
     )
     pairs = tuple(
         Pair(key, there, case) for key, case in here.items() if (there := base.by_key.get(partners[key])) is not None
@@ -301,6 +312,17 @@ def _other(what: str, items: Iterable[str]) -> UsageError:
         where="baseline",
         fix="compare with a baseline of the same protocol, or save a new one (--pitfalls-update-baseline)",
     )
+
+
+def are_different(there: JudgeRecord | None, here: JudgeRecord | None) -> bool:
+    """Whether texts are known to have been scored by two different things; None stands for compared words."""
+    if there is None or here is None:
+        return there is not here
+    return there.is_other_than(here)
+
+
+def _scorer(judge: JudgeRecord | None) -> str:
+    return "compared words" if judge is None else str(judge)
 
 
 def _short(fingerprint: str | None) -> str:

@@ -170,7 +170,7 @@ class CaseRunner:
             self._look_up(self.batches.containing(case.planned))
         if case.planned not in self._scores:
             if self._run.replay:
-                raise self._cache.missing(case)
+                raise self._cache.missing(case, self._suites.of(case.suite))
             self._compute(case)
         return self._scores[case.planned]
 

@@ -16,9 +16,12 @@ from typing import Any
 from pytest_editpitfalls.cases.digests import digest_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.probes import Generated
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
 from pytest_editpitfalls.registry import imported
+from pytest_editpitfalls.results.records import JudgeRecord
+from pytest_editpitfalls.suites.suite import Suite
 
 OPTION = "--pitfalls-judge"
 
@@ -62,14 +65,24 @@ class Judge:
             )
         return cls(path, judge, _version(module, judge))
 
+    @property
+    def record(self) -> JudgeRecord:
+        """What records say of it."""
+        return JudgeRecord(name=self.path, source=self.version or None)
+
+    def of_suite(self, suite: Suite) -> JudgeRecord | None:
+        """Return `record`; None for a suite whose cases ask for no text."""
+        is_said = any(says_something(compile_case(case)) for case in suite.cases)
+        return self.record if is_said else None
+
     def key(self, key: str, program: Program, run_id: str) -> str:
         """Return a case's key in the store: another one for each judge, where there is something to judge.
 
         Scores of a judge whose source is not known are found by their own run alone.
         """
-        if not any(isinstance(probe, Generated) for probe in program.probes):
+        if not says_something(program):
             return key
-        return digest_of({"case": key, "judge": self.path, "version": self.version or f"run {run_id}"})
+        return judged_key(key, self.path, self.version or None, run_id)
 
     def scores(self, program: Program, scores: CaseScores) -> CaseScores:
         """Return the scores of a case with the judge's in place of compared words; an error where it gives none."""
@@ -105,6 +118,16 @@ class Judge:
         if isinstance(value, str) or not 0.0 <= number <= 1.0:
             raise _Unusable(f"{about}, gave {_shown(value, at_most=80)}; it has to give a number from 0 to 1")
         return number
+
+
+def says_something(program: Program) -> bool:
+    """Whether the model is asked for a text."""
+    return any(isinstance(probe, Generated) for probe in program.probes)
+
+
+def judged_key(key: str, judge: str, source: str | None, run_id: str | None) -> str:
+    """Return the key in the store of a case that a judge has scored; see `Judge.key`."""
+    return digest_of({"case": key, "judge": judge, "version": source or f"run {run_id}"})
 
 
 @lru_cache(maxsize=8)

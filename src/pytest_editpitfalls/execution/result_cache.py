@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, SuitePrograms
+from pytest_editpitfalls.results.records import JudgeRecord
 
-from .judging import Judge
+from .judging import OPTION, Judge, judged_key, says_something
 from .planning import PlannedCase
 from .selected_case import SelectedCase
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.store.directory import Store
     from pytest_editpitfalls.store.identity import RunHeader
+    from pytest_editpitfalls.store.stored_case import StoredCase, StoredJudge
 
 Pair = tuple[str, str]
 """Labels of editor and model."""
@@ -119,6 +121,8 @@ class ResultCache:
         if self._run.fresh and not self._run.replay:
             return None
         record = self.directory.get(self._key(case, suite))
+        if record is None and self._run.replay:
+            record = self._of_unread_judge(case, suite)
         if record is None or (record.is_error and not self._run.replay):
             return None
         if not record.is_error:
@@ -129,6 +133,7 @@ class ResultCache:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""
         from pytest_editpitfalls.store.stored_case import StoredCase
 
+        judge = self._stored_judge
         kept = self.directory.put_all(
             [
                 StoredCase.of(
@@ -139,6 +144,7 @@ class ResultCache:
                     scores,
                     model=case.model,
                     metrics=metrics,
+                    judge=judge if says_something(case.program()) else None,
                 )
                 for case, scores, metrics in finished
             ]
@@ -172,13 +178,64 @@ class ResultCache:
             self._headers[pair] = header = known.with_description(description)
             self.directory.put_header(header, prepared=True)
 
-    def missing(self, case: SelectedCase) -> CaseError:
-        """Return what a replay says of a case that is not in the store."""
-        return CaseError(
-            f"case {case.case.id} of suite '{case.suite.name}' is not in the store",
-            where=str(self._run.store_path),
-            fix="compute it: run without --pitfalls-replay",
-        )
+    def missing(self, case: SelectedCase, suite: SuitePrograms) -> CaseError:
+        """Return what a replay says of a case that is not in the store, or not with the scores of this run's judge."""
+        about, compute = f"case {case.case.id} of suite '{case.suite.name}'", "run without --pitfalls-replay"
+        where = str(self._run.store_path)
+        found = [judge for judge, _ in self._judged_otherwise(case, suite)]
+        if not found:
+            return CaseError(f"{about} is not in the store", where=where, fix=f"compute it: {compute}")
+        ours = None if self._judge is None else self._judge.record
+        there = [None if judge is None else JudgeRecord(name=judge.name, source=judge.source) for judge in found]
+        names = {None if judge is None else judge.name for judge in there}
+        words = " and by ".join("compared words" if judge is None else str(judge) for judge in there)
+        here = "this run has no judge" if ours is None else f"this run has the {ours}"
+        if ours is not None and names == {ours.name}:
+            fix = f"give the judge's module the source code that it had, or {compute}"
+        else:
+            other = next(
+                (f"replay with {OPTION}={name}" for name in names if name is not None), f"replay without {OPTION}"
+            )
+            fix = f"{other}, or {compute}"
+        return CaseError(f"{about} is in the store as scored by {words}; {here}", where=where, fix=fix)
+
+    def _of_unread_judge(self, case: SelectedCase, suite: SuitePrograms) -> StoredCase | None:
+        """For a replay: the scores of a judge of this name whose source could not be read, then or now.
+
+        No key tells such scores from others, as with editors whose source cannot be read.
+        """
+        if self._judge is None or self._judge.version:
+            return None
+        found = self._judged_otherwise(case, suite)
+        return next((record for judge, record in found if judge is not None and judge.name == self._judge.path), None)
+
+    def _judged_otherwise(
+        self, case: SelectedCase, suite: SuitePrograms
+    ) -> list[tuple[StoredJudge | None, StoredCase]]:
+        """Return the case as others have scored it: other judges, or compared words (None)."""
+        from pytest_editpitfalls.store.identity import case_key
+
+        program = case.program()
+        if not says_something(program):
+            return []
+        plain = case_key(self._headers[_pair(case)], case.case, program, suite)
+        judged = ((judge, judged_key(plain, judge.name, judge.source, judge.once)) for judge in self._judges)
+        keys: list[tuple[StoredJudge | None, str]] = [(None, plain), *judged]
+        return [(judge, record) for judge, key in keys if (record := self.directory.get(key)) is not None]
+
+    @cached_property
+    def _judges(self) -> tuple[StoredJudge, ...]:
+        """All judges that scored a case of the store, by name; every record is read."""
+        return self.directory.judges()
+
+    @cached_property
+    def _stored_judge(self) -> StoredJudge | None:
+        from pytest_editpitfalls.store.stored_case import StoredJudge
+
+        if self._judge is None:
+            return None
+        source = self._judge.version or None
+        return StoredJudge(name=self._judge.path, source=source, once=self._run_id if source is None else None)
 
     def _key(self, case: SelectedCase, suite: SuitePrograms) -> str:
         """Return the key of a case's record; remembered, since a case not found is stored under it a moment later."""

@@ -14,7 +14,7 @@ from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
-from .records import CaseRecord, EditorRecord, FactRecord, ModelRecord, Outcome, ThresholdRecord
+from .records import CaseRecord, EditorRecord, FactRecord, JudgeRecord, ModelRecord, Outcome, ThresholdRecord
 
 
 def case_record(
@@ -172,8 +172,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def suite_facts(suite: Suite, thresholds: Iterable[object]) -> dict[str, Any]:
-    """Return what the results say about a suite, as plain JSON types (the number selected is added later)."""
+def suite_facts(suite: Suite, thresholds: Iterable[object], judge: JudgeRecord | None = None) -> dict[str, Any]:
+    """Return what the results say about a suite, as plain JSON types (the number selected is added later).
+
+    ``judge`` is what scores the texts of its cases, where there are any.
+    """
     return {
         "name": suite.name,
         "kind": suite.kind,
@@ -184,4 +187,5 @@ def suite_facts(suite: Suite, thresholds: Iterable[object]) -> dict[str, Any]:
         "thresholds": [str(threshold) for threshold in thresholds],
         "license": suite.license,
         "provenance": suite.provenance,
+        "judge": None if judge is None else judge.model_dump(mode="json"),
     }

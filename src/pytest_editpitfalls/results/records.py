@@ -83,6 +83,22 @@ class ModelRecord(Record):
     details: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class JudgeRecord(Record):
+    """Somebody's own judge of what a model says (`--pitfalls-judge`)."""
+
+    name: str = Field(description="`package.module:attribute`, as it was given")
+    source: str | None = Field(default=None, description="digest of its source code; null: it could not be read")
+
+    def is_other_than(self, other: JudgeRecord) -> bool:
+        """Whether the two are known not to be the same."""
+        sources = {self.source, other.source} - {None}
+        return self.name != other.name or len(sources) > 1
+
+    def __str__(self) -> str:
+        """Name and source, for a message."""
+        return f"judge {self.name} (source {self.source or 'unknown'})"
+
+
 class SuiteRecord(Record):
     """A suite of the run."""
 
@@ -96,6 +112,9 @@ class SuiteRecord(Record):
     thresholds: list[str] = Field(default_factory=list, description="case thresholds that applied")
     license: str = ""
     provenance: str = ""
+    judge: JudgeRecord | None = Field(
+        default=None, description="what scored the texts of its cases; null: words were compared, or nothing was said"
+    )
 
 
 class PropertyRecord(Record):

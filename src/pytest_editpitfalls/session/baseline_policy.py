@@ -17,12 +17,13 @@ from pytest_editpitfalls.comparison.relative_gates import (
     parse_relative_gate,
 )
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.execution.judging import Judge
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.files import is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import seed_of, without_seed
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results.records import JudgeRecord, RunResults
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.excuses import ACCEPTED, KNOWN_PITFALL
 
@@ -33,13 +34,18 @@ DIGITS = 16
 class BaselinePolicy:
     """The baseline of a run, where it has one, and the gates relative to it.
 
+    Args:
+        root: named baselines lie in a folder below it.
+        judge: what scores what the model says in this run; None: words are compared.
+
     Raises:
         UsageError: the baseline cannot be read.
     """
 
-    def __init__(self, run: RunConfig, root: Path) -> None:
+    def __init__(self, run: RunConfig, root: Path, judge: Judge | None = None) -> None:
         self._run = run
         self._root = root
+        self._judge = judge
         self._fingerprints: set[str] = set()
         self.baseline: Baseline | None = None
         if run.baseline is not None and not (run.update_baseline and not is_there(self.path, "--pitfalls-baseline")):
@@ -91,8 +97,15 @@ class BaselinePolicy:
     def check_suites(self, suites: Iterable[Suite]) -> None:
         """Refuse a baseline of another protocol or other seeds before anything is computed; raises `UsageError`."""
         if self.baseline is not None:
-            self._check(digests_of(suites), {})
+            suites = tuple(suites)
+            self._check(digests_of(suites), {}, self._judges(suites, self.baseline))
             self._check_seeds(self.baseline)
+
+    def _judges(self, suites: Iterable[Suite], base: Baseline) -> dict[str, JudgeRecord | None]:
+        """Return what scores the texts of the suites that the baseline has; see `check_protocol`."""
+        there = {suite.name for suite in base.suites}
+        known = [suite for suite in suites if suite.name in there]
+        return {suite.name: None if self._judge is None else self._judge.of_suite(suite) for suite in known}
 
     def _check_seeds(self, base: Baseline) -> None:
         """Refuse a run of which the baseline has every editor, but none of them under the same seed."""
@@ -197,7 +210,12 @@ class BaselinePolicy:
             Baseline.of(results).write(path, where=where)
         return list(self.places)
 
-    def _check(self, digests: Mapping[tuple[str, str], str] | None, fingerprints: Mapping[str, str | None]) -> None:
+    def _check(
+        self,
+        digests: Mapping[tuple[str, str], str] | None,
+        fingerprints: Mapping[str, str | None],
+        judges: Mapping[str, JudgeRecord | None] | None = None,
+    ) -> None:
         if self.baseline is None or self._run.update_baseline:
             return
         check_protocol(
@@ -205,6 +223,7 @@ class BaselinePolicy:
             metric_definitions=definitions_digest(suite.kind for suite in self.baseline.suites),
             digests=digests,
             fingerprints=fingerprints,
+            judges=judges,
         )
 
 

@@ -15,6 +15,7 @@ from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.case_runner import CaseRunner
 from pytest_editpitfalls.execution.executor import Executor
+from pytest_editpitfalls.execution.judging import Judge
 from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.program import CaseScores
@@ -22,6 +23,7 @@ from pytest_editpitfalls.reports.adapters import Adapter, CaseOfItem, story_of
 from pytest_editpitfalls.reports.junit import PREFIX, case_properties
 from pytest_editpitfalls.results.build import case_record, suite_facts
 from pytest_editpitfalls.results.records import CaseRecord, Outcome
+from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Verdict
 
 from .verdict_policy import VerdictPolicy
@@ -109,6 +111,7 @@ class ItemReporter:
         known_suites: names of the suites that every process of the run knows.
         with_junit: whether pytest writes a JUnit file.
         adapters: those of other plugins' reports that this run writes.
+        judge: what scores what the model says; None: words are compared.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class ItemReporter:
         *,
         with_junit: bool,
         adapters: Sequence[Adapter] = (),
+        judge: Judge | None = None,
     ) -> None:
         self._runner = runner
         self._executor = executor
@@ -129,6 +133,7 @@ class ItemReporter:
         self._known_suites = known_suites
         self._with_junit = with_junit
         self._adapters = adapters
+        self._judge = judge
         self._described: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def start(
@@ -164,7 +169,7 @@ class ItemReporter:
             engine=self._if_new(case, description),
             first_batch=None if first_batch is None else float(first_batch),
             store_problem=self._cache.problem,
-            suite=None if is_known else suite_facts(case.suite, self._verdicts.thresholds(case.suite)),
+            suite=None if is_known else self._suite_facts(case.suite),
         )
 
     def attach(
@@ -204,6 +209,10 @@ class ItemReporter:
             for adapter in self._adapters:
                 adapter.add(told)
         ours.seconds = {}  # a later report of the item must not count them again
+
+    def _suite_facts(self, suite: Suite) -> dict[str, Any]:
+        judge = None if self._judge is None else self._judge.of_suite(suite)
+        return suite_facts(suite, self._verdicts.thresholds(suite), judge)
 
     def _description(self, case: SelectedCase) -> Mapping[str, Any] | None:
         """Return the description of editor and model; one that fails must not cost the record."""

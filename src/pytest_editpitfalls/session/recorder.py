@@ -206,8 +206,9 @@ class Recorder:
 
     @cached_property
     def _selected_suites(self) -> dict[str, Mapping[str, Any]]:
+        judge, thresholds = self.session.judge, self.session.verdicts.thresholds
         return {
-            suite.name: suite_facts(suite, self.session.verdicts.thresholds(suite))
+            suite.name: suite_facts(suite, thresholds(suite), None if judge is None else judge.of_suite(suite))
             for suite in self.session.selection.suites
         }
 

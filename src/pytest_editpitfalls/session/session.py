@@ -73,13 +73,13 @@ class PitfallsSession:
         audit = AuditedSuites(run, programs)
         audit.check_selection(self.selection)
         self.parametrizer = Parametrizer(run, self.suites, audit.check)
-        self.baseline = BaselinePolicy(run, config.rootpath)
+        self.judge = None if run.judge is None else Judge.at(run.judge)
+        self.baseline = BaselinePolicy(run, config.rootpath, self.judge)
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
-        judge = None if run.judge is None else Judge.at(run.judge)
-        self.cache = ResultCache(run, run_id, tell_stored, judge)
+        self.cache = ResultCache(run, run_id, tell_stored, self.judge)
         self.executor = _executor(run, listener, sharing)
-        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units, judge)
+        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units, self.judge)
         self.models = ModelLender(run, self.executor, programs, listener)
         self.reporter = ItemReporter(
             self.runner,
@@ -89,6 +89,7 @@ class PitfallsSession:
             frozenset(self.suites),
             with_junit=bool(config.getoption("xmlpath", None)),
             adapters=wanted_adapters(config),
+            judge=self.judge,
         )
         self.properties = Benches(self, listener.announce)
         self.timers = TestTimers(config)

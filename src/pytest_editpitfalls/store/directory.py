@@ -31,7 +31,7 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
 
 from .identity import FORMAT, RunHeader
-from .stored_case import MAX_BYTES, StoredCase, sealed, unsealed
+from .stored_case import MAX_BYTES, StoredCase, StoredJudge, sealed, unsealed
 
 OPTION = "--pitfalls-store"
 WRITERS = 16
@@ -119,6 +119,11 @@ class Store:
     def record_keys(self) -> list[str]:
         """Keys of all records, readable or not."""
         return sorted(key for folder in self._folders() for key in _keys_in(folder) if key[:2] == folder.name)
+
+    def judges(self) -> tuple[StoredJudge, ...]:
+        """What scored the texts of the cases that can be read, sorted; words that were compared are not among it."""
+        found = {record.judge for key in self.record_keys() if (record := self.get(key)) is not None and record.judge}
+        return tuple(sorted(found, key=repr))
 
     def record_path(self, key: str) -> Path:
         """Where a record is, or would be."""

@@ -14,13 +14,13 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, aggregate_strengths
 from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
-from pytest_editpitfalls.results.records import CaseRecord, Outcome, RunRecord, RunResults, SuiteRecord
+from pytest_editpitfalls.results.records import CaseRecord, JudgeRecord, Outcome, RunRecord, RunResults, SuiteRecord
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, applying, judge, parse_thresholds
 
 from .directory import Store
 from .identity import RunHeader
-from .stored_case import StoredCase
+from .stored_case import StoredCase, StoredJudge
 
 UNJUDGED = "no suite that was given has this case: it is not judged"
 
@@ -29,16 +29,17 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
     """Return what a store holds of one run; what the cases say is looked up in ``suites``, by content.
 
     Raises:
-        UsageError: the store holds no case of this run that can be read.
+        UsageError: the store holds no case of this run that can be read, or cases of a suite that were scored by
+            different judges.
     """
     known = {case_digest(case): (suite, case) for suite in suites for case in suite.cases}
     thresholds = {
         suite.name: parse_thresholds(suite.thresholds, kind=suite.kind, where=str(suite.source))
         for suite, _ in known.values()
     }
-    records: dict[tuple[str, str, str], StoredCase] = {}
+    records: dict[tuple[str, str, str, StoredJudge | None], StoredCase] = {}
     for record in _of(store, header):
-        place = (record.model, record.suite, record.case_id)
+        place = (record.model, record.suite, record.case_id, record.judge)
         if place not in records or record.case_digest in known:  # an edited case leaves its former self behind
             records[place] = record
     if not records:
@@ -47,6 +48,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
             where=header.key,
             fix="editpitfalls store check",
         )
+    judges = _judges(records.values(), header)
     kinds: dict[str, Kind] = {record.suite: record.kind for record in records.values()}
     cases: list[CaseRecord] = []
     found: dict[str, Suite] = {}
@@ -69,7 +71,7 @@ def stored_results(store: Store, header: RunHeader, suites: Iterable[Suite] = ()
             replay=True,
             editors=[editor_record(header.editor, model, header.description) for model in models],
             models=[model_record(model, header.description) for model in models],
-            suites=[_suite_record(name, kinds[name], found.get(name), cases) for name in kinds],
+            suites=[_suite_record(name, kinds[name], found.get(name), cases, judges.get(name)) for name in kinds],
             versions=dict(header.versions),
         ),
         cases=cases,
@@ -84,6 +86,31 @@ def _of(store: Store, header: RunHeader) -> Iterator[StoredCase]:
         record = store.get(key)
         if record is not None and record.header == header.key:
             yield record
+
+
+def _judges(records: Iterable[StoredCase], header: RunHeader) -> dict[str, JudgeRecord]:
+    """What scored the texts of each suite's cases; raises `UsageError` where that is not one and the same."""
+    found: dict[str, set[StoredJudge | None]] = {}
+    for record in records:
+        if record.judge is not None or any(probe.measure == "said" for probe in record.probes):
+            found.setdefault(record.suite, set()).add(record.judge)
+    for suite, judges in found.items():
+        if len(judges) > 1:
+            by = sorted("compared words" if each is None else str(_judge_record(each)) for each in judges)
+            what = (
+                f"the cases of suite '{suite}' in the stored run {header.key[:12]} were scored by {' and by '.join(by)}"
+            )
+            raise UsageError(
+                what,
+                where=header.key,
+                fix="write a result file with --pitfalls-replay, --pitfalls-json and the judge that you mean "
+                "(--pitfalls-judge, or none), and name that file",
+            )
+    return {suite: _judge_record(judge) for suite, judges in found.items() for judge in judges if judge is not None}
+
+
+def _judge_record(judge: StoredJudge) -> JudgeRecord:
+    return JudgeRecord(name=judge.name, source=judge.source)
 
 
 def _full_record(record: StoredCase, case: Case, thresholds: tuple[Threshold, ...], seed: int) -> CaseRecord:
@@ -142,9 +169,12 @@ def _reason(verdict: Verdict | None) -> str | None:
     return "; ".join(str(result) for result in verdict.failed or verdict.not_evaluated)
 
 
-def _suite_record(name: str, kind: Kind, suite: Suite | None, cases: list[CaseRecord]) -> SuiteRecord:
+def _suite_record(
+    name: str, kind: Kind, suite: Suite | None, cases: list[CaseRecord], judge: JudgeRecord | None
+) -> SuiteRecord:
     selected = len({case.id for case in cases if case.suite == name})
     if suite is None:
-        return SuiteRecord(name=name, kind=kind, format="own", source="", digest="", total=selected, selected=selected)
-    facts = {**suite_facts(suite, suite.thresholds), "name": name, "kind": kind, "selected": selected}
+        counts = {"total": selected, "selected": selected}
+        return SuiteRecord(name=name, kind=kind, format="own", source="", digest="", judge=judge, **counts)
+    facts = {**suite_facts(suite, suite.thresholds, judge), "name": name, "kind": kind, "selected": selected}
     return SuiteRecord.model_validate(facts)

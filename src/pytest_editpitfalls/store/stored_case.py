@@ -81,6 +81,20 @@ class StoredProbe(_Stored):
         return whole
 
 
+class StoredJudge(_Stored):
+    """The judge that scored a case's texts.
+
+    Attributes:
+        name: ``package.module:attribute``, as it was given.
+        source: digest of its source code; None where that cannot be read.
+        once: id of the run where it cannot: no other run finds these scores by key.
+    """
+
+    name: Text
+    source: str | None
+    once: str | None = None
+
+
 class StoredCase(_Stored):
     """One case with one editor on one model, as computed: probes first, everything else can be made from them.
 
@@ -98,6 +112,7 @@ class StoredCase(_Stored):
         error: why it could not be computed.
         skipped: why it cannot be scored on this model at all.
         metrics: as computed when it was stored; a replay computes them again.
+        judge: what scored its texts; None, and not written, where words were compared or nothing was said.
     """
 
     format: Literal[3] = FORMAT
@@ -118,6 +133,14 @@ class StoredCase(_Stored):
     error: Text | None
     skipped: Text | None
     metrics: dict[str, Number | None]
+    judge: StoredJudge | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        whole: dict[str, Any] = handler(self)
+        if self.judge is None:
+            del whole["judge"]
+        return whole
 
     @classmethod
     def of(
@@ -130,12 +153,14 @@ class StoredCase(_Stored):
         *,
         model: str,
         metrics: Mapping[str, float | None] | None = None,
+        judge: StoredJudge | None = None,
     ) -> StoredCase:
         """The record of one finished case.
 
         Args:
             key: its `identity.case_key`.
             metrics: those of ``scores``, where they are known already; default: computed here.
+            judge: what scored its texts.
         """
         if not scores.probes:
             metrics = {}
@@ -161,6 +186,7 @@ class StoredCase(_Stored):
                 "error": scores.error,
                 "skipped": scores.skipped,
                 "metrics": dict(metrics),
+                "judge": judge,
             }
         )
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from pytest_editpitfalls.comparison.pairing import are_different
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import same_definitions
 from pytest_editpitfalls.reports.view.cases import missed_by
@@ -160,6 +161,12 @@ def _remarks(results: RunResults, other: RunResults, both: Sequence[Pair]) -> li
     definitions = results.run.metric_definitions, other.run.metric_definitions
     if all(definitions) and not same_definitions(*definitions):
         remarks.append("the metrics are defined differently: their figures cannot be compared")
+    judges = {suite.name: suite.judge for suite in other.run.suites}
+    remarks += [
+        f"another judge scored what the model says in {visible(suite.name)}: these figures cannot be compared"
+        for suite in results.run.suites
+        if suite.name in judges and are_different(suite.judge, judges[suite.name])
+    ]
     changed = sum(bool(a.digest and b.digest) and a.digest != b.digest for a, b in both)
     if changed:
         remarks.append(f"{changed} of the common cases ask something else (another digest)")
