@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from html_samples import HOSTILE, sample_results
+from property_samples import property_results
 
 from pytest_editpitfalls.reports.html import write_html
 from pytest_editpitfalls.results import RunResults
@@ -340,6 +341,17 @@ def test_a_phone_needs_no_horizontal_scroll(
         wait(lambda: browser.js("document.getElementById('story').open"))
         assert browser.js("document.getElementById('story').getBoundingClientRect().width") <= 360
         assert browser.js("(b => b.scrollWidth <= b.clientWidth)(document.getElementById('story-body'))")
+
+
+def test_properties_fit_a_phone_and_have_their_place(browser: Browser, tmp_path: Path) -> None:
+    write_html(tmp_path / "properties.html", property_results())
+    browser.open(tmp_path / "properties.html", width=390, height=780)
+    browser.js("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.js("document.documentElement.scrollWidth") == 390
+    links = browser.js("[...document.querySelectorAll('nav.sections a')].map(a => a.textContent)")
+    assert links == ["Overview", "Properties", "Cases", "Metrics", "Run facts"]  # no figures without a suite
+    assert browser.js("document.querySelectorAll('#properties tbody tr').length") == 6
+    assert "isolated: FAILED" in browser.js("document.getElementById('properties').innerText")
 
 
 def test_text_has_contrast_in_light_and_dark(browser: Browser, small_page: Path) -> None:

@@ -25,8 +25,8 @@ _LONGEST = 1000
 
 
 def add_step_summary(results: RunResults, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Append the Markdown report of a run with cases to the step's summary; returns as `write_step_summary`."""
-    if not (environ.get("GITHUB_STEP_SUMMARY") and results.cases):
+    """Append the Markdown report of a run that has results to the step's summary; returns as `write_step_summary`."""
+    if not (environ.get("GITHUB_STEP_SUMMARY") and (results.cases or results.properties)):
         return None
     from .markdown import render_markdown
 
@@ -59,7 +59,9 @@ def write_step_summary(markdown: str, environ: Mapping[str, str] = os.environ) -
 
 
 def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a workflow command for each reason and failed gate, at most ten; none outside of GitHub Actions.
+    """Return a workflow command for each reason, failed gate and failed property, at most ten.
+
+    There are none outside of GitHub Actions.
 
     Each has to stand at the beginning of a line of the job's output.
     """
@@ -68,6 +70,11 @@ def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.enviro
     found = [(f"Worse than the baseline: {reason.suite}", reason.text) for reason in results.reasons]
     found += [_absolute(gate) for gate in results.gates if gate.passed is False]
     found += [_relative(gate) for gate in results.relative_gates if gate.passed is False]
+    found += [
+        (f"Property failed: {each.property}", f"{each.editor} on {each.model}: {each.failure or 'see the log'}")
+        for each in results.properties
+        if each.outcome in ("failed", "error")
+    ]
     if len(found) > MAX_ANNOTATIONS:
         more = len(found) - MAX_ANNOTATIONS + 1
         found[MAX_ANNOTATIONS - 1 :] = [("Pitfalls of knowledge edits", f"{more} more reasons: see the summary")]

@@ -13,6 +13,7 @@ from pytest_editpitfalls.outputs import write_text
 
 from .view.cases import Story
 from .view.kinds import figure
+from .view.properties import PropertyRow
 from .view.run import RunView
 from .view.tables import Row
 from .view.verdicts import AnyGate, baseline_counts, state_of
@@ -56,7 +57,7 @@ def inert(text: object, at_most: int = LONGEST_LABEL) -> str:
 
 
 def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
-    """Return the report: verdict, gates, metrics, worst cases, facts of the run.
+    """Return the report: verdict, gates, metrics, properties, worst cases, facts of the run.
 
     What does not fit in ``at_most`` bytes (UTF-8) is counted and left out.
     """
@@ -68,7 +69,7 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
         *_comparison(view),
         *_metrics(view),
     ]
-    sections += [*_weights(view), *_worst(view), _facts(view)]
+    sections += [*_properties(view), *_weights(view), *_worst(view), _facts(view)]
     return fitted(verdict(results), [section for section in sections if section], at_most)
 
 
@@ -97,7 +98,16 @@ def verdict(results: RunResults) -> str:
     gates = [gate.passed for gate in results.gates] + [gate.passed for gate in results.relative_gates]
     outcomes = Counter(case.outcome for case in results.cases)
     failed, open_ = gates.count(False), gates.count(None)
-    if failed or results.reasons or outcomes["failed"] or outcomes["error"] or results.run.exit_status not in (None, 0):
+    properties = Counter(each.outcome for each in results.properties)
+    lost = properties["failed"] + properties["error"]
+    if (
+        failed
+        or lost
+        or results.reasons
+        or outcomes["failed"]
+        or outcomes["error"]
+        or results.run.exit_status not in (None, 0)
+    ):
         word = "failed"
     else:
         word = "not decided" if open_ else "passed"
@@ -107,7 +117,10 @@ def verdict(results: RunResults) -> str:
         parts.append(f"{open_} not decided")
     if (compared := results.comparison) is not None:
         parts += [count(len(compared.new_failures), "new failure"), f"{len(compared.fixed)} fixed"]
-    parts.append(f"{_pitfalls(outcomes)} of {count(len(results.cases), 'case')} missed a threshold")
+    if properties:
+        parts.append(f"{lost} of {count(len(results.properties), 'property', 'properties')} failed")
+    if results.cases or not properties:
+        parts.append(f"{_pitfalls(outcomes)} of {count(len(results.cases), 'case')} missed a threshold")
     if outcomes["error"]:
         parts.append(count(outcomes["error"], "error"))
     return f"{_SIGNS.get(word, _OPEN)} **Pitfalls of knowledge edits: {word}** - {', '.join(parts)}"
@@ -274,6 +287,32 @@ def _cell(row: Row, metric: str) -> str:
     if metric not in row.cells:
         return ""
     return f"{figure(metric, row.cells[metric].value)} {row.interval(metric)}".strip()
+
+
+def _properties(view: RunView) -> Iterator[list[str]]:
+    """Give a table for each editor and model, and below it the shortest edits that show what does not hold."""
+    for each in view.properties:
+        rows = ([inert(row.name), inert(row.says), _result(row), str(row.examples)] for row in each.rows)
+        body = table(["property", "says", "result", "sequences of edits"], rows, numbers_from=3)
+        yield [f"**Properties of {inert(each.title)}**", "", *body]
+        for row in each.rows:
+            lines = [f"- declared: {inert(row.declared, 400)}"] if row.declared else []
+            lines += [f"- {inert(line, 400)}" for line in row.example]
+            if row.replay:
+                lines += ["", *_command(row.replay)]
+            if lines:
+                yield details(f"{inert(row.name)}: {inert(row.result)}", lines)
+
+
+def _result(row: PropertyRow) -> str:
+    sign = {"passed": "passed", "failed": "failed", "error": "failed"}.get(row.outcome, "")
+    return f"{_SIGNS.get(sign, _OPEN)} {inert(row.result)}"
+
+
+def _command(line: str) -> list[str]:
+    """Return a command as a block of code: what is copied is what was run."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", line)), 3)
+    return [fence, line, fence]
 
 
 def _weights(view: RunView) -> Iterator[list[str]]:

@@ -121,6 +121,7 @@ class PropertyRecord(Record):
     """One property of an editor on a model (`--pitfalls-suite=properties`)."""
 
     property: str = Field(description="its name (docs/properties.md)")
+    says: str = Field(default="", description="what it says, in a sentence")
     editor: str
     model: str
     outcome: Outcome = Field(description="xfailed: the editor declares that it does not have it, and it has not")
@@ -129,7 +130,7 @@ class PropertyRecord(Record):
         default=None, description="why the editor says that it does not have it; null: no word"
     )
     edits: list[str] = Field(default_factory=list, description="the shortest sequence that shows it, one edit a line")
-    failure: str | None = Field(default=None, description="what is wrong there, in words")
+    failure: str | None = Field(default=None, description="what is wrong there, or why it was not looked at")
     replay: str | None = Field(default=None, description="the command that looks at these edits again")
 
 

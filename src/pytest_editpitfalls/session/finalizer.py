@@ -15,10 +15,10 @@ from pytest_editpitfalls.outputs import is_standard_output
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.junit import add_run_properties
+from pytest_editpitfalls.reports.view.properties import property_tables
 from pytest_editpitfalls.reports.view.verdicts import AnyGate, line_of, reason_lines
 from pytest_editpitfalls.results.records import RunResults
 
-from .properties import property_lines
 from .recorder import Recorder
 from .session import PitfallsSession
 
@@ -89,8 +89,8 @@ class Finalizer:
         elif self._is_without_cases:
             line = "no case ran: no selected test asks for one; --pitfalls-suite=default adds the suites"
             reporter.write_line(f"pitfalls: {line}", yellow=True)
-        for line in property_lines(recorder.results().properties):
-            reporter.write_line(line)
+        for table in property_tables(recorder.results().properties):
+            reporter.write_line(f"pitfalls: {table.line}")
         for path in self.saved:
             shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
             reporter.write_line(f"pitfalls: baseline saved to {shown}")
@@ -100,7 +100,7 @@ class Finalizer:
             reporter.write_line(f"WARNING: {remark}", yellow=True)
         for problem in self.problems:
             reporter.write_line(f"ERROR: {problem}", red=True)
-        if recorder.reports:
+        if recorder.reports or recorder.properties:
             for annotation in gate_annotations(recorder.results()):
                 reporter.write_line(annotation)
 

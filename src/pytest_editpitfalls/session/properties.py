@@ -116,6 +116,7 @@ class PropertyItem(pytest.Item):
             selected = self.selected
             self.stash[RECORD] = PropertyRecord(
                 property=selected.wanted.name,
+                says=selected.wanted.says,
                 editor=selected.editor,
                 model=selected.model,
                 outcome="failed",
@@ -141,6 +142,7 @@ class PropertyItem(pytest.Item):
         line = None if found.edits is None else rerun_of_property(self.selected, run, found.edits)
         self.stash[RECORD] = record = PropertyRecord(
             property=wanted.name,
+            says=wanted.says,
             editor=self.selected.editor,
             model=self.selected.model,
             outcome="passed",
@@ -151,22 +153,24 @@ class PropertyItem(pytest.Item):
             replay=line,
         )
         if found.skipped is not None:
-            record.outcome = "skipped"
+            record.outcome, record.failure = "skipped", found.skipped
             pytest.skip(found.skipped)
         if wanted.name == "declared_weights" and found.edits is None and not bench.declares_weights:
             record.outcome = "skipped"
-            pytest.skip(
+            record.failure = (
                 "the base model is left as it was, but the editor does not say which weights it may change: "
                 "give it 'weights' (docs/properties.md)"
             )
+            pytest.skip(record.failure)
         is_own = not EDITORS.is_ours(self.selected.engine_editor)
         if found.edits is None and declared is not None and run.properties.example is None and is_own:
             record.outcome = "failed"
-            raise PropertyFailed(
-                f"{wanted.name}: declared as violated ({declared}), and it holds for all {found.examples} sequences "
-                f"of edits that were looked at; take '{wanted.name}' out of the editor's 'violates', or look at more "
-                "with --pitfalls-limit"
+            record.failure = (
+                f"declared as violated ({declared}), and it holds for all {found.examples} sequences of edits that "
+                f"were looked at; take '{wanted.name}' out of the editor's 'violates', or look at more with "
+                "--pitfalls-limit"
             )
+            raise PropertyFailed(f"{wanted.name}: {record.failure}")
         if found.edits is None:
             return
         text = f"{wanted.name}: it is not so that {wanted.says}\n{found.failure}\nreplay: {line}"
@@ -298,33 +302,6 @@ def property_names() -> list[str]:
     return [each.name for each in ALL]
 
 
-def property_lines(records: Sequence[PropertyRecord]) -> list[str]:
-    """Return a line for each editor and model: which properties it has, and which it has not."""
-    by_editor: dict[tuple[str, str], list[PropertyRecord]] = {}
-    for record in records:
-        by_editor.setdefault((record.editor, record.model), []).append(record)
-    lines = []
-    for (editor, model), found in by_editor.items():
-        parts = []
-        for outcome, words in _OUTCOMES.items():
-            if names := [each.property for each in found if each.outcome == outcome]:
-                parts.append(f"{words}: {', '.join(names)}")
-        unseen = [each.property for each in found if each.outcome == "passed" and each.declared is not None]
-        if unseen:
-            parts.append(f"declared as violated, and not seen here: {', '.join(unseen)}")
-        lines.append(visible(f"pitfalls: properties of {editor} on {model}: {'; '.join(parts)}"))
-    return lines
-
-
-_OUTCOMES = {
-    "passed": "holds",
-    "xfailed": "violated, as declared",
-    "failed": "FAILED",
-    "error": "ERROR",
-    "skipped": "not looked at",
-}
-
-
 def property_wire(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any] | None:
     """Return what travels on pytest's report of a property; None for another item, and before its call."""
     if not isinstance(item, PropertyItem) or (report.when != "call" and report.passed):
@@ -334,7 +311,11 @@ def property_wire(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any
     if record is None:
         outcome = "skipped" if report.skipped else "error" if report.failed else "passed"
         record = PropertyRecord(
-            property=selected.wanted.name, editor=selected.editor, model=selected.model, outcome=outcome
+            property=selected.wanted.name,
+            says=selected.wanted.says,
+            editor=selected.editor,
+            model=selected.model,
+            outcome=outcome,
         )
         if report.failed:
             record.failure = str(report.longrepr)

@@ -63,8 +63,8 @@ def render_html(
             data=Markup(embedded(case_payload(view, compared))),
             run=results.run,
             started=visible(results.run.started or "an unknown time"),
-            editors=list(dict.fromkeys(visible(a.editor) for a in results.aggregates)),
-            models=list(dict.fromkeys(visible(a.model) for a in results.aggregates)),
+            editors=_labels([a.editor for a in results.aggregates], [p.editor for p in results.properties]),
+            models=_labels([a.model for a in results.aggregates], [p.model for p in results.properties]),
             total=len(results.cases),
             cached=view.cached,
             counts=counts,
@@ -79,6 +79,7 @@ def render_html(
             comparison=results.comparison,
             reasons=[visible(reason.text) for reason in results.reasons],
             others=[beside(view, label, other) for label, other in compared],
+            properties=view.properties,
             weights=view.weights,
             weight_headings=HEADINGS,
             blocks=run_blocks(results),
@@ -103,6 +104,11 @@ def write_html(
     """
     page = render_html(results, title=title, others=others, other_labels=other_labels)
     write_text(page, path, where=where)
+
+
+def _labels(*names: list[str]) -> list[str]:
+    """Return each name once, to be shown."""
+    return list(dict.fromkeys(visible(name) for some in names for name in some))
 
 
 @cache

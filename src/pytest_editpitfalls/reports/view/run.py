@@ -14,6 +14,7 @@ from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, Run
 
 from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released
+from .properties import PropertyTable, property_tables
 from .tables import Group, Row, Table, published_row, row_of, tables_of
 from .weights import WeightTable, weight_tables
 from .words import first_result_line, time_line
@@ -80,6 +81,11 @@ class RunView:
     def weights(self) -> list[WeightTable]:
         """The weights that differ, of each edited checkpoint of an audit."""
         return weight_tables(self.results)
+
+    @cached_property
+    def properties(self) -> list[PropertyTable]:
+        """What was found of the editors' properties, one table for each editor and model."""
+        return property_tables(self.results.properties)
 
     @property
     def unreliable(self) -> list[str]:

@@ -40,9 +40,9 @@ def lift(cell: MetricAggregate, digits: int = 1, between: str = " ") -> str:
     return f"{value}{between}{TOO_FEW if None in (low, high) else f'[{low}, {high}]'}"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 gate", "2 gates"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 gate", "2 gates"; ``plural`` where that has more than an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def time_line(timings: Mapping[str, float | None], wall: float | None, summed: bool) -> str:
