@@ -160,13 +160,24 @@ def test_fewer_long_chains_run_together_where_memory_is_short() -> None:
     shape = Shape(layers=2, d_model=1000, d_k=4000, vocabulary=100, width=4)
     limits = Limits(shape, torch.device("cpu"), 16, 768, lambda: 4 * GB)
     chains = [Program(f"{n}", (), (State("all", tuple(range(5000))),), ()) for n in range(16)]
-    BatchSize(limits, nn.Module(), fixed=(16, "as asked for")).run(chains, work)
+    said: list[str] = []
+    size = BatchSize(limits, nn.Module(), fixed=(16, "as asked for"), announce=said.append)
+    size.run(chains, work)
+    note = "chains of 5000 edits in batches of 8: half of the free memory has no room for more"
+    assert said == [note]
+    assert size.record == {"cases": 16, "tokens": size.choice.tokens, "why": f"as asked for; {note}"}
+    size.run(chains, work)
+    assert said == [note]  # once
+    del asked[2:]
     assert shape.chain_bytes([5000]) == pytest.approx(0.192 * GB)
     assert asked == [8, 8]
     asked.clear()
     short = [Program(f"{n}", (), (State("1", (0,)),), ()) for n in range(16)]
-    BatchSize(limits, nn.Module(), fixed=(16, "as asked for")).run(short, work)
+    unsaid = BatchSize(limits, nn.Module(), fixed=(16, "as asked for"), announce=said.append)
+    unsaid.run(short, work)
     assert asked == [16]
+    assert said == [note]
+    assert unsaid.record["why"] == "as asked for"
 
 
 def made(length: int, name: str = "") -> Program:

@@ -12,6 +12,8 @@ import torch
 from pytest_editpitfalls.editors import EditResult, in_place_editor
 from pytest_editpitfalls.engine.overlay import ForwardHook, LowRankDelta, RowContext
 from pytest_editpitfalls.errors import UntrustedEditor
+from pytest_editpitfalls.probes import Divergence, Generated
+from pytest_editpitfalls.program import Program
 from tests.engine.test_in_place import Bench, naive_probabilities, program
 
 ROWS: list[int] = []
@@ -78,6 +80,16 @@ def test_a_wrong_declaration_is_refused_at_the_first_row_that_shows_it() -> None
     bench.check_restored()
 
 
+SAID = Generated("said", "12", ("The capital of France is", "France is a land where"), ("Rome",), max_tokens=6)
+DRIFT = Divergence("drift", "12", ("The capital of France is", "France is a land where"))
+
+
+def asking(probe: Any, case_id: str = "asked") -> Program:
+    """A case that asks nothing but this."""
+    case = program(case_id)
+    return Program(case_id, case.steps, case.states, (probe,))
+
+
 @dataclass(frozen=True)
 class Shift:
     """A change of somebody's own; with ``mixes`` it looks at the whole batch."""
@@ -106,7 +118,7 @@ class ShiftStack:
             models, values = rows.split(output)
             by = [sum(change.by for change in self.changes[model]) for model in models.tolist()]
             mixes = any(change.mixes for model in models.tolist() for change in self.changes[model])
-            factor = values.mean() if mixes else 1.0
+            factor = 20 * values.mean() if mixes else 1.0
             shift = torch.tensor(by, dtype=values.dtype)[:, None, None] * factor
             column = torch.arange(values.shape[-1])
             return (values + shift * (column % 2)).reshape(output.shape)
@@ -135,6 +147,24 @@ def test_a_change_of_ones_own_that_mixes_rows_is_an_error() -> None:
     assert not any(answer.notes for answer in fine)
     with pytest.raises(UntrustedEditor, match="in a Change of your own, answer each row by that row alone"):
         bench.scores(batched(True), program("one"), program("another"))
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"), [(SAID, "asked alone it says '"), (DRIFT, "asked alone it is .* nats from the base model")]
+)
+def test_what_is_said_and_how_far_it_drifts_is_checked_too(probe: Any, words: str) -> None:
+    bench = Bench()
+    fine = bench.scores(batched(False), asking(probe, "one"), asking(probe, "another"))
+    assert [answer.error for answer in fine] == [None, None]
+    with pytest.raises(UntrustedEditor, match=words):
+        bench.scores(batched(True), asking(probe, "one"), asking(probe, "another"))
+
+
+def test_attachments_say_one_row_at_a_time(rows: list[int]) -> None:
+    editor = in_place_editor(keeps="attachments", independent_rows=True)(by_mean)
+    (answer,) = Bench().scores(editor, asking(SAID))
+    assert answer.error is None
+    assert set(rows) == {1}
 
 
 def test_a_shipped_change_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -324,7 +324,7 @@ class EngineSession:
                 "python": platform.python_version(),
             },
             "threads": torch.get_num_threads(),
-            "batch": asdict(self._batch_size(editor).choice),
+            "batch": self._batch_size(editor).record,
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
         }
 

@@ -13,20 +13,22 @@ from pytest_editpitfalls.files import absolute
 from .config import EditsConfig, PropertiesConfig
 from .defaults import NODE_FOLDER, PROPERTIES
 from .given import ini_flag, ini_list, ini_text
+from .node_ids import is_suite_module, path_of_node
 from .paths import expanded, path_of, unique
 
 
 def read_properties(config: pytest.Config, here: Path, root: Path, suites: Iterable[str]) -> PropertiesConfig:
     """Return what is asked of properties: by ``--pitfalls-suite``, ini, or a node id."""
     wanted, node_id = PROPERTIES in suites, f"{NODE_FOLDER}/{PROPERTIES}.py"
+    is_named = any(path_of_node(each).stem == PROPERTIES and is_suite_module(each, here) for each in config.args)
     example = config.getoption("pitfalls_example")
-    if example is not None and not wanted and not any(node_id in argument for argument in config.args):
+    if example is not None and not wanted and not is_named:
         raise UsageError(
             "there is no property that the edits could be an example for",
             where="--pitfalls-example",
             fix=f"name one: pytest '{node_id}::idempotent', or all with --pitfalls-suite={PROPERTIES}",
         )
-    if not wanted and not any(node_id in argument for argument in config.args):
+    if not wanted and not is_named:
         return PropertiesConfig()
     if config.getoption("pitfalls_edited"):
         raise UsageError(

@@ -114,7 +114,7 @@ class EditorBench:
     @property
     def rounding(self) -> float:
         """Largest difference that is rounding, in nats, relative to the larger of 1 and the log-probability."""
-        from pytest_editpitfalls.engine.scoring.one_row import rounding
+        from pytest_editpitfalls.engine.probing.one_row import rounding
 
         return rounding(self.session.host.dtype)
 

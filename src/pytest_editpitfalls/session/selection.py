@@ -15,8 +15,9 @@ import pytest
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.files import absolute, is_there, plain_name
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.options.defaults import NODE_FOLDER, PROPERTIES
+from pytest_editpitfalls.options.defaults import PROPERTIES
 from pytest_editpitfalls.options.given import typed_options
+from pytest_editpitfalls.options.node_ids import is_suite_module, path_of_node
 from pytest_editpitfalls.shipped import suites_directory
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.suite import Suite, load_suite, load_suites, long_name, renamed
@@ -180,12 +181,9 @@ def _find(names: Iterable[str], targets: Mapping[str, list[Target]], run: RunCon
 def parse_target(argument: str, here: Path) -> Target | None:
     """Return the suite item that ``argument`` names, or None when it is a path for pytest.
 
-    A file that really exists wins. ``../pitfalls/x.py`` counts too: pytest prints node ids relative to the working
-    directory.
+    A file that really exists wins.
     """
-    path, target = _split(argument)
-    is_ours = path.suffix == ".py" and path.parent.name == NODE_FOLDER and not is_there(here / path, argument)
-    return target if is_ours else None
+    return _split(argument)[1] if is_suite_module(argument, here) else None
 
 
 def _shipped_module(argument: str, here: Path) -> Target | None:
@@ -199,8 +197,8 @@ def _shipped_module(argument: str, here: Path) -> Target | None:
 def _split(argument: str) -> tuple[Path, Target]:
     """Return the path of a node id, and what it names if that is the module of a suite."""
     base, bracket, rest = argument.partition("[")
-    text, *names = base.split("::")
-    path = Path(text)
+    _, *names = base.split("::")
+    path = path_of_node(argument)
     case = rest.removesuffix("]") if bracket else None
     return path, Target(path.stem, names[0] if names else None, case, argument)
 

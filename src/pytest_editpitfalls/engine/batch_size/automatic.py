@@ -12,7 +12,8 @@ Where memory runs out all the same, the part is halved, and later ones are no la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -123,6 +124,13 @@ class BatchSize:
         else:
             self.choice = replace(first, cases=measured, why="the first batch, which is to be measured")
         self._fits = self.choice
+        self._of_chains = ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The choice as plain JSON types, and whether long chains made batches smaller than it says."""
+        why = "; ".join(each for each in (self.choice.why, self._of_chains) if each)
+        return asdict(replace(self.choice, why=why))
 
     @property
     def cases(self) -> int:
@@ -140,7 +148,7 @@ class BatchSize:
         answers: dict[int, CaseScores] = {}
         progress = forwards_only(progress)
         while left:
-            part = left[: min(self._size(lengths[left[0]]), self._limits.chains(programs[left[0]]))]
+            part = left[: self._next(programs[left[0]], lengths[left[0]], len(left))]
             chosen = [programs[index] for index in part]
             whole = len(part) == len(programs)
             report = progress if whole else as_part(progress, len(answers), len(part), len(programs))
@@ -163,6 +171,18 @@ class BatchSize:
             answers.update(zip(part, found, strict=True))
             left = left[len(part) :]
         return [answers[index] for index in range(len(programs))]
+
+    def _next(self, longest: Program, length: int, left: int) -> int:
+        """Cases of the next part, of as many as are left."""
+        size = min(self._size(length), left)
+        of_chains = self._limits.chains(longest)
+        if of_chains < size:
+            edits = max(len(state.steps) for state in longest.states)
+            said = f"chains of {edits} edits in batches of {of_chains}: half of the free memory has no room for more"
+            if said != self._of_chains:
+                self._of_chains = said
+                self._announce(said)
+        return min(size, of_chains)
 
     def _size(self, length: int) -> int:
         """Cases of the next part, the longest of which has so many characters."""

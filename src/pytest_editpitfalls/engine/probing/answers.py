@@ -11,7 +11,7 @@ from pytest_editpitfalls.engine.generation import Continued, Generator, Prompt
 from pytest_editpitfalls.engine.held import HeldAnswers, is_brief, written
 from pytest_editpitfalls.engine.in_context import Window
 from pytest_editpitfalls.engine.overlay import EditedModel, prefix_of
-from pytest_editpitfalls.engine.scoring import Question, Scorer, check_one_row
+from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import UnscorableCase
 from pytest_editpitfalls.matching import matches
@@ -19,6 +19,7 @@ from pytest_editpitfalls.probes import AnyProbe, Generated, Perplexity, Probe
 from pytest_editpitfalls.program import HeldQuestion, ProbeScore, Program
 
 from .divergence import Apart, divergences
+from .one_row import OneRow
 
 T = TypeVar("T")
 
@@ -108,14 +109,15 @@ class Probing:
             readings.append([self._ask(asked, probe, *by_state[probe.state]) for probe in program.probes])
             held_readings.append(self._ask_held(asked, [held for held in program.held if is_brief(held)]))
         log_probs = self.scorer.mean_log_probs(models, asked.questions)
-        check_one_row(self.scorer, models, asked.questions, log_probs)
         generator = Generator(self.scorer.forward, max_tokens=self.scorer.max_tokens)
         words = self.scorer.forward.host.model.get_output_embeddings().weight.shape[0]
-        found = _Found(
-            iter(log_probs),
-            iter(generator.continued(models, asked.prompts)),
-            iter(divergences(generator, models, asked.apart, words)),
-        )
+        check = OneRow(self.scorer, generator, models)
+        check.check_probabilities(asked.questions, log_probs)
+        said = generator.continued(models, asked.prompts)
+        check.check_texts(asked.prompts, said)
+        apart = divergences(generator, models, asked.apart, words)
+        check.check_divergences(asked.apart, apart, words)
+        found = _Found(iter(log_probs), iter(said), iter(apart))
         long = [held for program in programs for held in program.held if not is_brief(held)]
         searched = dict(zip(map(id, long), self.held.holds(long), strict=True))
         answers = []
