@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS, GPU_TOKENS
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
@@ -34,7 +35,7 @@ from pytest_editpitfalls.engine.forward import Rows
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer
-from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
+from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.pitfalls import Case, Edit

@@ -33,7 +33,7 @@ class Borrowed:
     @classmethod
     def of(cls, session: EngineSession, editor: str) -> Borrowed:
         """Prepare the session's editor, if it is not yet, and look what it uses."""
-        prepared: Any = session._prepared(editor, silent)
+        prepared: Any = session.editors.prepared(editor, silent)
         description = prepared.describe()
         return cls(
             session.host,

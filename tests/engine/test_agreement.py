@@ -47,7 +47,7 @@ def test_probabilities_agree_with_the_released_code(
 
 def test_the_second_moment_is_the_released_one(session: EngineSession) -> None:
     session.describe("rome")
-    editor = session._prepared("rome", lambda _: None)
+    editor = session.editors.prepared("rome", lambda _: None)
     record = editor.describe()["second_moment"]
     assert record["tokens"] == 68_573
     assert record["trace"] == pytest.approx(64.9172, rel=1e-5)

@@ -34,8 +34,9 @@ from pytest_editpitfalls.engine.batch_size.memory_model import (
     choose,
     tokens_that_fit,
 )
+from pytest_editpitfalls.engine.batches_of_model import shape_of
 from pytest_editpitfalls.engine.isolation import BatchDoesNotFit
-from pytest_editpitfalls.engine.session import EngineSession, _shape
+from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, ProgressCallback
 from pytest_editpitfalls.pitfalls import Probe, Program
 from pytest_editpitfalls.program import CaseScores, EditRequest, State
@@ -521,7 +522,7 @@ def test_answers_do_not_depend_on_the_batch_size(editor: str, opened: Any, monke
     monkeypatch.setattr("pytest_editpitfalls.engine.batch_size.automatic.MARGIN", 10**9)  # memory never plenty
     automatic = opened()
     halved, calls = opened(batch_size=9), []
-    edit = type(halved._editor(editor)).edit
+    edit = type(halved.editors.get(editor)).edit
 
     def short_of_memory(self: Any, jobs: Any, progress: Any) -> Any:
         calls.append(len(jobs))
@@ -531,7 +532,7 @@ def test_answers_do_not_depend_on_the_batch_size(editor: str, opened: Any, monke
 
     for session in (opened(batch_size=3), automatic):
         assert values(session.run(editor, PROGRAMS)) == pytest.approx(expected, rel=1e-6)
-    monkeypatch.setattr(type(halved._editor(editor)), "edit", short_of_memory)
+    monkeypatch.setattr(type(halved.editors.get(editor)), "edit", short_of_memory)
     assert values(halved.run(editor, PROGRAMS)) == pytest.approx(expected, rel=1e-6)
     assert calls == [9, 5, *[3] * 6]
     assert halved.batch_size(editor) == 3
@@ -548,7 +549,7 @@ def test_little_free_memory_makes_small_batches(opened: Any, monkeypatch: Any) -
     """FT keeps whole matrices; here they are small, and so is what is free."""
     session = opened()
     matrix = math.prod(session.host.matrix_shape(1)) * 8
-    usable = 50 * matrix + LEAST_TOKENS * _shape(session.host).token_bytes
+    usable = 50 * matrix + LEAST_TOKENS * shape_of(session.host).token_bytes
     monkeypatch.setattr("pytest_editpitfalls.engine.models.available_memory", lambda _: int(usable / (1 - SAFETY)))
     # The process's memory is far coarser than these matrices: the estimate of a pass stands in.
     monkeypatch.setattr(_HostMemory, "_resident", lambda _: 0)
@@ -562,8 +563,8 @@ def test_little_free_memory_makes_small_batches(opened: Any, monkeypatch: Any) -
 
 def test_processes_share_the_free_memory(opened: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("pytest_editpitfalls.engine.models.available_memory", lambda _: 12 * GB)
-    assert opened()._free_memory() == 12 * GB
-    assert opened(processes=4)._free_memory() == 3 * GB
+    assert opened()._sizes.free_memory() == 12 * GB
+    assert opened(processes=4)._sizes.free_memory() == 3 * GB
 
 
 def test_in_place_editors_take_one_case_at_a_time(opened: Any) -> None:

@@ -63,7 +63,7 @@ def test_another_session_goes_on_where_one_was_stopped(
     said: list[str] = []
     again = opened(said)
     steps: list[int] = []
-    inner = again._editor(editor)
+    inner = again.editors.get(editor)
     edit = inner.edit
 
     def counted(jobs, progress=silent):  # type: ignore[no-untyped-def]

@@ -74,5 +74,5 @@ def test_a_session_edits_one_from_a_directory(tmp_path: Path) -> None:
     described = session.describe("ft")
     assert described["model"]["architecture"] == "Gemma3ForConditionalGeneration"
     assert described["model"]["family"] == TINY["gemma3_images"].model_type
-    (result,) = session._prepared("ft", lambda _: None).edit([EditJob("a", 1, (REQUEST,))])
+    (result,) = session.editors.prepared("ft", lambda _: None).edit([EditJob("a", 1, (REQUEST,))])
     assert next(delta.module for delta in result.model).startswith("model.language_model.layers.")

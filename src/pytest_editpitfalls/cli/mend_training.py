@@ -19,13 +19,14 @@ from rich.console import Console
 
 from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.engine import models
+from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS, GPU_TOKENS
 from pytest_editpitfalls.engine.editors.mend.checkpoint import checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.data import Continuation, TrainingData, TrainingFact, folded
 from pytest_editpitfalls.engine.editors.mend.display import TrainingDisplay
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
-from pytest_editpitfalls.engine.session import CPU_TOKENS, GPU_TOKENS, EngineSession
+from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible

@@ -176,7 +176,7 @@ class BatchSize:
         """Cases of the next part, of as many as are left."""
         size = min(self._size(length), left)
         of_chains = self._limits.chains(longest)
-        if of_chains < size:
+        if of_chains < min(size, self._limits.most_cases):  # not by how many are worth it
             edits = max(len(state.steps) for state in longest.states)
             said = f"chains of {edits} edits in batches of {of_chains}: half of the free memory has no room for more"
             if said != self._of_chains:

@@ -37,7 +37,7 @@ _EXPERTS = ".experts."
 """What names of experts' weights have in them, each expert's own in the files."""
 
 BATCH_TOKENS = 768
-"""Padded tokens of one forward pass on a CPU (`engine.session.CPU_TOKENS`)."""
+"""Padded tokens of one forward pass on a CPU (`engine.batches_of_model.CPU_TOKENS`)."""
 
 
 @dataclass(frozen=True)
