@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from pytest_editpitfalls.editors import in_place_editor
 from pytest_editpitfalls.engine.chains import checkpoints
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.ft.editor import Ft
 from pytest_editpitfalls.engine.models import CACHE_VARIABLE
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, silent
@@ -21,6 +25,8 @@ TABLES = {
     "alphaedit": COMMON | {"layers": "[0, 2]", "nullspace_threshold": "0.3"},
     "ft": {"layers": "[1]", "num_steps": "2", "lr": "0.001"},
     "grace": {"n_iter": "3"},
+    "lora": {"num_steps": "2"},
+    "wise": {"n_iter": "2"},
 }
 EDITS = 40
 """Past break-even of the tiny model, and past the keys that AlphaEdit keeps as they are."""
@@ -44,7 +50,7 @@ def values(answers: list[CaseScores]) -> list[list[tuple[float, ...]]]:
     return [[probe.probabilities for probe in answer.probes] for answer in answers]
 
 
-@pytest.mark.parametrize("editor", ["rome", "alphaedit", "ft"])
+@pytest.mark.parametrize("editor", ["rome", "alphaedit", "ft", "lora", "grace", "wise"])
 def test_another_session_goes_on_where_one_was_stopped(
     editor: str, opened: Callable[[list[str]], EngineSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,12 +129,65 @@ def test_another_source_is_another_chain_and_an_unknown_one_has_no_files(
     assert not [text for text in said if "goes on" in text]
 
 
-def test_a_codebook_has_no_file_and_it_is_said(
+@dataclass(frozen=True)
+class Odd:
+    """What an editor of somebody's own keeps for its next edit."""
+
+    edits: int
+
+
+class Remembers(Ft):
+    """Keeps something between two edits that no file has a form for."""
+
+    def edit(self, jobs, progress=silent):  # type: ignore[no-untyped-def]
+        return [replace(result, state=Odd(1)) for result in super().edit(jobs, progress)]
+
+
+def test_what_has_no_form_in_a_file_is_said(
     opened: Callable[[list[str]], EngineSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("pytest_editpitfalls.engine.editors.ft.editor.Ft", Remembers)
     said: list[str] = []
-    values(opened(said).run("grace", [chain("A", (1, 9))], identity=source))
+    values(opened(said).run("ft", [chain("A", (1, 9))], identity=source))
     assert [text for text in said if "starts anew" in text] == [
-        "grace: a chain that is stopped starts anew: no file can hold what the editor keeps (Codebook)"
+        "ft: a chain that is stopped starts anew: no file can hold what the editor keeps (Odd)"
     ]
+
+
+def by_hand(model, tokenizer, requests):  # type: ignore[no-untyped-def]
+    """Edits in place."""
+    model.get_parameter("model.layers.1.mlp.down_proj.weight").data += 0.001 * len(requests)
+    return model
+
+
+@pytest.fixture
+def mine() -> Iterator[None]:
+    EDITORS.add("mine", in_place_editor(draws="nothing")(by_hand), origin="a test")
+    yield
+    EDITORS.forget_added()
+
+
+@pytest.mark.parametrize(
+    ("editor", "known", "why"),
+    [
+        (
+            "mine",
+            "source",
+            "no file can hold all that an editor that writes to the model may leave there",
+        ),
+        ("ft", None, "the editor's source cannot be read, so that no file is known to be of it"),
+    ],
+)
+def test_a_long_chain_that_cannot_be_kept_says_so_where_it_starts(
+    editor: str, known: str | None, why: str, opened: Callable[[list[str]], EngineSession], mine: None
+) -> None:
+    said: list[str] = []
+    session = opened(said)
+    for steps in ((1, 9), (1, 2), (1, 10)):
+        values(session.run(editor, [chain("A", steps)], identity=lambda: known))
+        anew = [text for text in said if "starts anew" in text]
+        assert anew == [f"{editor}: a chain that is stopped starts anew: {why}"]
+    said.clear()
+    values(opened(said).run(editor, [chain("A", (1, 2))], identity=lambda: known))
+    assert not [text for text in said if "starts anew" in text]

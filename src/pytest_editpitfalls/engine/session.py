@@ -22,7 +22,7 @@ from .batch_size.memory_model import tokens_that_fit
 from .batches_of_model import BatchSizes, shape_of
 from .chains.checkpoints import ChainFiles, is_long
 from .description import described_model, versions
-from .editing.interface import EditorResources, SaysWhatItWrites, WritesModel
+from .editing.interface import EditorResources, KeepsState, SaysWhatItWrites, WritesModel
 from .editors_of_model import EditorsOfModel
 from .families import family_for
 from .forward import Forward
@@ -76,6 +76,7 @@ class EngineSession:
         self.editors = self._made_editors()
         self._shared: dict[str, SharedEdits] = {}
         self._held = HeldAnswers(self.forward, host.encoder, max_tokens=self._sizes.scoring_tokens(tokens))
+        self._said: set[str] = set()  # what is announced once
         self._edited: list[str] = []  # the case whose edited model is open, here or under another seed
 
     @classmethod
@@ -300,10 +301,20 @@ class EngineSession:
     def _chain_files(
         self, editor: str, programs: Sequence[Program], identity: Callable[[], str | None] | None
     ) -> ChainFiles | None:
-        """Where long chains of an editor are kept while they run; None where nobody can tell one from another."""
-        if identity is None or not any(is_long(program) for program in programs) or (known := identity()) is None:
+        """Where long chains of an editor are kept while they run; None where they cannot be, which is said."""
+        if identity is None or not any(is_long(program) for program in programs):
             return None
-        depends_on = [known, self.fingerprint, self.dtype, self.host.device.type, self.settings.seed]
+        made, known = self.editors.get(editor), identity()
+        if isinstance(made, WritesModel):
+            why = "no file can hold all that an editor that writes to the model may leave there"
+        elif isinstance(made, KeepsState):
+            why = "no file can hold what the editor remembers between two edits"
+        else:
+            why = "the editor's source cannot be read, so that no file is known to be of it" if known is None else ""
+        if why:
+            self._say_once(f"{editor}: a chain that is stopped starts anew: {why}")
+            return None
+        depends_on: list[Any] = [known, self.fingerprint, self.dtype, self.host.device.type, self.settings.seed]
         depends_on += [str(torch.__version__), transformers.__version__, editor, self.editors.get(editor).describe()]
         return ChainFiles(
             self.source.cache / "chains",
@@ -311,6 +322,11 @@ class EngineSession:
             self.host.device,
             lambda text: self._announce(f"{editor}: {text}"),
         )
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._announce(text)
 
     def _made_editors(self, in_stages: str = "{}") -> EditorsOfModel:
         is_tf32 = self.dtype == "tf32"

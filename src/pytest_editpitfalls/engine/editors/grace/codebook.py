@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.overlay import ForwardHook, RowContext
 
 SAME_KEY = 1e-4
@@ -18,6 +19,7 @@ SPLIT_MARGIN = 1e-5
 """By how much less than half the distance the older key keeps (Thartvigsen/GRACE, grace/editors/grace.py)."""
 
 
+@keepable
 @dataclass(frozen=True)
 class Codebook:
     """Replaces a module's output where its input on the prompt's last token is near a key.

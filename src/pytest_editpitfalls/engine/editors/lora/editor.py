@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
 from pytest_editpitfalls.engine.matrices import is_transposed
@@ -37,6 +38,7 @@ JOBS_TOGETHER = 64
 """Adapters that are trained at once: with gradients and moments each costs four times its size."""
 
 
+@keepable
 @dataclass(frozen=True)
 class Adapter:
     """What a case keeps for its next edit.

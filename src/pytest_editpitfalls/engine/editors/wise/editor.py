@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
+from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.draws import generator_of
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.matrices import is_transposed
@@ -57,6 +58,7 @@ TRAINING_BYTES = 2**30
 """What the side copies that are trained together may take: difference, gradient, mask and one temporary each."""
 
 
+@keepable
 @dataclass(frozen=True)
 class WiseState:
     """What a case's next edit goes on with: its side copy, the least activation difference, the edits so far."""

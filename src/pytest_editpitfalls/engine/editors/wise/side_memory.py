@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
+from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.overlay import ForwardHook, RowContext
 
 Activation = Callable[[Tensor], Tensor]
 
 
+@keepable
 @dataclass(frozen=True)
 class SideMemory:
     """A side copy W' of the matrix W of one module, as the difference. A model holds one: an edit replaces it.
