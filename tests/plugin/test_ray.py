@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from plugin_helpers import STORED, case_ids
 
 from pytest_editpitfalls.errors import UsageError
@@ -24,7 +25,19 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def alone(tmp_path_factory):
+    """One pytest-xdist worker has Ray at a time; the others wait.
+
+    Clusters that start at once on few cores all miss the 30 seconds that Ray gives each of them.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with FileLock(shared / "ray.lock"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(alone):
     """Ray on this machine for the whole module; runs in this process use it, and their actors the fake engine."""
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
@@ -271,7 +284,7 @@ def test_a_cluster_that_is_not_there(monkeypatch):
 
 
 @needs_ray
-def test_real_actors_with_an_editor_of_the_conftest_one_of_them_killed(tmp_path):
+def test_real_actors_with_an_editor_of_the_conftest_one_of_them_killed(tmp_path, alone):
     """A tiny random model, two actors of a cluster of the run's own; the editor kills its process once."""
     from tests.tiny_models import save_tiny
 
