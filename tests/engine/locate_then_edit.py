@@ -28,6 +28,8 @@ REQUESTS = [
     EditRequest("{}", "Rome", "the capital of Spain"),
 ]
 LAYERS = {"r-rome": [1], "emmet": [2], "memit": [0, 2], "alphaedit": [0, 2], "pmet": [0, 2]}
+SINCE = ("encore", "nas", "sphere", "lyaplock")
+"""MEMIT's and AlphaEdit's descendants, which have a plain way of their own (`plain_chain`)."""
 WEIGHT = 5.0
 CORPUS = """The author of the book is a writer from England, and the mother of the king is the queen of Spain.
 Because of the rain, the game was stopped. He is married to her, and she is married to him.
@@ -45,7 +47,7 @@ def make(name: str, forward: Forward, tmp_path: Path, **table: Any) -> Any:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(CORPUS, encoding="utf-8")
     values: dict[str, Any] = {
-        "layers": LAYERS[name],
+        "layers": LAYERS.get(name, [0, 2]),
         "context_templates": TEMPLATES,
         "mom2_corpus": str(corpus),
         "mom2_ridge": 0.1,
@@ -53,7 +55,7 @@ def make(name: str, forward: Forward, tmp_path: Path, **table: Any) -> Any:
         "v_lr": 0.3,
         "clamp_norm_factor": 2.0,
     }
-    if name not in ("r-rome", "alphaedit"):
+    if name not in ("rome", "r-rome", "alphaedit", "nas", "sphere"):
         values["mom2_update_weight"] = WEIGHT
     declaration = EDITORS.get(name, where="test")
     hp = resolve_hyperparameters(name, declaration.hyperparameter_class(), "tiny", forward.n_layers, values | table, {})

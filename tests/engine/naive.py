@@ -101,11 +101,15 @@ def target_vectors(
     kl_factor: float,
     nll_factor: float = 1.0,
     relaxed: bool = False,
+    likeliest_steps: int = 0,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """(v_0, learnt delta) of each of ``modules`` for one request, row by row and without any batching.
 
     ``relaxed``: once every target token is the likeliest, the log probability counts a tenth from the next step on,
     and the search is over where the KL term is at most 0.01 (PMET).
+
+    ``likeliest_steps``: the search is over at that many steps in which every target token is the likeliest in the
+    prefixed prompts (ENCORE).
     """
     question = request.prompt.replace("{}", request.subject, 1)
     texts = [template.replace("{}", question, 1) for template in templates]
@@ -125,20 +129,24 @@ def target_vectors(
         base = run(kl_text, [], kl_at)[kl_at]
     adam = torch.optim.Adam(deltas, lr=lr)
     weight = nll_factor
+    seen = 0
     for step in range(steps):
-        losses, likeliest = [], True
+        losses, likeliest, prefixed = [], True, True
         for text in texts:
             wanted = target_ids(tokenizer, text, request.target_new)
             log_p = run(text, wanted[:-1], subject_last(tokenizer, text, request.subject))
             start = len(prompt_ids(tokenizer, text)) - 1
             losses.append(-sum(log_p[start + i, token] for i, token in enumerate(wanted)) / len(wanted))
-            likeliest &= log_p[start : start + len(wanted)].argmax(dim=1).tolist() == wanted
+            right = log_p[start : start + len(wanted)].argmax(dim=1).tolist() == wanted
+            likeliest &= right
+            prefixed &= right or text == question
         now = run(kl_text, [], kl_at)[kl_at]
         kl = kl_factor * (now.exp() * (now - base)).sum()
         loss = weight * sum(losses) / len(losses) + kl
         for delta, value in zip(deltas, values, strict=True):
             loss = loss + decay * delta.norm() / value.norm() ** 2
-        if float(loss.detach()) < 0.05 or step == steps - 1:
+        seen += prefixed
+        if float(loss.detach()) < 0.05 or step == steps - 1 or 0 < likeliest_steps == seen:
             break
         if relaxed:
             weight = nll_factor * 0.1 if likeliest else nll_factor

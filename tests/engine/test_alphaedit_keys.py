@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.chains.keeping import as_plain, from_plain
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
-from pytest_editpitfalls.engine.editors.alphaedit import editor as alphaedit
-from pytest_editpitfalls.engine.editors.alphaedit.known_keys import SINCE, KnownKeys
+from pytest_editpitfalls.engine.locate_then_edit import known_keys
+from pytest_editpitfalls.engine.locate_then_edit.known_keys import SINCE, KnownKeys
 from pytest_editpitfalls.program import EditRequest
 from tests.engine.conftest import make_forward
 from tests.engine.test_locate_then_edit import make
@@ -77,7 +77,7 @@ def test_a_chain_is_the_same_in_every_form(tmp_path: Path, monkeypatch: pytest.M
     requests = [EditRequest(f"The capital {n} of {{}} is", "France", labels[n % 4]) for n in range(6)]
     made = {}
     for few in (0, 3, 1000):
-        monkeypatch.setattr(alphaedit, "FEW", few)
+        monkeypatch.setattr(known_keys, "FEW", few)
         made[few] = chain(make("alphaedit", make_forward("llama"), tmp_path), requests)
     kinds = {few: type(results[-1].state[0]) for few, results in made.items()}
     assert kinds == {0: KnownKeys, 3: KnownKeys, 1000: Tensor}

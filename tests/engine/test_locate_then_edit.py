@@ -12,7 +12,8 @@ import torch
 from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.locate_then_edit import core, target_vector
 from pytest_editpitfalls.engine.locate_then_edit.edit_rows import edit_rows
-from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import closed_form, weighted_with_cache
+from pytest_editpitfalls.engine.locate_then_edit.known_keys import weighted_with_cache
+from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import closed_form
 from pytest_editpitfalls.engine.locate_then_edit.subject_states import SubjectReader
 from pytest_editpitfalls.engine.moments import SecondMoment
 from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay

@@ -31,6 +31,9 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator
 Count = Annotated[int, Field(ge=1), BeforeValidator(_not_bool)]
 """A whole number of at least 1."""
 
+NotPositive = Annotated[int, Field(le=0), BeforeValidator(_not_bool)]
+"""A whole number of at most 0."""
+
 OneLayer = Annotated[tuple[int, ...], Field(min_length=1, max_length=1)]
 """The number of a single block."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
@@ -17,12 +17,13 @@ from pytest_editpitfalls.engine.corpora import MomentSource
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LocateThenEditHyperparameters
 from pytest_editpitfalls.engine.moments import SecondMoment
-from pytest_editpitfalls.engine.overlay import EditedModel, LowRankDelta, Overlay, not_finite
+from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.sampling import context_templates
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
 from pytest_editpitfalls.program import EditRequest
 
+from .anchoring import TOO_LONG, Anchor
 from .edit_rows import EditRow, edit_rows
 from .sites import Site
 from .target_vector import TargetVectors, TargetVectorSearch, VectorObjective
@@ -55,7 +56,7 @@ class Batch:
 class Written:
     """What was written for one job: updates in their order, what the editor keeps, remarks."""
 
-    deltas: tuple[LowRankDelta, ...] = ()
+    deltas: tuple[LowRankDelta | DenseDelta, ...] = ()
     state: Any = None
     notes: tuple[str, ...] = ()
 
@@ -80,6 +81,7 @@ class LocateThenEdit(ShippedEditor[H], ABC):
         self._layers = hyperparameters.layers
         self._templates: list[str] | None = None
         self._moments: dict[int, SecondMoment] = {}
+        self._anchor: Anchor | None = None
         if Site.BLOCK in self.sites and self._host.family.norm_after_mlp:
             raise UsageError(
                 f"{self.name} cannot edit a model with a norm after the MLP (family "
@@ -100,6 +102,8 @@ class LocateThenEdit(ShippedEditor[H], ABC):
         if self._hp.mom2_adjustment and not self._moments:
             source = moment_source(self._hp, self._resources.settings.seed)
             self._moments = self._resources.second_moments.get(source, self._layers, progress)
+        if self._hp.nas and self._anchor is None:
+            self._anchor = Anchor.of(self._hp, self._resources, self._objective(), progress)
 
     def weights(self) -> tuple[str, ...]:
         """The down-projections of its layers."""
@@ -114,10 +118,12 @@ class LocateThenEdit(ShippedEditor[H], ABC):
         return results
 
     def describe(self) -> dict[str, Any]:
-        """Hyper-parameters, templates and second moments as used."""
+        """Hyper-parameters, templates, second moments and NAS's norm as used."""
+        anchor = {} if self._anchor is None else {"nas": self._anchor.record}
         return super().describe() | {
             "context_templates": self._templates,
             "second_moment": _record(list(self._moments.values())),
+            **anchor,
         }
 
     @abstractmethod
@@ -134,6 +140,7 @@ class LocateThenEdit(ShippedEditor[H], ABC):
             clamp_norm_factor=hp.clamp_norm_factor,
             kl_factor=hp.kl_factor,
             sites=self.sites,
+            likeliest_steps=-hp.prob_cutoff,
         )
 
     def _delta(self, layer: int, u: Tensor, v: Tensor) -> LowRankDelta:
@@ -174,17 +181,22 @@ class LocateThenEdit(ShippedEditor[H], ABC):
             return
         before = [results[index] for index in kept]
         forward, max_tokens = self._resources.forward, self._resources.max_tokens
-        search = TargetVectorSearch(
-            forward, self._overlay(before), owner, rows, self._objective(), max_tokens=max_tokens
-        )
+        overlay = self._overlay(before)
+        search = TargetVectorSearch(forward, overlay, owner, rows, self._objective(), max_tokens=max_tokens)
         total = self._hp.v_num_grad_steps - 1
         vectors = search.run(lambda step: progress(Progress("edit", step + 1, total)))
         del search  # its kept prefixes are no longer needed
+        left_out: tuple[int, ...] = ()
+        if self._anchor is not None:
+            vectors, left_out = self._anchor.moved(vectors, overlay, owner, rows)
         batch = Batch([jobs[index] for index in kept], before, owner, rows)
-        for index, job, written in zip(kept, batch.jobs, self._write(batch, vectors), strict=True):
-            results[index] = _joined(results[index], job, written)
+        for place, (job, written) in enumerate(zip(batch.jobs, self._write(batch, vectors), strict=True)):
+            result = _joined(results[kept[place]], job, written)
+            if result.error is None and any(owner[request] == place for request in left_out):
+                result = replace(result, notes=(*result.notes, f"NAS left edit {job.step} out: {TOO_LONG}"))
+            results[kept[place]] = result
 
-    def _overlay(self, before: Sequence[EditResult], *written: Sequence[LowRankDelta]) -> Overlay:
+    def _overlay(self, before: Sequence[EditResult], *written: Sequence[LowRankDelta | DenseDelta]) -> Overlay:
         """The jobs' edited models with what has been written since, layer by layer."""
         models: list[EditedModel] = [
             (*result.model, *(deltas[index] for deltas in written)) for index, result in enumerate(before)

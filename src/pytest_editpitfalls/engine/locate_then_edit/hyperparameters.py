@@ -1,4 +1,4 @@
-"""Hyper-parameters of the locate-then-edit family: ROME, r-ROME, MEMIT, EMMET, PMET, AlphaEdit. Torch-free.
+"""Hyper-parameters of the locate-then-edit family: ROME, MEMIT, AlphaEdit and their kin. Torch-free.
 
 Named as in the released files (kmeng01/rome, kmeng01/memit, and the editors' own repositories, hparams/). What a model
 without a preset gets stands in one place, the class's ``scaled``.
@@ -11,7 +11,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pytest_editpitfalls.engine.hyperparameters.fields import Count, NotNegative, OneLayer, Positive, at_depth
+from pytest_editpitfalls.engine.hyperparameters.fields import (
+    Count,
+    NotNegative,
+    NotPositive,
+    OneLayer,
+    Positive,
+    at_depth,
+)
 from pytest_editpitfalls.engine.hyperparameters.module_names import ReleasedModuleNames
 
 DEPTH_FRACTION = 0.3
@@ -38,7 +45,7 @@ SMALL_MODEL_CLAMP = 4.0
 class LocateThenEditHyperparameters(ReleasedModuleNames):
     """What the whole family has: target vector, second moment, context templates, module names ."""
 
-    path_fields: ClassVar[tuple[str, ...]] = ("mom2_corpus", "mom2_npz")
+    path_fields: ClassVar[tuple[str, ...]] = ("mom2_corpus", "mom2_npz", "nas_facts")
     at_most_one: ClassVar[tuple[str, ...]] = ("mom2_dataset", "mom2_corpus", "mom2_npz")
 
     layers: tuple[int, ...] = Field(min_length=1)
@@ -77,6 +84,16 @@ class LocateThenEditHyperparameters(ReleasedModuleNames):
     """multiple of the mean eigenvalue added to the diagonal; automatic for sampled text, otherwise none"""
     mom2_tokens: Count | None = None
     """tokens to sample where the model's own text is used; automatic without"""
+    prob_cutoff: NotPositive = 0
+    """ENCORE's early stop: -2 ends the search at the second step in which the target is the likeliest; 0: none"""
+    nas: bool = False
+    """NAS: whether value vectors get the norm that they usually have in the unedited model"""
+    nas_limit: Positive = 2.0
+    """NAS writes nothing where the value vector is more than this many times as long as usual"""
+    nas_norm: Positive | None = None
+    """NAS: the usual norm; without it, it is measured on facts"""
+    nas_facts: Path | None = None
+    """NAS: a file of CounterFact's form with the facts to measure on; without it, facts that ship"""
 
     @field_validator("v_loss_layer")
     @classmethod
@@ -109,6 +126,8 @@ class RankOneHyperparameters(LocateThenEditHyperparameters):
 
     layers: OneLayer
     """the one block whose down-projection is edited"""
+    nas_limit: Positive = 5.0
+    """as above; in ROME five times is too long, as released"""
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:
@@ -171,5 +190,39 @@ class LayerByLayerHyperparameters(LocateThenEditHyperparameters):
                 f"no preset for this model: layers up to {LAST_LAYER_FRACTION} of the depth, GPT2-XL's optimisation, "
                 f"clamp {SMALL_MODEL_CLAMP:g} and update weight {SMALL_MODEL_UPDATE_WEIGHT} "
                 "(the published 15000 hardly edits a small model)"
+            ),
+        }
+
+
+class PreservingHyperparameters(LayerByLayerHyperparameters):
+    """MEMIT, EMMET, PMET and ENCORE: what A = lambda C may have besides (Gupta et al. 2025, arXiv 2502.01636)."""
+
+    update_norm_lambda: NotNegative = 0.0
+    """lambda_n: weight of the update's own norm, which ENCORE adds to the system; 0: none"""
+    add_prev_edits: bool = False
+    """whether the keys of the case's earlier edits are preserved as well, as in ENCORE"""
+
+
+class NullSpaceHyperparameters(LayerByLayerHyperparameters):
+    """AlphaEdit and its kin: MEMIT in the null space of the second moment."""
+
+    nullspace_threshold: Positive = 0.02
+    """directions of the second moment with an eigenvalue below this may be changed"""
+    L2: Positive = 10.0
+    """weight of the update's own norm"""
+    mom2_update_weight: Positive = 15000.0
+    """accepted, not used: the null space takes the place of lambda times the second moment"""
+
+    @classmethod
+    def scaled(cls, n_layers: int) -> dict[str, Any]:
+        """As for MEMIT, with the published threshold and EasyEdit's L2 for Llama-3 and Qwen2.5, which damps less."""
+        values = super().scaled(n_layers)
+        del values["mom2_update_weight"]
+        return values | {
+            "nullspace_threshold": 0.02,
+            "L2": 1.0,
+            "source": (
+                f"no preset for this model: layers up to {LAST_LAYER_FRACTION} of the depth, GPT2-XL's optimisation, "
+                f"clamp {SMALL_MODEL_CLAMP:g} as for MEMIT, L2 as in EasyEdit's Llama-3 and Qwen2.5 files"
             ),
         }

@@ -18,13 +18,14 @@ its MLP's output by a factor (Granite), the matrix's residual is the block's div
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters
-from pytest_editpitfalls.engine.overlay import LowRankDelta
+from pytest_editpitfalls.engine.overlay import DenseDelta, LowRankDelta
 from pytest_editpitfalls.engine.sampling import SEED_WORDS
 
 from .core import Batch, LocateThenEdit, Written
@@ -50,16 +51,15 @@ class LayerByLayer(LocateThenEdit[M]):
             grouped=True,
             max_tokens=self._resources.max_tokens,
         )
-        written: list[list[LowRankDelta]] = []
-        used: dict[int, list[Tensor]] = {}
+        written: list[Sequence[LowRankDelta | DenseDelta]] = []
+        used: dict[int, list[Any]] = {}
         for index, layer in enumerate(self._layers):
             overlay = self._overlay(batch.before, *written)
             keys = reader.climb(overlay, layer).keys
             now = reader.state(overlay, self.sites[0], self._layers[-1])
             residual = (target - now).double() * self._share(len(self._layers) - index) / factor
-            used[layer] = batch.of_job(keys)
-            parts = zip(batch.of_job(residual), used[layer], self._weighted(batch, layer, keys), strict=True)
-            written.append([self._delta(layer, *closed_form(*each, self._gamma(len(each[1])))) for each in parts])
+            deltas, used[layer] = self._updates(batch, layer, residual, keys)
+            written.append(deltas)
         return [
             Written(
                 tuple(deltas[place] for deltas in written),
@@ -67,6 +67,19 @@ class LayerByLayer(LocateThenEdit[M]):
             )
             for place in range(len(batch.jobs))
         ]
+
+    def _updates(
+        self, batch: Batch, layer: int, residuals: Tensor, keys: Tensor
+    ) -> tuple[Sequence[LowRankDelta | DenseDelta], list[Any]]:
+        """Each job's update of one layer, and what `_state` gets of it: its keys, unless an editor says otherwise.
+
+        Args:
+            residuals: (n, d_o) of all requests.
+            keys: (n, d_k) of all requests.
+        """
+        own = batch.of_job(keys)
+        parts = zip(batch.of_job(residuals), own, self._weighted(batch, layer, keys), strict=True)
+        return [self._delta(layer, *closed_form(*each, self._gamma(len(each[1])))) for each in parts], own
 
     def _share(self, layers_left: int) -> float:
         """The part of the residual that this layer writes."""
@@ -81,9 +94,9 @@ class LayerByLayer(LocateThenEdit[M]):
         """(A^-1 K)^T of each job, from all requests' keys (n, d_k)."""
         return batch.of_job(self._moments[layer].solve(keys) / self._hp.mom2_update_weight)
 
-    def _state(self, before: Any, keys: dict[int, Tensor]) -> Any:
-        """What the case's next edit needs to know, from this edit's keys (requests, d_k) by layer."""
-        del keys
+    def _state(self, before: Any, used: dict[int, Any]) -> Any:
+        """What the case's next edit needs to know, from what `_updates` gave by layer: keys (requests, d_k)."""
+        del used
         return before
 
 
@@ -104,19 +117,3 @@ def closed_form(residuals: Tensor, keys: Tensor, weighted: Tensor, gamma: float)
     if int(info) != 0:
         left = torch.full_like(residuals, torch.nan)
     return left.T, weighted.T
-
-
-def weighted_with_cache(new: Tensor, cached: Tensor, weight: float) -> Tensor:
-    """(n, d_k) rows of (P K_p K_p^T P + L2 I)^-1 P K, without any d_k x d_k matrix; float64.
-
-        = (P K - P K_p (L2 I + (P K_p)^T P K_p)^-1 (P K_p)^T P K) / L2
-
-    Args:
-        new: (n, d_k), P applied to the new keys K.
-        cached: (m, d_k), P applied to the keys K_p of earlier edits; m may be 0.
-        weight: L2.
-    """
-    identity = torch.eye(len(cached), dtype=torch.float64, device=new.device)
-    kept: Tensor = torch.linalg.solve(weight * identity + cached @ cached.T, cached @ new.T)
-    result: Tensor = (new - kept.T @ cached) / weight
-    return result

@@ -5,7 +5,8 @@
 with one delta in R^{d_o} for each site, from 0, by Adam, added at the subject's last token in every row; each is
 projected to |delta| <= clamp |v_0| after each step, v_0 being its site's output on the bare prompt; stopped below a
 total loss of 0.05; the last iteration never steps (kmeng01/rome rome/compute_v.py, kmeng01/memit
-memit/compute_z.py). PMET has two sites and a rule of its own (`Relaxation`).
+memit/compute_z.py). PMET has two sites and a rule of its own (`Relaxation`). ENCORE may stop earlier
+(``likeliest_steps``).
 
 Requests stay independent: each has its own deltas, clamps and stopping mask; batching changes rounding only.
 """
@@ -44,7 +45,13 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class VectorObjective:
-    """Hyper-parameters of the optimisation, by their published names, and where it takes place."""
+    """Hyper-parameters of the optimisation, by their published names, and where it takes place.
+
+    ``likeliest_steps``: a request stops in so many steps with every target token of its prefixed prompts the likeliest,
+    which need not follow one another; the bare prompt counts where it is the only one. 0: it does not
+    (scalable-model-editing/encore, encore/compute_z.py, which counts right tokens up to five, and so means this for
+    targets of one token only).
+    """
 
     layer: int
     v_num_grad_steps: int
@@ -55,6 +62,7 @@ class VectorObjective:
     sites: tuple[Site, ...] = (Site.MLP,)
     nll_loss_factor: float = 1.0
     relaxation: Relaxation | None = None
+    likeliest_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,13 @@ class TargetVectors:
 
 @dataclass
 class _Losses:
-    """Terms of n requests, each (n,): the total with its graph, the KL term, whether all targets are likeliest."""
+    """Terms of n requests, each (n,): the total with its graph, the KL term, whether all targets are the likeliest:
+    of all rows, and of those that count for ENCORE's rule."""
 
     total: Tensor
     kl: Tensor
     likeliest: Tensor
+    prefixed_likeliest: Tensor
 
 
 class TargetVectorSearch:
@@ -116,6 +126,8 @@ class TargetVectorSearch:
         d_o, _ = host.matrix_shape(layer)
         self._value = torch.zeros(len(model_of), len(modules), d_o, device=self._device, dtype=self._dtype)
         bare = torch.tensor([row.bare for row in rows], device=self._device)
+        prefixed = {row.job for row in rows if row.target and not row.bare}
+        self._counts = torch.tensor([not row.bare or row.job not in prefixed for row in rows], device=self._device)
         self._captured = tuple(
             Captured(each.inputs.new_empty(len(rows), each.inputs.shape[2]), each.outputs.new_empty(len(rows), d_o))
             for each in self._upper.groups[0].captured
@@ -140,21 +152,27 @@ class TargetVectorSearch:
         stopping = Stopping(len(delta), self._device)
         nll_factor = torch.full((len(delta),), objective.nll_loss_factor, device=self._device)
         nll_factor = nll_factor.to(self._dtype)
+        steps_likeliest = torch.zeros(len(delta), device=self._device, dtype=torch.long)
         for step in range(objective.v_num_grad_steps - 1):  # as released, the last iteration never steps
             adam.zero_grad()
             penalty = (decay * delta.norm(dim=2)).sum(dim=1)
             penalty.sum().backward()
             loss = penalty.detach()
             kl, likeliest = torch.zeros_like(loss), torch.ones_like(stopping.going)
+            prefixed_likeliest = torch.ones_like(stopping.going)
             for group in self._upper.groups:
                 part = self._losses(group, delta, nll_factor)
                 part.total.sum().backward()
                 loss, kl = loss + part.total.detach(), kl + part.kl
                 likeliest &= part.likeliest
+                prefixed_likeliest &= part.prefixed_likeliest
             stopping.stop(~(loss >= STOP_LOSS))
             if rule is not None:
                 stopping.stop(likeliest & (kl <= rule.kl_loss))
                 nll_factor.fill_(objective.nll_loss_factor).masked_fill_(likeliest, rule.nll_factor)
+            if objective.likeliest_steps:
+                steps_likeliest += prefixed_likeliest
+                stopping.stop(steps_likeliest >= objective.likeliest_steps)
             on_step(step)
             still_going = stopping.poll()
             if still_going is not None and not bool(still_going.any()):
@@ -184,13 +202,15 @@ class TargetVectorSearch:
         pairs = list(zip(logits, group.token.split(HEAD_ROWS), strict=True))
         log_p = torch.cat([-torch.nn.functional.cross_entropy(x, t, reduction="none") for x, t in pairs])
         total = group.nll(log_p, len(delta), nll_factor)
-        likeliest = torch.ones(len(delta), device=self._device, dtype=torch.bool)
-        if self._objective.relaxation is not None:
+        likeliest = prefixed_likeliest = torch.ones(len(delta), device=self._device, dtype=torch.bool)
+        if self._objective.relaxation is not None or self._objective.likeliest_steps:
             missed = torch.cat([x.argmax(dim=1) != t for x, t in pairs]).to(self._dtype)
             likeliest = total.new_zeros(len(delta)).index_add(0, group.job_of_token, missed) == 0
+            missed = missed * self._counts[group.index[group.at_row]]
+            prefixed_likeliest = total.new_zeros(len(delta)).index_add(0, group.job_of_token, missed) == 0
         zero = torch.zeros_like(total)
         if len(group.ends) == 0:
-            return _Losses(total, zero, likeliest)
+            return _Losses(total, zero, likeliest, prefixed_likeliest)
         kl_log_p = kl_logits.log_softmax(dim=1)
         if group.reference is None:
             # The first pass itself, as released: the term and its gradient are then exactly 0 at delta = 0, where
@@ -198,7 +218,7 @@ class TargetVectorSearch:
             group.reference = kl_log_p.detach()
         divergence = (kl_log_p.exp() * (kl_log_p - group.reference)).sum(dim=1).to(self._dtype)
         kl = zero.index_add(0, group.job[group.ends], self._objective.kl_factor * divergence)
-        return _Losses(total + kl, kl.detach(), likeliest)
+        return _Losses(total + kl, kl.detach(), likeliest, prefixed_likeliest)
 
 
 def _adding_to_first(vectors: Tensor) -> OutputChange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,25 @@ class SecondMoment:
 
     def solve(self, keys: Tensor) -> Tensor:
         """C^-1 applied to keys (n, d_k), in float64; raises `UsageError` where C has no inverse."""
+        return torch.cholesky_solve(keys.double().T, self.factor).T
+
+    @property
+    def factor(self) -> Tensor:
+        """F (d_k, d_k), lower, with F F^T = C; raises `UsageError` where C has no inverse."""
         if self._factor is None:
             self._factor = self._cholesky()
-        return torch.cholesky_solve(keys.double().T, self._factor).T
+        return self._factor
+
+    @property
+    def regular(self) -> Tensor:
+        """(d_k, d_k) C with its ridge; a new matrix each time."""
+        regular = self.matrix.clone()
+        regular.diagonal().add_(self.ridge)
+        return regular
+
+    def with_ridge(self, more: float) -> SecondMoment:
+        """The same with ``more`` added to the diagonal besides; the factorisation is another one."""
+        return replace(self, ridge=self.ridge + more, _factor=None) if more else self
 
     def _cholesky(self) -> Tensor:
         """Lower factor (d_k, d_k) of C with its ridge."""
@@ -92,8 +108,7 @@ class SecondMoment:
         path = self._beside("cholesky", self.ridge)
         if found := self._read(path, {"factor": (size, size)}):
             return found["factor"]
-        regular = self.matrix.clone()
-        regular.diagonal().add_(self.ridge)
+        regular = self.regular
         factor: Tensor
         factor, info = torch.linalg.cholesky_ex(regular)
         # Rounding can leave tiny positive pivots in a singular matrix: each is held against its own diagonal. Those of

@@ -6,12 +6,12 @@ As in the authors' release, gamma is added only where several requests are writt
 exactly, whatever A's weight. EasyEdit adds it always.
 """
 
-from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
+from pytest_editpitfalls.engine.locate_then_edit.preserving import Preserving
 
 from .hyperparameters import EmmetHyperparameters
 
 
-class Emmet(LayerByLayer[EmmetHyperparameters]):
+class Emmet(Preserving[EmmetHyperparameters]):
     """The batched editor. See the module's docstring for the equations."""
 
     name = "emmet"

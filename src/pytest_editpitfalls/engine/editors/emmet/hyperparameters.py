@@ -1,20 +1,18 @@
 """EMMET's hyper-parameters. Torch-free."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pytest_editpitfalls.engine.hyperparameters.fields import NotNegative, OneLayer
-from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import LayerByLayerHyperparameters, one_layer
+from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import PreservingHyperparameters, one_layer
 
 
-class EmmetHyperparameters(LayerByLayerHyperparameters):
+class EmmetHyperparameters(PreservingHyperparameters):
     """EMMET (scalable-model-editing/unified-model-editing, hparams/EMMET): MEMIT's target vector at one layer."""
 
     layers: OneLayer
     """the one block whose down-projection is edited"""
     emmet_lambda: NotNegative = 0.1
     """gamma: added to the diagonal of the system of the new keys"""
-    update_norm_lambda: Literal[0] = 0
-    """only 0, as in every published file"""
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import math
 from dataclasses import replace
 from typing import ClassVar
 
-from pytest_editpitfalls.engine.locate_then_edit.layer_by_layer import LayerByLayer
+from pytest_editpitfalls.engine.locate_then_edit.preserving import Preserving
 from pytest_editpitfalls.engine.locate_then_edit.sites import Site
 from pytest_editpitfalls.engine.locate_then_edit.target_vector import Relaxation, VectorObjective
 
@@ -30,7 +30,7 @@ RELAXED = 0.1
 """What the log probability's weight is multiplied by from then on."""
 
 
-class Pmet(LayerByLayer[PmetHyperparameters]):
+class Pmet(Preserving[PmetHyperparameters]):
     """The batched editor. See the module's docstring for the equations."""
 
     name = "pmet"

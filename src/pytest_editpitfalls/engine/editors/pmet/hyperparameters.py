@@ -9,11 +9,11 @@ from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import (
     LAST_LAYER_FRACTION,
     SMALL_MODEL_CLAMP,
     SMALL_MODEL_UPDATE_WEIGHT,
-    LayerByLayerHyperparameters,
+    PreservingHyperparameters,
 )
 
 
-class PmetHyperparameters(LayerByLayerHyperparameters):
+class PmetHyperparameters(PreservingHyperparameters):
     """PMET (xpq-tech/PMET, edit/hparams/PMET): vectors for attention and MLP; only the MLP's weight is written."""
 
     nll_loss_factor: Positive = 1.0
