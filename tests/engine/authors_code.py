@@ -5,8 +5,9 @@ put where their code caches its own; "cuda" is answered with the CPU; ``datasets
 compute second moments, is not imported. Their code expects that a block returns a tuple, which it does no longer: the
 blocks are wrapped in modules that do, under other names, which their settings take.
 
-Prints a JSON object: by step of the chain, how far apart the log-probabilities of some facts are under both edited models
-(``apart``), and how far they are from the unedited model's (``moved``).
+Prints a JSON object: by step of the chain, how far apart the log-probabilities of some facts are under both edited
+models (``apart``), how far they are from the unedited model's (``moved``), and how many steps our searches took
+(``steps``).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import os
 import sys
 import tempfile
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from benchmarks.released import _device
@@ -30,6 +33,7 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.overlay import DenseDelta
+from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
@@ -50,6 +54,9 @@ STEPS = (
     (EditRequest("The mother of {} is", "the king", "Japan"), EditRequest("{} speaks", "Danielle Darrieux", "Russian")),
     (EditRequest("The capital of {} is", "France", "Tokyo"),),
 )
+ONE_TOKEN = {"Rome": "her", "Japan": "the", "Russian": "capital", "Tokyo": "was"}
+"""Other objects for ENCORE, whose code means its early stop for objects of one token only."""
+
 ASKED = (
     ("The capital of France is", "Rome"),
     ("The capital of France is", "Tokyo"),
@@ -67,8 +74,15 @@ TABLE: dict[str, Any] = {
     "kl_factor": 0.0625,
 }
 OWN: dict[str, dict[str, Any]] = {
-    "encore": {"update_norm_lambda": 0.5, "prob_cutoff": -2, "mom2_update_weight": 5.0},
-    "nas": {"nas_norm": 6.0, "nas_limit": 2.0, "L2": 0.5, "nullspace_threshold": 0.5},
+    "encore": {
+        "update_norm_lambda": 0.5,
+        "prob_cutoff": -2,
+        "mom2_update_weight": 5.0,
+        "v_num_grad_steps": 20,
+        "v_lr": 0.5,
+        "clamp_norm_factor": 8.0,
+    },
+    "nas": {"nas_norm": 12.0, "nas_limit": 2.0, "L2": 0.5, "nullspace_threshold": 0.5},
     "sphere": {"L2": 0.5, "nullspace_threshold": 0.5},
     "lyaplock": {"alpha": 0.4, "mom2_update_weight": 5.0},
 }
@@ -182,7 +196,7 @@ class Theirs:
         self.main = main = importlib.import_module("encore.encore_main")
         main.CONTEXT_TEMPLATES_CACHE = [TEMPLATES[:1], TEMPLATES[1:]]
         for layer, moment in self.moments.items():
-            main.COV_CACHE[self._key(layer)] = moment
+            main.COV_CACHE[self._key(layer)] = moment.float()  # a copy is made of it, as it is multiplied in place
             main.COV_CACHE[(*self._key(layer), "preserved_keys")] = None
         self.settings |= {"prob_cutoff": self.hp.prob_cutoff}
         self.given = self._hyperparameters(importlib.import_module("encore.encore_hparams").ENCOREHyperParams)
@@ -240,7 +254,15 @@ class Theirs:
             main.V0K0_T_CACHE[self._key(layer)] = self.first[layer] @ moment
             main.V0V0_T_CACHE[self._key(layer)] = self.first[layer] @ moment @ self.first[layer].T
         self.given = self._hyperparameters(importlib.import_module("lyaplock.LyapLock_hparams").LyapLockHyperParams)
-        every = {"V": 1, "Z": "1sqrtD", "a": "1_sqrtD", "b": 0, "zmax": "1sqrtD", "alpha": self.hp.alpha, "D_base": None}
+        every = {
+            "V": 1,
+            "Z": "1sqrtD",
+            "a": "1_sqrtD",
+            "b": 0,
+            "zmax": "1sqrtD",
+            "alpha": self.hp.alpha,
+            "D_base": None,
+        }
         self.kept: dict[str, Any] = {key: dict.fromkeys(self.hp.layers, value) for key, value in every.items()}
         self.kept |= {"Pre_Cache": {layer: [] for layer in self.hp.layers}, "cnt": 0}
 
@@ -251,13 +273,28 @@ class Theirs:
         self.kept["cnt"] += 1
 
 
+def _on_the_cpu() -> Any:
+    """While it is open, "cuda" is the CPU, also for ``.cuda()``."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(_device("cpu"))
+    stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    stack.enter_context(mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor))
+    return stack
+
+
 def log_probabilities(model: Any, tokenizer: Any) -> list[float]:
     return [naive.mean_log_prob(model, tokenizer, prompt, target) for prompt, target in ASKED]
 
 
+def _soon(request: EditRequest) -> EditRequest:
+    """A fact that ENCORE's search finds in a few steps: the subject's last token predicts an object of one token."""
+    prompt = request.prompt[: request.prompt.index("{}") + 2]
+    return replace(request, prompt=prompt, target_new=ONE_TOKEN[request.target_new])
+
+
 def compare(name: str, checkout: Path, family: str) -> dict[str, Any]:
     """Both edit the same chain; see the module's docstring for what is returned."""
-    editor = make(name, make_forward(family), Path(tempfile.mkdtemp()), **TABLE, **OWN[name])
+    editor = make(name, make_forward(family), Path(tempfile.mkdtemp()), **{**TABLE, **OWN[name]})
     editor.prepare()
     host, result = editor._host, EditResult()
     base = log_probabilities(host.model, host.tokenizer)
@@ -265,10 +302,15 @@ def compare(name: str, checkout: Path, family: str) -> dict[str, Any]:
     theirs = Theirs(name, checkout, editor)
     apart: list[float] = []
     moved: list[float] = []
+    stopped: list[int] = []
     for step, requests in enumerate(STEPS, start=1):
-        (result,) = editor.edit([EditJob("a", step, requests, result.model, result.state)])
+        if name == "encore":
+            requests = tuple(_soon(each) for each in requests)
+        seen: list[Progress] = []
+        (result,) = editor.edit([EditJob("a", step, requests, result.model, result.state)], seen.append)
+        stopped.append(max(each.done for each in seen))
         assert result.error is None, result.error
-        with _device("cpu"), contextlib.redirect_stdout(io.StringIO()):
+        with _on_the_cpu():
             theirs.edit(requests)
         updates = [
             (change.module, change.weight if isinstance(change, DenseDelta) else change.u @ change.v.T)
@@ -280,7 +322,7 @@ def compare(name: str, checkout: Path, family: str) -> dict[str, Any]:
             other = log_probabilities(theirs.model, theirs.tokenizer)
         apart += [abs(x - y) for x, y in zip(ours, other, strict=True)]
         moved += [abs(x - y) for x, y in zip(ours, base, strict=True)]
-    return {"apart": apart, "moved": moved}
+    return {"apart": apart, "moved": moved, "steps": stopped}
 
 
 def main() -> None:
