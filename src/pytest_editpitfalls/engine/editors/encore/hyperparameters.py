@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pytest_editpitfalls.engine.hyperparameters.fields import NotNegative, NotPositive
+from pytest_editpitfalls.engine.hyperparameters.fields import Count, NotNegative, NotPositive
 from pytest_editpitfalls.engine.locate_then_edit.hyperparameters import PreservingHyperparameters
 
 PUBLISHED = {"prob_cutoff": -2, "update_norm_lambda": 20.0, "mom2_update_weight": 15000.0}
@@ -26,9 +26,9 @@ class EncoreHyperparameters(PreservingHyperparameters):
     """only false, as in every published file"""
     random_vector_preservation: Literal[False] = False
     """only false, as in every published file"""
-    dynamic_multiplier: int = 5
+    dynamic_multiplier: Count = 5
     """accepted, not used, as in the release"""
-    emmet_lambda: float = 0.1
+    emmet_lambda: NotNegative = 0.1
     """accepted, not used: EMMET's"""
 
     @classmethod
