@@ -98,6 +98,8 @@ def test_a_broken_editor_is_caught_with_the_fewest_edits(
 SAMPLED = {"context_template_length_params": "[[4, 2]]", "mom2_tokens": "1400"}
 QUICK: dict[str, dict[str, str]] = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
+    # so that its edits, which are short, change more than epsilon
+    "encore": SAMPLED | {"prob_cutoff": "0", "mom2_update_weight": "20"},
 }
 
 
