@@ -21,12 +21,6 @@ from pytest_editpitfalls.cli.mend_training import load_training_data, train, tra
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
-from pytest_editpitfalls.engine.editors.mend.gradients import (
-    TargetBatch,
-    TargetRow,
-    edited_matrices,
-    token_gradients,
-)
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
 from pytest_editpitfalls.engine.editors.mend.network import STD_FLOOR, MendNetwork, RunningMoments
@@ -42,6 +36,12 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.engine.token_gradients import (
+    TargetBatch,
+    TargetRow,
+    edited_matrices,
+    token_gradients,
+)
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive

@@ -193,8 +193,8 @@ def second_moment(data: bytes, folder: Path) -> object:
 def mend_weights(data: bytes, folder: Path) -> object:
     import torch
 
-    from pytest_editpitfalls.engine.editors.mend.gradients import Matrix
     from pytest_editpitfalls.engine.editors.mend.weights import load_weights
+    from pytest_editpitfalls.engine.token_gradients import Matrix
 
     (folder / "mend.safetensors").write_bytes(data)
     return load_weights(
@@ -356,9 +356,9 @@ def _moment(path: Path) -> None:
 def _weights(path: Path) -> None:
     import torch
 
-    from pytest_editpitfalls.engine.editors.mend.gradients import Matrix
     from pytest_editpitfalls.engine.editors.mend.network import MendNetwork
     from pytest_editpitfalls.engine.editors.mend.weights import WeightsHeader, save_weights
+    from pytest_editpitfalls.engine.token_gradients import Matrix
 
     matrices = (Matrix("m", 2, 3),)
     empty: dict[str, Any] = {}

@@ -11,6 +11,13 @@ TRAINS = {
 }
 """Fine-tuning in all its forms."""
 
+STEPS = {
+    "present_object": "it takes its step also where the model prefers the object already",
+    "idempotent": "the second edit takes one more step from the edited model",
+    "commute": _ON_TOP,
+}
+"""One step made of gradients."""
+
 LOCATES = {
     "present_object": "it makes the object likelier, also where the model prefers it already, and the update "
     "reaches other prompts",

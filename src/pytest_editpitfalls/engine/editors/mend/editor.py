@@ -2,7 +2,7 @@
 
 The loss is ``-mean_t log p(target_t)``, averaged over the requests of a step (Multi-Label Edit) and taken at the edited
 model as it stands, so that edit 2 is computed under edit 1. Each matrix of the MLPs of the edited blocks gets
-``alpha_m sum_t d~_t x~_t^T``: a delta of rank "tokens kept". See `gradients` and `network` for x, d and the network.
+``alpha_m sum_t d~_t x~_t^T``: a delta of rank "tokens kept". See `token_gradients` for x and d, and `network`.
 
 Norms after the MLP (Gemma 2, Gemma 3, post-norm OPT) need no care: the gradient goes through them.
 """
@@ -10,34 +10,23 @@ Norms after the MLP (Gemma 2, Gemma 3, post-norm OPT) need no care: the gradient
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine import models
-from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters
-from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
+from pytest_editpitfalls.engine.job_gradients import RowGradients, job_gradients, job_rows
 from pytest_editpitfalls.engine.models.file_state import file_sha256
-from pytest_editpitfalls.engine.overlay import LowRankDelta, Overlay, not_finite
-from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
-from pytest_editpitfalls.program import EditRequest
+from pytest_editpitfalls.engine.overlay import LowRankDelta, not_finite
+from pytest_editpitfalls.engine.settings import ProgressCallback, silent
+from pytest_editpitfalls.engine.token_gradients import edited_matrices
+from pytest_editpitfalls.errors import UsageError
 
-from .gradients import TargetBatch, TargetRow, edited_matrices, token_gradients
 from .weights import load_weights
-
-
-@dataclass(frozen=True, slots=True)
-class _JobRow:
-    """One request's tokens; ``weight`` is 1 over the requests of its job."""
-
-    job: int
-    tokens: TargetRow
-    weight: float
 
 
 class Mend(ShippedEditor[MendHyperparameters]):
@@ -79,24 +68,12 @@ class Mend(ShippedEditor[MendHyperparameters]):
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests together: one gradient, of their mean loss."""
         results = [EditResult(job.model, job.state) for job in jobs]
-        rows: list[_JobRow] = []
-        for index, job in enumerate(jobs):
-            try:
-                own = [self._row(request) for request in job.requests]
-            except (CaseError, UnscorableCase) as error:
-                results[index] = EditResult(error=f"edit {job.step}: {error}")
-                continue
-            rows += [_JobRow(index, tokens, 1 / len(own)) for tokens in own]
-        overlay = Overlay(self._resources.host, [job.model for job in jobs])
+        rows = job_rows(self._host.encoder, jobs, results)
         factors: list[list[list[tuple[Tensor, Tensor]]]] = [[[] for _ in self._matrices] for _ in jobs]
-        done = 0
-        for bucket in self._buckets(rows):
-            chosen = [rows[place] for place in bucket]
-            for row, found in zip(chosen, self._updates(overlay, chosen), strict=True):
-                for matrix, pair in zip(factors[row.job], found, strict=True):
+        for found in job_gradients(self._resources, jobs, rows, self._matrices, progress):
+            for row, pairs in zip(found.rows, self._updates(found), strict=True):
+                for matrix, pair in zip(factors[row.job], pairs, strict=True):
                     matrix.append(pair)
-            done += len(chosen)
-            progress(Progress("edit", done, len(rows)))
         for index, job in enumerate(jobs):
             if results[index].error is None:
                 results[index] = self._result(job, factors[index])
@@ -109,34 +86,16 @@ class Mend(ShippedEditor[MendHyperparameters]):
         header["layers"] = list(self._header.layers)
         return super().describe() | {"network": {"sha256": self._digest, **header}}
 
-    def _row(self, request: EditRequest) -> TargetRow:
-        if "{}" not in request.prompt:
-            raise CaseError(
-                f"the rewrite prompt {request.prompt!r} has no {{}}",
-                fix="put {} where the subject belongs in the prompt",
-            )
-        encoder = self._resources.host.encoder
-        return TargetRow(encoder.prompt(request.question), encoder.target(request.target_new, request.joiner))
-
-    def _buckets(self, rows: Sequence[_JobRow]) -> list[list[int]]:
-        lengths = [len(row.tokens.ids) for row in rows]
-        return buckets(lengths, max_tokens=self._resources.max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS)
-
-    def _updates(self, overlay: Overlay, rows: Sequence[_JobRow]) -> list[list[tuple[Tensor, Tensor]]]:
+    @torch.no_grad()
+    def _updates(self, found: RowGradients) -> list[list[tuple[Tensor, Tensor]]]:
         """For each row, each matrix's factors (d_o, tokens) and (d_k, tokens)."""
-        device = self._resources.host.device
-        batch = TargetBatch.of([row.tokens for row in rows], device)
-        weight = torch.tensor([row.weight for row in rows], device=device, dtype=self._resources.host.edit_dtype)
-        with overlay.rows(torch.tensor([row.job for row in rows], device=device), batch.real.sum(dim=1)):
-            gradients = token_gradients(self._resources.forward, batch, self._matrices, weight)
-        with torch.no_grad():
-            updates = self._network.updates(gradients)
+        updates = self._network.updates(found.gradients)
         return [
             [
                 (u[place][:, kept.kept[place]] * self._hp.lr_scale, v[place][:, kept.kept[place]])
-                for (u, v), kept in zip(updates, gradients, strict=True)
+                for (u, v), kept in zip(updates, found.gradients, strict=True)
             ]
-            for place in range(len(rows))
+            for place in range(len(found.rows))
         ]
 
     def _result(self, job: EditJob, factors: list[list[tuple[Tensor, Tensor]]]) -> EditResult:

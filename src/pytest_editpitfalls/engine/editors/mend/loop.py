@@ -23,12 +23,12 @@ import torch
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.token_gradients import edited_matrices
 from pytest_editpitfalls.errors import UsageError
 
 from .checkpoint import Checkpoint, checkpoint_path
 from .data import TrainingData, TrainingFact
 from .display import TrainingDisplay, Validation
-from .gradients import edited_matrices
 from .network import MendNetwork
 from .objective import Example, ExampleMaker, Losses, Objective
 from .weights import MALFORMED, WeightsHeader, save_weights

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .gradients import Matrix, TokenGradients
+from pytest_editpitfalls.engine.token_gradients import Matrix, TokenGradients
 
 STD_FLOOR = 1e-7
 

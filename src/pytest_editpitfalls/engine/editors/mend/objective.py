@@ -20,11 +20,11 @@ from torch import Tensor
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward, Rows
 from pytest_editpitfalls.engine.overlay import low_rank_hook
+from pytest_editpitfalls.engine.token_gradients import Matrix, TargetBatch, TargetRow, TokenGradients, token_gradients
 from pytest_editpitfalls.engine.tokens import Encoder
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 
 from .data import Continuation, TrainingFact, same_subject
-from .gradients import Matrix, TargetBatch, TargetRow, TokenGradients, token_gradients
 from .network import MendNetwork
 
 CACHE_BYTES = 2**31

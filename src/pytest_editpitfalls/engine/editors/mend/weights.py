@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pytest_editpitfalls.engine.token_gradients import Matrix
 from pytest_editpitfalls.errors import UsageError
 
-from .gradients import Matrix
 from .network import MendNetwork
 
 FORMAT = "pytest-editpitfalls MEND 1"

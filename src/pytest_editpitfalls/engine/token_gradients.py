@@ -1,4 +1,4 @@
-"""The input of MEND's network: each token's input and output gradient at the edited matrices.
+"""Each token's input and output gradient at some matrices: what MEND, RLEdit and UltraEdit make their updates of.
 
 The gradient of a matrix W (d_o, d_k) is a sum over tokens, dL/dW = sum_t d_t x_t^T, with x_t the module's input and
 d_t the loss's gradient with respect to its output (Mitchell et al. 2022, section 3). Rows of many independent
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.matrices import matrix_shape
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.errors import UsageError
 
@@ -40,8 +40,16 @@ class Matrix:
         return (self.d_o, self.d_k)
 
 
-def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:
+def matrix_at(host: ModelAdapter, module: str) -> Matrix:
+    """The matrix of the module of that full name, which has one."""
+    return Matrix(module, *matrix_shape(host.module(module)))
+
+
+def edited_matrices(host: ModelAdapter, layers: Sequence[int], *, editor: str = "MEND") -> tuple[Matrix, ...]:
     """All matrices of the MLPs in ``layers``: input side first, then the down-projection, block by block.
+
+    Args:
+        editor: its title, for messages.
 
     Raises:
         UsageError: the family does not say where its input-side matrices are, or its MLPs have experts.
@@ -49,25 +57,18 @@ def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, 
     family = host.family
     if family.mixture:
         raise UsageError(
-            f"MEND edits the matrices of one MLP, and those of family '{family.name}' are mixtures of experts",
-            where="mend",
+            f"{editor} edits the matrices of one MLP, and those of family '{family.name}' are mixtures of experts",
+            where=editor.lower(),
             fix="use another model, or an editor that can edit one (docs/editors.md)",
         )
     if not family.up_projections:
         raise UsageError(
             f"family '{family.name}' does not say where the MLP's input-side matrices are",
-            where="mend",
+            where=editor.lower(),
             fix="give its declaration up_projections (docs/families.md)",
         )
-    found = []
-    for layer in layers:
-        for path in (*family.up_projections, family.down_projection):
-            name = f"{family.blocks}.{layer}.{path}"
-            module = host.module(name)
-            weight: Tensor = module.weight  # type: ignore[assignment]
-            rows, columns = weight.shape
-            found.append(Matrix(name, columns, rows) if is_transposed(module) else Matrix(name, rows, columns))
-    return tuple(found)
+    paths = (*family.up_projections, family.down_projection)
+    return tuple(matrix_at(host, f"{family.blocks}.{layer}.{path}") for layer in layers for path in paths)
 
 
 @dataclass(frozen=True, slots=True)
