@@ -100,6 +100,7 @@ QUICK: dict[str, dict[str, str]] = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
     # so that its edits, which are short, change more than epsilon
     "encore": SAMPLED | {"prob_cutoff": "0", "mom2_update_weight": "20"},
+    "ultraedit": {"lr": "0.02"},  # the tiny model is narrow, and a step is as long as its inputs
 }
 
 
