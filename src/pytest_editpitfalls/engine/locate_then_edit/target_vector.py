@@ -63,6 +63,7 @@ class VectorObjective:
     nll_loss_factor: float = 1.0
     relaxation: Relaxation | None = None
     likeliest_steps: int = 0
+    stop_loss: float = STOP_LOSS
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class TargetVectorSearch:
                 loss, kl = loss + part.total.detach(), kl + part.kl
                 likeliest &= part.likeliest
                 prefixed_likeliest &= part.prefixed_likeliest
-            stopping.stop(~(loss >= STOP_LOSS))
+            stopping.stop(~(loss >= objective.stop_loss))
             if rule is not None:
                 stopping.stop(likeliest & (kl <= rule.kl_loss))
                 nll_factor.fill_(objective.nll_loss_factor).masked_fill_(likeliest, rule.nll_factor)
