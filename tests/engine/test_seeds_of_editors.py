@@ -18,6 +18,8 @@ from tests.tiny_models import save_tiny
 SAMPLED = {"v_num_grad_steps": "3", "context_template_length_params": "[[4, 2]]", "mom2_tokens": "1400"}
 QUICK = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
+    "anyedit": {"v_num_grad_steps": "3", "mom2_tokens": "1400"},
+    "simie": {"hparams": "{v_num_grad_steps = 3, context_template_length_params = [[4, 2]], mom2_tokens = 1400}"},
     "lora": {"num_steps": "2"},
     "ft": {"num_steps": "2"},
     "ft-l": {"num_steps": "2"},

@@ -100,6 +100,8 @@ QUICK: dict[str, dict[str, str]] = {
     **{editor.name: SAMPLED for editor in shipped_editors() if editor.second_moment},
     # so that its edits, which are short, change more than epsilon
     "encore": SAMPLED | {"prob_cutoff": "0", "mom2_update_weight": "20"},
+    "anyedit": {"mom2_tokens": "1400"},
+    "simie": {"hparams": "{context_template_length_params = [[4, 2]], mom2_tokens = 1400, mom2_update_weight = 5}"},
     "ultraedit": {"lr": "0.02"},  # the tiny model is narrow, and a step is as long as its inputs
 }
 

@@ -17,7 +17,7 @@ class SimieHyperparameters(Hyperparameters):
     editing_method: Method = "memit"
     """the editor that it is put on; one whose updates are low-rank"""
     hparams: dict[str, Any] | None = None
-    """hyper-parameters of that editor, as a table such as `{v_lr = 0.1}`; without it, those it has for the model"""
+    """that editor's, as a table such as `{v_lr = 0.1}`; what is not there is as it has it for the model"""
     lamHyper: Positive = 1.0
     """lambda: what the inputs of earlier edits weigh against"""
     init_model: bool = False
