@@ -18,6 +18,7 @@ SLOW = {
     "plugin/test_honest_editors.py": "runs of pytest on a tiny model",
     "reports/test_junit.py": "runs of pytest with workers",
     # The engine against plain editing: every editor on tiny models of every family.
+    "engine/test_anyedit.py": "against plain editing, in four families",
     "engine/test_batch_size.py": "batches until the memory is full",
     "engine/test_experts.py": "trains",
     "engine/test_fine_tuning.py": "trains",
@@ -33,6 +34,8 @@ SLOW = {
     "engine/test_rome.py": "every family",
     "engine/test_second_moments_pass.py": "whole passes over a corpus, and processes that die",
     "engine/test_session.py": "runs whole suites",
+    "engine/test_simie.py": "against plain editing, in three families",
+    "engine/test_ultraedit.py": "against plain editing, in four families",
     "engine/test_wise.py": "trains",
     # Whole runs of pytest, in processes of their own.
     "plugin/test_audit.py": "runs in processes of their own",

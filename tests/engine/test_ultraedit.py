@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.editors.ultraedit.editor import UltraEdit, warm_up_facts
 from pytest_editpitfalls.engine.editors.ultraedit.hyperparameters import UltraEditHyperparameters
+from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.errors import UsageError
@@ -22,6 +24,7 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 from tests.engine.test_mend import assert_close, matrices, resources
+from tests.tiny_models import tiny_model
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma3"]
 REQUESTS = [
@@ -189,6 +192,25 @@ def test_one_token_has_no_spread_without_a_warm_up(tmp_path: Path) -> None:
 def test_a_module_that_cannot_be_edited_is_told(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         make(make_forward("gpt2"), tmp_path, layers=(), edit_modules=(name,))
+
+
+def test_a_preset_s_matrices_are_the_model_s(tmp_path: Path) -> None:
+    """The published ones of Llama-3-8B, on a tiny model of its depth; layers take their place where they are given."""
+    model, tokenizer = tiny_model("llama", layers=32, hidden=16)
+    forward = Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
+    hp = resolve_hyperparameters("ultraedit", UltraEditHyperparameters, "llama-3-8b", 32)
+    names = UltraEdit(hp, resources(forward, tmp_path)).weights()
+    assert names[0] == "model.layers.11.mlp.gate_proj"
+    assert names[-1] == "model.layers.24.mlp.up_proj"
+    assert len(names) == 12
+    given = {"layers": [3]}
+    hp = resolve_hyperparameters("ultraedit", UltraEditHyperparameters, "llama-3-8b", 32, given)
+    assert UltraEdit(hp, resources(forward, tmp_path)).weights() == ("model.layers.3.mlp.down_proj",)
+    both = given | {"edit_modules": ["model.layers.3.mlp.up_proj"]}
+    with pytest.raises(UsageError, match=r"layers is \[3\]; give one of the two"):
+        resolve_hyperparameters("ultraedit", UltraEditHyperparameters, "llama-3-8b", 32, both)
+    with pytest.raises(UsageError, match="it names no matrix, and layers names no block"):
+        resolve_hyperparameters("ultraedit", UltraEditHyperparameters, "llama-3-8b", 32, {"layers": []})
 
 
 def test_the_facts_of_the_warm_up_are_facts() -> None:
