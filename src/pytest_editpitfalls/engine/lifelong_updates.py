@@ -1,7 +1,7 @@
-"""What UltraEdit and RLEdit share: moments of all edits so far, and the regularised least-squares update.
+"""Updates that grow with a case's edits: moments of all tokens so far, and the regularised least-squares update.
 
 Each answer token t has the input x_t of an edited matrix and the loss's gradient g_t by its output. Both are
-standardised by moments that grow with every edit, something makes a wanted change v_t of the matrix's output of them,
+standardised by moments that grow with every edit, the editor makes a wanted change v_t of the matrix's output of them,
 and the update is the one that comes nearest to all of them and is small:
 
     Delta^T = (X^T X + ridge I)^-1 X^T V = X^T (X X^T + ridge I)^-1 V        (rows x_t and v_t)
@@ -22,7 +22,7 @@ from pytest_editpitfalls.engine.job_gradients import RowGradients
 from pytest_editpitfalls.engine.token_gradients import Matrix
 
 EPS = float(torch.finfo(torch.float32).eps)
-"""Added to standard deviations, as in the releases, which compute in float32."""
+"""Added to standard deviations, as in the release, which computes in float32."""
 
 
 @keepable
@@ -30,8 +30,8 @@ EPS = float(torch.finfo(torch.float32).eps)
 class TokenMoments:
     """Mean and spread of [x; g] over all tokens so far; float64.
 
-    ``squares`` grows by n times the *unbiased* variance of n new tokens, as in the releases (nets.py, RunningMeanStd),
-    not by n - 1 times it. One token alone, of which that variance is not defined, adds nothing to it.
+    ``squares`` grows by n times the *unbiased* variance of n new tokens, as in UltraEdit's release (nets.py,
+    RunningMeanStd), not by n - 1 times it. One token alone, of which that variance is not defined, adds nothing to it.
 
     Attributes:
         count: tokens.

@@ -1,4 +1,4 @@
-"""Each token's input and output gradient at some matrices: what MEND, RLEdit and UltraEdit make their updates of.
+"""Each token's input and output gradient at some matrices: what MEND and UltraEdit make their updates of.
 
 The gradient of a matrix W (d_o, d_k) is a sum over tokens, dL/dW = sum_t d_t x_t^T, with x_t the module's input and
 d_t the loss's gradient with respect to its output (Mitchell et al. 2022, section 3). Rows of many independent
@@ -45,11 +45,8 @@ def matrix_at(host: ModelAdapter, module: str) -> Matrix:
     return Matrix(module, *matrix_shape(host.module(module)))
 
 
-def edited_matrices(host: ModelAdapter, layers: Sequence[int], *, editor: str = "MEND") -> tuple[Matrix, ...]:
+def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:
     """All matrices of the MLPs in ``layers``: input side first, then the down-projection, block by block.
-
-    Args:
-        editor: its title, for messages.
 
     Raises:
         UsageError: the family does not say where its input-side matrices are, or its MLPs have experts.
@@ -57,14 +54,14 @@ def edited_matrices(host: ModelAdapter, layers: Sequence[int], *, editor: str = 
     family = host.family
     if family.mixture:
         raise UsageError(
-            f"{editor} edits the matrices of one MLP, and those of family '{family.name}' are mixtures of experts",
-            where=editor.lower(),
+            f"MEND edits the matrices of one MLP, and those of family '{family.name}' are mixtures of experts",
+            where="mend",
             fix="use another model, or an editor that can edit one (docs/editors.md)",
         )
     if not family.up_projections:
         raise UsageError(
             f"family '{family.name}' does not say where the MLP's input-side matrices are",
-            where=editor.lower(),
+            where="mend",
             fix="give its declaration up_projections (docs/families.md)",
         )
     paths = (*family.up_projections, family.down_projection)
