@@ -44,7 +44,7 @@ HELP = {
     "rules": "with --pitfalls-edits: rules.toml, instead of the one that ships",
     "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
     "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
-    "config": "TOML file with one table of hyper-parameters per editor",
+    "config": "hyper-parameters: a TOML file with one table per editor, or one editor's published YAML or JSON",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
@@ -103,7 +103,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("rules", metavar="FILE.toml")
     option("limit", metavar="N")
     option("set", action="append", metavar="EDITOR.KEY=VALUE")
-    option("config", metavar="FILE.toml")
+    option("config", metavar="FILE")
     option("device", metavar="DEVICE")
     option("dtype", metavar="DTYPE")
     option("batch_size", metavar="N|auto")

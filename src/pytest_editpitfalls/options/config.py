@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_editpitfalls.engine.hyperparameters.released import ReleasedFile
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 
@@ -93,6 +94,7 @@ class RunConfig:
         overrides_asked: the editors whose values were typed for this run.
         config_path: the file of ``--pitfalls-config``.
         config_tables: its tables: editor -> key -> value.
+        released: that file, where it is one that others publish: its values become a table once the editors are known.
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: name of the dtype, or None for the default.
         batch_size: cases per batch, or None for automatic.
@@ -139,6 +141,7 @@ class RunConfig:
     overrides_asked: frozenset[str] = frozenset()
     config_path: Path | None = None
     config_tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    released: ReleasedFile | None = None
     device: str = "auto"
     dtype: str | None = None
     batch_size: int | None = None

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 import pytest
 
+from pytest_editpitfalls.engine.hyperparameters.released import ReleasedFile, is_released, read_released
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
@@ -48,6 +49,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     if config_path is None:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
+    released = _released(config_path, config_source)
     named = tuple(_from_folder(name, here) for name in suites) or (() if checkpoints else _unique(ini_suites))
     properties = read_properties(config, here, root, named)
     edits = read_edits(config, here, root, properties)
@@ -65,7 +67,8 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         overrides=parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())]),
         overrides_asked=frozenset(parse_overrides(typed_options(config).get("pitfalls_set", ()))),
         config_path=config_path,
-        config_tables=read_config_file(config_path, config_source) if config_path else {},
+        config_tables={} if released or config_path is None else read_config_file(config_path, config_source),
+        released=released,
         device=_device(_text(config, "device") or "auto"),
         dtype=_text(config, "dtype"),
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
@@ -121,10 +124,17 @@ def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
     return overrides
 
 
+def _released(path: Path | None, source: str) -> ReleasedFile | None:
+    """The file of `read_config_file` where it is one that others publish (YAML, JSON); None for TOML."""
+    if path is None or not is_released(path):
+        return None
+    _check_is_there(path, source)
+    return read_released(path)
+
+
 def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
     """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    if not is_there(path, source):
-        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
+    _check_is_there(path, source)
     tables, _ = read_toml(path)
     for name, table in tables.items():
         if not isinstance(table, dict):
@@ -134,6 +144,11 @@ def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str,
                 fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
             )
     return tables
+
+
+def _check_is_there(path: Path, source: str) -> None:
+    if not is_there(path, source):
+        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
 
 
 def _text(config: pytest.Config, name: str) -> str | None:

@@ -43,6 +43,7 @@ from .outcome import PitfallFailed
 from .places import check_places
 from .properties import check_properties, collect_properties, property_wire, shows_itself
 from .recorder import Recorder
+from .released_file import with_released
 from .rerun import rerun_command
 from .session import PitfallsSession
 from .timers import seconds_per_test
@@ -70,6 +71,7 @@ class SessionHooks:
         register_extensions(config, run)
         if not self.is_worker:  # workers get what has been checked
             _check_names(run)
+        run, taken = with_released(run)
         run = under_seeds(run, lambda name: EDITORS.get(name).is_random)
         self.directory = directory
         self.session = PitfallsSession(config, run, listener, directory, sharing)
@@ -80,7 +82,7 @@ class SessionHooks:
                 check_properties(self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
-        notices = [self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]
+        notices = [*taken, self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]
         show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pytest_editpitfalls.engine.editors.presets import preset_for
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.hyperparameters.released import is_released
 from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
@@ -41,9 +42,10 @@ def resolve_hyperparameters(
     values = dict(start)
     where = dict.fromkeys(values, f"preset '{values.get('source', '')}'")
     given: dict[str, Any] = {}
+    place = "" if config_path and is_released(config_path) else f"[{editor}] "
     for key, value in (config_table or {}).items():
         given[key] = _from(config_path.parent, value) if config_path and key in kind.path_fields else value
-        where[key] = f"{config_path or 'configuration'} [{editor}] {key}"
+        where[key] = f"{config_path or 'configuration'} {place}{key}"
     for key, text in (overrides or {}).items():
         given[key] = text if key in kind.path_fields else toml_value(text)
         where[key] = f"--pitfalls-set {editor}.{key}"
@@ -86,7 +88,8 @@ def _usage_error(
     if first["type"] == "missing" and len(first["loc"]) == 1:
         return UsageError(f"'{key}' is needed", where=place, fix=f"--pitfalls-set {editor}.{key}=VALUE")
     message = first["msg"].removeprefix("Value error, ")
-    message = f"{message[:1].lower()}{message[1:]}"
+    if not message[:2].isupper():  # "FT has no constraint" stays
+        message = f"{message[:1].lower()}{message[1:]}"
     shown = values.get(key, kind.model_fields[key].default if key in kind.model_fields else None)
     example = f"without it, {key} would be {start[key]!r}; " if key in start else ""
     return UsageError(

@@ -6,7 +6,8 @@ in GPT2-XL; the constrained presets of GPT-2 and GPT-J edit layer 0 (kmeng01/mem
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -43,6 +44,8 @@ class FineTuningHyperparameters(ReleasedModuleNames):
     if TYPE_CHECKING:  # each of them declares these two fields with what it accepts
         objective: Objective
         norm_constraint: float | None
+
+    released_names: ClassVar[Mapping[str, str]] = {"objective_optimization": "objective"}
 
     layers: tuple[int, ...] = Field(min_length=1)
     """the blocks whose down-projection is trained; one in every published file"""

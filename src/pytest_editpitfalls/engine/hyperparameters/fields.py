@@ -56,12 +56,16 @@ class Hyperparameters(BaseModel):
         path_fields: names of the fields that hold an existing file's path. A relative path in a configuration
             file starts at that file's directory.
         at_most_one: names of fields of which at most one may be given.
+        released_names: key of a published file -> the field that it means, where the names differ.
+        released_unused: key of a published file that is not taken from it, though there is such a field -> why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     path_fields: ClassVar[tuple[str, ...]] = ()
     at_most_one: ClassVar[tuple[str, ...]] = ()
+    released_names: ClassVar[Mapping[str, str]] = {}
+    released_unused: ClassVar[Mapping[str, str]] = {}
 
     source: str = ""
     """where the values that nobody set come from"""

@@ -6,6 +6,7 @@ without a preset gets stands in one place, the class's ``scaled``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -42,11 +43,16 @@ SMALL_MODEL_CLAMP = 4.0
 (GPT-2, GPT-J) holds the target vector of a small model too short to change its answer."""
 
 
+MOM2_IS_OURS = "where second moments come from is our own default: docs/second-moments.md"
+"""Every published file names Wikipedia: reading one shall not start a download of 18 GB."""
+
+
 class LocateThenEditHyperparameters(ReleasedModuleNames):
     """What the whole family has: target vector, second moment, context templates, module names ."""
 
     path_fields: ClassVar[tuple[str, ...]] = ("mom2_corpus", "mom2_npz", "nas_facts")
     at_most_one: ClassVar[tuple[str, ...]] = ("mom2_dataset", "mom2_corpus", "mom2_npz")
+    released_unused: ClassVar[Mapping[str, str]] = dict.fromkeys(("mom2_dataset", "mom2_n_samples"), MOM2_IS_OURS)
 
     layers: tuple[int, ...] = Field(min_length=1)
     """the blocks whose down-projections are edited"""
