@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from pytest_editpitfalls.errors import PitfallsError, UsageError
+from pytest_editpitfalls.errors import PitfallsError, UsageError, keep_cause
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -50,6 +50,8 @@ def isolated(
     except Exception as error:
         out_of_memory = is_out_of_memory(error)
         message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
+        if len(items) == 1 and not out_of_memory and not isinstance(error, PitfallsError):
+            keep_cause(message, error)
     # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
     if out_of_memory and not alone:
         # The whole program is dropped, with the edited models that it keeps, and not only this step.

@@ -27,6 +27,7 @@ MAX_SEED = 2**32 - 1
 _SEED = "+seed"
 _LABEL = re.compile(r"(?P<name>.*?)(?P<mle>\+mle)?(\+seed(?P<seed>0|[1-9]\d{0,9}))?", re.DOTALL)
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)=(?P<path>.*)", re.DOTALL)
 _WHERE = "--pitfalls-editor"
 
 
@@ -159,7 +160,10 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Labels of editors as typed: an editor given as ``package.module:attribute`` is called by its attribute.
+    """Labels of editors as typed.
+
+    An editor given as ``package.module:attribute`` is called by its attribute, or by the name before it:
+    ``NAME=package.module:attribute``.
 
     Returns:
         The labels, and the paths of those given by path: name -> ``package.module:attribute``.
@@ -170,31 +174,41 @@ def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     labels: list[str] = []
     paths: dict[str, str] = {}
     for text in typed:
-        path = editor_name(text)
+        typed_path = path = editor_name(text)
         if ":" not in path:
             labels.append(text)
             continue
+        name = None
+        if (named := _NAMED.fullmatch(path)) is not None:
+            name, path = named["name"], named["path"]
         if not _PATH.fullmatch(path):
             raise UsageError(
                 f"'{path}' is not package.module:attribute",
                 where=_WHERE,
                 fix="for instance --editor=my_package.my_module:my_editor",
             )
-        name = path.partition(":")[2].rpartition(".")[2]
+        name = name or name_of(path)
         if paths.setdefault(name, path) != path:
             raise UsageError(
                 f"{paths[name]} and {path} would both be called '{name}'",
                 where=_WHERE,
-                fix="give one of the attributes another name",
+                fix=f"name one of them: --editor=another-name={path}",
             )
-        labels.append(name + text.removeprefix(path))
+        labels.append(name + text.removeprefix(typed_path))
     return tuple(dict.fromkeys(labels)), paths
+
+
+def name_of(path: str) -> str:
+    """What the editor at ``package.module:attribute`` is called where no other name is given."""
+    return path.partition(":")[2].rpartition(".")[2]
 
 
 def as_typed(label: str, run: RunConfig) -> str:
     """What was typed for ``label``."""
     name = editor_name(label)
-    return run.editor_paths.get(name, name) + label.removeprefix(name)
+    path = run.editor_paths.get(name)
+    typed_name = name if path is None else path if name_of(path) == name else f"{name}={path}"
+    return typed_name + label.removeprefix(name)
 
 
 @lru_cache(maxsize=256)  # asked for every case of a run

@@ -11,7 +11,7 @@ import pytest
 from pytest_editpitfalls.engine.edited_checkpoint.source import edited_source
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
-from pytest_editpitfalls.errors import PitfallsError, UsageError, did_you_mean
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.executor import ProgressListener, WorkerProgress
 from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSetup, check_distribution
@@ -47,6 +47,10 @@ from .released_file import with_released
 from .rerun import rerun_command
 from .session import PitfallsSession
 from .timers import seconds_per_test
+from .tracebacks import fold_output, with_cause
+
+_WHOLE = ("long", "native")
+"""Styles of ``--tb`` that ask for the whole story."""
 
 
 class SessionHooks:
@@ -219,10 +223,13 @@ class SessionHooks:
         is_ours = isinstance(error, PitfallFailed | PitfallsError) or shows_itself(item, error)
         if call.excinfo is not None and is_ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
+            if isinstance(error, CaseError) and error.__cause__ is not None and item.config.option.tbstyle in _WHOLE:
+                report.longrepr = with_cause(call.excinfo, item.config)
             if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
                 # the line of the short summary and JUnit's message: under CI pytest does not shorten it
                 crash.message = crash.message.partition("\n")[0]
         if (case := case_of(item)) is not None:
+            fold_output(report)
             self.session.reporter.attach(item, case, report, call, self.session.usage_error)
             if report.failed and not isinstance(error, PitfallFailed):  # which ends with the command already
                 report.sections.append(("rerun", rerun_command(item, case, self.session.run)))

@@ -136,9 +136,9 @@ class EditorRegistry(Registry[EditorDeclaration]):
                 fix="use letters, digits, '_', '-' and '.' (it stands in node ids)",
             )
         if name in self._shipped:
-            raise UsageError(
-                f"'{name}' is the name of an editor that ships", where=origin, fix="give yours another name"
-            )
+            path = origin.removeprefix("--editor=").rpartition("=")[2] if origin.startswith("--editor=") else None
+            fix = "give yours another name" if path is None else f"give yours another name: --editor=my-{name}={path}"
+            raise UsageError(f"'{name}' is the name of an editor that ships", where=origin, fix=fix)
         known = others.get(name)
         if known is not None and known.origin != origin:
             raise UsageError(f"editor '{name}' is there twice: from {known.origin} too", where=origin, fix=fix)

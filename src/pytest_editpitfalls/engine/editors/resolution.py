@@ -44,7 +44,8 @@ def resolve_hyperparameters(
     given: dict[str, Any] = {}
     place = "" if config_path and is_released(config_path) else f"[{editor}] "
     for key, value in (config_table or {}).items():
-        given[key] = _from(config_path.parent, value) if config_path and key in kind.path_fields else value
+        is_path = key in kind.path_fields or (key in kind.structured and isinstance(value, str))
+        given[key] = _from(config_path.parent, value) if config_path and is_path else value
         where[key] = f"{config_path or 'configuration'} {place}{key}"
     for key, text in (overrides or {}).items():
         given[key] = text if key in kind.path_fields else toml_value(text)

@@ -56,6 +56,8 @@ class Hyperparameters(BaseModel):
         path_fields: names of the fields that hold an existing file's path. A relative path in a configuration
             file starts at that file's directory.
         at_most_one: names of fields of which at most one may be given.
+        structured: fields whose value is an object of the editor's own (its ``hparams``) -> its class. A path or a
+            table is given, and the object is made of it when the model is there (`engine.in_place.arguments`).
         released_names: key of a published file -> the field that it means, where the names differ.
         released_unused: key of a published file that is not taken from it, though there is such a field -> why.
     """
@@ -64,6 +66,7 @@ class Hyperparameters(BaseModel):
 
     path_fields: ClassVar[tuple[str, ...]] = ()
     at_most_one: ClassVar[tuple[str, ...]] = ()
+    structured: ClassVar[Mapping[str, type]] = {}
     released_names: ClassVar[Mapping[str, str]] = {}
     released_unused: ClassVar[Mapping[str, str]] = {}
 

@@ -78,6 +78,9 @@ class ReleasedFile:
         Raises:
             UsageError: it has a field for none of them.
         """
+        if len(kind.structured) == 1:
+            (name,) = kind.structured
+            return {name: str(self.path)}, f"'{editor}' gets {self.path.name} as its '{name}'"
         fields = {field.alias or key for key, field in kind.model_fields.items() if key != "source"}
         takes_all = kind.model_config.get("extra") == "allow"
         used: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.errors import UsageError
 
+from .arguments import is_structured
 from .options import InPlaceOptions, Keeps, TargetFormat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -26,7 +27,7 @@ _BUILT_FROM = "a function's keywords"
 
 def in_place_editor(
     *,
-    targets: TargetFormat = "plain",
+    targets: TargetFormat | None = None,
     prompts: PromptForm | None = None,
     keeps: Keeps = "nothing",
     independent_rows: bool = False,
@@ -45,7 +46,8 @@ def in_place_editor(
     A function without this decorator is an in-place editor too, with the defaults below.
 
     Args:
-        targets: ``"plain"``: requests have ``"target_new": "Rome"``; ``"str"``: ``"target_new": {"str": "Rome"}``.
+        targets: ``"plain"``: requests have ``"target_new": "Rome"``; ``"str"``: ``"target_new": {"str": "Rome"}``. By
+            default the first is tried, and the second where the function takes the text for a dictionary.
         prompts: ``"filled"``: requests have ``"prompt": "The capital of France is"``; ``"template"``: they have
             ``"prompt": "The capital of {} is"``, and the editor may do with it what it likes. By default it is the
             template as well, and an editor that tokenises a literal ``{}`` is an error of the case.
@@ -67,7 +69,7 @@ def in_place_editor(
         epsilon: property -> how far log-probabilities may be apart, in nats, where it is not the usual.
         restores: whether writing the old object back gives the unedited model, exactly.
     """
-    if targets not in ("plain", "str"):
+    if targets not in ("plain", "str", None):
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
     if keeps not in ("nothing", "attachments"):
         raise UsageError(f"keeps={keeps!r}", where="in_place_editor", fix="write 'nothing' or 'attachments'")
@@ -249,6 +251,7 @@ def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperpar
             fix="give the function the parameters model, tokenizer and requests, in this order",
         )
     fields: dict[str, Any] = {}
+    structured: dict[str, type] = {}
     extra = False
     for each in rest:
         if each.kind is inspect.Parameter.VAR_KEYWORD:
@@ -257,8 +260,10 @@ def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperpar
             raise UsageError(f"'{each.name}' can only be given by position", where=where, fix=f"take {_SIGNATURE}")
         elif each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             fields |= _field(each, where)
+            if is_structured(each.annotation):
+                structured[each.name] = each.annotation
     config = ConfigDict(extra="allow" if extra else "forbid")
-    base = type("KeywordHyperparameters", (KeywordHyperparameters,), {"model_config": config})
+    base = type("KeywordHyperparameters", (KeywordHyperparameters,), {"model_config": config, "structured": structured})
     made: Any = create_model(
         f"{getattr(function, '__name__', type(function).__name__)}Hyperparameters",
         __base__=base,
@@ -289,7 +294,9 @@ def _field(parameter: inspect.Parameter, where: str) -> dict[str, Any]:
         )
     missing = default is inspect.Parameter.empty
     annotation = parameter.annotation
-    if annotation is inspect.Parameter.empty or isinstance(annotation, str):
+    if is_structured(annotation):
+        annotation = Any  # a path or a table, of which `structured_argument` makes an object
+    elif annotation is inspect.Parameter.empty or isinstance(annotation, str):
         annotation = Any if missing else _type_of(default)
     elif default is None:
         annotation = annotation | None if not isinstance(annotation, str) else Any

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
 import random
+import re
 import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +21,14 @@ from torch import nn
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editing.templates import check_filled, templates_seen
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.isolation import is_out_of_memory
 from pytest_editpitfalls.engine.overlay.difference import ModelDifference
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError, keep_cause
 from pytest_editpitfalls.program import EditRequest
 
-from .options import InPlaceOptions, keyword_arguments
+from .arguments import on_device, structured_argument
+from .options import InPlaceOptions, TargetFormat, keyword_arguments
 from .pristine import Pristine, written_behind
 from .tokenizer import LentTokenizer
 
@@ -50,6 +55,8 @@ class InPlaceEditor:
         self._host = resources.host
         self._seed = resources.settings.seed
         self._pristine: Pristine | None = None
+        self._targets: tuple[TargetFormat, ...] = ("plain", "str") if options.targets is None else (options.targets,)
+        self._arguments, self._remarks = self._made_arguments()
         self._tokenizer = LentTokenizer(resources.host.tokenizer)
 
     def prepare(self, progress: ProgressCallback = silent) -> None:
@@ -90,7 +97,7 @@ class InPlaceEditor:
 
     def describe(self) -> dict[str, Any]:
         """The function, where it is from, and its keyword arguments."""
-        given = {key: _plain(value) for key, value in keyword_arguments(self._hyperparameters).items()}
+        given = {key: _plain(value) for key, value in self._arguments.items()}
         return {
             "name": self.name,
             "function": f"{getattr(self._function, '__module__', '')}:"
@@ -101,9 +108,9 @@ class InPlaceEditor:
 
     def _edit(self, job: EditJob) -> EditResult:
         where = f"edit {job.step}"
-        notes: list[str] = []
+        notes = list(self._remarks)
         try:
-            difference = self._difference(job, notes)
+            difference = self._in_turn(job, notes)
         except UsageError:
             raise
         except CaseError as error:
@@ -113,7 +120,34 @@ class InPlaceEditor:
         model = (difference,) if difference.values or difference.attachments else ()
         return EditResult(model, notes=_at(where, notes))
 
-    def _difference(self, job: EditJob, notes: list[str]) -> ModelDifference:
+    def _made_arguments(self) -> tuple[dict[str, Any], list[str]]:
+        """The hyper-parameters as the function gets them, and what there is to say of files among them."""
+        arguments, remarks = keyword_arguments(self._hyperparameters), list[str]()
+        for name, kind in type(self._hyperparameters).structured.items():
+            if arguments.get(name) is not None:
+                where = f"--pitfalls-set {self.name}.{name}"
+                arguments[name], more = structured_argument(kind, arguments[name], where=where)
+                remarks += more
+        return arguments, remarks
+
+    def _in_turn(self, job: EditJob, notes: list[str]) -> ModelDifference:
+        """`_difference` with the form of targets that the function takes; tried where it has not said."""
+        form, *others = self._targets
+        try:
+            difference = self._difference(job, notes, form)
+        except CaseError as error:
+            if not others or not _is_about_targets(error.__cause__):
+                raise
+            del notes[len(self._remarks) :]
+            form = others[0]
+            try:
+                difference = self._difference(job, notes, form)
+            except CaseError as again:
+                raise (error if _is_about_targets(again.__cause__) else again) from again.__cause__
+        self._targets = (form,)
+        return difference
+
+    def _difference(self, job: EditJob, notes: list[str], targets: TargetFormat) -> ModelDifference:
         """Call the editor; raises `CaseError` for everything that goes wrong in it."""
         self.prepare()
         assert self._pristine is not None
@@ -122,7 +156,7 @@ class InPlaceEditor:
             raise CaseError("the edit before is another editor's")
         with self._pristine.lent(start) as loan:
             try:
-                returned = self._call(job)
+                returned = self._call(job, targets)
                 edited = self._edited(returned)
                 self._tokenizer.check(notes)
                 difference, changed = loan.read(edited, keeps_attachments=self._options.keeps == "attachments")
@@ -138,9 +172,13 @@ class InPlaceEditor:
             notes.append("changed nothing")
         return difference
 
-    def _call(self, job: EditJob) -> Any:
-        requests = [self._request(job, request) for request in job.requests]
-        arguments = keyword_arguments(self._hyperparameters)
+    def _call(self, job: EditJob, targets: TargetFormat) -> Any:
+        requests = [self._request(job, request, targets) for request in job.requests]
+        structured = type(self._hyperparameters).structured
+        arguments = {
+            key: on_device(copy.deepcopy(value), str(self._host.device)) if key in structured else value
+            for key, value in self._arguments.items()
+        }
         seed = zlib.crc32(f"{self._seed}/{job.case_id}/{job.step}".encode())
         try:
             tokenizer = self._tokenizer.take()
@@ -152,14 +190,17 @@ class InPlaceEditor:
             ):
                 returned = self._function(self._host.model, tokenizer, requests, **arguments)
         except (Exception, SystemExit) as error:
-            raise CaseError(self._raised(error)) from None
+            text = self._raised(error)
+            if not is_out_of_memory(error):
+                keep_cause(text, error)
+            raise CaseError(text) from error
         if self._options.prompts != "template":
             check_filled(seen, job.requests, fix=_FILL)
         return returned
 
-    def _request(self, job: EditJob, request: EditRequest) -> dict[str, Any]:
+    def _request(self, job: EditJob, request: EditRequest, targets: TargetFormat) -> dict[str, Any]:
         def target(label: str) -> Any:
-            return {"str": label} if self._options.targets == "str" else label
+            return {"str": label} if targets == "str" else label
 
         values: dict[str, Any] = {
             "case_id": job.case_id,
@@ -199,6 +240,11 @@ class InPlaceEditor:
         return returned
 
 
+def _is_about_targets(error: BaseException | None) -> bool:
+    """Whether a function failed because it takes a text for a dictionary or a dictionary for a text."""
+    return isinstance(error, TypeError | AttributeError) and re.search(r"\b(str|string|dict)\b", str(error)) is not None
+
+
 _FILL = (
     "declare @in_place_editor(prompts='filled') to get prompts with their subject, or fill them: "
     "request['prompt'].replace('{}', request['subject'])"
@@ -225,6 +271,8 @@ def _at(where: str, notes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(each) for key, each in vars(value).items() if key != "device"}
     if isinstance(value, bool | int | float | str | type(None)):
         return value
     if isinstance(value, list | tuple):

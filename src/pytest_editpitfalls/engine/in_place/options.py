@@ -10,7 +10,8 @@ from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 
 TargetFormat = Literal["plain", "str"]
-"""How ``target_new`` is given: a plain string, or ``{"str": ...}`` as the field's data sets have it."""
+"""How ``target_new`` is given: a plain string, or ``{"str": ...}`` as the field's data sets have it. None: the first,
+and where the function takes it for a dictionary the second."""
 
 Keeps = Literal["nothing", "attachments"]
 """Whether hooks, modules and buffers left on the model are a mistake, or part of the edit."""
@@ -20,7 +21,7 @@ Keeps = Literal["nothing", "attachments"]
 class InPlaceOptions:
     """What an in-place editor says of itself (`in_place_editor`)."""
 
-    targets: TargetFormat = "plain"
+    targets: TargetFormat | None = None
     prompts: PromptForm | None = None
     keeps: Keeps = "nothing"
     independent_rows: bool = False

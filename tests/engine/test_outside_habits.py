@@ -1,0 +1,172 @@
+"""Habits of editors that others wrote: targets, hparams objects, wrappers, what they leave on the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
+from pytest_editpitfalls.errors import UsageError, take_cause
+from tests.engine.test_in_place import Bench, matrix, program
+
+
+@dataclass
+class HParams:
+    """As kmeng01 and EasyEdit write them."""
+
+    layers: list[int]
+    lr: float
+    device: int
+    norm_constraint: float = 1.0
+    names: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_hparams(cls, path: str) -> HParams:
+        assert path.endswith(".yaml"), "yaml only"
+        return cls(**yaml.safe_load(Path(path).read_text()))
+
+    @classmethod
+    def from_json(cls, path: str) -> HParams:
+        return cls(**json.loads(Path(path).read_text()))
+
+
+def double(model: Any) -> None:
+    with torch.no_grad():
+        matrix(model).mul_(2)
+
+
+def with_strings(model: Any, tokenizer: Any, requests: Any) -> None:
+    assert " " + requests[0]["target_new"]
+    double(model)
+
+
+def with_dictionaries(model: Any, tokenizer: Any, requests: Any) -> None:
+    double(model)  # an attempt that fails leaves nothing behind
+    if requests[0]["target_new"]["str"][0] != " ":
+        requests[0]["target_new"]["str"] = " " + requests[0]["target_new"]["str"]
+
+
+def with_get(model: Any, tokenizer: Any, requests: Any) -> None:
+    assert requests[0]["target_new"].get("str")
+    double(model)
+
+
+def test_targets_are_tried_in_turn() -> None:
+    probabilities = []
+    for edit in (with_strings, with_dictionaries, with_get):
+        bench = Bench()
+        (answer,) = bench.scores(edit)
+        assert answer.error is None
+        assert not answer.notes
+        probabilities.append([probe.probabilities for probe in answer.probes])
+        bench.check_restored()
+    assert probabilities[0] == probabilities[1] == probabilities[2]
+
+
+def test_a_declared_form_is_not_tried_otherwise() -> None:
+    (answer,) = Bench().scores(in_place_editor(targets="plain")(with_dictionaries))
+    assert "string indices must be integers" in (answer.error or "")
+
+
+def test_what_fails_with_both_forms_is_reported_once_and_rightly() -> None:
+    def wrong(model: Any, tokenizer: Any, requests: Any) -> None:
+        requests[0]["target_new"]["str"]
+        raise ValueError("no such layer")
+
+    def broken(model: Any, tokenizer: Any, requests: Any) -> None:
+        _ = "a str" + 5  # type: ignore[operator]
+
+    (answer,) = Bench().scores(wrong)
+    assert "ValueError: no such layer" in (answer.error or "")
+    (answer,) = Bench().scores(broken)
+    assert "can only concatenate str" in (answer.error or "")
+    cause = take_cause(answer.error or "")
+    assert isinstance(cause, TypeError)
+    assert cause.__traceback__ is not None
+    assert take_cause(answer.error or "") is None  # each is shown once
+
+
+def own(model: Any, tok: Any, requests: Any, hparams: HParams, scale: float = 2.0) -> None:
+    assert isinstance(hparams, HParams)
+    assert hparams.device == "cpu"  # type: ignore[comparison-overlap]
+    hparams.layers.append(7)  # each call gets its own
+    assert len(hparams.layers) == 2
+    double(model)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_path_becomes_the_object(tmp_path: Path) -> None:
+    paths = [
+        write(tmp_path, "a.yaml", "layers: [1]\nlr: 0.5\ndevice: 0\n"),
+        write(tmp_path, "a.json", '{"layers": [1], "lr": 0.5, "device": 0}'),
+        write(tmp_path, "loose.yaml", "layers: [1]\nlr: 5e-1\nalg_name: ROME\nmodel_name: x\n"),
+    ]
+    for path in paths:
+        bench = Bench()
+        (answer,) = bench.scores(own, hparams=path)
+        assert answer.error is None
+        loose = "loose" in path
+        assert list(answer.notes) == [
+            f"edit {n}: HParams has no alg_name, model_name: not used" for n in (1, 2) if loose
+        ]
+        given = bench.editor(own, hparams=path).describe()["hyperparameters"]
+        assert given == {
+            "hparams": {"layers": [1], "lr": 0.5, "norm_constraint": 1.0, "names": []},
+            "scale": 2.0,
+        }
+
+
+def test_a_table_becomes_the_object() -> None:
+    bench = Bench()
+    (answer,) = bench.scores(own, hparams="{layers = [1], lr = 0.5, norm_constraint = false}")
+    assert answer.error is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("layers: [1]\n", r"HParams needs 'lr'\n  fix: give it: lr"),
+        ("layers: five\nlr: 0.5\nmore: 1\n", "bad value 'five' of 'layers': input should be a valid list"),
+        ("layers: [1]\nlr: fast\nmore: 1\n", "bad value 'fast' of 'lr'"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, "a.yaml", text)
+    with pytest.raises(UsageError, match=words) as caught:
+        Bench().editor(own, hparams=path)
+    assert caught.value.where == f"--pitfalls-set mine.hparams ({path})"
+
+
+def test_no_file_no_value_and_a_loader_that_refuses(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no file nothing.yaml"):
+        Bench().editor(own, hparams="nothing.yaml")
+    with pytest.raises(UsageError, match="'hparams' is needed"):
+        Bench().editor(own)
+    path = write(tmp_path, "a.yml", "layers: [1]\n")
+    with pytest.raises(UsageError, match="HParams.from_hparams does not take it: AssertionError: yaml only"):
+        Bench().editor(own, hparams=path)
+
+
+def test_a_relative_path_in_a_table_starts_at_its_file(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "layers: [1]\nlr: 0.5\ndevice: 0\n")
+    declaration = declaration_of("mine", own, where="a test")
+    values: Any = resolve_hyperparameters(
+        "mine",
+        declaration.hyperparameter_class(),
+        "tiny",
+        4,
+        {"hparams": "a.yaml"},
+        config_path=tmp_path / "c.toml",
+    )
+    assert values.hparams == tmp_path / "a.yaml"
