@@ -14,7 +14,7 @@ import yaml
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
 from pytest_editpitfalls.errors import UsageError, take_cause
-from tests.engine.test_in_place import Bench, matrix, program
+from tests.engine.test_in_place import Bench, matrix
 
 
 @dataclass
@@ -149,12 +149,12 @@ def test_a_wrong_field_is_named(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_no_file_no_value_and_a_loader_that_refuses(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no file nothing.yaml"):
+    with pytest.raises(UsageError, match=r"there is no file nothing\.yaml"):
         Bench().editor(own, hparams="nothing.yaml")
     with pytest.raises(UsageError, match="'hparams' is needed"):
         Bench().editor(own)
     path = write(tmp_path, "a.yml", "layers: [1]\n")
-    with pytest.raises(UsageError, match="HParams.from_hparams does not take it: AssertionError: yaml only"):
+    with pytest.raises(UsageError, match=r"HParams\.from_hparams does not take it: AssertionError: yaml only"):
         Bench().editor(own, hparams=path)
 
 

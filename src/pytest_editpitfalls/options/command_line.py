@@ -45,6 +45,8 @@ HELP = {
     "limit": "at most N cases per suite, drawn evenly from its rules, always the same ones",
     "set": "set one hyper-parameter: EDITOR.KEY=VALUE, for instance rome.v_lr=0.1; may be given several times",
     "config": "hyper-parameters: a TOML file with one table per editor, or one editor's published YAML or JSON",
+    "checkout": "where the checkout of a collection of editors lies: NAME=DIR, for instance easyedit=../EasyEdit for "
+    "--editor=easyedit:ROME; may be given several times",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
@@ -104,6 +106,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("limit", metavar="N")
     option("set", action="append", metavar="EDITOR.KEY=VALUE")
     option("config", metavar="FILE")
+    option("checkout", action="append", metavar="NAME=DIR")
     option("device", metavar="DEVICE")
     option("dtype", metavar="DTYPE")
     option("batch_size", metavar="N|auto")
@@ -148,6 +151,12 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     for name in ("strict", "isolate", "held_only", "together"):
         parser.addini(f"pitfalls_{name}", HELP[name], type="bool", default=False)
     parser.addini("pitfalls_set", "hyper-parameters, one per line: rome.v_lr=0.1", type="linelist", default=[])
+    parser.addini(
+        "pitfalls_checkouts",
+        "checkouts of collections of editors, one per line: easyedit=../EasyEdit",
+        type="linelist",
+        default=[],
+    )
     for name in (
         "edits",
         "relations",

@@ -82,6 +82,7 @@ class RunConfig:
     Attributes:
         editors: labels of the editors; empty means that the plugin does nothing.
         editor_paths: those given as ``package.module:attribute``: name -> path.
+        checkouts: name of a collection of editors -> its directory, of those that were named.
         checkpoints: label of each edited checkpoint that is audited -> the checkpoint as it was typed; ``editors`` has
             these labels, and no editor beside them.
         models: names, ids or paths of the models, as typed.
@@ -130,6 +131,7 @@ class RunConfig:
 
     editors: tuple[str, ...] = ()
     editor_paths: Mapping[str, str] = field(default_factory=dict)
+    checkouts: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     suites: tuple[str, ...] = DEFAULT_SUITES

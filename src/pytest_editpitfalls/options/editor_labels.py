@@ -8,11 +8,12 @@ that seed instead of ``--pitfalls-seed``. The label without its seed names what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pytest_editpitfalls.engine.outside.collection import collection_of
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         name = None
         if (named := _NAMED.fullmatch(path)) is not None:
             name, path = named["name"], named["path"]
-        if not _PATH.fullmatch(path):
+        if not _PATH.fullmatch(path) and collection_of(path) is None:
             raise UsageError(
                 f"'{path}' is not package.module:attribute",
                 where=_WHERE,
@@ -200,7 +201,30 @@ def labels_of(typed: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 def name_of(path: str) -> str:
     """What the editor at ``package.module:attribute`` is called where no other name is given."""
+    if collection_of(path) is not None:
+        return path.replace(":", "-")
     return path.partition(":")[2].rpartition(".")[2]
+
+
+def with_collections(
+    given: Mapping[str, Mapping[str, Any]], paths: Mapping[str, str], labels: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Hyper-parameters under a collection's name ("easyedit") as those of each of its editors that has no own value.
+
+    Args:
+        paths: of the editors given by path, by their name.
+        labels: of all editors of the run: where one is called like a collection, the values are that editor's.
+    """
+    taken = {editor_name(label) for label in labels}
+    found = {name: dict(values) for name, values in given.items()}
+    members: dict[str, list[str]] = {}
+    for label, path in paths.items():
+        if (collection := collection_of(path)) is not None:
+            members.setdefault(collection.name, []).append(label)
+    for name, editors in members.items():
+        if name not in taken and (values := found.pop(name, None)) is not None:
+            found |= {editor: {**values, **found.get(editor, {})} for editor in editors}
+    return found
 
 
 def as_typed(label: str, run: RunConfig) -> str:

@@ -6,12 +6,14 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import pytest
 
 from pytest_editpitfalls.engine.hyperparameters.released import ReleasedFile, is_released, read_released
+from pytest_editpitfalls.engine.outside.collection import collections_by_name
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import absolute, is_there, read_toml
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
@@ -20,7 +22,7 @@ from .audit import audited, base_of
 from .command_line import SHORT_FORMS_TAKEN
 from .config import Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, PROPERTIES, SUCCESS_FLOOR
-from .editor_labels import MAX_SEED, labels_of, seed_of
+from .editor_labels import MAX_SEED, labels_of, seed_of, with_collections
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
 from .own_facts import read_edits, read_properties
 from .paths import expanded as _expanded
@@ -49,6 +51,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     if config_path is None:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
+    of_editors = partial(with_collections, paths=editor_paths, labels=editors)
     released = _released(config_path, config_source)
     named = tuple(_from_folder(name, here) for name in suites) or (() if checkpoints else _unique(ini_suites))
     properties = read_properties(config, here, root, named)
@@ -56,6 +59,10 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
+        checkouts={
+            **_checkouts(ini_list(config, "checkouts"), root, "the ini key pitfalls_checkouts"),
+            **_checkouts(config.getoption("pitfalls_checkout") or (), here, "--pitfalls-checkout"),
+        },
         checkpoints=checkpoints,
         models=base_of(config) if checkpoints else _models(config, root),
         suites=tuple(name for name in named if name != PROPERTIES)
@@ -64,10 +71,12 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         properties=properties,
         edits=edits,
         limit=_positive(config, "limit"),
-        overrides=parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())]),
-        overrides_asked=frozenset(parse_overrides(typed_options(config).get("pitfalls_set", ()))),
+        overrides=of_editors(parse_overrides([*ini_list(config, "set"), *(config.getoption("pitfalls_set") or ())])),
+        overrides_asked=frozenset(of_editors(parse_overrides(typed_options(config).get("pitfalls_set", ())))),
         config_path=config_path,
-        config_tables={} if released or config_path is None else read_config_file(config_path, config_source),
+        config_tables={}
+        if released or config_path is None
+        else of_editors(read_config_file(config_path, config_source)),
         released=released,
         device=_device(_text(config, "device") or "auto"),
         dtype=_text(config, "dtype"),
@@ -106,6 +115,22 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         thresholds=tuple(ini_list(config, "thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
+
+
+def _checkouts(entries: Iterable[str], folder: Path, where: str) -> dict[str, Path]:
+    """Directories of collections of editors, by the collection's name."""
+    known = collections_by_name()
+    found = {}
+    for entry in entries:
+        name, equals, path = (part.strip() for part in entry.partition("="))
+        if not equals or not path or name not in known:
+            raise UsageError(
+                f"'{entry}' is not NAME=DIR",
+                where=where,
+                fix=f"NAME is one of {', '.join(known)}: easyedit=../EasyEdit",
+            )
+        found[name] = absolute(folder / _expanded(path, where))
+    return found
 
 
 def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.outside.collection import collection_of, outside_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import editor_name
@@ -40,10 +41,15 @@ def register_extensions(config: pytest.Config, run: RunConfig) -> None:
     for label, checkpoint in run.checkpoints.items():
         EDITORS.add_checkpoint(label, checkpoint)
     for name, path in run.editor_paths.items():
-        EDITORS.add(name, imported(path, where=f"--editor={path}"), origin=f"--editor={path}")
+        EDITORS.add(name, _editor_at(path, run), origin=f"--editor={path}")
     for label in run.editors:
         if (name := editor_name(label)) in EDITORS:
             EDITORS.get(name)
+
+
+def _editor_at(path: str, run: RunConfig) -> Any:
+    where = f"--editor={path}"
+    return outside_editor(path, run.checkouts, where=where) if collection_of(path) else imported(path, where=where)
 
 
 def _given(config: pytest.Config, hook: str, form: type[Found], fix: str) -> Iterator[tuple[str, Found]]:

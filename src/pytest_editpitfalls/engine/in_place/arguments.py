@@ -22,7 +22,9 @@ def is_structured(annotation: Any) -> bool:
     )
 
 
-def structured_argument(kind: type[Any], value: Any, *, where: str) -> tuple[Any, list[str]]:
+def structured_argument(
+    kind: type[Any], value: Any, *, where: str, folder: Path | None = None
+) -> tuple[Any, list[str]]:
     """The object that the function gets, and notes on what was not used.
 
     A path is given to the class's own ``from_hparams`` (or ``from_json``, for that suffix). Where it has none, or where
@@ -36,8 +38,10 @@ def structured_argument(kind: type[Any], value: Any, *, where: str) -> tuple[Any
     if not isinstance(value, str | Path):
         return value, []
     path = Path(value)
+    if folder is not None and not path.is_file():
+        path = folder / path
     if not path.is_file():
-        raise UsageError(f"there is no file {path}", where=where, fix="check the path of the hyper-parameter file")
+        raise UsageError(f"there is no file {value}", where=where, fix="check the path of the hyper-parameter file")
     loaders = [getattr(kind, name) for name in _LOADERS if callable(getattr(kind, name, None))]
     if loaders:
         loader = loaders[-1] if path.suffix.lower() == ".json" else loaders[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationInfo, create_model, field_validator
@@ -40,6 +41,8 @@ def in_place_editor(
     violates: Mapping[str, str] | None = None,
     epsilon: Mapping[str, float] | None = None,
     restores: bool = False,
+    same_draws: bool = False,
+    folder: Path | None = None,
 ) -> Callable[[Function], Function]:
     """Describe a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
 
@@ -68,6 +71,9 @@ def in_place_editor(
         violates: properties that it is known not to have, each with the reason (docs/properties.md).
         epsilon: property -> how far log-probabilities may be apart, in nats, where it is not the usual.
         restores: whether writing the old object back gives the unedited model, exactly.
+        same_draws: whether every call starts from the run's seed, not from one of its case: what the function draws
+            once and keeps (context templates in a global variable) is then the same whichever case comes first.
+        folder: where a file of hyper-parameters is looked for that is not there from the working directory.
     """
     if targets not in ("plain", "str", None):
         raise UsageError(f"targets={targets!r}", where="in_place_editor", fix="write 'plain' or 'str'")
@@ -89,6 +95,8 @@ def in_place_editor(
         dict(violates or {}),
         dict(epsilon or {}),
         restores,
+        same_draws,
+        folder,
     )
 
     def mark(function: Function) -> Function:

@@ -122,11 +122,12 @@ class InPlaceEditor:
 
     def _made_arguments(self) -> tuple[dict[str, Any], list[str]]:
         """The hyper-parameters as the function gets them, and what there is to say of files among them."""
+        folder = self._options.folder
         arguments, remarks = keyword_arguments(self._hyperparameters), list[str]()
         for name, kind in type(self._hyperparameters).structured.items():
             if arguments.get(name) is not None:
                 where = f"--pitfalls-set {self.name}.{name}"
-                arguments[name], more = structured_argument(kind, arguments[name], where=where)
+                arguments[name], more = structured_argument(kind, arguments[name], where=where, folder=folder)
                 remarks += more
         return arguments, remarks
 
@@ -179,7 +180,8 @@ class InPlaceEditor:
             key: on_device(copy.deepcopy(value), str(self._host.device)) if key in structured else value
             for key, value in self._arguments.items()
         }
-        seed = zlib.crc32(f"{self._seed}/{job.case_id}/{job.step}".encode())
+        own = "" if self._options.same_draws else f"/{job.case_id}/{job.step}"
+        seed = zlib.crc32(f"{self._seed}{own}".encode())
         try:
             tokenizer = self._tokenizer.take()
             with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pytest_editpitfalls.engine.editing.templates import PromptForm
@@ -34,6 +35,9 @@ class InPlaceOptions:
     violates: Mapping[str, str] = field(default_factory=dict)
     epsilon: Mapping[str, float] = field(default_factory=dict)
     restores: bool = False
+    same_draws: bool = False
+    folder: Path | None = None
+    """where files are looked for that are not there from the working directory: a checkout"""
 
 
 def keyword_arguments(values: Hyperparameters) -> dict[str, Any]:

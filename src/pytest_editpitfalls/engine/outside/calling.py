@@ -1,0 +1,80 @@
+"""A call of somebody's function, with the tokenizer, the requests and the device that their own program would give."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+def called(
+    function: Callable[..., Any],
+    model: Any,
+    tokenizer: Any,
+    requests: list[dict[str, Any]],
+    given: dict[str, Any],
+    *,
+    left_padding: bool,
+) -> Any:
+    """``function(model, tokenizer, requests, **given)``.
+
+    Args:
+        left_padding: whether their program pads this algorithm's texts on the left.
+    """
+    for request in requests:
+        request.setdefault("ground_truth", request.get("target_true", "<|endoftext|>"))
+        request.setdefault("loc_prompt", random.choice(_unrelated()))
+    with _as_theirs(tokenizer, left_padding), _on_the_model_s_device(model.device):
+        return function(model, tokenizer, requests, **given)
+
+
+@contextmanager
+def _as_theirs(tokenizer: Any, left_padding: bool) -> Iterator[None]:
+    side, padding = tokenizer.padding_side, tokenizer.pad_token
+    tokenizer.padding_side = "left" if left_padding else "right"
+    if padding is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    try:
+        yield
+    finally:
+        tokenizer.padding_side, tokenizer.pad_token = side, padding
+
+
+@contextmanager
+def _on_the_model_s_device(device: torch.device) -> Iterator[None]:
+    """Where the model is on no GPU, ``.to("cuda")`` means its own device: much of the field's code says only that."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            yield
+        return
+    with _Redirected(device):
+        yield
+
+
+class _Redirected(TorchFunctionMode):
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.cuda:
+            return args[0].to(self._device)
+        args = tuple(self._device if _is_cuda(each) else each for each in args)
+        kwargs = {key: self._device if _is_cuda(each) else each for key, each in (kwargs or {}).items()}
+        return func(*args, **kwargs)
+
+
+def _is_cuda(value: Any) -> bool:
+    if isinstance(value, torch.device):
+        return value.type == "cuda"
+    return isinstance(value, str) and (value == "cuda" or value.startswith("cuda:"))
+
+
+def _unrelated() -> list[str]:
+    text = files("pytest_editpitfalls.engine.editors.wise").joinpath("irrelevant_prompts.txt").read_text("utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

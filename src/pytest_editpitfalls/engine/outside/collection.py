@@ -1,0 +1,153 @@
+"""What a collection is, which there are, and how one of its editors becomes an in-place editor. Torch-free."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pytest_editpitfalls.engine.editing.templates import PromptForm
+from pytest_editpitfalls.engine.in_place.declare import in_place_editor
+from pytest_editpitfalls.engine.in_place.options import TargetFormat
+from pytest_editpitfalls.errors import UsageError, did_you_mean
+
+from . import collections
+from .checkout import Checkout
+from .table import AlgorithmTable
+
+OPTION = "--pitfalls-checkout"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Editors that others publish together.
+
+    Attributes:
+        name: what stands before the colon.
+        title: their repository.
+        table: path of the module that has ``ALG_DICT``, from the checkout's directory.
+        package: the package that this module is in; empty where it stands outside of one.
+        prompts, targets: what their functions take.
+        bare: packages that are not run when a module in them is imported, since they import everything there is.
+        left_padding: whether an algorithm's texts are padded on the left, as their own program has it.
+        attachments: algorithms whose edit is something beside the weights.
+        needs: what to install, in words.
+    """
+
+    name: str
+    title: str
+    table: str
+    package: str
+    prompts: PromptForm
+    targets: TargetFormat
+    needs: str
+    bare: tuple[str, ...] = ()
+    left_padding: Callable[[str], bool] = lambda algorithm: False
+    attachments: frozenset[str] = frozenset()
+
+
+@cache
+def collections_by_name() -> dict[str, Collection]:
+    """Every collection, by what ``--editor`` calls it."""
+    names = [found.name for found in pkgutil.iter_modules(collections.__path__)]
+    found: list[Collection] = [
+        importlib.import_module(f"{collections.__name__}.{name}").COLLECTION for name in sorted(names)
+    ]
+    return {each.name: each for each in found}
+
+
+def collection_of(path: str) -> Collection | None:
+    """The collection that ``easyedit:ROME`` means; None for a module's path."""
+    name, _, algorithm = path.partition(":")
+    return collections_by_name().get(name) if algorithm[:1].isupper() else None
+
+
+def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> Callable[..., Any]:
+    """The in-place editor that ``easyedit:ROME`` means.
+
+    Args:
+        checkouts: name of a collection -> directory, as the user has named it.
+        where: the option that named the editor.
+
+    Raises:
+        UsageError: there is no checkout, no such algorithm, or what it imports is not installed.
+    """
+    collection = collection_of(path)
+    assert collection is not None
+    algorithm = path.partition(":")[2]
+    checkout = Checkout(_directory(collection, checkouts, where), collection.bare)
+    table = AlgorithmTable(checkout.directory / collection.table, collection.package)
+    if algorithm not in table:
+        raise UsageError(f"{collection.title} has no '{algorithm}'", where=where, fix=did_you_mean(algorithm, table))
+    try:
+        with checkout.entered():
+            function, hyperparameters = table.load(algorithm)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{collection.title} needs '{error.name}' for {algorithm}, which is not installed",
+            where=where,
+            fix=f"pip install {(error.name or '').partition('.')[0]}; {collection.needs}",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{algorithm} of {collection.title} cannot be imported: {type(error).__name__}: {error}",
+            where=where,
+            fix=collection.needs,
+        ) from error
+    return _in_place(collection, algorithm, checkout, function, hyperparameters)
+
+
+def _directory(collection: Collection, checkouts: Mapping[str, Path], where: str) -> Path:
+    if (named := checkouts.get(collection.name)) is not None:
+        if not (named / collection.table).is_file():
+            raise UsageError(
+                f"there is no {collection.table} in {named}",
+                where=f"{OPTION} {collection.name}",
+                fix=f"name the directory of a checkout of {collection.title}",
+            )
+        return named
+    found = next((Path(each) for each in sys.path if each and (Path(each) / collection.table).is_file()), None)
+    if found is None:
+        raise UsageError(
+            f"no checkout of {collection.title} is on sys.path",
+            where=where,
+            fix=f"git clone https://github.com/{collection.title}, and {OPTION} {collection.name}=DIR",
+        )
+    return found
+
+
+def _in_place(
+    collection: Collection, algorithm: str, checkout: Checkout, function: Callable[..., Any], kind: type[Any] | None
+) -> Callable[..., Any]:
+    def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **given: Any) -> Any:
+        from .calling import called
+
+        left = collection.left_padding(algorithm)
+        with checkout.entered():
+            return called(function, model, tokenizer, requests, given, left_padding=left)
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("model", "tokenizer", "requests")
+    ]
+    if kind is not None:
+        parameters.append(inspect.Parameter("hparams", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind))
+    edit.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    edit.__wrapped__ = function  # type: ignore[attr-defined]
+    edit.__name__ = edit.__qualname__ = algorithm
+    return in_place_editor(
+        prompts=collection.prompts,
+        targets=collection.targets,
+        keeps="attachments" if algorithm in collection.attachments else "nothing",
+        reset=checkout.forget_edits,
+        title=f"{algorithm} ({collection.title})",
+        source=f"{collection.title} {collection.table}: {algorithm}",
+        draws="as its own code does, the same for every case",
+        same_draws=True,
+        folder=checkout.directory,
+    )(edit)

@@ -1,0 +1,15 @@
+"""kmeng01/memit: ``ALG_DICT`` in experiments/evaluate.py, hyper-parameters in hparams/ALGORITHM/MODEL.json."""
+
+from __future__ import annotations
+
+from pytest_editpitfalls.engine.outside.collection import Collection
+
+COLLECTION = Collection(
+    name="memit",
+    title="kmeng01/memit",
+    table="experiments/evaluate.py",
+    package="experiments",
+    prompts="template",
+    targets="str",
+    needs="docs/outside-editors.md says what its editors import",
+)
