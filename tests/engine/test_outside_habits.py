@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
 from pytest_editpitfalls.errors import UsageError, take_cause
-from tests.engine.test_in_place import Bench, matrix
+from tests.engine.test_in_place import Bench, matrix, program
 
 
 @dataclass
@@ -156,6 +158,98 @@ def test_no_file_no_value_and_a_loader_that_refuses(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yml", "layers: [1]\n")
     with pytest.raises(UsageError, match=r"HParams\.from_hparams does not take it: AssertionError: yaml only"):
         Bench().editor(own, hparams=path)
+
+
+class Wrapper(nn.Module):
+    """As EasyEdit's GRACE: a layer is replaced inside the model, and an object around the model is returned."""
+
+    def __init__(self, model: nn.Module, extra: float = 0.0) -> None:
+        super().__init__()
+        self.model, self.extra = model, extra
+
+    def forward(self, **given: Any) -> Any:
+        answer = self.model(**given)
+        answer.logits = answer.logits + self.extra
+        return answer
+
+
+class Scaled(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.factor = torch.full((), 3.0, requires_grad=True) * 1  # a tensor with a history
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(x) * self.factor.to(x.dtype)
+
+
+def wrapped(model: Any, tokenizer: Any, requests: Any) -> Any:
+    mlp = model.model.layers[1].mlp
+    mlp.down_proj = Scaled(mlp.down_proj)
+    return Wrapper(model), {}
+
+
+def test_a_wrapper_around_the_lent_model_counts_as_attachments() -> None:
+    bench = Bench()
+    (answer,) = bench.scores(wrapped)
+    assert answer.error is None, answer.error
+    by_state = {probe.state: probe.probabilities for probe in answer.probes}
+    assert len({by_state[state] for state in ("0", "1", "12")}) == 3
+    bench.check_restored()
+    (answer,) = Bench().scores(lambda model, tok, requests: Wrapper(model, 1.0))
+    assert "returned a Wrapper that answers otherwise than the model in it" in (answer.error or "")
+
+
+def test_peft_s_wrapper_is_one() -> None:
+    peft = pytest.importorskip("peft")
+
+    def edit(model: Any, tok: Any, requests: Any) -> Any:
+        config = peft.LoraConfig(r=2, target_modules=["down_proj"], init_lora_weights=False)
+        return peft.get_peft_model(model, config)
+
+    bench = Bench()
+    (answer,) = bench.scores(edit, program_of_one())
+    assert answer.error is None, answer.error
+    by_state = {probe.state: probe.probabilities for probe in answer.probes}
+    assert by_state["0"] != by_state["1"]
+    bench.check_restored()
+
+
+def program_of_one() -> Any:
+    whole = program()
+    states = tuple(state for state in whole.states if state.name in ("0", "1"))
+    probes = tuple(probe for probe in whole.probes if probe.state in ("0", "1"))
+    return replace(whole, steps=whole.steps[:1], states=states, probes=probes)
+
+
+def test_checkpointing_left_behind_is_put_back_with_a_note() -> None:
+    def edit(model: Any, tok: Any, requests: Any) -> None:
+        model.gradient_checkpointing_enable()
+        model.config.use_cache = False
+        double(model)
+        model.gradient_checkpointing_disable()
+
+    bench = Bench()
+    (answer,) = bench.scores(edit)
+    assert answer.error is None, answer.error
+    assert any("left model." in note and note.endswith("changed: restored") for note in answer.notes), answer.notes
+    assert bench.model.config.use_cache is not False
+    assert not any("_gradient_checkpointing_func" in vars(module) for module in bench.model.modules())
+    bench.check_restored()
+
+
+def test_a_model_with_a_tensor_that_has_a_history_can_be_copied() -> None:
+    def edit(model: Any, tok: Any, requests: Any) -> Any:
+        model.kept = torch.ones(2, requires_grad=True) * 2
+        copied = copy.deepcopy(model)
+        del model.kept, copied.kept
+        double(copied)
+        return copied
+
+    bench = Bench()
+    (answer,) = bench.scores(edit)
+    assert answer.error is None, answer.error
+    bench.check_restored()
 
 
 def test_a_relative_path_in_a_table_starts_at_its_file(tmp_path: Path) -> None:

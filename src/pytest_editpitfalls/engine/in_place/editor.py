@@ -31,6 +31,7 @@ from .arguments import on_device, structured_argument
 from .options import InPlaceOptions, TargetFormat, keyword_arguments
 from .pristine import Pristine, written_behind
 from .tokenizer import LentTokenizer
+from .wrappers import check_transparent, detached_copies, holds
 
 
 class InPlaceEditor:
@@ -157,10 +158,12 @@ class InPlaceEditor:
             raise CaseError("the edit before is another editor's")
         with self._pristine.lent(start) as loan:
             try:
-                returned = self._call(job, targets)
-                edited = self._edited(returned)
+                with detached_copies():
+                    returned = self._call(job, targets)
+                edited, is_wrapped = self._edited(returned)
                 self._tokenizer.check(notes)
-                difference, changed = loan.read(edited, keeps_attachments=self._options.keeps == "attachments")
+                keeps = is_wrapped or self._options.keeps == "attachments"
+                difference, changed = loan.read(edited, keeps_attachments=keeps)
                 difference = replace(difference, declares_independent_rows=self._options.independent_rows)
             finally:
                 notes += loan.notes
@@ -224,13 +227,16 @@ class InPlaceEditor:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
         return f"{text} (line {frames[-1].lineno}, in {frames[-1].name})" if frames else text
 
-    def _edited(self, returned: Any) -> nn.Module | None:
-        """The model object that holds the edit; None for the one that was passed."""
+    def _edited(self, returned: Any) -> tuple[nn.Module | None, bool]:
+        """The model object that holds the edit, None for the one that was passed; and whether it was wrapped."""
         model = self._host.model
-        if isinstance(returned, tuple) and returned and isinstance(returned[0], nn.Module):
+        if isinstance(returned, tuple) and returned and not isinstance(returned[0], tuple):
             returned = returned[0]  # (model, original weights), as much of the field's code returns
         if returned is None or returned is model:
-            return None
+            return None, False
+        if holds(returned, model):
+            check_transparent(returned, model)
+            return None, True
         fix = "return the model that was passed, or a deep copy of it"
         if not isinstance(returned, nn.Module):
             raise CaseError(f"returned a {type(returned).__name__}, not a model", fix=fix)
@@ -239,7 +245,7 @@ class InPlaceEditor:
                 f"returned a {type(returned).__name__}, not a {type(model).__name__}",
                 fix=f"{fix}; an adapter's weights are merged first (peft: model.merge_and_unload())",
             )
-        return returned
+        return returned, False
 
 
 def _is_about_targets(error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ from pytest_editpitfalls.engine.overlay.difference import Attachment, ModelDiffe
 from pytest_editpitfalls.errors import CaseError, UsageError
 
 from .structure import Structure, first_of
+from .wrappers import detached_copies
 
 _ROW = 4096
 
@@ -167,7 +168,8 @@ class Loan:
         if not start.attachments:
             return []
         try:
-            return start.own_attachments(self._pristine.model)
+            with detached_copies():
+                return start.own_attachments(self._pristine.model)
         except Exception as error:
             raise CaseError(
                 f"what the edit before attached to the model cannot be copied: {type(error).__name__}: {error}",

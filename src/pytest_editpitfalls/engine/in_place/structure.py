@@ -13,6 +13,10 @@ from pytest_editpitfalls.errors import CaseError
 
 _CONFIGS = ("config", "generation_config")
 _QUIET = {"training", "_is_full_backward_hook", "_non_persistent_buffers_set"}
+_SETTINGS = {"_gradient_checkpointing_func"}
+"""Callables of a module that are no part of what it computes: gradient_checkpointing_disable() leaves this one."""
+_INPUT_GRADIENTS = "make_inputs_require_grads"
+"""The hook of transformers that comes with gradient checkpointing; what it passes on is the same."""
 _GLOBAL = {
     "_global_forward_hooks": "forward hook",
     "_global_forward_pre_hooks": "forward pre-hook",
@@ -72,14 +76,17 @@ class Structure:
                 for key in dict.fromkeys([*before, *now]):
                     old, new = before.get(key, ABSENT), now.get(key, ABSENT)
                     is_value = isinstance(old, Tensor) and isinstance(new, Tensor)
-                    if old is not new and not is_value:
+                    if name in HOOKS and getattr(new, "__name__", None) == _INPUT_GRADIENTS:
+                        plain.append(f"{path}: gradients of its inputs")
+                    elif old is not new and not is_value:
                         found.append(Attachment(path, module, name, key, old, new))
             now = _plain(module)
             for key in dict.fromkeys([*values, *now]):
                 old, new = values.get(key, ABSENT), now.get(key, ABSENT)
                 if _is_same(old, new):
                     continue
-                if any(callable(each) or isinstance(each, Tensor) for each in (old, new) if each is not ABSENT):
+                held = [each for each in (old, new) if each is not ABSENT and key not in _SETTINGS]
+                if any(callable(each) or isinstance(each, Tensor) for each in held):
                     found.append(Attachment(path, module, "", key, old, new))
                 else:
                     plain.append(f"{path}.{key}" if path else str(key))

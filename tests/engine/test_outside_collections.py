@@ -1,0 +1,154 @@
+"""Collections of editors in a checkout: found by name, kept apart, called as their own program calls them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_editpitfalls.engine.in_place.declare import declaration_of
+from pytest_editpitfalls.engine.outside.collection import collections_by_name, outside_editor
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.options.editor_labels import labels_of, with_collections
+from tests.engine.test_in_place import Bench
+
+EASYEDIT = {
+    "easyeditor/__init__.py": "raise RuntimeError('everything is imported')\n",
+    "easyeditor/models/__init__.py": "from .heavy import x\n",
+    "easyeditor/util/__init__.py": "",
+    "easyeditor/util/state.py": "CACHE_TEMPLATES = None\ncache_c = None\n",
+    "easyeditor/util/alg_dict.py": (
+        "from ..models.fine import FineHyperParams, apply_fine, Executor\n"
+        "from ..models.lacks import LacksHyperParams, apply_lacks\n"
+        "ALG_DICT = {'FINE': apply_fine, 'LACKS': apply_lacks, 'EXEC-1': Executor().apply_to_model}\n"
+    ),
+    "easyeditor/models/lacks.py": "import no_such_package_at_all\n",
+    "easyeditor/models/fine.py": """
+import os
+from dataclasses import dataclass
+from ..util import state
+
+
+@dataclass
+class FineHyperParams:
+    layer: int
+    device: int
+    alg_name: str = "FINE"
+
+
+SEEN = []
+
+
+def apply_fine(model, tok, request, hparams: FineHyperParams, copy=False, **kwargs):
+    import torch
+
+    request = request[0]
+    assert request["prompt"].startswith("The capital of France") or "Danielle" in request["prompt"], request
+    assert request["ground_truth"] and request["loc_prompt"] and isinstance(request["target_new"], str)
+    assert os.path.exists("easyeditor") and tok.padding_side == "left" and tok.pad_token
+    assert hparams.device == "cpu" and torch.zeros(1, device="cuda").to("cuda:0").cuda().device.type == "cpu"
+    assert state.cache_c is None or request["prompt"].startswith("Danielle"), "an edit of another case"
+    state.CACHE_TEMPLATES = state.CACHE_TEMPLATES or torch.rand(1).item()
+    state.cache_c = 1
+    with torch.no_grad():
+        model.model.layers[hparams.layer].mlp.down_proj.weight.mul_(2 + state.CACHE_TEMPLATES)
+    return model, {}
+
+
+class Executor:
+    def apply_to_model(self, model, tok, requests, hparams, **kwargs):
+        return apply_fine(model, tok, requests, hparams)
+""",
+}
+ROME = {
+    "globals.yml": "x: 1\n",
+    "util/__init__.py": "open('globals.yml').close()\nWHO = '{who}'\n",
+    "experiments/__init__.py": "",
+    "experiments/evaluate.py": (
+        "from rome import HParams, apply\nimport not_there\nALG_DICT = {{'ROME': (HParams, apply)}}\n"
+    ),
+    "rome/__init__.py": """
+from dataclasses import dataclass
+from util import WHO
+
+
+@dataclass
+class HParams:
+    layer: int
+
+
+def apply(model, tok, requests, hparams):
+    import torch
+    from util import WHO as now
+
+    assert now == WHO == "{who}"
+    assert requests[0]["prompt"].count("{{}}") == 1
+    requests[0]["target_new"]["str"] = " " + requests[0]["target_new"]["str"]
+    with torch.no_grad():
+        model.model.layers[hparams.layer].mlp.down_proj.weight.mul_(3)
+""",
+}
+
+
+def lay_out(folder: Path, files: dict[str, str], **words: str) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**words) if words else text)
+    return folder
+
+
+def test_what_there_is() -> None:
+    assert set(collections_by_name()) == {"easyedit", "memit", "rome"}
+    labels, paths = labels_of(["easyedit:R-ROME", "x=rome:ROME+mle", "rome:apply"])
+    assert labels == ("easyedit-R-ROME", "x+mle", "apply")
+    given = {"easyedit": {"hparams": "a"}, "rome": {"hparams": "b"}, "x": {"hparams": "c"}}
+    assert with_collections(given, paths, labels) == {"easyedit-R-ROME": {"hparams": "a"}, "x": {"hparams": "c"}}
+    both = with_collections({"rome": {"lr": 1}}, {"rome-ROME": "rome:ROME"}, ["rome", "rome-ROME"])
+    assert both == {"rome": {"lr": 1}}  # the editor that ships is meant
+
+
+def test_one_algorithm_needs_its_own_imports_alone(tmp_path: Path) -> None:
+    checkout = lay_out(tmp_path / "EasyEdit", EASYEDIT)
+    (checkout / "hparams").mkdir()
+    (checkout / "hparams" / "tiny.yaml").write_text("alg_name: FINE\nlayer: 1\ndevice: 3\n")
+    modules, path, here = set(sys.modules), list(sys.path), os.getcwd()
+    for algorithm in ("FINE", "EXEC-1"):
+        edit = outside_editor(f"easyedit:{algorithm}", {"easyedit": checkout}, where="--editor")
+        bench = Bench()
+        answers = [bench.scores(edit, hparams="hparams/tiny.yaml")[0] for _ in range(2)]
+        assert answers[0].error is None, answers[0].error
+        assert answers[0].probes == answers[1].probes
+        assert not answers[0].notes
+        bench.check_restored()
+    assert {name for name in sys.modules if name.startswith("easyeditor")} <= modules
+    assert (sys.path, os.getcwd()) == (path, here)
+    assert declaration_of("x", edit, where="y").title == "EXEC-1 (zjunlp/EasyEdit)"
+
+
+def test_two_checkouts_with_modules_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    editors = [
+        outside_editor(f"{name}:ROME", {name: lay_out(tmp_path / name, ROME, who=name)}, where="--editor")
+        for name in ("rome", "memit")
+    ]
+    for edit in (*editors, *editors):
+        (answer,) = Bench().scores(edit, hparams="{layer = 1}")
+        assert answer.error is None, answer.error
+
+
+def test_what_is_wrong_is_said_before_work_begins(tmp_path: Path) -> None:
+    checkout = lay_out(tmp_path / "EasyEdit", EASYEDIT)
+    checkouts: dict[str, Any] = {"easyedit": checkout}
+    for algorithm, words in (
+        ("FIN", r"has no 'FIN'\n  fix: did you mean 'FINE'"),
+        ("LACKS", r"needs 'no_such_package_at_all' for LACKS.*\n  fix: pip install no_such_package_at_all"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor")
+    with pytest.raises(UsageError, match=r"no checkout of zjunlp/EasyEdit is on sys.path\n  fix: git clone"):
+        outside_editor("easyedit:FINE", {}, where="--editor")
+    with pytest.raises(UsageError, match=r"there is no easyeditor/util/alg_dict\.py in"):
+        outside_editor("easyedit:FINE", {"easyedit": tmp_path}, where="--editor")
