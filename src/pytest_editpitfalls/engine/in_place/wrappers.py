@@ -49,7 +49,7 @@ def check_transparent(wrapper: Any, model: nn.Module) -> None:
 @contextmanager
 def detached_copies() -> Iterator[None]:
     """While open, ``copy.deepcopy`` copies a tensor that has a history without it; torch refuses such a copy."""
-    original = Tensor.__deepcopy__
+    original: Any = Tensor.__deepcopy__
 
     def copied(tensor: Tensor, memo: dict[int, Any]) -> Any:
         if tensor.is_leaf or not tensor.requires_grad:

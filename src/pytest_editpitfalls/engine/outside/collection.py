@@ -1,4 +1,4 @@
-"""What a collection is, which there are, and how one of its editors becomes an in-place editor. Torch-free."""
+"""Which collections there are, and how one of their editors becomes an in-place editor. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,49 +7,19 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.in_place.declare import in_place_editor
-from pytest_editpitfalls.engine.in_place.options import TargetFormat
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from . import collections
 from .checkout import Checkout
+from .declaration import Collection
 from .table import AlgorithmTable
 
 OPTION = "--pitfalls-checkout"
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Editors that others publish together.
-
-    Attributes:
-        name: what stands before the colon.
-        title: their repository.
-        table: path of the module that has ``ALG_DICT``, from the checkout's directory.
-        package: the package that this module is in; empty where it stands outside of one.
-        prompts, targets: what their functions take.
-        bare: packages that are not run when a module in them is imported, since they import everything there is.
-        left_padding: whether an algorithm's texts are padded on the left, as their own program has it.
-        attachments: algorithms whose edit is something beside the weights.
-        needs: what to install, in words.
-    """
-
-    name: str
-    title: str
-    table: str
-    package: str
-    prompts: PromptForm
-    targets: TargetFormat
-    needs: str
-    bare: tuple[str, ...] = ()
-    left_padding: Callable[[str], bool] = lambda algorithm: False
-    attachments: frozenset[str] = frozenset()
 
 
 @cache

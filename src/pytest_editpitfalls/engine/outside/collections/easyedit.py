@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_editpitfalls.engine.outside.collection import Collection
+from pytest_editpitfalls.engine.outside.declaration import Collection
 
 _PADS_RIGHT = frozenset({"ROME", "MEMIT", "EMMET", "EAMET", "R-ROME", "AlphaEdit", "CORE", "SPHERE"})
 """As easyeditor/editors/editor.py has it; all others are padded on the left."""

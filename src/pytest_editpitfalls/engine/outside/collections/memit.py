@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_editpitfalls.engine.outside.collection import Collection
+from pytest_editpitfalls.engine.outside.declaration import Collection
 
 COLLECTION = Collection(
     name="memit",
