@@ -26,10 +26,10 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.editing.interface import EditJob, Editor, EditorResources, EditResult, ShippedEditor
-from pytest_editpitfalls.engine.editors.alphaedit.known_keys import KnownKeys
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.job_gradients import job_rows
+from pytest_editpitfalls.engine.locate_then_edit.known_keys import KnownKeys
 from pytest_editpitfalls.engine.matrices import matrix_shape
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, LowRankDelta, Overlay, not_finite
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
