@@ -75,7 +75,7 @@ def test_a_candidate_is_not_the_fact_itself() -> None:
 
 
 SOURCES = sorted((Path(files.__file__).parents[1]).rglob("*.py"))
-CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml"}
+CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -89,6 +89,8 @@ def test_nothing_here_loads_code(path: Path) -> None:
             continue
         called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
         assert called not in {"torch.load", "torch.save", "eval", "exec"}
+        if called.startswith("yaml."):  # its other loaders make any Python object
+            assert called == "yaml.safe_load" or given["Loader"] == "yaml.SafeLoader"
         if called in {"np.load", "numpy.load"}:
             assert given["allow_pickle"] == "False"
         if called.endswith("from_pretrained"):

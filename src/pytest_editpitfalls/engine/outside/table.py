@@ -34,7 +34,7 @@ class AlgorithmTable:
 
     def __init__(self, file: Path, package: str) -> None:
         self._package = package
-        where = str(file)
+        self._where = where = str(file)
         try:
             module = ast.parse(read_bounded(file, MAX_SMALL_FILE_BYTES))
         except (SyntaxError, ValueError, RecursionError) as error:
@@ -66,11 +66,14 @@ class AlgorithmTable:
         return iter(self._entries)
 
     def load(self, algorithm: str) -> tuple[Callable[..., Any], type[Any] | None]:
-        """The function, and its class of hyper-parameters: the one beside it in the table, or in the same import."""
+        """The function, and its class of hyper-parameters: the one beside it in the table, or in the same import.
+
+        Raises:
+            UsageError: the table's entry is no imported function.
+        """
         entry = self._entries[algorithm]
         used = [node.id for node in ast.walk(entry) if isinstance(node, ast.Name)]
-        names = {name: self._imported(name) for name in used if name in self._imports}
-        found = eval(compile(ast.Expression(entry), f"<{_TABLE}>", "eval"), names)
+        found = self._value(entry)
         if isinstance(found, tuple):
             classes = [each for each in found if isinstance(each, type)]
             (function,) = [each for each in found if callable(each) and not isinstance(each, type)]
@@ -83,6 +86,22 @@ class AlgorithmTable:
             if _HYPERPARAMETERS.search(alias.name)
         ]
         return found, self._imported(beside[0]) if beside else None
+
+    def _value(self, entry: ast.expr) -> Any:
+        """What an imported name, ``Name()``, an attribute or a tuple of these stands for; nothing else is evaluated."""
+        if isinstance(entry, ast.Name) and entry.id in self._imports:
+            return self._imported(entry.id)
+        if isinstance(entry, ast.Attribute):
+            return getattr(self._value(entry.value), entry.attr)
+        if isinstance(entry, ast.Call) and not entry.args and not entry.keywords:
+            return self._value(entry.func)()
+        if isinstance(entry, ast.Tuple | ast.List):
+            return tuple(self._value(each) for each in entry.elts)
+        raise UsageError(
+            f"'{ast.unparse(entry)}' is made of more than imported names",
+            where=f"{self._where}:{entry.lineno}, {_TABLE}",
+            fix="name an algorithm whose entry is a function that the module imports, or give module:attribute",
+        )
 
     def _imported(self, name: str) -> Any:
         node, original = self._imports[name]
