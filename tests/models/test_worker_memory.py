@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tests.tiny_models import TINY, save_tiny, tiny_model
 
+from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS
 from pytest_editpitfalls.engine.models import (
     EMBEDDED,
     WorkersEstimate,
@@ -29,7 +30,6 @@ from pytest_editpitfalls.engine.models import (
 from pytest_editpitfalls.engine.models.checkpoint import StoredTensor, stored_tensors
 from pytest_editpitfalls.engine.models.embedded import GGUF_SHA256
 from pytest_editpitfalls.engine.models.gguf import converted_name
-from pytest_editpitfalls.engine.session import CPU_TOKENS
 from pytest_editpitfalls.errors import UsageError
 
 sizes = st.integers(0, 10**13)

@@ -16,7 +16,10 @@ from pytest_editpitfalls.engine.token_gradients import TargetRow
 
 
 def windows_of(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Start and end of each window of a target of ``length`` tokens."""
+    """Start and end of each window of a target of ``length`` tokens.
+
+    As released, the last window may lie in the one before it where windows overlap.
+    """
     return [(start, min(start + size, length)) for start in range(0, length, size - overlap)]
 
 

@@ -111,6 +111,7 @@ class Simie(ShippedEditor[SimieHyperparameters]):
                 settings.model,
                 self._host.n_layers,
                 self._hp.hparams,
+                config_path=settings.config_path,
             )
             return declaration.make(values, self._resources)
         except UsageError as error:

@@ -75,7 +75,13 @@ class UltraEdit(ShippedEditor[UltraEditHyperparameters]):
             self._warm = {}
             return
         jobs = [EditJob("warm-up", 1, (fact,)) for fact in facts]  # each as a case with one edit; none is written
-        tokens = self._tokens(jobs, [EditResult() for _ in jobs], _as(progress, "warm up"))
+        results = [EditResult() for _ in jobs]
+        found = self._tokens(jobs, results, _as(progress, "warm up"))
+        # a tokenizer may not be able to write every fact that ships
+        tokens = [own for own, result in zip(found, results, strict=True) if result.error is None]
+        if not tokens:
+            self._warm = {}
+            return
         together = [AnswerTokens.joined([each[index] for each in tokens]) for index in range(len(self._matrices))]
         self._warm = grown(None, self._matrices, together)
 
@@ -94,12 +100,11 @@ class UltraEdit(ShippedEditor[UltraEditHyperparameters]):
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Hyper-parameters, matrices, and what the moments begin with."""
-        self.prepare()
-        first = next(iter((self._warm or {}).values()), None)
+        """Hyper-parameters, matrices, and what the moments begin with. Asked before anything is computed."""
+        facts = min(self._hp.warm_up, len(warm_up_facts()))
         return super().describe() | {
             "matrices": list(self.weights()),
-            "warm_up": f"{min(self._hp.warm_up, len(warm_up_facts()))} facts that ship" if first else "none",
+            "warm_up": f"{facts} facts that ship" if facts else "none",
         }
 
     def _matrix(self, name: str) -> Matrix:
