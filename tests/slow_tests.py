@@ -27,6 +27,7 @@ SLOW = {
     "engine/test_in_context.py": "every family",
     "engine/test_in_place.py": "every family",
     "engine/test_locate_then_edit.py": "every editor in every family",
+    "engine/test_locate_then_edit_since.py": "against plain editing, in four families",
     "engine/test_lora.py": "trains",
     "engine/test_mend.py": "trains",
     "engine/test_overlay_and_scoring.py": "every family",

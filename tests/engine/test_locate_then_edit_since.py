@@ -26,7 +26,6 @@ from tests.engine.conftest import make_forward
 from tests.engine.locate_then_edit import REQUESTS, SINCE, close, make, matrices, objective
 from tests.engine.plain_chain import PlainChain
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "granite"]
 QUICK: dict[str, dict[str, Any]] = {
     "nas": {"nas_norm": 6.0, "nas_limit": 10.0},
     "encore": {"update_norm_lambda": 0.5},
@@ -58,12 +57,11 @@ def of_step(results: Sequence[EditResult], step: int) -> list[tuple[str, torch.T
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "granite"])
 @pytest.mark.parametrize("name", SINCE)
 def test_batched_equals_one_by_one_equals_the_plain_way(name: str, family: str, tmp_path: Path) -> None:
     editor = quick(name, family, tmp_path)
-    jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate(REQUESTS[:2])]
-    jobs.append(EditJob("2", 1, (REQUESTS[2], REQUESTS[3])))
+    jobs = [EditJob("0", 1, (REQUESTS[1],)), EditJob("1", 1, (REQUESTS[2], REQUESTS[3]))]
     for job, result in zip(jobs, editor.edit(jobs), strict=True):
         together = matrices(result)
         assert close(together, matrices(editor.edit([job])[0]), 1e-5)
@@ -279,7 +277,7 @@ def test_the_usual_norm_is_learnt_with_the_bare_prompt(
     norms = []
     for at_once in (64, 4):
         monkeypatch.setattr(anchoring, "AT_ONCE", at_once)
-        table = {"layers": [1], "nas": True, "nas_facts": str(facts), "v_num_grad_steps": 4}
+        table = {"layers": [1], "nas": True, "nas_facts": str(facts), "v_num_grad_steps": 3}
         editor = make(name, make_forward("llama"), tmp_path, **table)
         editor.prepare()
         norms.append(editor.describe()["nas"]["norm"])
