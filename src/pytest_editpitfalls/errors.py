@@ -49,24 +49,6 @@ class CaseError(PitfallsError):
     _keeps_lines = True  # the exceptions of torch and of editors have several
 
 
-_CAUSES: dict[str, BaseException] = {}
-_MOST_CAUSES = 4
-"""Frames of a traceback hold an editor's tensors: few are kept, and each until it has been shown."""
-
-
-def keep_cause(text: str, error: BaseException) -> None:
-    """Keep what an editor raised for whoever reports ``text``: between the two there are only texts."""
-    _CAUSES[text] = error
-    for old in list(_CAUSES)[:-_MOST_CAUSES]:
-        del _CAUSES[old]
-
-
-def take_cause(text: str) -> BaseException | None:
-    """The exception behind an error that contains a kept text; None where it was raised in another process."""
-    found = next((known for known in _CAUSES if known and known in text), None)
-    return None if found is None else _CAUSES.pop(found)
-
-
 class UnscorableCase(PitfallsError):
     """One case cannot be asked of this model at all (a target without tokens): skipped with the reason."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from pytest_editpitfalls.errors import PitfallsError, UsageError, keep_cause
+from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -31,6 +31,7 @@ def isolated(
     failed: Callable[[Item, str], Answer],
     remark: Callable[[str], None],
     alone: bool,
+    raised: Callable[[Item, str, Exception], None],
 ) -> list[Answer]:
     """``work`` on all items together, and item by item when something breaks.
 
@@ -38,6 +39,7 @@ def isolated(
         failed: makes the answer for an item that fails alone.
         remark: called when the items fail together and none of them fails alone.
         alone: whether all of them belong to one program.
+        raised: called with what an item raised that fails alone, and the text of it.
 
     Raises `BatchDoesNotFit` when memory runs out, unless they are ``alone``: a single program cannot be split.
     """
@@ -51,7 +53,7 @@ def isolated(
         out_of_memory = is_out_of_memory(error)
         message = str(error) if isinstance(error, PitfallsError) else f"{type(error).__name__}: {error}"
         if len(items) == 1 and not out_of_memory and not isinstance(error, PitfallsError):
-            keep_cause(message, error)
+            raised(items[0], message, error)
     # Outside the except clause: the traceback's frames would keep the batch's tensors alive.
     if out_of_memory and not alone:
         # The whole program is dropped, with the edited models that it keeps, and not only this step.
@@ -66,7 +68,7 @@ def isolated(
         broken.append(item)
         return failed(item, error)
 
-    answers = [answer for item in items for answer in isolated(work, [item], breaks, remark, alone)]
+    answers = [answer for item in items for answer in isolated(work, [item], breaks, remark, alone, raised)]
     if not broken and not out_of_memory:
         remark(f"{ONE_BY_ONE}: {message}")
     return answers

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.errors import (
     CaseError,
     UntrustedEditor,
@@ -158,7 +159,11 @@ def _score(probing: Probing, runs: Sequence[Run], progress: ProgressCallback, al
             run.note(f"scoring was {note}")
 
     progress(Progress("score", 0, len(runs)))
-    isolated(lambda part: _score_together(probing, part), list(runs), _fail, remark, alone=alone)
+
+    def raised(run: Run, error: str, cause: Exception) -> None:
+        CAUSES.keep(run.program.edits_id, f"scoring: {error}", cause)
+
+    isolated(lambda part: _score_together(probing, part), list(runs), _fail, remark, alone=alone, raised=raised)
     progress(Progress("score", len(runs), len(runs)))
 
 

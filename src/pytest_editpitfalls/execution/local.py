@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.errors import CaseError, PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores
@@ -109,7 +110,7 @@ class LocalExecutor:
         """Run one batch; one that takes too long is run again case by case, and a case that does is an error."""
         session, limit = self.session(job.model, job.seed), self._run.timeout
         try:
-            with time_limit(limit, str(job), self._listener.announce):
+            with time_limit(limit, str(job), self._listener.announce), CAUSES.of_batch() as raised:
                 identity = partial(self._chain_identity, session, job)
                 progress = self._listener.progress
                 if self._forked is None:
@@ -124,11 +125,14 @@ class LocalExecutor:
                 for case in job.batch:
                     yield from self.run_job(job.only((case,)))
                 return
-            scores = [CaseScores(job.programs[0].case_id, error=too_slow(job.editor, limit))]
+            raised, scores = {}, [CaseScores(job.programs[0].case_id, error=too_slow(job.editor, limit))]
         by_id = {each.case_id: each for each in scores}
         missing = [program.case_id for program in job.programs if program.case_id not in by_id]
         if missing:
             raise CaseError(f"the engine gave no answer for case {missing[0]}")
+        for case, program in zip(job.batch, job.programs, strict=True):
+            if (error := by_id[program.case_id].error) is not None:
+                CAUSES.assign(case, raised, program.edits_id, error)
         yield {case: by_id[program.case_id] for case, program in zip(job.batch, job.programs, strict=True)}
 
     def _chain_identity(self, session: EngineSession, job: Job) -> str | None:

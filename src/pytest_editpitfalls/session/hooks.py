@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.edited_checkpoint.source import edited_source
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
@@ -47,10 +48,7 @@ from .released_file import with_released
 from .rerun import rerun_command
 from .session import PitfallsSession
 from .timers import seconds_per_test
-from .tracebacks import fold_output, with_cause
-
-_WHOLE = ("long", "native")
-"""Styles of ``--tb`` that ask for the whole story."""
+from .tracebacks import WHOLE, fold_output, wanted_causes, with_cause
 
 
 class SessionHooks:
@@ -61,6 +59,7 @@ class SessionHooks:
     """
 
     def __init__(self, config: pytest.Config) -> None:
+        CAUSES.start(wanted_causes(config))
         run = build(config, [report.name for report in FORMATS])
         listener: ProgressListener = ProgressLine(config)
         directory, sharing = None, 1
@@ -223,7 +222,7 @@ class SessionHooks:
         is_ours = isinstance(error, PitfallFailed | PitfallsError) or shows_itself(item, error)
         if call.excinfo is not None and is_ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
-            if isinstance(error, CaseError) and error.__cause__ is not None and item.config.option.tbstyle in _WHOLE:
+            if isinstance(error, CaseError) and error.__cause__ is not None and item.config.option.tbstyle in WHOLE:
                 report.longrepr = with_cause(call.excinfo, item.config)
             if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
                 # the line of the short summary and JUnit's message: under CI pytest does not shorten it

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from pytest_editpitfalls.errors import CaseError, UsageError, take_cause
+from pytest_editpitfalls.causes import CAUSES
+from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.case_runner import CaseRunner
 from pytest_editpitfalls.execution.executor import Executor, ProgressListener
@@ -112,7 +113,7 @@ class PitfallsSession:
         self.reporter.start(item, case, scores, metrics, verdict)
         if scores.error is not None:
             error = CaseError(scores.error, where=f"{case.suite.name} case {case.case.id}")
-            if (cause := take_cause(scores.error)) is not None:  # --pdb and --tb=long land in the editor's code
+            if (cause := CAUSES.take(case.planned)) is not None:  # --pdb and --tb=long land in the editor's code
                 raise error.with_traceback(cause.__traceback__) from cause
             raise error
         if scores.skipped is not None:

@@ -7,9 +7,23 @@ from pathlib import Path
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ExceptionRepr
 
+from pytest_editpitfalls.causes import Wanted
+
+WHOLE = ("long", "native")
+"""Styles of ``--tb`` that ask for the whole story."""
+
 _PACKAGE = Path(__file__).parents[1]
 _LINES = 6
 """Lines of what an editor printed that a report shows: many print hundreds for each edit."""
+
+
+def wanted_causes(config: pytest.Config) -> Wanted:
+    """What a run shows of what editors raise; a debugger needs the frames with all that is in them."""
+    if config.getoption("usepdb", False):
+        return "variables"
+    if config.option.tbstyle not in WHOLE:
+        return "nothing"
+    return "variables" if config.option.showlocals else "lines"
 
 
 def with_cause(excinfo: pytest.ExceptionInfo[BaseException], config: pytest.Config) -> ExceptionRepr:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.editing.interface import EditJob, Editor, EditResult, KeepsState, WritesModel
 from pytest_editpitfalls.engine.isolation import isolated
 from pytest_editpitfalls.engine.overlay import EditedModel, folded, not_finite
@@ -97,7 +98,10 @@ def _edit_turn(
     def fail(job: EditJob, error: str) -> EditResult:
         return EditResult(error=f"edit {job.step}: {error}")
 
-    results = isolated(edit, jobs, fail, remark, alone=alone)
+    def raised(job: EditJob, error: str, cause: Exception) -> None:
+        CAUSES.keep(job.case_id, f"edit {job.step}: {error}", cause)
+
+    results = isolated(edit, jobs, fail, remark, alone=alone, raised=raised)
     found: dict[_JobKey, EditResult] = {}
     for (run, prefix), job, result in zip(missing, jobs, results, strict=True):
         found[_job_key(run, prefix)] = checked = _checked(result, prefix, job.model)

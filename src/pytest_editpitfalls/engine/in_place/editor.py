@@ -18,13 +18,14 @@ import numpy
 import torch
 from torch import nn
 
+from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
 from pytest_editpitfalls.engine.editing.templates import check_filled, templates_seen
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.isolation import is_out_of_memory
 from pytest_editpitfalls.engine.overlay.difference import ModelDifference
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError, keep_cause
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.program import EditRequest
 
 from .arguments import on_device, structured_argument
@@ -115,6 +116,8 @@ class InPlaceEditor:
         except UsageError:
             raise
         except CaseError as error:
+            if (cause := error.__cause__) is not None and not is_out_of_memory(cause):
+                CAUSES.keep(job.case_id, f"{where}: {error}", cause)
             return EditResult(error=f"{where}: {error}", notes=_at(where, notes))
         if (name := difference.not_finite()) is not None:
             return EditResult(error=f"{where}: '{name}' is not finite (NaN or infinity)", notes=_at(where, notes))
@@ -145,7 +148,8 @@ class InPlaceEditor:
             try:
                 difference = self._difference(job, notes, form)
             except CaseError as again:
-                raise (error if _is_about_targets(again.__cause__) else again) from again.__cause__
+                told = error if _is_about_targets(again.__cause__) else again
+                raise told from told.__cause__
         self._targets = (form,)
         return difference
 
@@ -195,10 +199,7 @@ class InPlaceEditor:
             ):
                 returned = self._function(self._host.model, tokenizer, requests, **arguments)
         except (Exception, SystemExit) as error:
-            text = self._raised(error)
-            if not is_out_of_memory(error):
-                keep_cause(text, error)
-            raise CaseError(text) from error
+            raise CaseError(self._raised(error)) from error
         if self._options.prompts != "template":
             check_filled(seen, job.requests, fix=_FILL)
         return returned
