@@ -15,6 +15,7 @@ from torch import nn
 
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
+from pytest_editpitfalls.engine.in_place.wrappers import check_transparent
 from pytest_editpitfalls.errors import UsageError
 from tests.engine.test_in_place import Bench, matrix, program
 
@@ -194,6 +195,71 @@ def test_a_wrapper_around_the_lent_model_counts_as_attachments() -> None:
     bench.check_restored()
     (answer,) = Bench().scores(lambda model, tok, requests: Wrapper(model, 1.0))
     assert "returned a Wrapper that answers otherwise than the model in it" in (answer.error or "")
+
+
+class Tuples(Wrapper):
+    """As transformers' models with ``return_dict=False``."""
+
+    def forward(self, **given: Any) -> Any:
+        return (super().forward(**given).logits,)
+
+
+class Router(Wrapper):
+    """As side memories that look at the input: it answers for itself where the text is long enough."""
+
+    def forward(self, **given: Any) -> Any:
+        answer = self.model(**given)
+        answer.logits = answer.logits + (given["input_ids"][0, :5].tolist() != [1, 2, 3, 4, 5])
+        return answer
+
+
+@pytest.mark.parametrize("wrap", [lambda model: Tuples(model, 1.0), Router])
+def test_a_wrapper_that_answers_for_itself_is_an_error(wrap: Any) -> None:
+    def edit(model: Any, tok: Any, requests: Any) -> Any:
+        double(model)
+        return wrap(model)
+
+    (answer,) = Bench().scores(edit)
+    assert "answers otherwise than the model in it" in (answer.error or "")
+    assert "fix: merge what it adds" in (answer.error or "")
+
+
+def test_a_wrapper_that_cannot_be_asked_is_noted() -> None:
+    class Asking(Wrapper):
+        def forward(self, **given: Any) -> Any:
+            return super().forward(**given) if "labels" in given else given["labels"]
+
+    class Sums(Wrapper):
+        def forward(self, **given: Any) -> Any:
+            return {"loss": super().forward(**given).logits.sum()}
+
+    for kind, words in ((Asking, "KeyError: 'labels'"), (Sums, "it returned a dict without logits")):
+
+        def edit(model: Any, tok: Any, requests: Any, kind: Any = kind) -> Any:
+            double(model)
+            return kind(model)
+
+        (answer,) = Bench().scores(edit, program_of_one())
+        assert answer.error is None, answer.error
+        (note,) = answer.notes
+        assert f"returned a {kind.__name__} that could not be asked ({words})" in note
+
+
+def test_a_wrapper_s_training_modes_stay() -> None:
+    bench, seen = Bench(), []
+
+    class Training(Wrapper):
+        def forward(self, **given: Any) -> Any:
+            seen.append(self.training)
+            return super().forward(**given)
+
+    wrapper = Training(bench.model)
+    wrapper.train()
+    bench.model.eval()
+    assert check_transparent(wrapper, bench.model, [(3, 4)]) is None
+    assert seen == [False, False]
+    assert wrapper.training
+    assert not bench.model.training
 
 
 def test_peft_s_wrapper_is_one() -> None:

@@ -34,6 +34,9 @@ from .pristine import Pristine, written_behind
 from .tokenizer import LentTokenizer
 from .wrappers import check_transparent, detached_copies, holds
 
+_FEW = 4
+"""Requests from either end of a long list on which a wrapper is compared with the model in it."""
+
 
 class InPlaceEditor:
     """Calls ``function(model, tokenizer, requests, **hyperparameters)`` on the base model itself, case by case.
@@ -164,7 +167,7 @@ class InPlaceEditor:
             try:
                 with detached_copies():
                     returned = self._call(job, targets)
-                edited, is_wrapped = self._edited(returned)
+                edited, is_wrapped = self._edited(returned, job, notes)
                 self._tokenizer.check(notes)
                 keeps = is_wrapped or self._options.keeps == "attachments"
                 difference, changed = loan.read(edited, keeps_attachments=keeps)
@@ -228,7 +231,7 @@ class InPlaceEditor:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
         return f"{text} (line {frames[-1].lineno}, in {frames[-1].name})" if frames else text
 
-    def _edited(self, returned: Any) -> tuple[nn.Module | None, bool]:
+    def _edited(self, returned: Any, job: EditJob, notes: list[str]) -> tuple[nn.Module | None, bool]:
         """The model object that holds the edit, None for the one that was passed; and whether it was wrapped."""
         model = self._host.model
         if isinstance(returned, tuple) and returned and not isinstance(returned[0], tuple):
@@ -236,7 +239,10 @@ class InPlaceEditor:
         if returned is None or returned is model:
             return None, False
         if holds(returned, model):
-            check_transparent(returned, model)
+            about = [text for request in _some(job.requests) for text in (request.question, request.sentence)]
+            texts = [self._host.encoder.prompt(text) for text in about]
+            if (note := check_transparent(returned, model, texts)) is not None:
+                notes.append(note)
             return None, True
         fix = "return the model that was passed, or a deep copy of it"
         if not isinstance(returned, nn.Module):
@@ -247,6 +253,11 @@ class InPlaceEditor:
                 fix=f"{fix}; an adapter's weights are merged first (peft: model.merge_and_unload())",
             )
         return returned, False
+
+
+def _some(requests: Sequence[EditRequest]) -> list[EditRequest]:
+    """The first and the last of many."""
+    return [*requests[:_FEW], *requests[_FEW:][-_FEW:]]
 
 
 def _is_about_targets(error: BaseException | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,29 +21,68 @@ def holds(wrapper: Any, model: nn.Module) -> bool:
     return any(value is model for value in getattr(wrapper, "__dict__", {}).values())
 
 
-def check_transparent(wrapper: Any, model: nn.Module) -> None:
+def check_transparent(wrapper: Any, model: nn.Module, texts: Sequence[Sequence[int]]) -> str | None:
     """See that the wrapper answers as the model in it does: the model alone is asked afterwards.
+
+    Args:
+        wrapper: what the editor returned.
+        model: the model in it.
+        texts: token ids of what the edit is about: a wrapper may answer for itself there only.
+
+    Returns:
+        A note where the wrapper could not be asked.
 
     Raises:
         CaseError: it does not; what it adds in its own forward would be lost.
     """
-    tokens = torch.tensor(_PROBE, device=next(model.parameters()).device)
-    was_training = model.training
-    if isinstance(wrapper, nn.Module):
-        wrapper.eval()
-    model.eval()
+    if not callable(wrapper):
+        return None
+    device = next(model.parameters()).device
+    with torch.no_grad(), _evaluating(wrapper, model):
+        for text in (*_PROBE, *texts):
+            tokens = torch.tensor([list(text)], device=device)
+            inside = model(input_ids=tokens).logits
+            try:
+                outside = _logits(wrapper(input_ids=tokens))
+            except Exception as error:
+                why = str(error) if isinstance(error, CaseError) else f"{type(error).__name__}: {error}"
+                return (
+                    f"returned a {type(wrapper).__name__} that could not be asked ({why}): the model in it is asked "
+                    "alone, without what the wrapper may add"
+                )
+            if outside.shape != inside.shape or not torch.equal(outside, inside):
+                raise CaseError(
+                    f"returned a {type(wrapper).__name__} that answers otherwise than the model in it",
+                    fix="merge what it adds into the model's weights or layers (peft: model.merge_and_unload())",
+                )
+    return None
+
+
+@contextmanager
+def _evaluating(wrapper: Any, model: nn.Module) -> Iterator[None]:
+    """Wrapper and model in evaluation mode; every module in its own mode again afterwards."""
+    outermost = wrapper if isinstance(wrapper, nn.Module) else model
+    modes = [(module, module.training) for module in outermost.modules()]
+    outermost.eval()
     try:
-        with torch.no_grad():
-            outside, inside = (each(input_ids=tokens).logits for each in (wrapper, model))
-    except Exception:  # it cannot be called like a model: then it adds nothing to one either
-        return
+        yield
     finally:
-        model.train(was_training)
-    if outside.shape != inside.shape or not torch.equal(outside, inside):
-        raise CaseError(
-            f"returned a {type(wrapper).__name__} that answers otherwise than the model in it",
-            fix="merge what it adds into the model's weights or layers (peft: model.merge_and_unload())",
-        )
+        for module, is_training in modes:
+            module.training = is_training
+
+
+def _logits(answer: Any) -> Tensor:
+    """The logits of what a model returned: an output object, a dictionary, a tuple or the tensor itself."""
+    found = answer
+    if isinstance(answer, tuple) and answer:
+        found = answer[0]
+    elif isinstance(answer, Mapping):
+        found = answer.get("logits")
+    elif hasattr(answer, "logits"):
+        found = answer.logits
+    if not isinstance(found, Tensor):
+        raise CaseError(f"it returned a {type(answer).__name__} without logits")
+    return found
 
 
 @contextmanager
