@@ -86,3 +86,17 @@ def test_a_suite_beside_the_module(project):
     project.last.assert_outcomes(passed=count_of("reverse"))
     assert document["run"]["suites"][0]["name"] == "mine"
     assert document["gates"][0]["passed"] is True
+
+
+def test_what_a_test_of_ones_own_prints_is_not_folded(project):
+    own(
+        project,
+        "@pytest.mark.pitfalls('coverage')\n"
+        "def test_own(pitfall_outcome):\n"
+        "    for i in range(9): print('line', i)\n"
+        "    assert pitfall_outcome is None\n",
+    )
+    result = project.run("test_own.py", "--pitfalls-limit=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["line 0", "line 8"])
+    result.stdout.no_fnmatch_line("*more lines*")

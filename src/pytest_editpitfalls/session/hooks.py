@@ -38,7 +38,7 @@ from .finalizer import Finalizer
 from .interruption import InterruptionHooks
 from .item_report import ItemReport, case_facts
 from .items import case_of, deselect_other_shards, sort_cases
-from .modules import collect_suites
+from .modules import SuiteModule, collect_suites
 from .notices import show
 from .outcome import PitfallFailed
 from .places import check_places
@@ -228,7 +228,8 @@ class SessionHooks:
                 # the line of the short summary and JUnit's message: under CI pytest does not shorten it
                 crash.message = crash.message.partition("\n")[0]
         if (case := case_of(item)) is not None:
-            fold_output(report)
+            if item.getparent(SuiteModule) is not None:  # what a test of the user's own prints is wanted
+                fold_output(report)
             self.session.reporter.attach(item, case, report, call, self.session.usage_error)
             if report.failed and not isinstance(error, PitfallFailed):  # which ends with the command already
                 report.sections.append(("rerun", rerun_command(item, case, self.session.run)))
