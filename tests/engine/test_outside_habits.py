@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import nn
 
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.in_place.declare import declaration_of, in_place_editor
 from pytest_editpitfalls.engine.in_place.wrappers import check_transparent
@@ -71,6 +72,44 @@ def test_targets_are_tried_in_turn() -> None:
         probabilities.append([probe.probabilities for probe in answer.probes])
         bench.check_restored()
     assert probabilities[0] == probabilities[1] == probabilities[2]
+
+
+def test_a_first_try_that_fails_is_forgotten() -> None:
+    seen: list[Any] = []
+
+    def keeping(model: Any, tokenizer: Any, requests: Any) -> None:
+        seen.append(requests[0]["subject"])
+        assert requests[0]["target_new"]["str"]
+        with torch.no_grad():
+            matrix(model).mul_(1 + len(seen))
+
+    def bound(model: Any, tokenizer: Any, requests: Any) -> None:
+        keeping(model, tokenizer, requests)
+
+    (tried,) = Bench().scores(in_place_editor(reset=seen.clear)(keeping))
+    (declared,) = Bench().scores(in_place_editor(reset=seen.clear, targets="str")(bound))
+    assert tried.error is declared.error is None
+    assert [probe.probabilities for probe in tried.probes] == [probe.probabilities for probe in declared.probes]
+
+
+def test_a_later_step_is_not_tried_twice() -> None:
+    seen: list[Any] = []
+
+    def keeping(model: Any, tokenizer: Any, requests: Any) -> None:
+        seen.append(requests[0]["target_new"])
+        if requests[0]["subject"] != "France":
+            requests[0]["target_new"]["str"]
+        double(model)
+
+    bench = Bench()
+    editor = bench.editor(in_place_editor(reset=seen.clear)(keeping))
+    editor.reset()
+    whole = program()
+    (first,) = editor.edit([EditJob("P1", 1, whole.steps[0])])
+    editor._targets = ("plain", "str")  # nothing is known yet of what it takes
+    (second,) = editor.edit([EditJob("P1", 2, whole.steps[1], first.model)])
+    assert "string indices must be integers" in (second.error or "")
+    assert "fix: declare @in_place_editor(targets='plain') or targets='str'" in (second.error or "")
 
 
 def test_a_declared_form_is_not_tried_otherwise() -> None:

@@ -60,6 +60,7 @@ class InPlaceEditor:
         self._host = resources.host
         self._seed = resources.settings.seed
         self._pristine: Pristine | None = None
+        self._is_fresh = True  # no edit since it has last forgotten what it keeps
         self._targets: tuple[TargetFormat, ...] = ("plain", "str") if options.targets is None else (options.targets,)
         self._arguments, self._remarks = self._made_arguments()
         self._tokenizer = LentTokenizer(resources.host.tokenizer)
@@ -83,13 +84,17 @@ class InPlaceEditor:
 
     def reset(self) -> None:
         """Let the function forget what it keeps between cases, where it has said how."""
-        reset = self._options.reset or getattr(self._function, "reset", None)
-        if not callable(reset):
+        self._is_fresh = True
+        if (reset := self._its_reset()) is None:
             return
         try:
             reset()
         except (Exception, SystemExit) as error:
             raise CaseError(f"its reset() failed: {self._raised(error)}") from None
+
+    def _its_reset(self) -> Callable[[], object] | None:
+        reset = self._options.reset or getattr(self._function, "reset", None)
+        return reset if callable(reset) else None
 
     def verify(self) -> str | None:
         """See `WritesModel`; the checksum of all weights is taken here.
@@ -115,7 +120,10 @@ class InPlaceEditor:
         where = f"edit {job.step}"
         notes = list(self._remarks)
         try:
-            difference = self._in_turn(job, notes)
+            try:
+                difference = self._in_turn(job, notes)
+            finally:
+                self._is_fresh = False
         except UsageError:
             raise
         except CaseError as error:
@@ -146,6 +154,10 @@ class InPlaceEditor:
         except CaseError as error:
             if not others or not _is_about_targets(error.__cause__):
                 raise
+            if self._its_reset() is not None:  # what the first try left is not the second one's
+                if not self._is_fresh:
+                    raise CaseError(str(error), fix=_TARGETS) from error.__cause__
+                self.reset()
             del notes[len(self._remarks) :]
             form = others[0]
             try:
@@ -264,6 +276,8 @@ def _is_about_targets(error: BaseException | None) -> bool:
     """Whether a function failed because it takes a text for a dictionary or a dictionary for a text."""
     return isinstance(error, TypeError | AttributeError) and re.search(r"\b(str|string|dict)\b", str(error)) is not None
 
+
+_TARGETS = "declare @in_place_editor(targets='plain') or targets='str': here it cannot be found out by trying"
 
 _FILL = (
     "declare @in_place_editor(prompts='filled') to get prompts with their subject, or fill them: "
