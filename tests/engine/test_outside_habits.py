@@ -165,6 +165,25 @@ def test_a_path_becomes_the_object(tmp_path: Path) -> None:
         }
 
 
+@dataclass
+class Nullable:
+    layers: list[int]
+    corpus: str | None
+    lr: float = 0.5
+    anything: Any = 1
+
+
+def test_null_is_a_value_where_the_field_takes_it(tmp_path: Path) -> None:
+    def edit(model: Any, tok: Any, requests: Any, hparams: Nullable) -> None: ...
+
+    text = '{"layers": [1], "corpus": null, "lr": null, "anything": null}'
+    given = Bench().editor(edit, hparams=write(tmp_path, "a.json", text)).describe()["hyperparameters"]
+    assert given == {"hparams": {"layers": [1], "corpus": None, "lr": 0.5, "anything": None}}
+    path = write(tmp_path, "b.yaml", "layers: null\ncorpus: null\nlr: 0.1\n")
+    with pytest.raises(UsageError, match="Nullable needs 'layers'"):
+        Bench().editor(edit, hparams=path)
+
+
 def test_a_table_becomes_the_object() -> None:
     bench = Bench()
     (answer,) = bench.scores(own, hparams="{layers = [1], lr = 0.5, norm_constraint = false}")

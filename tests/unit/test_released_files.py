@@ -61,7 +61,8 @@ def test_json_says_by_its_folder_what_it_is_for(tmp_path):
     text = json.dumps({"layers": [3], "v_lr": 0.5, "v_weight_decay": None})
     file = read_released(write(tmp_path, "R_ROME/gpt2-xl.json", text))
     assert file.editor(["r-rome", "memit"], EDITORS) == ("r-rome",)
-    assert file.values == {"layers": [3], "v_lr": 0.5}
+    assert file.values == {"layers": [3], "v_lr": 0.5, "v_weight_decay": None}
+    assert file.table("rome", kind("rome"))[0] == {"layers": [3], "v_lr": 0.5}
     alone = read_released(write(tmp_path, "gpt2-xl.json", text))
     assert alone.editor(["memit"], EDITORS) == ("memit",)
     with pytest.raises(UsageError, match="does not say which of 'rome', 'memit'"):

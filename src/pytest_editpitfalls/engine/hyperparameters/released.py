@@ -31,7 +31,7 @@ class ReleasedFile:
 
     Attributes:
         algorithm: the editor that the file says it is for ("rome"), in our spelling; None where it does not say.
-        values: what stands in it, under the published names; nulls are left out.
+        values: what stands in it, under the published names, nulls (None) included.
     """
 
     path: Path
@@ -87,6 +87,8 @@ class ReleasedFile:
         unused: list[str] = []
         reasons: dict[str, list[str]] = {}
         for key, value in self.values.items():
+            if value is None:
+                continue
             name = kind.released_names.get(key, key)
             if key in kind.released_unused:
                 reasons.setdefault(kind.released_unused[key], []).append(key)
@@ -119,7 +121,7 @@ def read_released(path: Path) -> ReleasedFile:
     """
     data = read_bounded(path, MAX_SMALL_FILE_BYTES)
     found = _json(data, path) if path.suffix.lower() == ".json" else _yaml(data, path)
-    if not isinstance(found, dict) or not found:
+    if not isinstance(found, dict) or all(value is None for value in found.values()):
         raise UsageError(
             "the file has no keys with values", where=str(path), fix="name a file of hyper-parameters: layers: [5]"
         )
@@ -127,7 +129,7 @@ def read_released(path: Path) -> ReleasedFile:
         if not isinstance(key, str):
             raise UsageError(f"the key {key!r} is not a text", where=str(path), fix="correct it")
     algorithm = next((found[key] for key in _NAMES_OF_ALGORITHM if isinstance(found.get(key), str)), None)
-    values = {key: _number(value) for key, value in found.items() if value is not None}
+    values = {key: _number(value) for key, value in found.items()}
     return ReleasedFile(path, None if algorithm is None else _spelt(algorithm), values)
 
 

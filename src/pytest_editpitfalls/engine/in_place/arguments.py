@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -83,7 +83,12 @@ def _filled(kind: type[Any], values: Mapping[str, Any], where: str) -> tuple[Any
         except TypeError as error:
             raise UsageError(f"{kind.__name__} does not take it: {error}", where=where, fix="correct the key") from None
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    given = {key: value for key, value in values.items() if key in fields}
+    hints = _hints(kind)
+    given = {
+        key: value
+        for key, value in values.items()
+        if key in fields and (value is not None or _takes_none(hints.get(key, Any)))
+    }
     if "device" in fields:
         given.setdefault("device", None)  # the model's, later
     needed = [
@@ -102,12 +107,21 @@ def _filled(kind: type[Any], values: Mapping[str, Any], where: str) -> tuple[Any
     return kind(**given), [f"{kind.__name__} has no {', '.join(unused)}: not used"] if unused else []
 
 
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """The types of a class's fields; none where they cannot be told."""
+    try:
+        return get_type_hints(kind)
+    except (NameError, TypeError, SyntaxError):
+        return {}
+
+
+def _takes_none(hint: Any) -> bool:
+    return hint in (Any, object, None, type(None)) or type(None) in get_args(hint)
+
+
 def _check_types(kind: type[Any], given: Mapping[str, Any], where: str) -> None:
     """Refuse what can be no value of a field's type. What can is left as it is: ``false`` may stand for a number."""
-    try:
-        hints = get_type_hints(kind)
-    except (NameError, TypeError, SyntaxError):
-        return
+    hints = _hints(kind)
     for name, value in given.items():
         if value is None or name == "device":
             continue
