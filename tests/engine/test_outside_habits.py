@@ -184,6 +184,52 @@ def test_null_is_a_value_where_the_field_takes_it(tmp_path: Path) -> None:
         Bench().editor(edit, hparams=path)
 
 
+@dataclass
+class Numbers:
+    lr: float
+    rates: list[float]
+    by_name: dict[str, Any]
+    adjust: bool
+    weight: float | None
+    name: str
+    either: float | str = 0.0
+    loose: float = 1.0
+
+
+@dataclass
+class Loaded(Numbers):
+    @classmethod
+    def from_hparams(cls, path: str) -> Loaded:
+        return cls(**yaml.safe_load(Path(path).read_text()))
+
+
+def test_numbers_that_are_written_as_texts_arrive_as_numbers(tmp_path: Path) -> None:
+    def edit(model: Any, tok: Any, requests: Any, hparams: Numbers) -> None: ...
+
+    def loaded(model: Any, tok: Any, requests: Any, hparams: Loaded) -> None: ...
+
+    table = (
+        "{lr = '5e-1', rates = ['1e-3', 2], by_name = {a = 1}, adjust = 'false', weight = '2', name = '7',"
+        " either = '8', loose = false}"
+    )
+    wanted = {"lr": 0.5, "rates": [0.001, 2], "by_name": {"a": 1}, "adjust": False, "weight": 2.0, "name": "7"}
+    made = Bench().editor(edit, hparams=table).describe()["hyperparameters"]["hparams"]
+    assert made == {**wanted, "either": "8", "loose": False}
+    assert isinstance(made["loose"], bool)  # as published: there is nothing
+    text = (
+        "lr: 5e-1\nrates: [1e-3, 2]\nby_name: {a: 1e0, b: {c: 5e-1}}\nadjust: 'false'\nweight: '2'\nname: '7'\n"
+        "either: '8'\nloose: false\n"
+    )
+    for function in (edit, loaded):
+        made = Bench().editor(function, hparams=write(tmp_path, "a.yaml", text)).describe()["hyperparameters"]
+        given = made["hparams"]
+        if function is edit:  # a loader of their own makes of a table without types what it wants
+            assert given.pop("by_name") == {"a": 1.0, "b": {"c": 0.5}}
+        else:
+            assert given.pop("by_name") == {"a": "1e0", "b": {"c": "5e-1"}}
+        assert given == {**{k: v for k, v in wanted.items() if k != "by_name"}, "either": "8", "loose": False}
+
+
 def test_a_table_becomes_the_object() -> None:
     bench = Bench()
     (answer,) = bench.scores(own, hparams="{layers = [1], lr = 0.5, norm_constraint = false}")

@@ -141,6 +141,8 @@ def _number(value: Any) -> Any:
     """``5e-1`` is a text by YAML 1.1, and a number by what its authors meant."""
     if isinstance(value, list):
         return [_number(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _number(each) for key, each in value.items()}
     return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 

@@ -46,7 +46,7 @@ def structured_argument(
     if loaders:
         loader = loaders[-1] if path.suffix.lower() == ".json" else loaders[0]
         try:
-            return loader(str(path)), []
+            return _loaded(loader(str(path))), []
         except (Exception, SystemExit) as error:
             if not (isinstance(error, TypeError) and dataclasses.is_dataclass(kind)):
                 raise UsageError(
@@ -102,7 +102,7 @@ def _filled(kind: type[Any], values: Mapping[str, Any], where: str) -> tuple[Any
             where=where,
             fix=f"give it: {', '.join(needed)}",
         )
-    _check_types(kind, given, where)
+    given = {name: _checked(kind, name, value, where) for name, value in given.items()}
     unused = [key for key in values if key not in fields]
     return kind(**given), [f"{kind.__name__} has no {', '.join(unused)}: not used"] if unused else []
 
@@ -119,20 +119,58 @@ def _takes_none(hint: Any) -> bool:
     return hint in (Any, object, None, type(None)) or type(None) in get_args(hint)
 
 
-def _check_types(kind: type[Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuse what can be no value of a field's type. What can is left as it is: ``false`` may stand for a number."""
-    hints = _hints(kind)
-    for name, value in given.items():
-        if value is None or name == "device":
-            continue
+def _typed(hints: Mapping[str, Any], name: str, value: Any) -> Any:
+    """A field's value, with numbers for the texts that its type takes for numbers (``5e-1`` in a quoted or YAML text).
+
+    All else is left as it is: ``false`` may stand for a number. Raises pydantic's `ValidationError` for what can be no
+    value of the type.
+    """
+    if value is None or name == "device" or name not in hints:
+        return value
+    try:
+        adapter = TypeAdapter[Any](hints[name], config=ConfigDict(arbitrary_types_allowed=True))
+        return _with_numbers(value, adapter.validate_python(value))
+    except PydanticUserError:
+        return value
+
+
+def _with_numbers(value: Any, read: Any) -> Any:
+    """The value, with what the type makes of its texts where these are numbers."""
+    if isinstance(value, str):
+        return read if isinstance(read, bool | int | float) else value
+    if isinstance(value, list) and isinstance(read, list | tuple) and len(value) == len(read):
+        return [_with_numbers(*pair) for pair in zip(value, read, strict=True)]
+    if isinstance(value, dict) and isinstance(read, dict) and value.keys() == read.keys():
+        return {key: _with_numbers(each, read[key]) for key, each in value.items()}
+    return value
+
+
+def _checked(kind: type[Any], name: str, value: Any, where: str) -> Any:
+    """`_typed` in the fields of a class, with a message for what can be no value."""
+    try:
+        return _typed(_hints(kind), name, value)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"]
+        raise UsageError(
+            f"bad value {value!r} of '{name}': {message[:1].lower()}{message[1:]}",
+            where=where,
+            fix=f"see {kind.__name__}.{name}",
+        ) from None
+
+
+def _loaded(made: Any) -> Any:
+    """What a class's own loader made; where YAML left a text in the place of a number, with the number."""
+    if not dataclasses.is_dataclass(made) or isinstance(made, type):
+        return made
+    hints, changed = _hints(type(made)), dict[str, Any]()
+    for field in dataclasses.fields(made):
+        value = getattr(made, field.name, None)
         try:
-            TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-        except (KeyError, PydanticUserError):
+            read = _typed(hints, field.name, value)
+        except ValidationError:  # the loader knows what it does
             continue
-        except ValidationError as error:
-            message = error.errors(include_url=False)[0]["msg"]
-            raise UsageError(
-                f"bad value {value!r} of '{name}': {message[:1].lower()}{message[1:]}",
-                where=where,
-                fix=f"see {kind.__name__}.{name}",
-            ) from None
+        if read is not value and read != value:
+            changed[field.name] = read
+    for name, value in changed.items():
+        object.__setattr__(made, name, value)  # a frozen one, too: nobody else has it yet
+    return made
