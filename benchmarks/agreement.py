@@ -30,7 +30,7 @@ from rich.table import Table
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import PitfallsError
-from pytest_editpitfalls.options.reading import read_config_file
+from pytest_editpitfalls.options.editor_settings import read_config_file
 from pytest_editpitfalls.pitfalls import Case, compile_case
 from pytest_editpitfalls.pitfalls.round import RoundRow
 from pytest_editpitfalls.program import CaseScores

@@ -121,7 +121,7 @@ def results(data: bytes, folder: Path) -> object:
 
 
 def hyper_parameters(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.options.reading import read_config_file
+    from pytest_editpitfalls.options.editor_settings import read_config_file
 
     (folder / "config.toml").write_bytes(data)
     return read_config_file(folder / "config.toml")
@@ -130,7 +130,7 @@ def hyper_parameters(data: bytes, folder: Path) -> object:
 def words(data: bytes, folder: Path) -> object:
     """What is typed: suites, models, thresholds, gates and overrides; each line is tried as each of them."""
     from pytest_editpitfalls.engine.models.source import resolve
-    from pytest_editpitfalls.options.reading import parse_overrides
+    from pytest_editpitfalls.options.editor_settings import parse_overrides
     from pytest_editpitfalls.suites.discovery import expand_suites
     from pytest_editpitfalls.verdicts.thresholds import parse_gate, parse_threshold
 

@@ -9,7 +9,7 @@ from plugin_helpers import case_ids
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import model_labels
-from pytest_editpitfalls.options.reading import parse_overrides
+from pytest_editpitfalls.options.editor_settings import parse_overrides
 
 R1 = ("--pitfalls-suite=reverse", "--pitfalls-limit=1")
 

@@ -8,14 +8,12 @@ import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import pytest
 
-from pytest_editpitfalls.engine.hyperparameters.released import ReleasedFile, is_released, read_released
-from pytest_editpitfalls.engine.outside.collection import collections_by_name
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.files import absolute, is_there, read_toml
+from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
 from .audit import audited, base_of
@@ -23,6 +21,7 @@ from .command_line import SHORT_FORMS_TAKEN
 from .config import Inconclusive, RunConfig, Shard
 from .defaults import DEFAULT_MODEL, DEFAULT_STORE, DEFAULT_SUITES, PROPERTIES, SUCCESS_FLOOR
 from .editor_labels import MAX_SEED, labels_of, seed_of, with_collections
+from .editor_settings import parse_overrides, read_checkouts, read_config_file, released_file
 from .given import check_ini_names, ini_flag, ini_list, ini_text, source_of, typed_options
 from .own_facts import read_edits, read_properties
 from .paths import expanded as _expanded
@@ -52,7 +51,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         config_source = "the ini key pitfalls_config"
         config_path = _path(ini_text(config, "config"), root, config_source)
     of_editors = partial(with_collections, paths=editor_paths, labels=editors)
-    released = _released(config_path, config_source)
+    released = released_file(config_path, config_source)
     named = tuple(_from_folder(name, here) for name in suites) or (() if checkpoints else _unique(ini_suites))
     properties = read_properties(config, here, root, named)
     edits = read_edits(config, here, root, properties)
@@ -60,8 +59,8 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         editors=editors,
         editor_paths=editor_paths,
         checkouts={
-            **_checkouts(ini_list(config, "checkouts"), root, "the ini key pitfalls_checkouts"),
-            **_checkouts(config.getoption("pitfalls_checkout") or (), here, "--pitfalls-checkout"),
+            **read_checkouts(ini_list(config, "checkouts"), root, "the ini key pitfalls_checkouts"),
+            **read_checkouts(config.getoption("pitfalls_checkout") or (), here, "--pitfalls-checkout"),
         },
         checkpoints=checkpoints,
         models=base_of(config) if checkpoints else _models(config, root),
@@ -115,65 +114,6 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         thresholds=tuple(ini_list(config, "thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
     )
-
-
-def _checkouts(entries: Iterable[str], folder: Path, where: str) -> dict[str, Path]:
-    """Directories of collections of editors, by the collection's name."""
-    known = collections_by_name()
-    found = {}
-    for entry in entries:
-        name, equals, path = (part.strip() for part in entry.partition("="))
-        if not equals or not path or name not in known:
-            raise UsageError(
-                f"'{entry}' is not NAME=DIR",
-                where=where,
-                fix=f"NAME is one of {', '.join(known)}: easyedit=../EasyEdit",
-            )
-        found[name] = absolute(folder / _expanded(path, where))
-    return found
-
-
-def parse_overrides(entries: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Parse ``editor.key=value`` entries, split at the last dot before the first ``=``; a later entry wins."""
-    overrides: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        name, equals, value = entry.partition("=")
-        editor, dot, key = name.strip().rpartition(".")
-        if not (equals and dot and editor and key):
-            raise UsageError(
-                f"'{entry}' is not EDITOR.KEY=VALUE",
-                where="--pitfalls-set",
-                fix="write for instance --pitfalls-set rome.v_lr=0.1",
-            )
-        overrides.setdefault(editor, {})[key] = value.strip()
-    return overrides
-
-
-def _released(path: Path | None, source: str) -> ReleasedFile | None:
-    """The file of `read_config_file` where it is one that others publish (YAML, JSON); None for TOML."""
-    if path is None or not is_released(path):
-        return None
-    _check_is_there(path, source)
-    return read_released(path)
-
-
-def read_config_file(path: Path, source: str = "--pitfalls-config") -> dict[str, dict[str, Any]]:
-    """Read the TOML file that ``source`` (an option or ini key) names: one table of hyper-parameters per editor."""
-    _check_is_there(path, source)
-    tables, _ = read_toml(path)
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise UsageError(
-                f"'{name}' stands outside of any table",
-                where=str(path),
-                fix=f"put it under the editor that it is for: [rome] and then {name} = ...",
-            )
-    return tables
-
-
-def _check_is_there(path: Path, source: str) -> None:
-    if not is_there(path, source):
-        raise UsageError("no such file", where=str(path), fix=f"check the path of {source}")
 
 
 def _text(config: pytest.Config, name: str) -> str | None:
