@@ -328,25 +328,38 @@ def test_a_wrapper_that_answers_for_itself_is_an_error(wrap: Any) -> None:
     assert "fix: merge what it adds" in (answer.error or "")
 
 
-def test_a_wrapper_that_cannot_be_asked_is_noted() -> None:
-    class Asking(Wrapper):
-        def forward(self, **given: Any) -> Any:
-            return super().forward(**given) if "labels" in given else given["labels"]
+class Asking(Wrapper):
+    def forward(self, **given: Any) -> Any:
+        return self.model(**given) if "labels" in given else given["labels"]
 
-    class Sums(Wrapper):
-        def forward(self, **given: Any) -> Any:
-            return {"loss": super().forward(**given).logits.sum()}
 
-    for kind, words in ((Asking, "KeyError: 'labels'"), (Sums, "it returned a dict without logits")):
+class Sums(Wrapper):
+    def forward(self, **given: Any) -> Any:
+        return {"loss": super().forward(**given).logits.sum()}
 
-        def edit(model: Any, tok: Any, requests: Any, kind: Any = kind) -> Any:
-            double(model)
-            return kind(model)
 
-        (answer,) = Bench().scores(edit, program_of_one())
-        assert answer.error is None, answer.error
-        (note,) = answer.notes
-        assert f"returned a {kind.__name__} that could not be asked ({words})" in note
+class Broken(Wrapper):
+    def forward(self, **given: Any) -> Any:
+        raise RuntimeError("no memory for this key")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "note"),
+    [
+        (Asking, None, None),
+        (Sums, None, "returned a Sums that answers with a dict without logits"),
+        (Broken, "returned a Broken, not a LlamaForCausalLM: it cannot be called like one (RuntimeError: no mem", None),
+    ],
+)
+def test_a_wrapper_that_cannot_be_compared(kind: Any, error: str | None, note: str | None) -> None:
+    def edit(model: Any, tok: Any, requests: Any) -> Any:
+        double(model)
+        return kind(model)
+
+    (answer,) = Bench().scores(edit, program_of_one())
+    assert (error or "") in (answer.error or "")
+    assert (answer.error is None) == (error is None)
+    assert [(note or "") in each for each in answer.notes] == [True] * (note is not None)
 
 
 def test_a_wrapper_s_training_modes_stay() -> None:

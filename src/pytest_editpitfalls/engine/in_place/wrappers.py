@@ -30,10 +30,10 @@ def check_transparent(wrapper: Any, model: nn.Module, texts: Sequence[Sequence[i
         texts: token ids of what the edit is about: a wrapper may answer for itself there only.
 
     Returns:
-        A note where the wrapper could not be asked.
+        A note where its answers have no logits to compare.
 
     Raises:
-        CaseError: it does not; what it adds in its own forward would be lost.
+        CaseError: it answers otherwise, and what it adds in its own forward would be lost; or it cannot be called.
     """
     if not callable(wrapper):
         return None
@@ -42,13 +42,11 @@ def check_transparent(wrapper: Any, model: nn.Module, texts: Sequence[Sequence[i
         for text in (*_PROBE, *texts):
             tokens = torch.tensor([list(text)], device=device)
             inside = model(input_ids=tokens).logits
-            try:
-                outside = _logits(wrapper(input_ids=tokens))
-            except Exception as error:
-                why = str(error) if isinstance(error, CaseError) else f"{type(error).__name__}: {error}"
+            answer = _asked(wrapper, model, tokens)
+            if (outside := _logits(answer)) is None:
                 return (
-                    f"returned a {type(wrapper).__name__} that could not be asked ({why}): the model in it is asked "
-                    "alone, without what the wrapper may add"
+                    f"returned a {type(wrapper).__name__} that answers with a {type(answer).__name__} without logits: "
+                    "the model in it is asked alone, without what the wrapper may add"
                 )
             if outside.shape != inside.shape or not torch.equal(outside, inside):
                 raise CaseError(
@@ -71,7 +69,22 @@ def _evaluating(wrapper: Any, model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _logits(answer: Any) -> Tensor:
+def _asked(wrapper: Any, model: nn.Module, tokens: Tensor) -> Any:
+    """What the wrapper answers; some look at the labels, too."""
+    try:
+        return wrapper(input_ids=tokens)
+    except Exception:
+        try:
+            return wrapper(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=tokens)
+        except Exception as error:
+            kind, own = type(wrapper).__name__, type(model).__name__
+            raise CaseError(
+                f"returned a {kind}, not a {own}: it cannot be called like one ({type(error).__name__}: {error})",
+                fix="return the model that was passed, or a wrapper that answers as the model in it does",
+            ) from None
+
+
+def _logits(answer: Any) -> Tensor | None:
     """The logits of what a model returned: an output object, a dictionary, a tuple or the tensor itself."""
     found = answer
     if isinstance(answer, tuple) and answer:
@@ -80,9 +93,7 @@ def _logits(answer: Any) -> Tensor:
         found = answer.get("logits")
     elif hasattr(answer, "logits"):
         found = answer.logits
-    if not isinstance(found, Tensor):
-        raise CaseError(f"it returned a {type(answer).__name__} without logits")
-    return found
+    return found if isinstance(found, Tensor) else None
 
 
 @contextmanager
