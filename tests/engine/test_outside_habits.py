@@ -230,6 +230,26 @@ def test_numbers_that_are_written_as_texts_arrive_as_numbers(tmp_path: Path) -> 
         assert given == {**{k: v for k, v in wanted.items() if k != "by_name"}, "either": "8", "loose": False}
 
 
+class Valued:
+    """As EasyEdit's were before they were dataclasses."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr, self.device = lr, 3
+
+    @classmethod
+    def from_hparams(cls, path: str) -> Valued:
+        return cls(float(Path(path).read_text()))
+
+
+def test_what_is_no_dataclass_is_described_by_its_values(tmp_path: Path) -> None:
+    def edit(model: Any, tok: Any, requests: Any, hparams: Valued) -> None:
+        double(model)
+
+    edit.__annotations__["hparams"] = Valued
+    described = Bench().editor(edit, hparams=write(tmp_path, "a.yaml", "0.5")).describe()
+    assert described["hyperparameters"] == {"hparams": {"lr": 0.5}}  # no address: a stored result is found again
+
+
 def test_a_table_becomes_the_object() -> None:
     bench = Bench()
     (answer,) = bench.scores(own, hparams="{layers = [1], lr = 0.5, norm_constraint = false}")

@@ -19,6 +19,8 @@ from typing import Any
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.outside.checkout import Checkout
+from pytest_editpitfalls.engine.outside.collection import checkout_of
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.registry import imported
@@ -33,6 +35,9 @@ _LIBRARIES = frozenset(
 """Not looked at where an editor inherits from them: keyed by version, covered by our digest, or no part of an edit."""
 
 _CODE = (".py", ".pyc", ".so", ".pyd")
+
+_SETTINGS = (".yml", ".yaml", ".json", ".toml", ".cfg", ".ini")
+"""Files in a checkout's own directory that its code may read ("globals.yml")."""
 
 VALUES = ("matching.py", "probes.py", "program.py")
 """Modules outside of engine/ that decide what it computes: the programs that it runs, and what counts as said."""
@@ -72,7 +77,8 @@ def editor_source_digest(name: str) -> str | None:
     """Digest of the source code of the editor ``name``; None where some of it cannot be read.
 
     For an editor that ships it is `engine_source_digest`; for another one it covers every package that the object,
-    what it wraps, its base classes and its hyper-parameters are from, and all that these import (`imports`).
+    what it wraps, its base classes and its hyper-parameters are from, and all that these import (`imports`). For one
+    in a checkout it covers all code there, and what the modules that were loaded import from elsewhere.
 
     Raises:
         UsageError: unknown, or it cannot be imported.
@@ -81,10 +87,11 @@ def editor_source_digest(name: str) -> str | None:
     if own is None:
         EDITORS.get(name)
         return engine_source_digest()
+    if (checkout := checkout_of(own)) is not None:
+        return _checkout_digest(checkout)
     seen: set[int] = set()
     origins = {*_origins(own, seen), *_origins(EDITORS.get(name).hyperparameter_class(), seen)}
     digests: set[str] = set()
-    read: set[Origin] = set()
     waiting = []
     for module, file in origins:
         top = (module or "").partition(".")[0]
@@ -93,6 +100,32 @@ def editor_source_digest(name: str) -> str | None:
         elif top not in _LIBRARIES or _is_conftest(file):
             waiting.append((module, file))
     own_packages = {(module or "").partition(".")[0] for module, _ in waiting}
+    return _digest_with_imports(digests, waiting, own_packages)
+
+
+def _checkout_digest(checkout: Checkout) -> str | None:
+    """Digest of a checkout's code and settings, and of what is imported from elsewhere.
+
+    Which of its modules an editor imports when it is called is not known before: all of them count. What is loaded in
+    a way that cannot be read off is looked for in the modules that this editor has loaded alone.
+    """
+    try:
+        files = dict(_files(checkout.directory, lambda name: name.endswith(_CODE)))
+        files |= {path.name: path for path in checkout.directory.iterdir() if path.suffix in _SETTINGS}
+        digests = {engine_source_digest(), files_digest(files)}
+        imports = imports_of(sorted(checkout.loaded_files()))
+    except (OSError, ImportError, ValueError):
+        return None
+    for names in (imports.packages, imports.unknown, imports.absent):
+        names -= checkout.names()
+    if not _take(imports, digests, is_own=True):
+        return None
+    return _digest_with_imports(digests, [(name, None) for name in sorted(imports.packages)], set())
+
+
+def _digest_with_imports(digests: set[str], waiting: list[Origin], own_packages: set[str]) -> str | None:
+    """Digest over ``digests``, the code of ``waiting`` and all that it imports; None where that cannot be known."""
+    read: set[Origin] = set()
     while waiting:
         module, file = waiting.pop()
         # one top-level package is read once, whichever of its modules the code is from
@@ -105,13 +138,19 @@ def editor_source_digest(name: str) -> str | None:
         if found is None or imports is None:
             return None
         digests.add(found)
-        is_own = place[0] in own_packages
-        if imports.unreadable or (imports.unknown and (is_own or imports.moves_path)) or (imports.hidden and is_own):
-            return None  # what runs is decided when it runs
-        digests |= {_digest(each) for each in imports.distributions}
-        digests |= {_digest(["absent", name]) for name in imports.absent | imports.unknown}
+        if not _take(imports, digests, is_own=place[0] in own_packages):
+            return None
         waiting += [(name, None) for name in imports.packages]
     return _digest(sorted(digests)) if digests else None
+
+
+def _take(imports: Imports, digests: set[str], *, is_own: bool) -> bool:
+    """Add what code imports to ``digests``; False where what runs is decided when it runs."""
+    if imports.unreadable or (imports.unknown and (is_own or imports.moves_path)) or (imports.hidden and is_own):
+        return False
+    digests |= {_digest(each) for each in imports.distributions}
+    digests |= {_digest(["absent", name]) for name in imports.absent | imports.unknown}
+    return True
 
 
 def _imports(module: str | None, file: str | None) -> Imports | None:

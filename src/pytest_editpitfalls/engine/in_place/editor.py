@@ -107,7 +107,11 @@ class InPlaceEditor:
 
     def describe(self) -> dict[str, Any]:
         """The function, where it is from, and its keyword arguments."""
-        given = {key: _plain(value) for key, value in self._arguments.items()}
+        structured = type(self._hyperparameters).structured
+        given = {
+            key: _plain(value, is_structured=isinstance(value, structured.get(key, ())))
+            for key, value in self._arguments.items()
+        }
         return {
             "name": self.name,
             "function": f"{getattr(self._function, '__module__', '')}:"
@@ -304,8 +308,8 @@ def _at(where: str, notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{where}: {note}" for note in dict.fromkeys(notes))
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+def _plain(value: Any, *, is_structured: bool = False) -> Any:
+    if is_structured or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         return {key: _plain(each) for key, each in vars(value).items() if key != "device"}
     if isinstance(value, bool | int | float | str | type(None)):
         return value

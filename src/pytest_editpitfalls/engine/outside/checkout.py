@@ -76,9 +76,18 @@ class Checkout:
                 if key in before and value is not before[key] and not any(word in key.upper() for word in _KEPT):
                     setattr(module, key, copy.deepcopy(before[key]))
 
+    def names(self) -> set[str]:
+        """Names of the packages and modules that the directory has."""
+        return {each.stem if each.suffix == ".py" else each.name for each in self.directory.iterdir() if _is_code(each)}
+
+    def loaded_files(self) -> set[Path]:
+        """Source files of the modules that were imported so far."""
+        files = {Path(file) for module in self._modules.values() if (file := getattr(module, "__file__", None))}
+        return {file for file in files if file.suffix == ".py"}
+
     def _theirs(self) -> dict[str, types.ModuleType]:
         """Loaded modules under the names that the directory has."""
-        tops = {each.stem if each.suffix == ".py" else each.name for each in self.directory.iterdir() if _is_code(each)}
+        tops = self.names()
         return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in tops}
 
     def _bare_packages(self) -> dict[str, types.ModuleType]:

@@ -21,6 +21,8 @@ from .table import AlgorithmTable
 
 OPTION = "--pitfalls-checkout"
 
+_CHECKOUT = "__editpitfalls_checkout__"
+
 
 @cache
 def collections_by_name() -> dict[str, Collection]:
@@ -73,6 +75,11 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
     return _in_place(collection, algorithm, checkout, function, hyperparameters)
 
 
+def checkout_of(editor: Any) -> Checkout | None:
+    """The checkout that an editor of `outside_editor` is from; None for any other one."""
+    return getattr(editor, _CHECKOUT, None)
+
+
 def _directory(collection: Collection, checkouts: Mapping[str, Path], where: str) -> Path:
     if (named := checkouts.get(collection.name)) is not None:
         if not (named / collection.table).is_file():
@@ -109,6 +116,7 @@ def _in_place(
         parameters.append(inspect.Parameter("hparams", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind))
     edit.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     edit.__wrapped__ = function  # type: ignore[attr-defined]
+    setattr(edit, _CHECKOUT, checkout)
     edit.__name__ = edit.__qualname__ = algorithm
     return in_place_editor(
         prompts=collection.prompts,
