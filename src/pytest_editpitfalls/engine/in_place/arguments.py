@@ -22,6 +22,14 @@ def is_structured(annotation: Any) -> bool:
     )
 
 
+def found_file(value: str | Path, folder: Path | None) -> Path:
+    """The file that a text names: from the working directory, or else from ``folder``. It need not be there."""
+    path = Path(value)
+    if folder is not None and not path.is_file():
+        path = folder / path
+    return path.absolute()
+
+
 def structured_argument(
     kind: type[Any], value: Any, *, where: str, folder: Path | None = None
 ) -> tuple[Any, list[str]]:
@@ -37,9 +45,7 @@ def structured_argument(
         return _filled(kind, value, where)
     if not isinstance(value, str | Path):
         return value, []
-    path = Path(value)
-    if folder is not None and not path.is_file():
-        path = folder / path
+    path = found_file(value, folder)
     if not path.is_file():
         raise UsageError(f"there is no file {value}", where=where, fix="check the path of the hyper-parameter file")
     loaders = [getattr(kind, name) for name in _LOADERS if callable(getattr(kind, name, None))]

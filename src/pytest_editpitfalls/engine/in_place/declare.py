@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationInfo, create_model, field_validator
 
@@ -15,7 +15,7 @@ from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.errors import UsageError
 
-from .arguments import is_structured
+from .arguments import found_file, is_structured
 from .options import InPlaceOptions, Keeps, TargetFormat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -188,7 +188,7 @@ def _in_place(name: str, function: Callable[..., Any], where: str) -> EditorDecl
     options: InPlaceOptions = getattr(function, _MARK, InPlaceOptions())
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise UsageError("the editor is a coroutine or a generator", where=where, fix="write a plain function")
-    hyperparameters = options.hyperparameters or from_signature(function, where=where)
+    hyperparameters = options.hyperparameters or from_signature(function, where=where, folder=options.folder)
 
     def make(values: Any, resources: Any) -> Any:
         from .editor import InPlaceEditor
@@ -216,6 +216,18 @@ class KeywordHyperparameters(Hyperparameters):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
+    folder: ClassVar[Path | None] = None
+
+    @field_validator("*")
+    @classmethod
+    def _file_as_path(cls, value: Any, info: ValidationInfo) -> Any:
+        """A file of hyper-parameters counts by its content, in the store too: so it has to be known where it lies."""
+        name = info.field_name or ""
+        if isinstance(value, str | Path) and (cls.model_fields[name].alias or name) in cls.structured:
+            found = found_file(value, cls.folder)
+            return found if found.is_file() else value
+        return value
+
     @field_validator("layers", mode="before", check_fields=False)
     @classmethod
     def _layer_list(cls, value: object) -> object:
@@ -237,7 +249,9 @@ class KeywordHyperparameters(Hyperparameters):
         return {"source": _BUILT_FROM}
 
 
-def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperparameters]:
+def from_signature(
+    function: Callable[..., Any], *, where: str, folder: Path | None = None
+) -> type[Hyperparameters]:
     """A class of hyper-parameters from what follows the third parameter: names, defaults and annotations.
 
     ``**kwargs`` accepts any key.
@@ -271,7 +285,8 @@ def from_signature(function: Callable[..., Any], *, where: str) -> type[Hyperpar
             if is_structured(each.annotation):
                 structured[each.name] = each.annotation
     config = ConfigDict(extra="allow" if extra else "forbid")
-    base = type("KeywordHyperparameters", (KeywordHyperparameters,), {"model_config": config, "structured": structured})
+    own = {"model_config": config, "structured": structured, "folder": folder}
+    base = type("KeywordHyperparameters", (KeywordHyperparameters,), own)
     made: Any = create_model(
         f"{getattr(function, '__name__', type(function).__name__)}Hyperparameters",
         __base__=base,
