@@ -464,3 +464,18 @@ def test_a_relative_path_in_a_table_starts_at_its_file(tmp_path: Path) -> None:
         config_path=tmp_path / "c.toml",
     )
     assert values.hparams == tmp_path / "a.yaml"
+
+
+def test_a_file_named_in_the_object_counts_by_its_content(tmp_path: Path) -> None:
+    def edit(model: Any, tok: Any, requests: Any, hparams: Any) -> None:
+        double(model)
+
+    edit.__annotations__["hparams"] = HParams
+    network = tmp_path / "net.pt"
+    network.write_bytes(b"first")
+    mine = in_place_editor(folder=tmp_path)(edit)
+    table = "{layers = [1], lr = 0.5, names = ['net.pt', 'no file']}"
+    first = Bench().editor(mine, hparams=table).describe()
+    assert list(first["files"]) == ["net.pt"]
+    network.write_bytes(b"other")
+    assert Bench().editor(mine, hparams=table).describe()["files"] != first["files"]

@@ -249,9 +249,7 @@ class KeywordHyperparameters(Hyperparameters):
         return {"source": _BUILT_FROM}
 
 
-def from_signature(
-    function: Callable[..., Any], *, where: str, folder: Path | None = None
-) -> type[Hyperparameters]:
+def from_signature(function: Callable[..., Any], *, where: str, folder: Path | None = None) -> type[Hyperparameters]:
     """A class of hyper-parameters from what follows the third parameter: names, defaults and annotations.
 
     ``**kwargs`` accepts any key.

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -26,6 +27,7 @@ from pytest_editpitfalls.engine.isolation import is_out_of_memory
 from pytest_editpitfalls.engine.overlay.difference import ModelDifference
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
+from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.program import EditRequest
 
 from .arguments import on_device, structured_argument
@@ -61,6 +63,7 @@ class InPlaceEditor:
         self._seed = resources.settings.seed
         self._pristine: Pristine | None = None
         self._is_fresh = True  # no edit since it has last forgotten what it keeps
+        self._files: dict[str, str] | None = None
         self._targets: tuple[TargetFormat, ...] = ("plain", "str") if options.targets is None else (options.targets,)
         self._arguments, self._remarks = self._made_arguments()
         self._tokenizer = LentTokenizer(resources.host.tokenizer)
@@ -112,13 +115,24 @@ class InPlaceEditor:
             key: _plain(value, is_structured=isinstance(value, structured.get(key, ())))
             for key, value in self._arguments.items()
         }
+        if self._files is None:  # read once
+            self._files = {key: value for name in structured for key, value in self._files_in(given.get(name)).items()}
         return {
             "name": self.name,
             "function": f"{getattr(self._function, '__module__', '')}:"
             f"{getattr(self._function, '__qualname__', type(self._function).__name__)}",
             "form": "in place",
             "hyperparameters": given,
+            **({"files": self._files} if self._files else {}),
         }
+
+    def _files_in(self, value: Any) -> dict[str, str]:
+        """Files that an object of hyper-parameters names, a trained network for instance: each with its digest."""
+        if isinstance(value, dict | list):
+            parts = value.values() if isinstance(value, dict) else value
+            return {key: digest for part in parts for key, digest in self._files_in(part).items()}
+        digest = _content(self._options.folder or Path(), value) if isinstance(value, str) and value else None
+        return {} if digest is None else {value: digest}
 
     def _edit(self, job: EditJob) -> EditResult:
         where = f"edit {job.step}"
@@ -306,6 +320,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def _at(where: str, notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{where}: {note}" for note in dict.fromkeys(notes))
+
+
+def _content(folder: Path, name: str) -> str | None:
+    try:
+        return file_digest(folder / name) if (folder / name).is_file() else None
+    except (OSError, ValueError):  # no path at all, or nobody may read it: the function may not either
+        return None
 
 
 def _plain(value: Any, *, is_structured: bool = False) -> Any:
