@@ -42,6 +42,7 @@ def in_place_editor(
     epsilon: Mapping[str, float] | None = None,
     restores: bool = False,
     same_draws: bool = False,
+    reset_for: Callable[[object], object] | None = None,
     folder: Path | None = None,
 ) -> Callable[[Function], Function]:
     """Describe a function ``(model, tokenizer, requests, **hyperparameters)`` that edits a model in place.
@@ -73,6 +74,8 @@ def in_place_editor(
         restores: whether writing the old object back gives the unedited model, exactly.
         same_draws: whether every call starts from the run's seed, not from one of its case: what the function draws
             once and keeps (context templates in a global variable) is then the same whichever case comes first.
+        reset_for: in the place of ``reset``: it is given an object that is another one for every model and seed, so
+            that a cache can be kept for these alone.
         folder: where a file of hyper-parameters is looked for that is not there from the working directory.
     """
     if targets not in ("plain", "str", None):
@@ -96,6 +99,7 @@ def in_place_editor(
         dict(epsilon or {}),
         restores,
         same_draws,
+        reset_for,
         folder,
     )
 

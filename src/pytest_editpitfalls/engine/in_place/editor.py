@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class InPlaceEditor:
         self._seed = resources.settings.seed
         self._pristine: Pristine | None = None
         self._is_fresh = True  # no edit since it has last forgotten what it keeps
+        self._user = object()  # one editor is made for each model and seed
         self._files: dict[str, str] | None = None
         self._targets: tuple[TargetFormat, ...] = ("plain", "str") if options.targets is None else (options.targets,)
         self._arguments, self._remarks = self._made_arguments()
@@ -96,6 +98,8 @@ class InPlaceEditor:
             raise CaseError(f"its reset() failed: {self._raised(error)}") from None
 
     def _its_reset(self) -> Callable[[], object] | None:
+        if (reset_for := self._options.reset_for) is not None:
+            return partial(reset_for, self._user)
         reset = self._options.reset or getattr(self._function, "reset", None)
         return reset if callable(reset) else None
 

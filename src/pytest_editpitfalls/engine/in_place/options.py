@@ -36,6 +36,8 @@ class InPlaceOptions:
     epsilon: Mapping[str, float] = field(default_factory=dict)
     restores: bool = False
     same_draws: bool = False
+    reset_for: Callable[[object], object] | None = None
+    """in the place of ``reset``: called with an object that stands for this editor on one model under one seed"""
     folder: Path | None = None
     """where files are looked for that are not there from the working directory: a checkout"""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.machinery
 import os
 import sys
@@ -11,10 +10,11 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-_KEPT = ("TEMPLATES", "COV", "INV")
-"""Parts of module-level names that are caches, the same for every edit: all calls start from one seed."""
+from .state import ModuleState
+
+_KEPT = frozenset({"TEMPLATES", "COV", "INV"})
+"""Words in names of caches that are the same for every edit of one model: all its calls start from one seed."""
 
 
 class Checkout:
@@ -32,7 +32,10 @@ class Checkout:
         self.directory = directory.resolve()
         self._bare = bare
         self._modules: dict[str, types.ModuleType] = {}
-        self._after_import: dict[str, dict[str, Any]] = {}
+        self._clean: dict[str, types.ModuleType] = {}
+        self._state: ModuleState | None = None
+        self._user: object = None
+        self._tops: set[str] | None = None
         self._lock = threading.RLock()
         self._depth = 0
 
@@ -61,28 +64,38 @@ class Checkout:
                 os.chdir(before)
                 sys.path[:] = path
                 self._modules = self._theirs()
-                for name, module in self._modules.items():
+                for name in self._modules:
                     del sys.modules[name]
-                    if name not in self._after_import:
-                        self._after_import[name] = _data_of(module)
                 sys.modules.update(others)
 
-    def forget_edits(self) -> None:
-        """Put the modules' data back to what they were after the import: what one edit left is not the next one's."""
-        for name, module in self._modules.items():
-            before = self._after_import.get(name, {})
-            now = _data_of(module)
-            for key, value in now.items():
-                if key in before and value is not before[key] and not any(word in key.upper() for word in _KEPT):
-                    setattr(module, key, copy.deepcopy(before[key]))
+    def imported(self) -> None:
+        """What its modules hold now is what every edit starts from."""
+        self._state = ModuleState(self._modules, lambda name: name.partition(".")[0] in self.names())
+        self._clean = dict(self._modules)
+
+    def forget_edits(self, user: object = None) -> None:
+        """Let every module hold what it held after the import: what one edit left is not the next one's.
+
+        Modules that an edit was the first to import are dropped. Caches are kept for one user.
+
+        Args:
+            user: whose next edit it is: something else for every model and seed.
+        """
+        is_same, self._user = user is self._user, user
+        self._modules = dict(self._clean)
+        if self._state is not None:
+            self._state.restore(_is_cache if is_same else lambda name: False)
 
     def names(self) -> set[str]:
-        """Names of the packages and modules that the directory has."""
-        return {each.stem if each.suffix == ".py" else each.name for each in self.directory.iterdir() if _is_code(each)}
+        """Names of the packages and modules that the directory has; they are looked for once."""
+        if self._tops is None:
+            code = [each for each in self.directory.iterdir() if _is_code(each)]
+            self._tops = {each.stem if each.suffix == ".py" else each.name for each in code}
+        return self._tops
 
     def loaded_files(self) -> set[Path]:
-        """Source files of the modules that were imported so far."""
-        files = {Path(file) for module in self._modules.values() if (file := getattr(module, "__file__", None))}
+        """Source files of the modules that were imported before any edit."""
+        files = {Path(file) for module in self._clean.values() if (file := getattr(module, "__file__", None))}
         return {file for file in files if file.suffix == ".py"}
 
     def _theirs(self) -> dict[str, types.ModuleType]:
@@ -106,14 +119,13 @@ class Checkout:
 
 
 def _is_code(path: Path) -> bool:
+    """Whether it can be imported. A folder of data may be large: code lies at its top, or in packages there."""
     if path.is_dir():
-        return path.name.isidentifier() and next(path.glob("**/*.py"), None) is not None
+        return path.name.isidentifier() and any(
+            True for form in ("*.py", "*/*.py", "*/*/*.py") for _ in path.glob(form)
+        )
     return path.suffix == ".py" and path.stem.isidentifier()
 
 
-def _data_of(module: types.ModuleType) -> dict[str, Any]:
-    """Names of a module that hold no code."""
-    code = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-    return {
-        key: value for key, value in vars(module).items() if not key.startswith("__") and not isinstance(value, code)
-    }
+def _is_cache(name: str) -> bool:
+    return not _KEPT.isdisjoint(name.upper().split("_"))

@@ -60,6 +60,7 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
     try:
         with checkout.entered():
             function, hyperparameters = table.load(algorithm)
+        checkout.imported()
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{collection.title} needs '{error.name}' for {algorithm}, which is not installed",
@@ -122,7 +123,7 @@ def _in_place(
         prompts=collection.prompts,
         targets=collection.targets,
         keeps="attachments" if algorithm in collection.attachments else "nothing",
-        reset=checkout.forget_edits,
+        reset_for=checkout.forget_edits,
         title=f"{algorithm} ({collection.title})",
         source=f"{collection.title} {collection.table}: {algorithm}",
         draws="as its own code does, the same for every case",
