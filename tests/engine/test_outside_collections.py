@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.in_place.declare import declaration_of
 from pytest_editpitfalls.engine.outside.collection import collections_by_name, outside_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.editor_labels import labels_of, with_collections
-from tests.engine.test_in_place import Bench
+from tests.engine.test_in_place import Bench, program
 
 EASYEDIT = {
     "easyeditor/__init__.py": "raise RuntimeError('everything is imported')\n",
@@ -152,3 +153,45 @@ def test_what_is_wrong_is_said_before_work_begins(tmp_path: Path) -> None:
         outside_editor("easyedit:FINE", {}, where="--editor")
     with pytest.raises(UsageError, match=r"there is no easyeditor/util/alg_dict\.py in"):
         outside_editor("easyedit:FINE", {"easyedit": tmp_path}, where="--editor")
+
+
+FIRST_ALONE = """
+def apply(model, tok, request):
+    request = request[0]
+    model.model.layers[1].mlp.down_proj.weight.data[0, 0] += 1
+    model.model.layers[1].mlp.down_proj.weight.data[0, len(request["target_new"])] += 1
+    return model, {}
+
+
+class Around:
+    def __init__(self, model):
+        self.model, self.seen = model, 0
+
+
+def wrapping(model, tok, requests):
+    around = model if isinstance(model, Around) else Around(model)
+    around.seen += 1
+    apply(around.model, tok, requests)
+    assert around.seen == 1 or len(requests[0]["target_new"]) > 4
+    return around, {}
+"""
+
+
+def test_what_writes_one_request_is_called_for_each(tmp_path: Path) -> None:
+    files = {
+        "easyeditor/util/alg_dict.py": (
+            "from ..models.one import apply, wrapping\nALG_DICT = {'ROME': apply, 'GRACE': wrapping, 'FT': apply}\n"
+        ),
+        "easyeditor/models/one.py": FIRST_ALONE,
+    }
+    checkouts = {"easyedit": lay_out(tmp_path / "EasyEdit", files)}
+    for algorithm, times in (("ROME", 3), ("GRACE", 3), ("FT", 1)):
+        bench = Bench()
+        editor = bench.editor(outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor"))
+        requests = program(together=3).steps[0]
+        (result,) = editor.edit([EditJob("P0001", 1, requests, ())])
+        assert result.error is None, result.error
+        name = "model.layers.1.mlp.down_proj.weight"
+        change = (result.model[0].values[name] - bench.before[name])[0]
+        assert change[0].round() == times
+        assert (change[4 : 4 + 3] > 0.5).sum() == times  # "Rome", "Rome!", "Rome!!"

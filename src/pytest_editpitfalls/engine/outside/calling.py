@@ -20,17 +20,25 @@ def called(
     given: dict[str, Any],
     *,
     left_padding: bool,
+    one_by_one: bool = False,
 ) -> Any:
     """``function(model, tokenizer, requests, **given)``.
 
     Args:
+        one_by_one: whether it is called for each request, each time with the model that it gave back.
         left_padding: whether their program pads this algorithm's texts on the left.
     """
     for request in requests:
         request.setdefault("ground_truth", request.get("target_true", "<|endoftext|>"))
         request.setdefault("loc_prompt", random.choice(_unrelated()))
     with _as_theirs(tokenizer, left_padding), _on_the_model_s_device(model.device):
-        return function(model, tokenizer, requests, **given)
+        if not one_by_one:
+            return function(model, tokenizer, requests, **given)
+        returned: Any = model
+        for request in requests:
+            edited = returned[0] if isinstance(returned, tuple) and returned else returned
+            returned = function(model if edited is None else edited, tokenizer, [request], **given)
+        return returned
 
 
 @contextmanager

@@ -106,9 +106,9 @@ def _in_place(
     def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **given: Any) -> Any:
         from .calling import called
 
-        left = collection.left_padding(algorithm)
+        left, one = collection.left_padding(algorithm), algorithm in collection.one_request
         with checkout.entered():
-            return called(function, model, tokenizer, requests, given, left_padding=left)
+            return called(function, model, tokenizer, requests, given, left_padding=left, one_by_one=one)
 
     parameters = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("model", "tokenizer", "requests")

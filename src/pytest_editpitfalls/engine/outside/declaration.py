@@ -22,6 +22,8 @@ class Collection:
         bare: packages that are not run when a module in them is imported, since they import everything there is.
         left_padding: whether an algorithm's texts are padded on the left, as their own program has it.
         attachments: algorithms whose edit is something beside the weights.
+        one_request: algorithms that write the first request alone of those that they are given: they are called request
+            by request.
         needs: what to install, in words.
     """
 
@@ -35,3 +37,4 @@ class Collection:
     bare: tuple[str, ...] = ()
     left_padding: Callable[[str], bool] = lambda algorithm: False
     attachments: frozenset[str] = frozenset()
+    one_request: frozenset[str] = frozenset()

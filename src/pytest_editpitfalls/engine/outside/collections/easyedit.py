@@ -18,4 +18,5 @@ COLLECTION = Collection(
     bare=("easyeditor", "easyeditor.models", "easyeditor.util"),
     left_padding=lambda algorithm: algorithm not in _PADS_RIGHT,
     attachments=frozenset({"GRACE", "WISE", "DEFER", "MELO"}),
+    one_request=frozenset({"ROME", "R-ROME", "KN", "GRACE", "DEFER", "MELO"}),
 )
