@@ -131,8 +131,9 @@ def test_one_algorithm_needs_its_own_imports_alone(tmp_path: Path) -> None:
 
 
 def test_two_checkouts_with_modules_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    files = {"rome": ROME, "memit": {**ROME, "memit/__init__.py": ""}}
     editors = [
-        outside_editor(f"{name}:ROME", {name: lay_out(tmp_path / name, ROME, who=name)}, where="--editor")
+        outside_editor(f"{name}:ROME", {name: lay_out(tmp_path / name, files[name], who=name)}, where="--editor")
         for name in ("rome", "memit")
     ]
     for edit in (*editors, *editors):
@@ -151,7 +152,7 @@ def test_what_is_wrong_is_said_before_work_begins(tmp_path: Path) -> None:
             outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor")
     with pytest.raises(UsageError, match=r"no checkout of zjunlp/EasyEdit is on sys.path\n  fix: git clone"):
         outside_editor("easyedit:FINE", {}, where="--editor")
-    with pytest.raises(UsageError, match=r"there is no easyeditor/util/alg_dict\.py in"):
+    with pytest.raises(UsageError, match=r"is no checkout of zjunlp/EasyEdit: there is no easyeditor/util/"):
         outside_editor("easyedit:FINE", {"easyedit": tmp_path}, where="--editor")
 
 
@@ -195,3 +196,39 @@ def test_what_writes_one_request_is_called_for_each(tmp_path: Path) -> None:
         change = (result.model[0].values[name] - bench.before[name])[0]
         assert change[0].round() == times
         assert (change[4 : 4 + 3] > 0.5).sum() == times  # "Rome", "Rome!", "Rome!!"
+
+
+def test_rome_and_memit_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rome = lay_out(tmp_path / "a", ROME, who="rome")
+    memit = lay_out(tmp_path / "b", {**ROME, "memit/__init__.py": ""}, who="memit")
+    with pytest.raises(UsageError, match=r"b is no checkout of kmeng01/rome: there is a memit in it") as caught:
+        outside_editor("rome:ROME", {"rome": memit}, where="--editor")
+    assert caught.value.where == "--pitfalls-checkout rome"
+    with pytest.raises(UsageError, match=r"a is no checkout of kmeng01/memit: there is no memit in it"):
+        outside_editor("memit:ROME", {"memit": rome}, where="--editor")
+    monkeypatch.syspath_prepend(memit)
+    with pytest.raises(UsageError, match="no checkout of kmeng01/rome is on sys.path"):
+        outside_editor("rome:ROME", {}, where="--editor")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(rome)])  # behind the other one
+    for name in ("rome", "memit"):
+        (answer,) = Bench().scores(outside_editor(f"{name}:ROME", {}, where="--editor"), hparams="{layer = 1}")
+        assert answer.error is None, answer.error
+
+
+def test_a_module_of_one_s_own_may_have_a_collection_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path / "own", {"rome.py": "class MyEditor:\n    Inner = print\n"})
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    monkeypatch.delitem(sys.modules, "rome", raising=False)
+    with pytest.raises(UsageError, match="no checkout of kmeng01/rome is on sys.path") as caught:
+        outside_editor("rome:Other", {}, where="--editor")
+    assert "a module of your own" in (caught.value.fix or "")
+    found: Any = outside_editor("rome:MyEditor", {}, where="--editor")
+    assert found.__name__ == "MyEditor"
+    assert outside_editor("rome:MyEditor.Inner", {}, where="--editor") is print
+    checkout = lay_out(tmp_path / "rome", ROME, who="rome")
+    with pytest.raises(UsageError, match="kmeng01/rome has no 'MyEditor'"):
+        outside_editor("rome:MyEditor", {"rome": checkout}, where="--editor")  # it was named: it is meant
+    monkeypatch.setattr(sys, "path", [*sys.path, str(checkout)])
+    assert outside_editor("rome:MyEditor", {}, where="--editor") is found
+    assert outside_editor("rome:ROME", {}, where="--editor").__name__ == "ROME"
+    del sys.modules["rome"]

@@ -83,14 +83,14 @@ def checkout_of(editor: Any) -> Checkout | None:
 
 def _directory(collection: Collection, checkouts: Mapping[str, Path], where: str) -> Path:
     if (named := checkouts.get(collection.name)) is not None:
-        if not (named / collection.table).is_file():
+        if (mistake := collection.mistake(named)) is not None:
             raise UsageError(
-                f"there is no {collection.table} in {named}",
+                f"{named} is no checkout of {collection.title}: {mistake}",
                 where=f"{OPTION} {collection.name}",
                 fix=f"name the directory of a checkout of {collection.title}",
             )
         return named
-    found = next((Path(each) for each in sys.path if each and (Path(each) / collection.table).is_file()), None)
+    found = next((Path(each) for each in sys.path if each and collection.mistake(Path(each)) is None), None)
     if found is None:
         raise UsageError(
             f"no checkout of {collection.title} is on sys.path",

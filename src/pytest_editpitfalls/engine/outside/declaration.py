@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_editpitfalls.engine.editing.templates import PromptForm
 from pytest_editpitfalls.engine.in_place.options import TargetFormat
@@ -22,6 +23,7 @@ class Collection:
         bare: packages that are not run when a module in them is imported, since they import everything there is.
         left_padding: whether an algorithm's texts are padded on the left, as their own program has it.
         attachments: algorithms whose edit is something beside the weights.
+        has, lacks: paths by which their repository is told from another one with a table in that place.
         one_request: algorithms that write the first request alone of those that they are given: they are called request
             by request.
         needs: what to install, in words.
@@ -37,4 +39,14 @@ class Collection:
     bare: tuple[str, ...] = ()
     left_padding: Callable[[str], bool] = lambda algorithm: False
     attachments: frozenset[str] = frozenset()
+    has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     one_request: frozenset[str] = frozenset()
+
+    def mistake(self, directory: Path) -> str | None:
+        """Why ``directory`` is no checkout of it; None where it is one."""
+        missing = [each for each in (self.table, *self.has) if not (directory / each).exists()]
+        if missing:
+            return f"there is no {missing[0]} in it"
+        other = [each for each in self.lacks if (directory / each).exists()]
+        return f"there is a {other[0]} in it" if other else None

@@ -11,5 +11,6 @@ COLLECTION = Collection(
     package="experiments",
     prompts="template",
     targets="str",
+    has=("memit",),
     needs="docs/outside-editors.md says what its editors import",
 )

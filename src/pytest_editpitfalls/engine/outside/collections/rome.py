@@ -11,5 +11,7 @@ COLLECTION = Collection(
     package="experiments",
     prompts="template",
     targets="str",
+    has=("rome",),
+    lacks=("memit",),
     needs="docs/outside-editors.md says what its editors import",
 )
