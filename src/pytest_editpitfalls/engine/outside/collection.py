@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def collection_of(path: str) -> Collection | None:
 def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> Callable[..., Any]:
     """The in-place editor that ``easyedit:ROME`` means.
 
+    Where no checkout was named and none has it, it may be an object in a module of that name.
+
     Args:
         checkouts: name of a collection -> directory, as the user has named it.
         where: the option that named the editor.
@@ -53,10 +56,16 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
     collection = collection_of(path)
     assert collection is not None
     algorithm = path.partition(":")[2]
-    checkout = Checkout(_directory(collection, checkouts, where), collection.bare)
-    table = AlgorithmTable(checkout.directory / collection.table, collection.package)
-    if algorithm not in table:
-        raise UsageError(f"{collection.title} has no '{algorithm}'", where=where, fix=did_you_mean(algorithm, table))
+    try:
+        checkout = Checkout(_directory(collection, checkouts, where), collection.bare)
+        table = AlgorithmTable(checkout.directory / collection.table, collection.package)
+        if algorithm not in table:
+            fix = did_you_mean(algorithm, table)
+            raise UsageError(f"{collection.title} has no '{algorithm}'", where=where, fix=fix)
+    except UsageError:
+        if collection.name not in checkouts and (own := _own_object(path)) is not None:
+            return own
+        raise
     try:
         with checkout.entered():
             function, hyperparameters = table.load(algorithm)
@@ -95,9 +104,19 @@ def _directory(collection: Collection, checkouts: Mapping[str, Path], where: str
         raise UsageError(
             f"no checkout of {collection.title} is on sys.path",
             where=where,
-            fix=f"git clone https://github.com/{collection.title}, and {OPTION} {collection.name}=DIR",
+            fix=f"git clone https://github.com/{collection.title}, and {OPTION} {collection.name}=DIR; "
+            f"if a module '{collection.name}' of your own is meant, check the name behind the colon",
         )
     return found
+
+
+def _own_object(path: str) -> Any:
+    """What stands at ``path`` where a module has a collection's name by chance; None where nothing does."""
+    module, _, names = path.partition(":")
+    try:
+        return attrgetter(names)(importlib.import_module(module))
+    except Exception:  # then it was not meant
+        return None
 
 
 def _in_place(
