@@ -110,13 +110,14 @@ def _directory(collection: Collection, checkouts: Mapping[str, Path], where: str
     return found
 
 
-def _own_object(path: str) -> Any:
-    """What stands at ``path`` where a module has a collection's name by chance; None where nothing does."""
+def _own_object(path: str) -> Callable[..., Any] | None:
+    """What can be called at ``path`` where a module has a collection's name by chance; None where nothing does."""
     module, _, names = path.partition(":")
     try:
-        return attrgetter(names)(importlib.import_module(module))
+        found: Any = attrgetter(names)(importlib.import_module(module))
     except Exception:  # then it was not meant
         return None
+    return found if callable(found) else None
 
 
 def _in_place(

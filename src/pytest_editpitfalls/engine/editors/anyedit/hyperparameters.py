@@ -19,7 +19,7 @@ class AnyEditHyperparameters(LayerByLayerHyperparameters):
     """tokens of a window that the next one has, too"""
     fact_token: Literal["subject_last", "last"] = "subject_last"  # type: ignore[assignment]
     """accepted, not used: a window's vector is added at the token before it"""
-    nas: Literal[False] = False  # type: ignore[assignment]
+    nas: Literal[False] = False
     """only false: the vectors of windows stand at tokens of the target, whose usual norm is not measured"""
     kl_factor: NotNegative = 0.0625
     """accepted, not used: there is no KL term"""
