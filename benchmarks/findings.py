@@ -93,7 +93,7 @@ def later_tables(
 ) -> list[str]:
     """Return a table for each suite of a later pitfall: its columns and their lifts, a row for each editor.
 
-    The first row is the model before any edit, for the scores that have such a control.
+    What no case measures has no column. The first row is the model before any edit, for the scores that have such a control.
     """
     kinds = {suite.name: suite.kind for run in runs for suite in run.run.suites}
     parts = []
@@ -104,6 +104,7 @@ def later_tables(
             records = [found[suite, editor] for editor in editors if (suite, editor) in found]
             own = {metric.name for metric in kind.metrics}
             metrics = [each for name in kind.columns for each in (name, f"{name}_lift") if each in own]
+            metrics = [metric for metric in metrics if any(later_cell(record, metric) for record in records)]
             controls = [later_cell(records[0], f"{metric}_0") if f"{metric}_0" in own else "" for metric in metrics]
             rows = [[NO_EDIT, str(records[0].n), *controls]] if any(controls) else []
             rows += [
