@@ -6,8 +6,9 @@ import re
 
 from pytest_editpitfalls.probes import Stop
 
-_MARK = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|[。！？]+[」』”’）]*|(?=[\r\n])")
-"""Ends a sentence: a mark that something follows, a mark of a script without spaces, or the end of the line."""
+_MARK = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|[。！？]+[」』”’）]*(?=[^。！？」』”’）])|(?=[\r\n])")
+"""Ends a sentence: a mark that a space follows, or in a script without spaces anything that does not belong to the mark;
+or the end of the line."""
 
 _LINE = re.compile(r"(?=[\r\n])")
 
