@@ -24,8 +24,11 @@ EASYEDIT = {
     "easyeditor/util/alg_dict.py": (
         "from ..models.fine import FineHyperParams, apply_fine, Executor\n"
         "from ..models.lacks import LacksHyperParams, apply_lacks\n"
-        "ALG_DICT = {'FINE': apply_fine, 'LACKS': apply_lacks, 'EXEC-1': Executor().apply_to_model}\n"
+        "from ..models.other import other\n"
+        "ALG_DICT = {'FINE': apply_fine, 'LACKS': apply_lacks, 'EXEC-1': Executor().apply_to_model,\n"
+        "            'OTHER': other, 'ODD': 1 + 1}\n"
     ),
+    "easyeditor/models/other.py": "raise ModuleNotFoundError('no', name='hydra.core')\n",
     "easyeditor/models/lacks.py": "import no_such_package_at_all\n",
     "easyeditor/models/fine.py": """
 import os
@@ -147,6 +150,8 @@ def test_what_is_wrong_is_said_before_work_begins(tmp_path: Path) -> None:
     for algorithm, words in (
         ("FIN", r"has no 'FIN'\n  fix: did you mean 'FINE'"),
         ("LACKS", r"needs 'no_such_package_at_all' for LACKS.*\n  fix: pip install no_such_package_at_all"),
+        ("OTHER", r"needs 'hydra\.core' for OTHER.*\n  fix: pip install hydra-core;"),
+        ("ODD", r"'1 \+ 1' is made of more than imported names"),
     ):
         with pytest.raises(UsageError, match=words):
             outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor")

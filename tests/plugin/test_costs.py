@@ -73,7 +73,16 @@ def test_an_unused_plugin_imports_next_to_nothing(tmp_path, monkeypatch):
 def test_collecting_imports_no_model_and_no_report(tmp_path, monkeypatch):
     loaded = modules_of(tmp_path, monkeypatch, "--collect-only", "--pitfalls-editor=rome")
     assert "pytest_editpitfalls.suites.readers.own_format" in loaded
-    assert not {"torch", "transformers", "numpy", "scipy", "rich", "jinja2"} & loaded
+    assert not {"torch", "transformers", "numpy", "scipy", "rich", "jinja2", "yaml"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.toml", "v_lr = 0.5"), ("a.json", '{"v_lr": 0.5}'), ("a.yaml", "v_lr: 5")]
+)
+def test_yaml_is_imported_for_a_yaml_file_alone(tmp_path, monkeypatch, name, text):
+    (tmp_path / name).write_text(text if name != "a.toml" else f"[rome]\n{text}")
+    loaded = modules_of(tmp_path, monkeypatch, "--collect-only", "--editor=rome", f"--pitfalls-config={name}")
+    assert ("yaml" in loaded) == (name == "a.yaml")
 
 
 def test_the_version_is_looked_up_when_it_is_asked_for():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "pydantic", "rich", "numpy", "scipy")
+HEAVY = ("torch", "transformers", "pydantic", "rich", "numpy", "scipy", "yaml")
 
 
 def test_marked_tests_skip_with_a_reason(project):

@@ -22,6 +22,15 @@ from .table import AlgorithmTable
 
 OPTION = "--pitfalls-checkout"
 
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "hydra": "hydra-core",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "cv2": "opencv-python",
+}
+"""What to install for modules that are called otherwise: pip finds another package under their name."""
+
 _CHECKOUT = "__editpitfalls_checkout__"
 
 
@@ -74,7 +83,7 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
         raise UsageError(
             f"{collection.title} needs '{error.name}' for {algorithm}, which is not installed",
             where=where,
-            fix=f"pip install {(error.name or '').partition('.')[0]}; {collection.needs}",
+            fix=f"pip install {_distribution_of(error.name or '')}; {collection.needs}",
         ) from error
     except (Exception, SystemExit) as error:
         raise UsageError(
@@ -83,6 +92,11 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
             fix=collection.needs,
         ) from error
     return _in_place(collection, algorithm, checkout, function, hyperparameters)
+
+
+def _distribution_of(module: str) -> str:
+    top = module.partition(".")[0]
+    return _DISTRIBUTIONS.get(top, top)
 
 
 def checkout_of(editor: Any) -> Checkout | None:
