@@ -19,6 +19,7 @@ SLOW = {
     "reports/test_junit.py": "runs of pytest with workers",
     # The engine against plain editing: every editor on tiny models of every family.
     "engine/test_anyedit.py": "against plain editing, in four families",
+    "engine/test_bridge.py": "a process that loads a model for each edit",
     "engine/test_batch_size.py": "batches until the memory is full",
     "engine/test_experts.py": "trains",
     "engine/test_fine_tuning.py": "trains",

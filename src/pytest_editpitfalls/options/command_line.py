@@ -47,6 +47,8 @@ HELP = {
     "config": "hyper-parameters: a TOML file with one table per editor, or one editor's published YAML or JSON",
     "checkout": "where the checkout of a collection of editors lies: NAME=DIR, for instance easyedit=../EasyEdit for "
     "--editor=easyedit:ROME; may be given several times",
+    "editor_python": "run editors given as module:attribute in this interpreter, each edit in a process that loads the "
+    "model (slow)",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
@@ -107,6 +109,7 @@ def add_options(parser: pytest.Parser, reports: Mapping[str, str]) -> None:
     option("set", action="append", metavar="EDITOR.KEY=VALUE")
     option("config", metavar="FILE")
     option("checkout", action="append", metavar="NAME=DIR")
+    option("editor_python", metavar="PATH")
     option("device", metavar="DEVICE")
     option("dtype", metavar="DTYPE")
     option("batch_size", metavar="N|auto")

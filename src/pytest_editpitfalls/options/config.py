@@ -82,6 +82,7 @@ class RunConfig:
     Attributes:
         editors: labels of the editors; empty means that the plugin does nothing.
         editor_paths: those given as ``package.module:attribute``: name -> path.
+        editor_python: the interpreter that editors given by path run in; None: this one.
         checkouts: name of a collection of editors -> its directory, of those that were named.
         checkpoints: label of each edited checkpoint that is audited -> the checkpoint as it was typed; ``editors`` has
             these labels, and no editor beside them.
@@ -131,6 +132,7 @@ class RunConfig:
 
     editors: tuple[str, ...] = ()
     editor_paths: Mapping[str, str] = field(default_factory=dict)
+    editor_python: Path | None = None
     checkouts: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = (DEFAULT_MODEL,)

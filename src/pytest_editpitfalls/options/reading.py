@@ -58,6 +58,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
     return RunConfig(
         editors=editors,
         editor_paths=editor_paths,
+        editor_python=_path(config.getoption("pitfalls_editor_python"), here, "--pitfalls-editor-python"),
         checkouts={
             **read_checkouts(ini_list(config, "checkouts"), root, "the ini key pitfalls_checkouts"),
             **read_checkouts(config.getoption("pitfalls_checkout") or (), here, "--pitfalls-checkout"),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.outside.bridge import OPTION, bridged_editor
 from pytest_editpitfalls.engine.outside.collection import collection_of, outside_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
@@ -27,7 +28,8 @@ def register_extensions(config: pytest.Config, run: RunConfig) -> None:
     Raises:
         UsageError: an editor or a kind cannot be imported, is none, or its name is taken.
     """
-    for folder in dict.fromkeys([str(config.invocation_params.dir), str(config.rootpath)]):
+    folders = list(dict.fromkeys([str(config.invocation_params.dir), str(config.rootpath)]))
+    for folder in folders:
         if folder not in sys.path:
             sys.path.append(folder)  # behind everything: an installed package is found first
     EDITORS.forget_added()
@@ -41,14 +43,34 @@ def register_extensions(config: pytest.Config, run: RunConfig) -> None:
     for label, checkpoint in run.checkpoints.items():
         EDITORS.add_checkpoint(label, checkpoint)
     for name, path in run.editor_paths.items():
-        EDITORS.add(name, _editor_at(path, run), origin=f"--editor={path}")
+        EDITORS.add(name, _editor_at(path, run, folders), origin=f"--editor={path}")
     for label in run.editors:
         if (name := editor_name(label)) in EDITORS:
             EDITORS.get(name)
 
 
-def _editor_at(path: str, run: RunConfig) -> Any:
+def bridge_notice(run: RunConfig) -> str | None:
+    """Return what there is to say of editors in another interpreter; None where there are none."""
+    if run.editor_python is None:
+        return None
+    if not run.editor_paths:
+        return f"no editor is given as module:attribute: {OPTION} is not used"
+    return (
+        f"{', '.join(run.editor_paths)}: each edit starts {run.editor_python}, which loads the model: this is slow; "
+        "only weights come back, and results are not used again by another run"
+    )
+
+
+def _editor_at(path: str, run: RunConfig, folders: list[str]) -> Any:
     where = f"--editor={path}"
+    if run.editor_python is not None:
+        if collection_of(path) is not None:
+            raise UsageError(
+                f"{path} of a collection cannot be run by another interpreter",
+                where=OPTION,
+                fix="name a function that calls it: --editor=my_module:my_function",
+            )
+        return bridged_editor(path, run.editor_python, folders, where=where)
     return outside_editor(path, run.checkouts, where=where) if collection_of(path) else imported(path, where=where)
 
 

@@ -33,7 +33,7 @@ from pytest_editpitfalls.reports.progress import ProgressLine
 from pytest_editpitfalls.results.records import PropertyRecord
 
 from .distribution import DistributionHooks
-from .extensions import register_extensions
+from .extensions import bridge_notice, register_extensions
 from .finalizer import Finalizer
 from .interruption import InterruptionHooks
 from .item_report import ItemReport, case_facts
@@ -85,7 +85,13 @@ class SessionHooks:
                 check_properties(self.session)
             self.session.baseline.check_complete(self.session.selection.suites)
             self.session.baseline.check_suites(self.session.suites.values())
-        notices = [*taken, self.session.selection.left_out, unused_settings(run), *self.session.selection.remarks]
+        notices = [
+            *taken,
+            bridge_notice(run),
+            self.session.selection.left_out,
+            unused_settings(run),
+            *self.session.selection.remarks,
+        ]
         show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS

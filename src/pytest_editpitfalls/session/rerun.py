@@ -82,6 +82,8 @@ def settings_of(case: Selected, run: RunConfig) -> list[str]:
         options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]
         options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
     options += [f"--pitfalls-checkout={name}={folder}" for name, folder in run.checkouts.items()]
+    if run.editor_python is not None:
+        options.append(f"--pitfalls-editor-python={run.editor_python}")
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")
     options += [

@@ -19,6 +19,7 @@ from typing import Any
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.outside.bridge import is_bridged
 from pytest_editpitfalls.engine.outside.checkout import Checkout
 from pytest_editpitfalls.engine.outside.collection import checkout_of
 from pytest_editpitfalls.errors import UsageError
@@ -87,6 +88,8 @@ def editor_source_digest(name: str) -> str | None:
     if own is None:
         EDITORS.get(name)
         return engine_source_digest()
+    if is_bridged(own):
+        return None  # another interpreter has it
     if (checkout := checkout_of(own)) is not None:
         return _checkout_digest(checkout)
     seen: set[int] = set()

@@ -1,0 +1,99 @@
+"""What runs in the other interpreter: one edit, from a model directory to changed weights.
+
+It is given to that interpreter as text and imports nothing of this package: older releases of Python, torch and
+transformers run it. Its argument is the path of a job (JSON); the answer is written beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import random
+import sys
+from pathlib import Path
+
+
+def main(path):  # type: ignore[no-untyped-def]
+    """Read the job, do it, and write ``answer.json``."""
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    answer = {}
+    try:
+        answer = edited(job, Path(path).parent)
+    except (Exception, SystemExit) as error:
+        import traceback
+
+        traceback.print_exc()
+        answer = {"error": f"{type(error).__name__}: {error}", "kind": type(error).__name__}
+    Path(path).with_name("answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def edited(job, folder):  # type: ignore[no-untyped-def]
+    """The answer: what the libraries are, where there is nothing to edit; else what the edit has changed."""
+    sys.path += [each for each in job["path"] if each not in sys.path]
+    try:
+        import torch
+        import transformers
+        from safetensors.torch import load_file, save_file
+
+        function = importlib.import_module(job["module"])
+        for part in job["attribute"].split("."):
+            function = getattr(function, part)
+    except (Exception, SystemExit) as error:
+        return {"import": f"{type(error).__name__}: {error}"}
+    answer = {"torch": torch.__version__, "transformers": transformers.__version__}
+    if "model" not in job:
+        return answer
+    transformers.utils.logging.disable_progress_bar()
+    dtype = getattr(torch, job["dtype"])
+    torch.set_default_dtype(dtype)  # older releases load into it
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        job["model"], trust_remote_code=False, use_safetensors=True
+    )
+    torch.set_default_dtype(torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"], trust_remote_code=False)
+    model = model.to(device=job["device"], dtype=dtype).eval()
+    probe = load_file(str(folder / "probe.safetensors"))
+    with torch.no_grad():
+        here = model(input_ids=probe["tokens"].to(job["device"])).logits.float().cpu()
+    if here.shape != probe["logits"].shape or not torch.allclose(here, probe["logits"], **job["tolerance"]):
+        return {"other": answer["transformers"]}
+    before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    for module in (random, torch):
+        (module.seed if module is random else module.manual_seed)(job["seed"])
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numpy").random.seed(job["seed"])
+    returned = function(model, tokenizer, job["requests"], **arguments(function, job))
+    if isinstance(returned, tuple) and returned:
+        returned = returned[0]
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return {"error": f"left a hook or another forward on '{name}', which cannot come back", "kind": "hook"}
+    after = (model if returned is None else returned).state_dict()
+    changed = {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in after.items()
+        if name not in before or before[name].shape != tensor.shape or not torch.equal(before[name], tensor)
+    }
+    save_file(changed, str(folder / "changed.safetensors"))
+    return answer
+
+
+def arguments(function, job):  # type: ignore[no-untyped-def]
+    """Keyword arguments; a path becomes an object where the parameter's class reads one."""
+    given = dict(job["arguments"])
+    hints = getattr(function, "__annotations__", {})
+    for name, value in given.items():
+        kind = hints.get(name)
+        if isinstance(kind, str):
+            kind = getattr(sys.modules.get(function.__module__), kind, None)
+        loaders = [getattr(kind, each) for each in ("from_hparams", "from_json") if hasattr(kind, each)]
+        if isinstance(value, str) and loaders:
+            given[name] = loaders[-1 if value.endswith(".json") else 0](value)
+            if hasattr(given[name], "device"):
+                gpu = job["device"].partition(":")[2]
+                given[name].device = int(gpu) if gpu else job["device"]
+    return given
+
+
+main(sys.argv[1])
