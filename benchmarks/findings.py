@@ -93,7 +93,8 @@ def later_tables(
 ) -> list[str]:
     """Return a table for each suite of a later pitfall: its columns and their lifts, a row for each editor.
 
-    What no case measures has no column. The first row is the model before any edit, for the scores that have such a control.
+    What no case measures has no column. The first row is the model before any edit, for the scores that have such a
+    control.
     """
     kinds = {suite.name: suite.kind for run in runs for suite in run.run.suites}
     parts = []

@@ -7,8 +7,8 @@ import re
 from pytest_editpitfalls.probes import Stop
 
 _MARK = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|[。！？]+[」』”’）]*(?=[^。！？」』”’）])|(?=[\r\n])")
-"""Ends a sentence: a mark that a space follows, or in a script without spaces anything that does not belong to the mark;
-or the end of the line."""
+"""Ends a sentence: a mark that a space follows, or in a script without spaces anything that does not belong to the
+mark; or the end of the line."""
 
 _LINE = re.compile(r"(?=[\r\n])")
 

@@ -54,9 +54,9 @@ def bridged_editor(path: str, python: Path, folders: Sequence[str], *, where: st
                 where=OPTION,
                 fix="name the interpreter of an environment: PATH/bin/python",
             ) from None
-    if (error := said if answer is None else answer.get("import")) is not None:
+    if (wrong := said if answer is None else answer.get("import")) is not None:
         raise UsageError(
-            f"{path} cannot be imported by {python}: {error}",
+            f"{path} cannot be imported by {python}: {wrong}",
             where=where,
             fix=f"install what it needs there, torch, transformers and safetensors too: {python} -m pip install ...",
         )
@@ -139,10 +139,8 @@ def _check(answer: dict[str, Any] | None, said: str, python: Path) -> None:
         )
     if (error := answer.get("error")) is not None:
         text = error.partition(": ")[2]
-        if answer["kind"] in (
-            "TypeError",
-            "AttributeError",
-        ):  # a text taken for a dictionary: targets are tried in turn
+        # a text was taken for a dictionary: forms of targets are tried in turn
+        if answer["kind"] in ("TypeError", "AttributeError"):
             raise TypeError(text)
         raise CaseError(error)
 

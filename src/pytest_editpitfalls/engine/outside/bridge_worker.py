@@ -12,9 +12,10 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def main(path):  # type: ignore[no-untyped-def]
+def main(path: str) -> None:
     """Read the job, do it, and write ``answer.json``."""
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     answer = {}
@@ -28,7 +29,7 @@ def main(path):  # type: ignore[no-untyped-def]
     Path(path).with_name("answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def edited(job, folder):  # type: ignore[no-untyped-def]
+def edited(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The answer: what the libraries are, where there is nothing to edit; else what the edit has changed."""
     sys.path += [each for each in job["path"] if each not in sys.path]
     try:
@@ -36,7 +37,7 @@ def edited(job, folder):  # type: ignore[no-untyped-def]
         import transformers
         from safetensors.torch import load_file, save_file
 
-        function = importlib.import_module(job["module"])
+        function: Any = importlib.import_module(job["module"])
         for part in job["attribute"].split("."):
             function = getattr(function, part)
     except (Exception, SystemExit) as error:
@@ -59,8 +60,8 @@ def edited(job, folder):  # type: ignore[no-untyped-def]
     if here.shape != probe["logits"].shape or not torch.allclose(here, probe["logits"], **job["tolerance"]):
         return {"other": answer["transformers"]}
     before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    for module in (random, torch):
-        (module.seed if module is random else module.manual_seed)(job["seed"])
+    random.seed(job["seed"])
+    torch.manual_seed(job["seed"])
     with contextlib.suppress(ImportError):
         importlib.import_module("numpy").random.seed(job["seed"])
     returned = function(model, tokenizer, job["requests"], **arguments(function, job))
@@ -79,7 +80,7 @@ def edited(job, folder):  # type: ignore[no-untyped-def]
     return answer
 
 
-def arguments(function, job):  # type: ignore[no-untyped-def]
+def arguments(function: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments; a path becomes an object where the parameter's class reads one."""
     given = dict(job["arguments"])
     hints = getattr(function, "__annotations__", {})
@@ -96,4 +97,5 @@ def arguments(function, job):  # type: ignore[no-untyped-def]
     return given
 
 
-main(sys.argv[1])
+if __name__ == "__main__":  # as it is with python -c
+    main(sys.argv[1])
