@@ -48,7 +48,7 @@ from .released_file import with_released
 from .rerun import rerun_command
 from .session import PitfallsSession
 from .timers import seconds_per_test
-from .tracebacks import WHOLE, fold_output, wanted_causes, with_cause
+from .tracebacks import WHOLE, fold_output, style_of, wanted_causes, with_cause
 
 
 class SessionHooks:
@@ -228,7 +228,7 @@ class SessionHooks:
         is_ours = isinstance(error, PitfallFailed | PitfallsError) or shows_itself(item, error)
         if call.excinfo is not None and is_ours and not hasattr(report, "wasxfail"):
             report.longrepr = call.excinfo.getrepr(style="value")
-            if isinstance(error, CaseError) and error.__cause__ is not None and item.config.option.tbstyle in WHOLE:
+            if isinstance(error, CaseError) and error.__cause__ is not None and style_of(item.config) in WHOLE:
                 report.longrepr = with_cause(call.excinfo, item.config)
             if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
                 # the line of the short summary and JUnit's message: under CI pytest does not shorten it

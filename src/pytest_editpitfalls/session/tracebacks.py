@@ -21,9 +21,14 @@ def wanted_causes(config: pytest.Config) -> Wanted:
     """What a run shows of what editors raise; a debugger needs the frames with all that is in them."""
     if config.getoption("usepdb", False):
         return "variables"
-    if config.option.tbstyle not in WHOLE:
+    if style_of(config) not in WHOLE:
         return "nothing"
-    return "variables" if config.option.showlocals else "lines"
+    return "variables" if config.getoption("showlocals", False) else "lines"
+
+
+def style_of(config: pytest.Config) -> str:
+    """The value of ``--tb``; pytest has neither it nor ``-l`` without its terminal reporter (``-p no:terminal``)."""
+    return str(config.getoption("tbstyle", "auto"))
 
 
 def with_cause(excinfo: pytest.ExceptionInfo[BaseException], config: pytest.Config) -> ExceptionRepr:
@@ -35,7 +40,11 @@ def with_cause(excinfo: pytest.ExceptionInfo[BaseException], config: pytest.Conf
     if theirs:
         first = next(i for i, entry in enumerate(raised.traceback) if entry is theirs[0])
         raised.traceback = type(raised.traceback)(raised.traceback[first:])
-    shown = raised.getrepr(style=config.option.tbstyle, showlocals=config.option.showlocals, chain=True)
+    shown = raised.getrepr(
+        style="native" if style_of(config) == "native" else "long",
+        showlocals=bool(config.getoption("showlocals", False)),
+        chain=True,
+    )
     ours = excinfo.getrepr(style="value")
     if not isinstance(shown, ExceptionChainRepr) or not isinstance(ours, ExceptionChainRepr):
         return shown
