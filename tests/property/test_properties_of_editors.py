@@ -139,7 +139,7 @@ def test_an_editor_that_ships_has_a_property_or_says_that_it_has_not(
     bench = shipped[editor]
     declared = name in bench.declaration.violates
 
-    finding = examine(bench, property_of(name, where="a test"), examples=3 if declared else 2, shrink=False)
+    finding = examine(bench, property_of(name, where="a test"), examples=10 if declared else 2, shrink=False)
 
     assert finding.skipped is None
     assert (finding.edits is not None) == declared, finding.failure or "it holds"
