@@ -81,9 +81,7 @@ def test_an_own_name_a_published_file_and_folded_output(tiny, pytester):
     done = pytester.runpytest_subprocess(*options, "-s")
     assert "step 49" in done.stdout.str()
     (editor,) = json.loads((pytester.path / "o.json").read_text())["run"]["editors"]
-    assert editor["hyper_parameters"] == {"hparams": {"layer": 1, "scale": 3.0}} or editor["hyper_parameters"] == {
-        "hparams": {"layer": 1, "scale": 3}
-    }
+    assert editor["hyper_parameters"] == {"hparams": {"layer": 1, "scale": 3}}
 
 
 def test_pdb_lands_in_the_editor_s_code(tiny, pytester):
