@@ -27,7 +27,7 @@ def session() -> EngineSession:
 @pytest.mark.parametrize(
     ("editor", "suites", "cases", "values"),
     [
-        ("rome", ("reverse", "composite", "coverage", "easy", "hard"), 2, 600),
+        ("rome", ("reverse", "composite", "coverage", "easy", "hard"), 3, 1200),
         ("memit-2000", ("reverse",), 2, 80),
         ("memit-15000", ("hard_multi",), 2, 150),
         ("ft-l", ("reverse",), 5, 220),
