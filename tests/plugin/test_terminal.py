@@ -35,6 +35,7 @@ def test_header_and_tables(project):
             "pitfalls: rome on smollm2-135m, device auto, suites reverse, composite, *, at most 3 cases each",
             "pitfalls: smollm2-135m: takes 0.1 GB",
             "*= editing pitfalls =*",
+            "rome on smollm2-135m: 2 of 15 cases miss a threshold (reverse 1, composite 1)",
             "Knowledge conflict (%), rome on smollm2-135m",
             "*suite*n*held*ES*PS*CS exp*CS imp*CM*TFD*Succ*",
             "*reverse*3*3/3*66.7 [[]9.4, 99.2]*100.0 [[]29.2, 100.0]*",

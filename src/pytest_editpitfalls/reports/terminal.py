@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from pytest_editpitfalls.escaping import encodable, visible
 
+from .grids import Grids, indented, marked
 from .view.cases import notes_of
 from .view.kinds import figure
 from .view.run import RunView
-from .view.tables import Controlled, Row, Table
+from .view.tables import Row, Table
 from .view.verdicts import (
     ARROWS,
-    Arrows,
     baseline_counts,
     changed_arrows,
     differing,
@@ -29,7 +28,7 @@ from .view.verdicts import (
     relative_gate_line,
 )
 from .view.weights import HEADINGS, WeightTable
-from .view.words import MARK, lift, percent
+from .view.words import percent
 
 if TYPE_CHECKING:
     import pytest
@@ -86,18 +85,13 @@ def short_summary(view: RunView) -> list[str]:
                 if name in row.cells
             )
             published = " (published)" if row.published else ""
-            lines.append(visible(f"{_marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
+            lines.append(visible(f"{marked(row)} {row.editor} {row.model}{published}: n {row.n}, {cells}"))
     results = view.results
     lines += [weights.title for weights in view.weights]
     lines += [*view.unreliable, *view.below, *(line for table in view.tables for line in table.spreads)]
     lines += [*reason_lines(results), *map(gate_line, results.gates)]
     lines += map(relative_gate_line, results.relative_gates)
     return lines if results.comparison is None else [*lines, _against_baseline(results.comparison)]
-
-
-def _indented(line: str, style: str = "", by: int = 4) -> Padding:
-    """Return an indented line; where it is wrapped, the rest is indented as well."""
-    return Padding(Text(line, style), (0, 0, 0, by))
 
 
 def baseline_lines(view: RunView, ascii_only: bool = False) -> Iterator[RenderableType]:
@@ -115,8 +109,8 @@ def baseline_lines(view: RunView, ascii_only: bool = False) -> Iterator[Renderab
     ):
         stories, more = view.flipped(keys, FLIPPED, is_failing=is_failing)
         for headline, details in stories:
-            yield _indented(f"{title}: {headline}", style, 2)
-            yield from (_indented(line, style) for line in details)
+            yield indented(f"{title}: {headline}", style, 2)
+            yield from (indented(line, style) for line in details)
         if more:
             yield Text(f"  {title}: and {more} more", style)
     yield from (Text(f"  {differing(each)}", "yellow") for each in compared.hyper_parameters)
@@ -136,9 +130,10 @@ def gate_lines(view: RunView) -> Iterator[Text]:
 
 def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
     """Give the summary of any run, live or stored, for a terminal with so many columns."""
+    yield from (Text(each.text, "bold red" if each.is_failed else "bold green") for each in view.outcomes)
     arrows = changed_arrows(view.results.comparison, ascii_only)
     for table in view.tables:
-        yield from _table(table, ascii_only, width, arrows)
+        yield from Grids(table, width, ascii_only, arrows).drawn()
         yield from _remarks(table)
     for weights in view.weights:
         yield from _weights(weights, ascii_only)
@@ -149,8 +144,8 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
     if worst := view.worst(WORST):
         yield Text("Worst cases, with mean probabilities before -> (after edit 1 ->) after", "bold")
         for headline, details in worst:
-            yield _indented(headline, "red", 2)
-            yield from (_indented(line) for line in details)
+            yield indented(headline, "red", 2)
+            yield from (indented(line) for line in details)
     yield from (Text(line, "yellow") for line in view.not_scored)
     yield from (Text(f"note: {note}", "yellow") for note in notes_of(view.results.cases))
     if view.cached:
@@ -165,26 +160,6 @@ def _remarks(table: Table) -> Iterator[Text]:
     yield from [*remarks, Text()] if remarks else []
 
 
-def _table(table: Table, ascii_only: bool, width: int, arrows: Arrows) -> list[RenderableType]:
-    """Return the widest form that fits: intervals beside the values, below them, or one line per value."""
-    measure = Console(file=io.StringIO(), width=10_000, legacy_windows=False)
-    for between, digits in ((" ", 1), ("\n", 1), ("\n", 0)):
-        grid = _grid(table, between, digits, ascii_only, arrows)
-        if measure.measure(grid).maximum <= width:
-            return [grid]
-    block: list[RenderableType] = [Text(f"{table.title} (%)", "bold")]
-    for row in table.rows:
-        held = f", held {row.held}" if row.held else ""
-        block.append(Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}")))
-        for name, title in table.columns.items():
-            if name in row.cells:
-                block.append(Text(f"  {title} {figure(name, row.cells[name].value)} {row.interval(name)}".rstrip()))
-                if (beside := row.controlled.get(name)) is not None:
-                    text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
-                    block.append(_indented(text, _lift_style(beside)))
-    return block
-
-
 def _weights(table: WeightTable, ascii_only: bool) -> Iterator[RenderableType]:
     """Give the weights of an edited checkpoint that differ, and what is to be said of them."""
     grid = RichTable(title=table.title, title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD)
@@ -193,67 +168,11 @@ def _weights(table: WeightTable, ascii_only: bool) -> Iterator[RenderableType]:
     for row in table.rows:
         grid.add_row(*map(Text, row))
     yield grid
-    yield from (_indented(line, "dim", 2) for line in table.below)
-
-
-def _grid(table: Table, between: str, digits: int, ascii_only: bool, arrows: Arrows) -> RichTable:
-    title = f"{table.title} (%)"
-    pairs = {(row.editor, row.model) for row in table.rows if not row.published}
-    if len(pairs) == 1:  # said once, to leave room for the figures
-        editor, model = next(iter(pairs))
-        title = visible(f"{title}, {editor} on {model}")
-    grid = RichTable(title=Text(title, "bold"), title_justify="left", box=box.ASCII if ascii_only else box.SIMPLE_HEAD)
-    columns = ["suite"] if len(pairs) == 1 else ["suite", "editor", "model"]
-    for heading in columns:
-        grid.add_column(heading, no_wrap=True)
-    for heading in ("n", "held", *table.columns.values()):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for row in table.rows:
-        name = f"({row.model})" if row.published and len(pairs) == 1 else _name(row)
-        names = [Text(visible(text)) for text in (name, row.editor, row.model)][: len(columns)]
-        cells = [_cell(row, metric, between, digits, arrows) for metric in table.columns]
-        style = "dim" if row.published else "yellow" if row.reliable is False else None
-        grid.add_row(*names, str(row.n), row.held, *cells, style=style)
-        for title, beside in _beside(row, table, between, digits):
-            grid.add_row(*[title, "", ""][: len(columns)], "", "", *beside)
-    return grid
-
-
-def _beside(row: Row, table: Table, between: str, digits: int) -> Iterator[tuple[str, list[Text]]]:
-    """Give what stands below a line: each score without any edit, and the lift over that."""
-    if not any(name in row.controlled for name in table.columns):
-        return
-    known = [row.controlled.get(name) for name in table.columns]
-    yield "  no edit", [Text("" if each is None else percent(each.control.value), "dim") for each in known]
-    yield (
-        "  lift",
-        [Text("") if each is None else Text(lift(each.lift, digits, between), _lift_style(each)) for each in known],
-    )
-
-
-def _lift_style(each: Controlled) -> str:
-    return "bold red" if each.is_worse else "yellow" if each.is_below else ""
+    yield from (indented(line, "dim", 2) for line in table.below)
 
 
 def _control(row: Row, name: str) -> str:
     return f" (no edit {percent(row.controlled[name].control.value)})" if name in row.controlled else ""
-
-
-def _name(row: Row) -> str:
-    return "(published)" if row.published else f"  {row.part}" if row.part else _marked(row)
-
-
-def _marked(row: Row) -> str:
-    return f"{row.suite} {MARK}" if row.reliable is False else row.suite
-
-
-def _cell(row: Row, name: str, between: str, digits: int, arrows: Arrows) -> str:
-    if name not in row.cells:
-        return ""
-    value, around = figure(name, row.cells[name].value), row.interval(name, digits)
-    if not row.published and not row.part:
-        value = arrows.get((*row.group, name), "") + value
-    return f"{value}{between}{around}" if around else value
 
 
 def write_lines(reporter: pytest.TerminalReporter, lines: Sequence[str]) -> None:

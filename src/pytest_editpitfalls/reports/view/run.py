@@ -14,13 +14,11 @@ from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, Run
 
 from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released
+from .outcome import MISSED, Outcome, outcomes_of
 from .properties import PropertyTable, property_tables
 from .tables import Group, Row, Table, published_row, row_of, tables_of
 from .weights import WeightTable, weight_tables
 from .words import first_result_line, time_line
-
-MISSED = ("failed", "xfailed")
-"""Outcomes of a case that missed a threshold."""
 
 
 class RunView:
@@ -76,6 +74,11 @@ class RunView:
                 rows.append(published_row(aggregate.suite, figures))
         floor = self.results.run.success_floor
         return tables_of(rows, self.topics, self.pitfalls, SUCCESS_FLOOR if floor is None else floor)
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """What the run comes to, a line for each editor and model."""
+        return outcomes_of(self)
 
     @cached_property
     def weights(self) -> list[WeightTable]:

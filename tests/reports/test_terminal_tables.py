@@ -1,0 +1,88 @@
+"""Tables on terminals of any width, and the line above them that says what a run comes to."""
+
+from __future__ import annotations
+
+import pytest
+from report_samples import results
+
+from pytest_editpitfalls.reports.terminal import body, drawn
+from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results import RunResults
+from pytest_editpitfalls.results.comparison_records import CaseKeyRecord, ComparisonRecord
+from pytest_editpitfalls.results.records import MetricAggregate
+
+
+def lines_of(run: RunResults, width: int) -> list[str]:
+    return drawn(body(RunView(run), width=width), width=width)
+
+
+def tables_in(lines: list[str]) -> list[str]:
+    """The lines up to the worst cases."""
+    return lines[: next(place for place, line in enumerate(lines) if line.startswith("Worst cases"))]
+
+
+@pytest.mark.parametrize("editors", [("rome",), ("rome", "memit")])
+@pytest.mark.parametrize("models", [("gpt2-xl",), ("gpt2-xl", "gpt-j-6b")])
+def test_80_columns_hold_tables(editors: tuple[str, ...], models: tuple[str, ...]) -> None:
+    run = results(12, editors=editors, models=models)
+    lines = tables_in(lines_of(run, 80))
+    assert max(map(len, lines)) <= 80
+    headings = [line.split() for line in lines if line.lstrip().startswith("suite")]
+    for metric in ("ES", "PS", "CM", "TFD", "IR", "FR"):
+        assert any(metric in heading for heading in headings), metric
+    own = [line for line in lines if line.lstrip().startswith("reverse")]
+    assert len(own) <= 3 * len(editors) * len(models)  # as many as there are grids, not one for each metric
+    assert not any(line.lstrip().startswith(("ES ", "PS ", "CM ")) for line in lines)
+
+
+def test_what_all_rows_have_in_common_stands_in_the_title() -> None:
+    def said(editors: tuple[str, ...], models: tuple[str, ...]) -> tuple[str, str]:
+        lines = lines_of(results(6, editors=editors, models=models), 200)
+        title = next(line for line in lines if line.startswith("Knowledge conflict"))
+        return title, " ".join(next(line for line in lines if line.lstrip().startswith("suite")).split()[:3])
+
+    assert said(("rome",), ("gpt2-xl",)) == ("Knowledge conflict (%), rome on gpt2-xl", "suite n held")
+    assert said(("rome", "ft"), ("gpt2-xl",)) == ("Knowledge conflict (%), on gpt2-xl", "suite editor n")
+    assert said(("rome",), ("gpt2-xl", "b")) == ("Knowledge conflict (%), rome", "suite model n")
+    assert said(("rome", "ft"), ("gpt2-xl", "b")) == ("Knowledge conflict (%)", "suite editor model")
+
+
+def test_grids_show_every_figure_once() -> None:
+    run = results(12, editors=("rome",))
+    for number, aggregate in enumerate(run.aggregates):
+        for place, name in enumerate(aggregate.metrics):
+            aggregate.metrics[name] = MetricAggregate(value=number / 10 + place / 1000, low=0.0, high=1.0, n=12)
+    view = RunView(run)
+    text = " ".join(tables_in(lines_of(run, 60)))
+    for table in view.tables:
+        for row in table.rows:
+            for name in table.columns:
+                if name in row.cells and name not in ("cm", "tfd", "d"):
+                    assert f"{row.cells[name].value:.1%}"[:-1] in text, (row.suite, name)
+
+
+def test_the_first_line_says_what_fell() -> None:
+    run = results(12, suites=("reverse",), editors=("rome",), label="passed")
+    assert lines_of(run, 120)[0] == "rome on gpt2-xl: no threshold is missed by 12 cases"
+    for case in run.cases[:2]:
+        case.outcome = "failed"
+    run.cases[2].outcome = "skipped"
+    assert lines_of(run, 120)[0] == "rome on gpt2-xl: 2 of 11 cases miss a threshold (reverse 2)"
+    metrics = run.aggregates[0].metrics
+    metrics["cs_exp_lift"] = MetricAggregate(value=-0.3, low=-0.5, high=-0.1, n=12)
+    metrics.setdefault("cs_exp_0", MetricAggregate(value=0.5, low=0.1, high=0.9, n=12))
+    assert lines_of(run, 120)[0].endswith("(reverse 2); worse than no edit: CS exp (reverse)")
+
+
+def test_the_first_line_has_gates_and_new_failures_of_its_own_editor() -> None:
+    run = results(12, suites=("reverse",), editors=("rome", "ft"), label="passed", gates=("reverse.es >= 1",))
+    new = CaseKeyRecord(suite="reverse", editor="ft", model="gpt2-xl", id=run.cases[0].id)
+    none = dict.fromkeys(("known", "unchanged", "errors", "lost", "gained", "new", "deselected"), 0)
+    run.comparison = ComparisonRecord(base="old.json", paired=24, new_failures=[new], **none)
+    rome, ft = (each.text for each in RunView(run).outcomes)
+    assert rome == "rome on gpt2-xl: no threshold is missed by 12 cases; 1 of 1 gates fails"
+    assert (
+        ft
+        == "ft on gpt2-xl: no threshold is missed by 12 cases; 1 of 1 gates fails; 1 new failure against the baseline"
+    )
+    assert all(each.is_failed for each in RunView(run).outcomes)
