@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 
+import pyte
 import pytest
 from plugin_helpers import WITH_EACH_SUITE, case_ids, on_a_terminal
 
 from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
-from pytest_editpitfalls.reports.progress import ProgressLine
+from pytest_editpitfalls.reports import progress
+from pytest_editpitfalls.reports.progress import Pace, ProgressLine
 from pytest_editpitfalls.reports.view.words import time_line
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
@@ -139,14 +141,52 @@ def test_a_terminal_without_unicode(project):
     assert "| reverse" in text
 
 
+def on_screens(text: str, columns: int) -> list[list[str]]:
+    """What a terminal shows, each time that something was drawn; the last one is the end."""
+    screen = pyte.Screen(columns, 200)
+    stream = pyte.Stream(screen)
+    shown = []
+    for part in re.split(r"(?=\x1b\[K)", text):
+        stream.feed(part)
+        shown.append([line.rstrip() for line in screen.display])
+    return shown
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_progress_line_on_a_terminal(project):
     text = on_a_terminal(project.path, *R3, columns=100)
     assert "\r0/3 cases | batch of 3: edit 0/3" in text
-    assert re.search(r"pitfalls/reverse\.py .*\.", text)
+    assert any(re.fullmatch(r"pitfalls/reverse\.py \.{3} +\[100%\]", line) for line in on_screens(text, 100)[-1])
 
 
-def test_no_progress_line_without_a_terminal(project):
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("options", [(), ("-n2",)])
+def test_the_line_stands_below_pytests_letters(project, options):
+    project.engine(slow=3.0 if options else 0.0)
+    text = on_a_terminal(project.path, "--pitfalls-suite=reverse", "--pitfalls-limit=9", *options, columns=80)
+    shown = on_screens(text, 80)
+    drawn = [(screen, at) for screen in shown for at, line in enumerate(screen) if re.match(r"\d+/9 cases ", line)]
+    assert drawn
+    if options:
+        assert any(screen[at - 1].startswith(".") for screen, at in drawn)
+        assert any(re.fullmatch(r"\.{9} +\[100%\]", line) for line in shown[-1])
+    else:
+        assert any(screen[at - 1].startswith("pitfalls/reverse.py ....") for screen, at in drawn)
+        assert any(re.fullmatch(r"pitfalls/reverse\.py \.{9} +\[100%\]", line) for line in shown[-1])
+    assert not any(" cases | " in line for line in shown[-1])
+
+
+def test_a_ci_log_gets_a_line_every_half_minute(project, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr(progress, "CI_INTERVAL", 0.0)
+    project.run(*R3).stdout.fnmatch_lines(["pitfalls: 0/3 cases | batch of 3: *"])
+    monkeypatch.delenv("CI")
+    project.run(*R3).stdout.no_fnmatch_line("*batch of*")
+
+
+def test_no_progress_line_without_a_terminal(project, monkeypatch):
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
     project.run(*R3).stdout.no_fnmatch_line("*batch of*")
 
 
@@ -167,6 +207,12 @@ def test_the_first_batch_tells_a_rate_too(pytestconfig):
     assert line.line(Progress("edit", 10, 20), 10.0) == (
         "0/40 cases | batch of 4: edit 10/20 | 0.50 cases/s, 1:16 left"
     )
+
+
+def test_the_time_left_never_rises():
+    pace = Pace()
+    said = [pace.in_words(ran, spent, left) for ran, spent, left in [(4, 4, 60), (8, 16, 56), (60, 60, 4)]]
+    assert said == [" | 1.00 cases/s, 1:00 left", " | 0.50 cases/s, 1:00 left", " | 1.00 cases/s, 0:04 left"]
 
 
 def test_where_the_time_went():

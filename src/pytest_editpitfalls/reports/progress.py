@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -17,25 +18,30 @@ if TYPE_CHECKING:
 INTERVAL = 0.1
 """Seconds between two drawings of the line."""
 
+CI_INTERVAL = 30.0
+"""Seconds between two lines in the log of a CI system."""
+
 CASE_STAGE = "edit"
 """The engine's stage that takes the time of a batch; its progress is progress through the batch's cases."""
 
 
 class TerminalLine:
-    """One line that is drawn again and again, on pytest's own reporter.
+    """One line that is drawn again and again, below the line that pytest is writing on its own reporter.
 
-    Silent in xdist's workers, under ``-q`` and, but for remarks, where there is no terminal.
+    Silent in xdist's workers, under ``-q`` and, but for remarks, where there is no terminal; in the log of a CI system
+    it is written every 30 seconds.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._width = 0
+        self._is_drawn = False
+        self._written = time.monotonic()
 
     @property
     def is_shown(self) -> bool:
         """Whether what is drawn can be seen."""
         reporter = self._reporter()
-        return reporter is not None and reporter.isatty and self._config.get_verbosity() >= 0
+        return reporter is not None and self._config.get_verbosity() >= 0 and (reporter.isatty or _is_ci())
 
     def announce(self, text: str) -> None:
         """Print a remark that stays, on a line of its own (not with ``-q``)."""
@@ -50,23 +56,30 @@ class TerminalLine:
 
     def draw(self, text: str) -> None:
         """Draw the line anew."""
-        reporter = self._reporter()
         if not self.is_shown:
             return
-        with self._shown():
-            if not self._width:
-                reporter.ensure_newline()
-            text = text[: max(10, reporter._tw.fullwidth - 1)]
-            reporter.rewrite(text.ljust(self._width))
-            if not text:
-                reporter.rewrite("")
-            self._width = len(text)
-            reporter.flush()
+        if self._reporter().isatty:
+            self._put(text)
+            self._is_drawn = True
+        elif time.monotonic() - self._written >= CI_INTERVAL:
+            self._written = time.monotonic()
+            self.announce(text)
 
     def clear(self) -> None:
         """Take the line from the screen."""
-        if self._width:
-            self.draw("")
+        if self._is_drawn:
+            self._put("")
+            self._is_drawn = False
+
+    def _put(self, text: str) -> None:
+        """Write below pytest's own line, and go back to the end of that: its letters stay together."""
+        writer = self._reporter()._tw
+        column = writer.width_of_current_line
+        text = encodable(text[: max(10, writer.fullwidth - 1)], getattr(writer._file, "encoding", None))
+        below, back = ("\n", f"\x1b[1A\r\x1b[{column}C") if column else ("", "\r")
+        with self._shown():
+            writer._file.write(f"{below}\r{text}\x1b[K{back}")
+            writer._file.flush()
 
     def _reporter(self) -> Any:
         return self._config.pluginmanager.get_plugin("terminalreporter")
@@ -82,6 +95,10 @@ class TerminalLine:
                 yield
 
 
+def _is_ci() -> bool:
+    return any(map(os.environ.get, ("CI", "BUILD_NUMBER")))  # as pytest tells it
+
+
 class ProgressLine(TerminalLine):
     """The line of a run of one process."""
 
@@ -90,6 +107,7 @@ class ProgressLine(TerminalLine):
         self._batch_size = self._done = self._total = self._ran = 0
         self._spent = self._started = self._before_stage = self._drawn = 0.0
         self._begun: float | None = None
+        self._pace = Pace()
         self._stage = ""
 
     def start(self, batch: Sized, done: int, total: int) -> None:
@@ -106,7 +124,7 @@ class ProgressLine(TerminalLine):
     def workers(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Draw the line of several processes."""
         if states and self._begun is not None:
-            self.draw(workers_line(states, self._done, self._total, time.monotonic() - self._begun))
+            self.draw(workers_line(states, self._done, self._total, time.monotonic() - self._begun, self._pace))
 
     def progress(self, progress: Progress) -> None:
         """Redraw the line, at most ten times a second."""
@@ -131,10 +149,10 @@ class ProgressLine(TerminalLine):
         if not ran and progress.stage == CASE_STAGE and progress.total:  # the first batch: what it has done so far
             elapsed -= self._before_stage
             ran, spent = self._batch_size * progress.done / progress.total, elapsed
-        return text + _pace(ran, spent, self._total - self._done, elapsed)
+        return text + self._pace.in_words(ran, spent, self._total - self._done, elapsed)
 
 
-def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float) -> str:
+def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int, elapsed: float, pace: Pace) -> str:
     """Return the line of all workers.
 
     Args:
@@ -142,20 +160,32 @@ def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int,
         done: cases that are reported.
         total: cases of the run.
         elapsed: seconds since the first batch began.
+        pace: of this run.
     """
     parts = [
         f"{visible(worker)}: {visible(str(each['stage']))} {each['done']}/{each['total']} of {each['cases']}"
         for worker, each in sorted(states.items())
     ]
-    return " | ".join([f"{done}/{total} cases", *parts]) + _pace(done, elapsed, total - done)
+    return " | ".join([f"{done}/{total} cases", *parts]) + pace.in_words(done, elapsed, total - done)
 
 
-def _pace(ran: float, spent: float, left: int, elapsed: float = 0.0) -> str:
-    """Cases per second, and the time for what is left, of which some has elapsed; "" where nothing is known yet."""
-    if not ran or spent <= 0:
-        return ""
-    rate = ran / spent
-    minutes, seconds = divmod(round(max(0.0, left / rate - elapsed)), 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f" | {rate:.2f} cases/s, {clock} left"
+class Pace:
+    """How fast cases are done, and the time for those that are left, which never rises while it is shown."""
+
+    def __init__(self) -> None:
+        self._least: float | None = None
+
+    def in_words(self, ran: float, spent: float, left: int, elapsed: float = 0.0) -> str:
+        """Return both, given cases that ran, their seconds, cases that are left and seconds that these had already.
+
+        "" where nothing is known yet.
+        """
+        if not ran or spent <= 0:
+            return ""
+        rate = ran / spent
+        seconds = max(0.0, left / rate - elapsed)
+        self._least = seconds if self._least is None else min(seconds, self._least)
+        minutes, rest = divmod(round(self._least), 60)
+        hours, minutes = divmod(minutes, 60)
+        clock = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return f" | {rate:.2f} cases/s, {clock} left"

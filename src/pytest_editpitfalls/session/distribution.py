@@ -12,7 +12,7 @@ import pytest
 
 from pytest_editpitfalls.execution.planning import GIVEN_UP
 from pytest_editpitfalls.execution.xdist.controller import Controller
-from pytest_editpitfalls.reports.progress import TerminalLine, workers_line
+from pytest_editpitfalls.reports.progress import Pace, TerminalLine, workers_line
 
 from .item_report import ItemReport
 from .recorder import Recorder
@@ -42,6 +42,7 @@ class WorkersLine:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="editpitfalls-progress", daemon=True)
         self._started = 0.0
+        self._pace = Pace()
 
     def start(self) -> None:
         """Begin to draw."""
@@ -71,7 +72,7 @@ class WorkersLine:
             done, total = self._count()
             with self._lock:
                 if not self._stop.is_set():
-                    self._line.draw(workers_line(progress, done, total, time.monotonic() - self._started))
+                    self._line.draw(workers_line(progress, done, total, time.monotonic() - self._started, self._pace))
 
 
 class DistributionHooks:
