@@ -71,6 +71,14 @@ def test_every_width(project, monkeypatch, width):
     assert "…" not in text
 
 
+def test_where_reports_went_is_said(project):
+    options = ("--pitfalls-json=run.json", "--pitfalls-markdown=run.md")
+    project.run(*R3, *options).stdout.fnmatch_lines(
+        ["pitfalls: json written to run.json", "pitfalls: markdown written to run.md"]
+    )
+    project.run(*R3, *options, "-q").stdout.no_fnmatch_line("*written to*")
+
+
 def test_quiet_and_no_summary(project):
     result = project.run("-q", project.whole("reverse", 3), "--pitfalls-gate=reverse.cs_exp >= 0.5")
     result.stdout.fnmatch_lines(

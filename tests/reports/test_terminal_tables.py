@@ -21,6 +21,11 @@ def tables_in(lines: list[str]) -> list[str]:
     return lines[: next(place for place, line in enumerate(lines) if line.startswith("Worst cases"))]
 
 
+def compared(*new: CaseKeyRecord) -> ComparisonRecord:
+    none = dict.fromkeys(("known", "unchanged", "errors", "lost", "gained", "new", "deselected"), 0)
+    return ComparisonRecord(base="old.json", paired=24, new_failures=[*new], **none)
+
+
 @pytest.mark.parametrize("editors", [("rome",), ("rome", "memit")])
 @pytest.mark.parametrize("models", [("gpt2-xl",), ("gpt2-xl", "gpt-j-6b")])
 def test_80_columns_hold_tables(editors: tuple[str, ...], models: tuple[str, ...]) -> None:
@@ -74,11 +79,21 @@ def test_the_first_line_says_what_fell() -> None:
     assert lines_of(run, 120)[0].endswith("(reverse 2); worse than no edit: CS exp (reverse)")
 
 
+def test_a_case_that_became_worse_is_told_once() -> None:
+    run = results(12, suites=("reverse",), editors=("rome",))
+    failed = [case for case in run.cases if case.outcome == "failed"]
+    assert len(failed) > 1
+    new = CaseKeyRecord(suite="reverse", editor="rome", model="gpt2-xl", id=failed[0].id)
+    run.comparison = compared(new)
+    lines = lines_of(run, 120)
+    assert sum(f" {failed[0].id} " in line for line in lines) == 1
+    assert any(line.startswith("Worst other cases, with") for line in lines)
+
+
 def test_the_first_line_has_gates_and_new_failures_of_its_own_editor() -> None:
     run = results(12, suites=("reverse",), editors=("rome", "ft"), label="passed", gates=("reverse.es >= 1",))
     new = CaseKeyRecord(suite="reverse", editor="ft", model="gpt2-xl", id=run.cases[0].id)
-    none = dict.fromkeys(("known", "unchanged", "errors", "lost", "gained", "new", "deselected"), 0)
-    run.comparison = ComparisonRecord(base="old.json", paired=24, new_failures=[new], **none)
+    run.comparison = compared(new)
     rome, ft = (each.text for each in RunView(run).outcomes)
     assert rome == "rome on gpt2-xl: no threshold is missed by 12 cases; 1 of 1 gates fails"
     assert (

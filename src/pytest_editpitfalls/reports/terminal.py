@@ -141,8 +141,12 @@ def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[Ren
         yield Text(f"In brackets: published by {citation}, with the same definitions.", "dim")
     yield from gate_lines(view)
     yield from baseline_lines(view, ascii_only)
-    if worst := view.worst(WORST):
-        yield Text("Worst cases, with mean probabilities before -> (after edit 1 ->) after", "bold")
+    compared = view.results.comparison
+    told = [] if compared is None else compared.new_failures[:FLIPPED]
+    if worst := view.worst(WORST, told=told):
+        yield Text(
+            f"Worst {'other ' if told else ''}cases, with mean probabilities before -> (after edit 1 ->) after", "bold"
+        )
         for headline, details in worst:
             yield indented(headline, "red", 2)
             yield from (indented(line) for line in details)

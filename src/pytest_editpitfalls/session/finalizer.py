@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.outputs import is_standard_output
 from pytest_editpitfalls.reports.formats import FORMATS
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
@@ -30,6 +31,7 @@ class Finalizer:
         problems: what could not be written or compared, for the summary (an exception here would suppress it).
         remarks: what else could not be done, without harm to the run.
         saved: the baselines that were written.
+        written: the reports that were: name of the format -> file.
     """
 
     def __init__(self, config: pytest.Config, session: PitfallsSession, recorder: Recorder) -> None:
@@ -39,6 +41,7 @@ class Finalizer:
         self.problems: list[str] = []
         self.remarks: list[str] = []
         self.saved: list[Path] = []
+        self.written: dict[str, Path] = {}
         self._failing: list[AnyGate] = []
         self._last: list[Callable[[], object]] = []
         self._pytest_session: pytest.Session | None = None
@@ -92,8 +95,10 @@ class Finalizer:
         for table in property_tables(recorder.results().properties):
             reporter.write_line(f"pitfalls: {table.line}")
         for path in self.saved:
-            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            reporter.write_line(f"pitfalls: baseline saved to {shown}")
+            reporter.write_line(f"pitfalls: baseline saved to {_from_here(path)}")
+        if reporter.config.get_verbosity() >= 0:
+            for name, path in self.written.items():
+                reporter.write_line(f"pitfalls: {name} written to {_from_here(path)}")
         if recorder.store_problem is not None:
             reporter.write_line(f"WARNING: the store is incomplete: {recorder.store_problem}", yellow=True)
         for remark in self.remarks:
@@ -162,15 +167,23 @@ class Finalizer:
                 write = partial(report.write, results, path, report.option)
                 if is_standard_output(path):
                     self._last.append(write)  # behind pytest's own lines
-                else:
-                    self._try(write)
+                elif self._try(write):
+                    self.written[report.name] = path
         if os.environ.get("GITHUB_STEP_SUMMARY") and (remark := add_step_summary(results)) is not None:
             self.remarks.append(remark)
         if self._config.getoption("xmlpath", None):
             add_run_properties(self._config, results)
 
-    def _try(self, write: Callable[[], object]) -> None:
+    def _try(self, write: Callable[[], object]) -> bool:
         try:
             write()
         except PitfallsError as error:
             self.problems.append(str(error))
+            return False
+        return True
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as it is reached from here, where it is below; what a terminal might obey is escaped."""
+    path = path.absolute()
+    return visible(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

@@ -148,9 +148,10 @@ class RunView:
         """Return a case as a headline and lines below it."""
         return headline(case, is_failing=is_failing), in_words(case, self.pitfalls.get(case.suite))
 
-    def worst(self, limit: int) -> list[Story]:
-        """Return the cases that missed their thresholds by most."""
-        missed = [case for case in self.results.cases if case.outcome in MISSED]
+    def worst(self, limit: int, *, told: Sequence[CaseKeyRecord] = ()) -> list[Story]:
+        """Return the cases that missed their thresholds by most, without those that are told elsewhere."""
+        keys = {(each.suite, each.editor, each.model, each.id) for each in told}
+        missed = [case for case in self.results.cases if case.outcome in MISSED and case.key not in keys]
         missed.sort(key=missed_by, reverse=True)
         return [self.story(case) for case in missed[:limit]]
 
