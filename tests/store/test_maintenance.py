@@ -281,4 +281,4 @@ def test_the_command_as_the_shell_sees_it(tmp_path: Path) -> None:
     assert wrong.returncode == 4
     assert wrong.stderr.startswith("ERROR: ")
     assert "Traceback" not in wrong.stderr
-    assert shell("prune", "--no-such-option").returncode == 2
+    assert shell("prune", "--no-such-option").returncode == 4

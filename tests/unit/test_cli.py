@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,33 @@ def test_editors_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert status == 0
     for each in shipped_editors():
         assert f" {each.name} " in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 250])
+def test_editors_can_be_read_at_every_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    _, out, _ = run(capsys, "editors")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= width
+    words = re.findall(r"[\w-]+", re.sub(r"[^\w\s-]", " ", out))
+    assert {"unconstrained", "low-rank", "rome"} <= set(words)  # no word is cut
+    left_out = "a wider terminal, --json or docs/editors.md has more" in " ".join(out.split())
+    assert left_out == (width < 250)
+
+
+def test_the_version_and_short_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"pytest-editpitfalls {version('pytest-editpitfalls')}\n", "")
+    for args in ((), ("store",), ("compare",)):
+        assert run(capsys, *args, "-h") == run(capsys, *args, "--help")
+
+
+@pytest.mark.parametrize("args", [("nosuch",), ("report",), ("models", "--nosuch"), ("store", "nosuch")])
+def test_a_wrong_command_line_has_pytests_exit_status(
+    capsys: pytest.CaptureFixture[str], args: tuple[str, ...]
+) -> None:
+    assert run(capsys, *args)[0] == 4
 
 
 def test_the_table_in_the_docs_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,5 +117,5 @@ def test_what_the_user_can_repair_is_one_message(
 
 def test_usage_of_the_command_itself(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "train-mend")
-    assert status == 2
+    assert status == 4
     assert "--model" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,13 @@ from .suites import suites_app
 USAGE_ERROR = 4
 """Exit status of a mistake that the user can repair, as pytest's."""
 
+_WRONG_OPTION = 2
+"""What typer leaves with where an option or a command is none."""
+
 app = typer.Typer(
     help="Find out what a knowledge edit breaks. The cases themselves run with pytest --editor=NAME.",
-    add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -36,6 +40,22 @@ app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(suites_app, name="suites")
 for command in (compare, report, plot, table, export, noise, lint):
     app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pytest-editpitfalls {version('pytest-editpitfalls')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Take what is common to all commands."""
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -53,7 +73,8 @@ def editors(
     elif as_json:
         print_json(editor_rows())
     else:
-        Console().print(editors_table())
+        console = Console()
+        console.print(editors_table(console.width))
 
 
 @app.command()
@@ -96,6 +117,10 @@ def main(args: Sequence[str] | None = None) -> None:
     except PitfallsError as error:
         typer.echo(f"ERROR: {error}", err=True)
         raise SystemExit(USAGE_ERROR) from None
+    except SystemExit as ended:
+        if ended.code == _WRONG_OPTION:
+            raise SystemExit(USAGE_ERROR) from None
+        raise
 
 
 def _given(entries: Sequence[str]) -> dict[str, str]:

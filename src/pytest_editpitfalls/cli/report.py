@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.outputs import (
@@ -19,12 +20,16 @@ from pytest_editpitfalls.outputs import (
     write_text,
 )
 from pytest_editpitfalls.reports.formats import FORMATS
-from pytest_editpitfalls.reports.terminal import body, is_ascii
+from pytest_editpitfalls.reports.terminal import body, drawn, is_ascii, tables
 from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import RunResults
 
 from .runs import DEFAULT_STORE, RunArgument, RunArguments, StoreOption, SuiteOption, open_run, open_runs
 from .show import encoding, show
+
+_FILE_WIDTH = 160
+"""Columns of tables in a file."""
 
 
 def report(
@@ -92,20 +97,29 @@ def table(
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
 ) -> None:
-    """Print the tables of a paper from runs, one for each topic; the best of each model is bold."""
-    from pytest_editpitfalls.reports.latex import latex_tables
+    """Print the tables of runs, one for each topic; in LaTeX with all runs in one, the best of each model bold."""
+    if latex and out is None:
+        out = STANDARD_OUTPUT
+    if out is not None:
+        check_writable(out, where="--out")
+        refuse_shared([("--out", out)], [("RUN", Path(run)) for run in runs])
+    opened = open_runs(runs, store, suite or ())
+    if out is None:
+        show(_tables(opened, Console().width, ascii_only=is_ascii(encoding())))
+    elif latex:
+        from pytest_editpitfalls.reports.latex import latex_tables
 
-    if not latex:
-        raise UsageError(
-            "nothing says which form the tables shall have",
-            where="editpitfalls table",
-            fix="give --latex ('editpitfalls report' prints them for a terminal)",
-        )
-    out = STANDARD_OUTPUT if out is None else out
-    check_writable(out, where="--out")
-    refuse_shared([("--out", out)], [("RUN", Path(run)) for run in runs])
-    write_text(latex_tables(open_runs(runs, store, suite or ())), out, where="--out")
-    _say_written([out])
+        write_text(latex_tables(opened), out, where="--out")
+    else:
+        write_text("\n".join(drawn(_tables(opened, _FILE_WIDTH), width=_FILE_WIDTH)) + "\n", out, where="--out")
+    _say_written([] if out is None else [out])
+
+
+def _tables(runs: Sequence[NamedRun], width: int, *, ascii_only: bool = False) -> Iterator[RenderableType]:
+    for run in runs:
+        if len(runs) > 1:
+            yield Text(run.name, "bold")
+        yield from tables(RunView(run.results), width=width, ascii_only=ascii_only)
 
 
 def export(

@@ -128,13 +128,18 @@ def gate_lines(view: RunView) -> Iterator[Text]:
         yield Text(relative_gate_line(gate), _GATE_STYLE[gate.passed])
 
 
-def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
-    """Give the summary of any run, live or stored, for a terminal with so many columns."""
-    yield from (Text(each.text, "bold red" if each.is_failed else "bold green") for each in view.outcomes)
+def tables(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
+    """Give the tables of a run, each with what is to be said of it."""
     arrows = changed_arrows(view.results.comparison, ascii_only)
     for table in view.tables:
         yield from Grids(table, width, ascii_only, arrows).drawn()
         yield from _remarks(table)
+
+
+def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
+    """Give the summary of any run, live or stored, for a terminal with so many columns."""
+    yield from (Text(each.text, "bold red" if each.is_failed else "bold green") for each in view.outcomes)
+    yield from tables(view, width=width, ascii_only=ascii_only)
     for weights in view.weights:
         yield from _weights(weights, ascii_only)
     for citation in dict.fromkeys(table.citation for table in view.tables if table.citation):
