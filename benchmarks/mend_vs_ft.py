@@ -29,9 +29,9 @@ from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS, GPU_TOKENS
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.mend.objective import LowerBlocks
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.forward import Rows
+from pytest_editpitfalls.engine.hypernetworks.examples import LowerBlocks
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel, Overlay
 from pytest_editpitfalls.engine.scoring import Question, Scorer

@@ -17,21 +17,21 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from torch import Tensor
 
-from pytest_editpitfalls.cli.mend_training import load_training_data, train, training_options
+from pytest_editpitfalls.cli.network_training import load_training_data, train, training_options
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint, checkpoint_path
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
-from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
 from pytest_editpitfalls.engine.editors.mend.network import STD_FLOOR, MendNetwork, RunningMoments
-from pytest_editpitfalls.engine.editors.mend.weights import (
+from pytest_editpitfalls.engine.editors.mend.training import MEND, MendTrainingRun
+from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hypernetworks.checkpoint import Checkpoint, checkpoint_path
+from pytest_editpitfalls.engine.hypernetworks.weights import (
     WeightsHeader,
     load_weights,
     read_header,
     replacing,
     save_weights,
 )
-from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint
 from pytest_editpitfalls.engine.moments import SecondMoments
@@ -127,7 +127,7 @@ def header(forward: Forward, network: MendNetwork, **changes: Any) -> WeightsHea
 def make_mend(forward: Forward, tmp_path: Path, network: MendNetwork | None = None, **values: Any) -> Mend:
     path = tmp_path / "mend.safetensors"
     network = network or trained(forward)
-    save_weights(path, network, header(forward, network))
+    save_weights(path, MEND, network, header(forward, network))
     hp = MendHyperparameters(layers=LAYERS, weights=path, **values)
     return Mend(hp, resources(forward, tmp_path))
 
@@ -316,8 +316,8 @@ def test_weights_survive_a_round_trip(tmp_path: Path) -> None:
     forward = make_forward("llama")
     network = trained(forward)
     path = tmp_path / "deep" / "mend.safetensors"
-    save_weights(path, network, header(forward, network, data={"sources": {"a": "b"}}))
-    assert read_header(path) == header(forward, network, data={"sources": {"a": "b"}})
+    save_weights(path, MEND, network, header(forward, network, data={"sources": {"a": "b"}}))
+    assert read_header(path, MEND) == header(forward, network, data={"sources": {"a": "b"}})
     loaded, _ = load(forward, path)
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
     assert [each.name for each in path.parent.iterdir()] == [path.name]  # no temporary file is left
@@ -334,13 +334,13 @@ def load(forward: Forward, path: Path, **changes: Any) -> tuple[MendNetwork, Wei
         "network_dtype": host.edit_dtype,
         "device": host.device,
     }
-    return load_weights(path, **{**asked, **changes})
+    return load_weights(path, MEND, **{**asked, **changes})
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     forward, path = make_forward("llama"), tmp_path / "mend.safetensors"
     network = trained(forward)
-    save_weights(path, network, header(forward, network, model="their-model"))
+    save_weights(path, MEND, network, header(forward, network, model="their-model"))
     with pytest.raises(UsageError, match=r"trained for another model: their-model with fingerprint"):
         load(forward, path, fingerprint="0" * 64)
     with pytest.raises(UsageError, match=r"trained for another model \(their-model\)") as caught:
@@ -355,8 +355,8 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     forward, path = make_forward("gpt2"), tmp_path / "mend.safetensors"
     network = trained(forward)
-    good = header(forward, network).metadata()
-    save_weights(path, network, header(forward, network))
+    good = header(forward, network).metadata(MEND)
+    save_weights(path, MEND, network, header(forward, network))
     tensors = {key: value.clone() for key, value in load_file(path).items()}  # the file is mapped
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UsageError, match="cannot be read"):
@@ -372,11 +372,11 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="header is damaged"):
         load(forward, path)
     spoilt = {**tensors, "alphas": tensors["alphas"] * float("nan")}
-    save_file(spoilt, path, metadata=header(forward, network).metadata())
+    save_file(spoilt, path, metadata=header(forward, network).metadata(MEND))
     with pytest.raises(UsageError, match="NaN"):
         load(forward, path)
     del spoilt["alphas"]
-    save_file(spoilt, path, metadata=header(forward, network).metadata())
+    save_file(spoilt, path, metadata=header(forward, network).metadata(MEND))
     with pytest.raises(UsageError, match="do not fit its header"):
         load(forward, path)
 
@@ -426,9 +426,9 @@ def options(**values: Any) -> MendTraining:
     return MendTraining(**{**quick, **values})
 
 
-def training(forward: Forward, data: Path, out: Path, **values: Any) -> TrainingRun:
+def training(forward: Forward, data: Path, out: Path, **values: Any) -> MendTrainingRun:
     found = load_training_data(data)
-    return TrainingRun(forward, "tiny", "f" * 64, found, out, options(**values), max_tokens=200)
+    return MendTrainingRun(forward, "tiny", "f" * 64, found, out, options(**values), max_tokens=200)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
@@ -440,7 +440,7 @@ def test_training_lowers_the_loss(name: str, tmp_path: Path) -> None:
     assert run.best.total < 0.9 * run.first.total
     assert run.edits == 120
     assert run.skipped == 0
-    written = read_header(tmp_path / "mend.safetensors")
+    written = read_header(tmp_path / "mend.safetensors", MEND)
     assert written.progress["validation"]["total"] == run.best.total
     assert written.data["training_facts"] == 270
 
@@ -451,11 +451,11 @@ def test_the_meta_gradient_is_that_of_the_written_out_update(tmp_path: Path) -> 
     run = training(forward, write_data(tmp_path / "d.jsonl"), tmp_path / "m.safetensors")
     network = run.network
     examples = [run._example(number) for number in range(2)]
-    gradients = run._objective.gradients(examples)
+    gradients = run.objective.gradients(examples)
     network.observe(gradients)
     with torch.no_grad():
         network.alphas.fill_(-0.01)
-    losses = run._objective.losses(network, examples, gradients)
+    losses = run.objective.losses(network, examples, gradients)
     losses.total(0.1, 1.0).sum().backward()
     assert network.alphas.grad is not None
     host = forward.host
@@ -569,14 +569,14 @@ def test_training_stops_early(tmp_path: Path) -> None:
 def test_a_batch_that_is_not_finite_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward, data = make_forward("gpt2"), write_data(tmp_path / "d.jsonl")
     run = training(forward, data, tmp_path / "m.safetensors", max_iters=30)
-    run.first = run._validate_untrained()
-    whole = run._objective.losses
+    run.first = run._validate_first()
+    whole = run.objective.losses
 
     def broken(*args: Any) -> Any:
         losses = whole(*args)
         return replace(losses, edit=losses.edit * float("nan")) if run.edits == 10 else losses
 
-    monkeypatch.setattr(run._objective, "losses", broken)
+    monkeypatch.setattr(run.objective, "losses", broken)
     run.run()
     assert run.skipped == 10
     assert run.steps == 2
@@ -643,7 +643,15 @@ def test_a_place_where_no_network_can_be_is_refused_before_the_training(
     monkeypatch.chdir(tmp_path)
     facts = load_training_data(write_data(tmp_path / "d.jsonl"))
     with pytest.raises(UsageError, match=f"--out: .*{words}"):
-        train("absent/model", facts, Path(out), options=MendTraining(layers=[2, 3]), device="cpu", console=Console())
+        train(
+            "mend",
+            "absent/model",
+            facts,
+            Path(out),
+            options=MendTraining(layers=[2, 3]),
+            device="cpu",
+            console=Console(),
+        )
 
 
 def test_train_from_end_to_end(tmp_path: Path) -> None:
@@ -652,15 +660,15 @@ def test_train_from_end_to_end(tmp_path: Path) -> None:
     data, out = write_data(tmp_path / "d.jsonl"), tmp_path / "mend.safetensors"
     given = {"rank": "4", "lr": "1e-3", "max_iters": "20", "val_steps": "5", "layers": "[2, 3]"}
     console = Console(record=True, width=100)
-    options, facts = training_options(model, given), load_training_data(data)
-    run, stopped = train(model, facts, out, options=options, device="cpu", console=console)
+    options, facts = training_options("mend", model, given), load_training_data(data)
+    run, stopped = train("mend", model, facts, out, options=options, device="cpu", console=console)
     assert (run.edits, run.steps, stopped) == (20, 2, "max_iters")
     text = console.export_text()
     assert "270 facts to train on, 30 to validate with" in text
     assert "edit success" in text
     assert "mend.weights=" in text
     with pytest.raises(UsageError, match="checkpoint of an earlier training"):
-        train(model, facts, out, options=options, device="cpu", console=console)
+        train("mend", model, facts, out, options=options, device="cpu", console=console)
     with pytest.raises(UsageError, match=r"--set rnak: unknown .*\n.*did you mean 'rank'"):
-        training_options(model, {"rnak": "4"})
-    assert read_header(out).layers == LAYERS
+        training_options("mend", model, {"rnak": "4"})
+    assert read_header(out, MEND).layers == LAYERS

@@ -193,12 +193,14 @@ def second_moment(data: bytes, folder: Path) -> object:
 def mend_weights(data: bytes, folder: Path) -> object:
     import torch
 
-    from pytest_editpitfalls.engine.editors.mend.weights import load_weights
+    from pytest_editpitfalls.engine.editors.mend.training import MEND
+    from pytest_editpitfalls.engine.hypernetworks.weights import load_weights
     from pytest_editpitfalls.engine.token_gradients import Matrix
 
     (folder / "mend.safetensors").write_bytes(data)
     return load_weights(
         folder / "mend.safetensors",
+        MEND,
         fingerprint="abc",
         model="tiny",
         dtype=torch.float32,
@@ -210,14 +212,14 @@ def mend_weights(data: bytes, folder: Path) -> object:
 
 
 def mend_checkpoint(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint
+    from pytest_editpitfalls.engine.hypernetworks.checkpoint import Checkpoint
 
     (folder / "m.checkpoint").write_bytes(data)
     return Checkpoint.load(folder / "m.checkpoint", {"model": "abc"})
 
 
 def mend_data(data: bytes, folder: Path) -> object:
-    from pytest_editpitfalls.cli.mend_training import _read
+    from pytest_editpitfalls.cli.network_training import _read
 
     (folder / "facts.jsonl").write_bytes(data)
     return _read(folder / "facts.jsonl", {})
@@ -357,19 +359,20 @@ def _weights(path: Path) -> None:
     import torch
 
     from pytest_editpitfalls.engine.editors.mend.network import MendNetwork
-    from pytest_editpitfalls.engine.editors.mend.weights import WeightsHeader, save_weights
+    from pytest_editpitfalls.engine.editors.mend.training import MEND
+    from pytest_editpitfalls.engine.hypernetworks.weights import WeightsHeader, save_weights
     from pytest_editpitfalls.engine.token_gradients import Matrix
 
     matrices = (Matrix("m", 2, 3),)
     empty: dict[str, Any] = {}
     header = WeightsHeader("tiny", "abc", "float32", (0,), matrices, 2, empty, empty, {}, {"edits": 1})
-    save_weights(path, MendNetwork(matrices, 2, dtype=torch.float32), header)
+    save_weights(path, MEND, MendNetwork(matrices, 2, dtype=torch.float32), header)
 
 
 def _checkpoint(path: Path) -> None:
     import torch
 
-    from pytest_editpitfalls.engine.editors.mend.checkpoint import Checkpoint
+    from pytest_editpitfalls.engine.hypernetworks.checkpoint import Checkpoint
 
     parameter = torch.nn.Parameter(torch.ones(2))
     optimiser = torch.optim.Adam([parameter])

@@ -18,7 +18,7 @@ from plugin_helpers import STORED, write_small
 import pytest_editpitfalls
 
 HERE = Path(__file__).parent
-WITH_TORCH = ("engine", "cli/mend_training.py", "__main__.py")
+WITH_TORCH = ("engine", "cli/network_training.py", "__main__.py")
 
 
 def _import_once() -> None:

@@ -14,8 +14,9 @@ from tests.property import broken_editors as broken
 from tests.tiny_models import save_tiny
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.mend.weights import save_weights
+from pytest_editpitfalls.engine.editors.mend.training import MEND
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
+from pytest_editpitfalls.engine.hypernetworks.weights import save_weights
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.properties import PROPERTIES, EditorBench, FactToEdit, facts_to_edit, property_of
@@ -126,7 +127,7 @@ def shipped(
         }
         session = EngineSession.open(EngineSettings(model, device="cpu", dtype="float32", overrides=overrides))
         trained_network = trained(session.forward)
-        save_weights(network, trained_network, header(session.forward, trained_network))
+        save_weights(network, MEND, trained_network, header(session.forward, trained_network))
         yield {editor.name: EditorBench(session, editor.name, facts) for editor in shipped_editors()}
 
 

@@ -1,4 +1,4 @@
-"""The ``editpitfalls`` command: its parts, lists of editors and models, and the training of MEND's network."""
+"""The ``editpitfalls`` command: its parts, lists of editors and models, and the training of editors' networks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 from .calibrate import calibrate_app
@@ -21,6 +22,9 @@ from .report import export, plot, report, table
 from .show import print_json
 from .store import store_app
 from .suites import suites_app
+
+TRAIN = "train-"
+"""What the commands that train an editor's network begin with."""
 
 USAGE_ERROR = 4
 """Exit status of a mistake that the user can repair, as pytest's."""
@@ -86,8 +90,8 @@ def models(as_json: AsJson = False) -> None:
         Console().print(models_table())
 
 
-@app.command("train-mend")
-def train_mend(
+def train_network(
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file.")],
     data: Annotated[Path, typer.Option(help="Edits to train on: a .jsonl file, a suite or a directory of suites.")],
     out: Annotated[Path, typer.Option(help="Where the trained network goes (safetensors).")],
@@ -101,13 +105,20 @@ def train_mend(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside OUT.")] = False,
 ) -> None:
-    """Train the network that the editor mend needs."""
     given = _given(option or ())
-    from pytest_editpitfalls.cli.mend_training import load_training_data, train, training_options
+    from pytest_editpitfalls.cli.network_training import load_training_data, train, training_options
 
-    options = training_options(model, given)
+    editor = (context.info_name or "").removeprefix(TRAIN)
+    options = training_options(editor, model, given)
     facts = load_training_data(data, exclude=exclude or (), max_facts=options.max_facts, seed=options.seed)
-    train(model, facts, out, options=options, device=device, resume=resume, console=Console())
+    train(editor, model, facts, out, options=options, device=device, resume=resume, console=Console())
+
+
+for shipped in shipped_editors():
+    if shipped.training:
+        app.command(TRAIN + shipped.name, help=f"Train the network that the editor {shipped.name} needs.")(
+            train_network
+        )
 
 
 def main(args: Sequence[str] | None = None) -> None:

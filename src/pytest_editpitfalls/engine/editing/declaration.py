@@ -51,6 +51,8 @@ class EditorDeclaration:
         prompts: "template" where it means to tokenise prompts with their ``{}``; otherwise that fails the case.
         suite: whether an edit takes something from the other cases of the suite: its result depends on them.
         needs: what it needs besides the model, in words ("a trained network").
+        training: trains its network, as ``"module:Class"`` (`engine.hypernetworks.loop.TrainingRun`): what
+            ``editpitfalls train-NAME`` runs; None where it has none.
         draws: what it draws at random, in words; `NOTHING` where all seeds give the same, so that one is enough.
         hyperparameters: class of its hyper-parameters, or ``"module:Class"``.
         factory: makes the editor from (hyper-parameters, resources), or ``"module:Class"``.
@@ -76,6 +78,7 @@ class EditorDeclaration:
     suite: bool = False
     prompts: PromptForm | None = None
     needs: str = "nothing"
+    training: str | None = None
     draws: str = "not said"
     violates: Mapping[str, str] = field(default_factory=dict)
     epsilon: Mapping[str, float] = field(default_factory=dict)
@@ -96,6 +99,11 @@ class EditorDeclaration:
         """The editor itself; imports torch."""
         editor: Editor = _loaded(self.factory)(hyperparameters, resources)
         return editor
+
+    def training_class(self) -> type[Any]:
+        """The class that trains its network; imports torch. Only where `training` names one."""
+        kind: type[Any] = _loaded(self.training)
+        return kind
 
 
 def _loaded(value: Any) -> Any:

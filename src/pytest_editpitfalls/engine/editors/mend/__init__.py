@@ -12,6 +12,7 @@ DECLARATION = EditorDeclaration(
     writes="all MLP matrices of the last 3 blocks",
     targets="averaged",
     needs="a trained network (editpitfalls train-mend)",
+    training=f"{__name__}.training:MendTrainingRun",
     experts="refused",
     draws=NOTHING,
     violates=TRAINS,

@@ -10,26 +10,23 @@ Norms after the MLP (Gemma 2, Gemma 3, post-norm OPT) need no care: the gradient
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytest_editpitfalls.engine import models
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters
+from pytest_editpitfalls.engine.hypernetworks.trained_editor import TrainedEditor
 from pytest_editpitfalls.engine.job_gradients import RowGradients, job_gradients, job_rows
-from pytest_editpitfalls.engine.models.file_state import file_sha256
 from pytest_editpitfalls.engine.overlay import LowRankDelta, not_finite
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
-from pytest_editpitfalls.engine.token_gradients import edited_matrices
-from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.engine.token_gradients import Matrix, edited_matrices
 
-from .weights import load_weights
+from .network import MendNetwork
+from .training import MEND
 
 
-class Mend(ShippedEditor[MendHyperparameters]):
+class Mend(TrainedEditor[MendHyperparameters, MendNetwork]):
     """The batched editor. See the module's docstring for what it computes; the hyper-parameter ``weights`` is needed.
 
     Raises:
@@ -37,33 +34,11 @@ class Mend(ShippedEditor[MendHyperparameters]):
     """
 
     name = "mend"
+    kind = MEND
 
-    def __init__(self, hyperparameters: MendHyperparameters, resources: EditorResources) -> None:
-        super().__init__(hyperparameters, resources)
-        host, name = self._host, resources.settings.model
-        if hyperparameters.weights is None:
-            raise UsageError(
-                "MEND needs a network that was trained for this model",
-                where="mend.weights",
-                fix=f"train one with 'editpitfalls train-mend --model {name} --data DATA --out PATH' (docs/mend.md), "
-                "then --pitfalls-set mend.weights=PATH",
-            )
-        self._matrices = edited_matrices(host, hyperparameters.layers)
-        self._network, self._header = load_weights(
-            hyperparameters.weights,
-            fingerprint=_fingerprint(resources),
-            model=name,
-            dtype=host.dtype,
-            layers=hyperparameters.layers,
-            matrices=self._matrices,
-            network_dtype=host.edit_dtype,
-            device=host.device,
-        )
-        self._digest = file_sha256(hyperparameters.weights, models.cache_directory())
-
-    def weights(self) -> tuple[str, ...]:
-        """The matrices that its network was trained for."""
-        return tuple(matrix.module for matrix in self._matrices)
+    def asked(self) -> tuple[Matrix, ...]:
+        """All matrices of its blocks' MLPs."""
+        return edited_matrices(self._host, self._hp.layers)
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """Write each job's requests together: one gradient, of their mean loss."""
@@ -78,13 +53,6 @@ class Mend(ShippedEditor[MendHyperparameters]):
             if results[index].error is None:
                 results[index] = self._result(job, factors[index])
         return results
-
-    def describe(self) -> dict[str, Any]:
-        """Hyper-parameters, and what the network says of its training."""
-        header = asdict(self._header)
-        header["matrices"] = [matrix.module for matrix in self._header.matrices]
-        header["layers"] = list(self._header.layers)
-        return super().describe() | {"network": {"sha256": self._digest, **header}}
 
     @torch.no_grad()
     def _updates(self, found: RowGradients) -> list[list[tuple[Tensor, Tensor]]]:
@@ -107,13 +75,3 @@ class Mend(ShippedEditor[MendHyperparameters]):
         if (wrong := not_finite(tuple(deltas))) is not None:
             return EditResult(error=f"edit {job.step}: {wrong}")
         return EditResult((*job.model, *deltas), job.state)
-
-
-def _fingerprint(resources: EditorResources) -> str:
-    """Of the loaded model; remembered in the cache where it is known where the model came from."""
-    host = resources.host
-    try:
-        source = models.resolve(resources.settings.model)
-    except UsageError:  # a model object that was handed over, not loaded by name
-        source = None
-    return models.fingerprint(host.model, host.tokenizer, source)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
+from pytest_editpitfalls.engine.hypernetworks.hyperparameters import NetworkHyperparameters, TrainingHyperparameters
 from pytest_editpitfalls.engine.hyperparameters.fields import Count, NotNegative, Positive
 from pytest_editpitfalls.engine.hyperparameters.module_names import InnerParams
 
@@ -17,13 +17,9 @@ def last_blocks(n_layers: int) -> list[int]:
     return list(range(max(n_layers - LAST_BLOCKS, 0), n_layers))
 
 
-class MendHyperparameters(InnerParams):
+class MendHyperparameters(InnerParams, NetworkHyperparameters):
     """What a MEND edit needs. The trained network knows its blocks and matrices; ``layers`` has to agree with it."""
 
-    path_fields: ClassVar[tuple[str, ...]] = ("weights",)
-
-    weights: Path | None = None
-    """the trained network, a safetensors file that `editpitfalls train-mend` has written"""
     lr_scale: Positive = 1.0
     """the update is multiplied by it (kmeng01/memit, hparams/MEND)"""
 
@@ -33,7 +29,7 @@ class MendHyperparameters(InnerParams):
         return {"layers": last_blocks(n_layers), "source": "no preset for this model: the last three blocks"}
 
 
-class MendTraining(InnerParams):
+class MendTraining(InnerParams, TrainingHyperparameters):
     """What training MEND's network needs.
 
     The defaults are published: eric-mitchell/mend, config/config.yaml and config/alg/mend.yaml. What describes the
@@ -82,22 +78,16 @@ class MendTraining(InnerParams):
     """gradients are scaled down to this norm"""
     max_iters: Count = 1_000_000
     """edits to train on at most"""
-    max_facts: Count | None = None
-    """facts to train on at most, drawn by seed; all without it (ours, not published)"""
     val_interval: Count = 5000
     """edits between validations"""
     val_steps: Count = 500
     """edits in one validation"""
     early_stop_patience: Count = 20_000
     """edits without a better validation after which training stops"""
-    early_stop_key: Literal["loss/total_edit_val", "edit/acc_val"] = "loss/total_edit_val"
-    """what a better validation is: a lower total loss, or more edits that succeed"""
     dropout: Literal[0] = 0
     """dropout inside the base model while training; only 0"""
     opt: Literal["Adam"] = "Adam"
     """the optimiser; only Adam"""
-    seed: int = 0
-    """seed of initialisation and order"""
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:

@@ -1,53 +1,62 @@
-"""The training loop of MEND's network, with everything that a checkpoint has to hold.
+"""The training loop of editors' networks, with everything that a checkpoint has to hold.
 
-The order of events is the published one (eric-mitchell/mend trainer.py): gradients of ``accumulate_bs`` edits are
-summed, clipped to ``grad_clip`` and given to Adam, with one learning rate for the network and one for the step
-sizes; a batch whose loss is not finite is skipped; every ``val_interval`` edits the network is validated on facts of
-other subjects, the best one is kept, and training stops ``early_stop_patience`` edits after it. What differs: the
-edits of one step of Adam go through the model together.
+The order of events is MEND's published one (eric-mitchell/mend trainer.py): gradients of some edits are summed,
+clipped and given to Adam; edits whose loss is not finite are skipped; every ``val_interval`` edits the network is
+validated on facts of other subjects, the best one is kept, and training stops ``early_stop_patience`` edits after it.
+What the gradients of an edit are is the editor's own (`TrainingRun.learn`).
 """
 
 from __future__ import annotations
 
-import copy
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from pytest_editpitfalls.engine.bucketing import buckets
-from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.forward import Forward
-from pytest_editpitfalls.engine.token_gradients import edited_matrices
+from pytest_editpitfalls.engine.token_gradients import Matrix
 from pytest_editpitfalls.errors import UsageError
 
 from .checkpoint import Checkpoint, checkpoint_path
 from .data import TrainingData, TrainingFact
 from .display import TrainingDisplay, Validation
-from .network import MendNetwork
-from .objective import Example, ExampleMaker, Losses, Objective
-from .weights import MALFORMED, WeightsHeader, save_weights
+from .examples import Example, ExampleMaker, Losses
+from .hyperparameters import TrainingHyperparameters
+from .weights import MALFORMED, NetworkKind, WeightsHeader, save_weights
 
 CHECKPOINT_SECONDS = 120.0
 """A checkpoint is written at every validation, and after so long without one."""
 
-WARM_UP = 50
-"""Edits that give the running moments for validating the untrained network."""
+
+N = TypeVar("N", bound=nn.Module)
+H = TypeVar("H", bound=TrainingHyperparameters)
 
 
-class TrainingRun:
-    """One training, started or resumed.
+class TrainingRun(ABC, Generic[H, N]):
+    """One training, started or resumed. A subclass says what is learnt from an edit.
 
     Args:
         model: its name.
         out: where the best network goes; the checkpoint goes beside it.
         max_tokens: padded tokens per pass.
+
+    Attributes:
+        kind: whose networks they are.
+        options_class: the training's hyper-parameters.
+        edits_per_step: edits of one step of Adam.
+        grad_clip: norm that gradients are scaled down to.
     """
+
+    kind: ClassVar[NetworkKind[Any]]
+    options_class: ClassVar[type[TrainingHyperparameters]]
 
     def __init__(
         self,
@@ -56,7 +65,7 @@ class TrainingRun:
         fingerprint: str,
         data: TrainingData,
         out: Path,
-        options: MendTraining,
+        options: H,
         *,
         max_tokens: int,
         display: TrainingDisplay | None = None,
@@ -65,30 +74,22 @@ class TrainingRun:
         if any(layer >= host.n_layers for layer in options.layers):
             raise UsageError(
                 f"layers is {list(options.layers)}, but the model has the layers 0 to {host.n_layers - 1}",
-                where="train-mend",
-                fix="leave layers out to train for the last three blocks",
+                where=self.kind.command,
+                fix="leave layers out to train for the blocks that the editor chooses by itself",
             )
         self._forward, self._model, self._fingerprint = forward, model, fingerprint
         self._data, self._out, self._options, self._display = data, out, options, display
         self._max_tokens = max_tokens
-        self._matrices = edited_matrices(host, options.layers)
-        self._objective = Objective(forward, self._matrices, min(options.layers), max_tokens=max_tokens)
-        self.network = MendNetwork(
-            self._matrices, options.rank, edit_lr=options.edit_lr, seed=options.seed, dtype=host.edit_dtype
-        ).to(host.device)
-        self.optimiser = torch.optim.Adam(
-            [
-                {"params": self.network.network_parameters(), "lr": options.lr},
-                {"params": [self.network.alphas], "lr": options.lr_lr},
-            ]
-        )
+        self._matrices = self.matrices()
+        self.network = self.make_network().to(host.device)
+        self.optimiser = torch.optim.Adam(self.parameter_groups())
         self._training = ExampleMaker(host.encoder, data.training)
         self._validation = ExampleMaker(host.encoder, data.validation)
         for maker, facts in ((self._training, data.training), (self._validation, data.validation)):
             if not maker.facts:
                 raise UsageError(
                     f"the model's tokenizer can write none of {len(facts)} facts",
-                    where="train-mend --data",
+                    where=f"{self.kind.command} --data",
                     fix="give data in a language and script that the model knows",
                 )
         self._order: tuple[int, list[int]] = (-1, [])
@@ -98,11 +99,53 @@ class TrainingRun:
         self.first: Validation | None = None
         self.best: Validation | None = None
 
+    # What a subclass says
+
+    @property
+    @abstractmethod
+    def edits_per_step(self) -> int:
+        """See the class."""
+
+    @property
+    @abstractmethod
+    def grad_clip(self) -> float:
+        """See the class."""
+
+    @abstractmethod
+    def matrices(self) -> tuple[Matrix, ...]:
+        """The edited matrices, as ``options`` names them; raises `UsageError` where the model does not have them."""
+
+    @abstractmethod
+    def make_network(self) -> N:
+        """The untrained network for `matrices`."""
+
+    @abstractmethod
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The network's parameters with their learning rates, as torch's optimisers take them."""
+
+    @abstractmethod
+    def learn(self, examples: Sequence[Example]) -> list[Losses]:
+        """Add up the gradients of a step of Adam; returns the losses of those that were not skipped."""
+
+    @abstractmethod
+    def judge(self, network: N, examples: Sequence[Example]) -> list[Losses]:
+        """The losses of a validation; neither network nor run are changed."""
+
+    @abstractmethod
+    def total(self, losses: Losses) -> torch.Tensor:
+        """(n,) each example's loss."""
+
+    def untrained(self) -> N:
+        """The network for the first validation."""
+        return self.network
+
+    # What all have in common
+
     def run(self) -> str:
         """Train until the end; returns why it ended: "max_iters" or "early stop"."""
         options = self._options
         if self.first is None:
-            self.first = self._validate_untrained()
+            self.first = self._validate_first()
         while self.edits < options.max_iters:
             self._step()
             if self.edits - self._validated_at >= options.val_interval:
@@ -150,29 +193,15 @@ class TrainingRun:
         self._saved = time.monotonic()
 
     def _step(self) -> None:
-        """One step of Adam, on the next ``accumulate_bs`` edits."""
-        options = self._options
-        count = min(options.accumulate_bs, options.max_iters - self.edits)
+        """One step of Adam."""
+        count = min(self.edits_per_step, self._options.max_iters - self.edits)
         examples = [self._example(self.edits + place) for place in range(count)]
         self.optimiser.zero_grad()
-        done: list[Losses] = []
-        for chosen in self._batches(examples):
-            gradients = self._objective.gradients(chosen)
-            if not all(each.is_finite() for each in gradients):
-                self.skipped += len(chosen)
-                continue
-            self.network.observe(gradients)
-            losses = self._objective.losses(self.network, chosen, gradients)
-            loss = losses.total(options.cedit, options.cloc).sum()
-            if not bool(loss.isfinite()):
-                self.skipped += len(chosen)
-                continue
-            loss.backward()
-            done.append(losses)
+        done = self.learn(examples)
         self.edits += count
         if not done:
             return
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.grad_clip)
         if bool(norm.isfinite()):
             self.optimiser.step()
             self.steps += 1
@@ -199,12 +228,9 @@ class TrainingRun:
         parts = buckets(longest, max_tokens=max(self._max_tokens // 2, 1), max_waste=1)
         return [[examples[index] for index in part] for part in parts]
 
-    def _validate_untrained(self) -> Validation:
-        """Of the network as it starts, with moments of a few training edits."""
-        network = copy.deepcopy(self.network)
-        for chosen in self._batches([self._example(number) for number in range(WARM_UP)]):
-            network.observe(self._objective.gradients(chosen))
-        found = self._validate(network)
+    def _validate_first(self) -> Validation:
+        """Of the network as it starts."""
+        found = self._validate(self.untrained())
         if self._display is not None:
             self._display.validated(0, found, False)
         return found
@@ -215,31 +241,25 @@ class TrainingRun:
         better = found.better_than(self.best, self._options.early_stop_key)
         if better:
             self.best, self.best_at = found, self.edits
-            save_weights(self._out, self.network, self._header())
+            save_weights(self._out, self.kind, self.network, self._header())
         self.save_checkpoint()
         if self._display is not None:
             self._display.validated(self.edits, found, better)
 
     @torch.no_grad()
-    def _validate(self, network: MendNetwork) -> Validation:
+    def _validate(self, network: N) -> Validation:
         maker = self._validation
         facts = list(maker.facts)
         random.Random("validation").shuffle(facts)
         facts = facts[: self._options.val_steps]
         examples = [maker.example(fact, random.Random(f"validation/{i}")) for i, fact in enumerate(facts)]
-        found: list[Losses] = []
-        size = self._options.val_batch_size
-        for start in range(0, len(examples), size):
-            for chosen in self._batches(examples[start : start + size]):
-                gradients = self._objective.gradients(chosen)
-                found.append(self._objective.losses(network, chosen, gradients))
-        return self._means(found)
+        return self._means(self.judge(network, examples))
 
     def _means(self, found: Sequence[Losses]) -> Validation:
         edit = torch.cat([losses.edit.detach() for losses in found])
         locality = torch.cat([losses.locality.detach() for losses in found])
         success = torch.cat([losses.success for losses in found]).double()
-        total = self._options.cedit * edit + self._options.cloc * locality
+        total = torch.cat([self.total(losses).detach() for losses in found])
         return Validation(float(total.mean()), float(edit.mean()), float(locality.mean()), float(success.mean()))
 
     def _identity(self) -> dict[str, Any]:

@@ -42,13 +42,14 @@ class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
     """A progress bar with smoothed loss and edit success, and a line for each validation.
 
     Args:
+        command: what ``editpitfalls`` calls the training.
         total: edits to train on at most.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, command: str, total: int) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("train-mend"),
+            TextColumn(command),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}  edit success {task.fields[success]}"),

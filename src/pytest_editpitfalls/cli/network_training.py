@@ -1,8 +1,8 @@
-"""Training MEND's network: what ``editpitfalls train-mend`` runs, from the facts of ``--data`` to the network's file.
+"""Training an editor's network: what ``editpitfalls train-NAME`` runs, from the facts of ``--data`` to its file.
 
 What is trained on comes from a JSON-lines file, from a suite, or from a directory of suites. A fact is left out when
 its subject is spoken of in a suite that ships or in an excluded file; training and validation share no subject. The
-loop itself is in `engine.editors.mend.loop`.
+loop itself is in `engine.hypernetworks.loop`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from rich.console import Console
@@ -20,12 +20,14 @@ from rich.console import Console
 from pytest_editpitfalls.cases.case import Case, fill
 from pytest_editpitfalls.engine import models
 from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS, GPU_TOKENS
-from pytest_editpitfalls.engine.editors.mend.checkpoint import checkpoint_path
-from pytest_editpitfalls.engine.editors.mend.data import Continuation, TrainingData, TrainingFact, folded
-from pytest_editpitfalls.engine.editors.mend.display import TrainingDisplay
-from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
-from pytest_editpitfalls.engine.editors.mend.loop import TrainingRun
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.experts import check_experts
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.hypernetworks.checkpoint import checkpoint_path
+from pytest_editpitfalls.engine.hypernetworks.data import Continuation, TrainingData, TrainingFact, folded
+from pytest_editpitfalls.engine.hypernetworks.display import TrainingDisplay
+from pytest_editpitfalls.engine.hypernetworks.hyperparameters import TrainingHyperparameters
+from pytest_editpitfalls.engine.hypernetworks.loop import TrainingRun
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
@@ -35,8 +37,6 @@ from pytest_editpitfalls.outputs import check_writable, is_standard_output
 from pytest_editpitfalls.program import EditRequest
 from pytest_editpitfalls.suites.discovery import is_suite, shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite, load_suites
-
-TRAINING = "train-mend"
 
 VALIDATION_SHARE = 0.1
 """Share of the subjects that are kept for validation."""
@@ -198,8 +198,14 @@ def _split(facts: Sequence[TrainingFact], seed: int) -> tuple[tuple[TrainingFact
     return training, validation
 
 
-def training_options(model: str, given: Mapping[str, str] | None = None) -> MendTraining:
+def training_options(editor: str, model: str, given: Mapping[str, str] | None = None) -> TrainingHyperparameters:
     """The published options with what the user typed, checked against the model's depth; loads its config only.
+
+    Args:
+        editor: whose network is trained.
+
+    Returns:
+        Those of the editor's own class.
 
     Raises:
         UsageError: no such model, an unknown option ("did you mean") or a bad value.
@@ -210,28 +216,31 @@ def training_options(model: str, given: Mapping[str, str] | None = None) -> Mend
     models.prepare(source)
     n_layers = int(load_config(source).num_hidden_layers)
     try:
-        return resolve_hyperparameters(TRAINING, MendTraining, source.short_name, n_layers, None, given)
+        kind = EDITORS.get(editor).training_class().options_class
+        return resolve_hyperparameters(editor, kind, source.short_name, n_layers, None, given)
     except UsageError as error:
-        typed, meant = f"--pitfalls-set {TRAINING}.", "--set "  # what this command calls its options
+        typed, meant = f"--pitfalls-set {editor}.", "--set "  # what this command calls its options
         where, fix = ((text or "").replace(typed, meant) or None for text in (error.where, error.fix))
         raise UsageError(error.what, where=where, fix=fix) from None
 
 
 def train(
+    editor: str,
     model: str,
     found: TrainingData,
     out: Path,
     *,
-    options: MendTraining,
+    options: TrainingHyperparameters,
     device: str = "auto",
     resume: bool = False,
     console: Console,
-) -> tuple[TrainingRun, str]:
-    """Train a network for ``model`` and write the best one to ``out``; a checkpoint lies beside it.
+) -> tuple[TrainingRun[Any, Any], str]:
+    """Train the editor's network for ``model`` and write the best one to ``out``; a checkpoint lies beside it.
 
     An interruption (Ctrl-C) writes a checkpoint and ends the training in order.
 
     Args:
+        editor: whose network is trained.
         model: name, id, directory or GGUF file.
         found: as `load_training_data` returns it.
         out: where the network goes (safetensors).
@@ -245,7 +254,7 @@ def train(
         UsageError: no such model, ``out`` cannot be written, a checkpoint in the way or of other options.
     """
     started = time.perf_counter()
-    _check_out(out, resume)
+    _check_out(editor, out, resume)
     console.print(f"{len(found.training)} facts to train on, {len(found.validation)} to validate with")
     for reason, count in found.left_out.items():
         if count:
@@ -253,8 +262,10 @@ def train(
     session = EngineSession.open(
         EngineSettings(model, device=device, seed=options.seed), lambda text: _say(console, text)
     )
-    with TrainingDisplay(console, options.max_iters) as display:
-        run = TrainingRun(
+    kind = EDITORS.get(editor).training_class()
+    check_experts(editor, options, session.host.family)
+    with TrainingDisplay(console, f"train-{editor}", options.max_iters) as display:
+        run: TrainingRun[Any, Any] = kind(
             session.forward,
             model,
             session.fingerprint,
@@ -279,7 +290,7 @@ def train(
         console.print("nothing was validated yet, so there is no network; go on with --resume")
     else:
         console.print(f"best, after {run.best_at} edits: {run.best}")
-        _say(console, f"use it with --editor=mend --pitfalls-set mend.weights={out}")
+        _say(console, f"use it with --editor={editor} --pitfalls-set {editor}.weights={out}")
     return run, stopped
 
 
@@ -288,10 +299,10 @@ def _say(console: Console, text: str) -> None:
     console.print(visible(text), markup=False)
 
 
-def _check_out(out: Path, resume: bool) -> None:
+def _check_out(editor: str, out: Path, resume: bool) -> None:
     """Before anything takes long: can the result be written, and is nothing overwritten by mistake?"""
     if out.is_dir():
-        raise UsageError("this is a directory", where=f"--out {out}", fix="name a file, such as mend.safetensors")
+        raise UsageError("this is a directory", where=f"--out {out}", fix=f"name a file, such as {editor}.safetensors")
     checkpoint = checkpoint_path(out)
     if not resume and checkpoint.exists():
         raise UsageError(
@@ -306,4 +317,4 @@ def _check_out(out: Path, resume: bool) -> None:
         raise UsageError(what, where="--out", fix="name a file that can be written") from None
     check_writable(out, where="--out")
     if is_standard_output(out) or (out.exists() and not out.is_file()):
-        raise UsageError(f"'{out}' is no file", where="--out", fix="name a file, such as mend.safetensors")
+        raise UsageError(f"'{out}' is no file", where="--out", fix=f"name a file, such as {editor}.safetensors")

@@ -1,4 +1,4 @@
-"""Facts to train MEND's network on: never a subject that a suite asks about. Torch-free."""
+"""Facts to train an editor's network on: never a subject that a suite asks about. Torch-free."""
 
 from __future__ import annotations
 
