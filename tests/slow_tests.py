@@ -33,6 +33,7 @@ SLOW = {
     "engine/test_mend.py": "trains",
     "engine/test_overlay_and_scoring.py": "every family",
     "engine/test_presets_end_to_end.py": "every preset",
+    "engine/test_rledit.py": "trains",
     "engine/test_rome.py": "every family",
     "engine/test_second_moments_pass.py": "whole passes over a corpus, and processes that die",
     "engine/test_session.py": "runs whole suites",

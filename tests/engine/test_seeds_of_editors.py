@@ -46,8 +46,8 @@ def answers(session: EngineSession, editor: str) -> tuple[ProbeScore, ...]:
     return scores.probes
 
 
-# mend needs a trained network; it does nothing but apply it
-@pytest.mark.parametrize("name", [each.name for each in shipped_editors() if each.name != "mend"])
+# MEND and RLEdit need a trained network; they do nothing but apply it
+@pytest.mark.parametrize("name", [each.name for each in shipped_editors() if not each.training])
 def test_a_seed_changes_what_an_editor_says_that_it_draws(session: EngineSession, name: str) -> None:
     first, second = (answers(session.under_seed(seed), name) for seed in (1, 2))
 

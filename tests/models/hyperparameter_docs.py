@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendTraining
 from pytest_editpitfalls.engine.editors.presets import presets_table
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
@@ -87,7 +86,10 @@ def generated() -> str:
         parts += ["", f"## `{editor.name}`", "", fields(kind).rstrip("\n")]
         if len(kind.model_fields) > 1:
             parts += ["", without_preset(kind)]
-    parts += ["", "## `train-mend`", "", fields(MendTraining).rstrip("\n"), "", without_preset(MendTraining)]
+    for editor in shipped_editors():
+        if editor.training:
+            training = editor.training_class().options_class
+            parts += ["", f"## `train-{editor.name}`", "", fields(training).rstrip("\n"), "", without_preset(training)]
     return "\n".join(parts) + "\n"
 
 

@@ -33,6 +33,9 @@ else:
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
 KINDS: dict[str, type[Hyperparameters]] = {editor.name: editor.hyperparameter_class() for editor in shipped_editors()}
+TRAININGS: dict[str, type[Hyperparameters]] = {
+    f"train-{editor.name}": editor.training_class().options_class for editor in shipped_editors() if editor.training
+}
 FAMILY = {
     "gpt2": "gpt2",
     "gpt2-medium": "gpt2",
@@ -150,7 +153,7 @@ def test_the_issue_s_models_have_what_was_found() -> None:
     assert resolved("grace", "gpt2-xl", 48).module == "mlp.c_fc"
 
 
-@pytest.mark.parametrize("editor", [*KINDS, "training"])
+@pytest.mark.parametrize("editor", [*KINDS, *TRAININGS])
 @given(n_layers=st.integers(1, 120))
 @example(n_layers=1)
 @example(n_layers=2)
@@ -159,7 +162,7 @@ def test_the_issue_s_models_have_what_was_found() -> None:
 @example(n_layers=30)
 @example(n_layers=48)
 def test_scaled_defaults_are_valid_for_any_depth(editor: str, n_layers: int) -> None:
-    kind = KINDS.get(editor, MendTraining)
+    kind = (KINDS | TRAININGS)[editor]
     values = resolve_hyperparameters(editor, kind, "someone/unknown", n_layers)
     assert values.source
     assert all(0 <= layer < n_layers for layer in getattr(values, "layers", ()))
@@ -262,6 +265,8 @@ def test_false_means_no_norm_constraint_where_there_need_be_none() -> None:
         ("wise", "save_freq", "300", "multiple of save_freq, which is 300"),
         ("wise", "act_margin", "[1.0, 2.0]", "field required"),
         ("mend", "weights", "no.safetensors", "there is no file no.safetensors"),
+        ("rledit", "weights", "no.safetensors", "there is no file no.safetensors"),
+        ("rledit", "edit_modules", "[]", "it names no matrix, and layers names no block"),
         ("ike", "retriever", "minilm", "'mean_hidden_state'"),
         ("ike", "k", "0", "greater than or equal to 1"),
     ],
@@ -350,7 +355,7 @@ def test_a_class_of_somebody_else() -> None:
 
 
 def test_every_field_is_described() -> None:
-    for editor, kind in [*KINDS.items(), ("train-mend", MendTraining)]:
+    for editor, kind in [*KINDS.items(), *TRAININGS.items()]:
         for name, field in kind.model_fields.items():
             assert field.description, f"{editor}.{name}"
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.engine import test_mend, test_rledit
 from tests.engine.locate_then_edit import REQUESTS
 from tests.engine.test_locate_then_edit_since import fact_file
-from tests.engine.test_mend import LAYERS, header, trained
 from tests.property import broken_editors as broken
 from tests.tiny_models import save_tiny
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.mend.training import MEND
+from pytest_editpitfalls.engine.editors.rledit.training import RLEDIT
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.hypernetworks.weights import save_weights
 from pytest_editpitfalls.engine.session import EngineSession
@@ -118,16 +119,19 @@ def shipped(
     home = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITPITFALLS_CACHE", str(home / "cache"))
-        model, network = str(save_tiny(home / "tiny", "gpt2")), home / "mend.safetensors"
+        model = str(save_tiny(home / "tiny", "gpt2"))
+        networks = {name: home / f"{name}.safetensors" for name in ("mend", "rledit")}
         few = fact_file(home / "facts.json", REQUESTS)  # each process learns NAS's norm anew
         overrides = {
             **QUICK,
-            "mend": {"weights": str(network), "layers": str(list(LAYERS))},
+            **{name: {"weights": str(path), "layers": str(list(test_mend.LAYERS))} for name, path in networks.items()},
             "nas": SAMPLED | {"nas_facts": str(few)},
         }
         session = EngineSession.open(EngineSettings(model, device="cpu", dtype="float32", overrides=overrides))
-        trained_network = trained(session.forward)
-        save_weights(network, MEND, trained_network, header(session.forward, trained_network))
+        mend = test_mend.trained(session.forward)
+        save_weights(networks["mend"], MEND, mend, test_mend.header(session.forward, mend))
+        rledit = test_rledit.trained(session.forward, test_rledit.down_projections(session.forward))
+        save_weights(networks["rledit"], RLEDIT, rledit, test_rledit.header(session.forward, rledit))
         yield {editor.name: EditorBench(session, editor.name, facts) for editor in shipped_editors()}
 
 

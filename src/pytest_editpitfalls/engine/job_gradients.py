@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from pytest_editpitfalls.engine.bucketing import buckets
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
-from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS
+from pytest_editpitfalls.engine.forward import LAUNCH_TOKENS, Forward
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback
 from pytest_editpitfalls.engine.token_gradients import (
@@ -86,15 +87,22 @@ def job_rows(
         except (CaseError, UnscorableCase) as error:
             results[index] = EditResult(error=f"edit {job.step}: {error}")
             continue
-        tokens = sum(len(each.target) for each in own)
-        for place, each in enumerate(own):
-            weight = {
-                "mean over requests": 1 / len(own),
-                "mean over tokens": len(each.target) / tokens,
-                "sum over tokens": len(each.target),
-            }[loss]
-            rows.append(JobRow(index, place, each, weight))
+        rows += rows_of(own, loss, job=index)
     return rows
+
+
+def rows_of(requests: Sequence[TargetRow], loss: Loss, *, job: int = 0) -> list[JobRow]:
+    """The rows of the requests of one job."""
+    tokens = sum(len(each.target) for each in requests)
+    found = []
+    for place, each in enumerate(requests):
+        weight = {
+            "mean over requests": 1 / len(requests),
+            "mean over tokens": len(each.target) / tokens,
+            "sum over tokens": len(each.target),
+        }[loss]
+        found.append(JobRow(job, place, each, weight))
+    return found
 
 
 def job_gradients(
@@ -104,17 +112,39 @@ def job_gradients(
     matrices: Sequence[Matrix],
     progress: ProgressCallback,
 ) -> Iterator[RowGradients]:
-    """Gradients of all ``rows``, those of nearly equal length together; a row's do not depend on the others."""
-    host, overlay = resources.host, Overlay(resources.host, [job.model for job in jobs])
-    lengths = [len(row.tokens.ids) for row in rows]
+    """Gradients of all ``rows`` at their jobs' models."""
+    overlay = Overlay(resources.host, [job.model for job in jobs])
     done = 0
-    for bucket in buckets(lengths, max_tokens=resources.max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS):
+    for found in row_gradients(resources.forward, overlay, rows, matrices, max_tokens=resources.max_tokens):
+        yield found
+        done += len(found.rows)
+        progress(Progress("edit", done, len(rows)))
+
+
+def row_gradients(
+    forward: Forward,
+    overlay: Overlay,
+    rows: Sequence[JobRow],
+    matrices: Sequence[Matrix],
+    *,
+    max_tokens: int,
+    first: int = 0,
+    lower: Callable[[Sequence[tuple[int, ...]]], Tensor | None] | None = None,
+) -> Iterator[RowGradients]:
+    """Gradients of all ``rows``, those of nearly equal length together; a row's do not depend on the others.
+
+    Args:
+        overlay: the edited models; a row's is that of its job's number.
+        first: first block that runs; above 0 ``lower`` gives its input for rows of tokens.
+    """
+    host = forward.host
+    lengths = [len(row.tokens.ids) for row in rows]
+    for bucket in buckets(lengths, max_tokens=max_tokens, max_waste=0.15, slack=LAUNCH_TOKENS):
         chosen = [rows[place] for place in bucket]
         batch = TargetBatch.of([row.tokens for row in chosen], host.device)
         weight = torch.tensor([row.weight for row in chosen], device=host.device, dtype=host.edit_dtype)
         models = torch.tensor([row.job for row in chosen], device=host.device)
+        hidden = None if lower is None else lower([row.tokens.ids for row in chosen])
         with overlay.rows(models, batch.real.sum(dim=1)):
-            gradients = token_gradients(resources.forward, batch, matrices, weight)
+            gradients = token_gradients(forward, batch, matrices, weight, first=first, hidden=hidden)
         yield RowGradients(chosen, batch, gradients)
-        done += len(chosen)
-        progress(Progress("edit", done, len(rows)))

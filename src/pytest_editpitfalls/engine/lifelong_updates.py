@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.chains.keeping import keepable
-from pytest_editpitfalls.engine.job_gradients import RowGradients
+from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.job_gradients import Loss, RowGradients, job_gradients, job_rows
+from pytest_editpitfalls.engine.overlay import LowRankDelta, not_finite
+from pytest_editpitfalls.engine.settings import ProgressCallback
 from pytest_editpitfalls.engine.token_gradients import Matrix
 
 EPS = float(torch.finfo(torch.float32).eps)
@@ -65,6 +69,9 @@ class TokenMoments:
         std = (self.squares / (self.count - 1 + EPS)).sqrt()
         return (tokens - self.mean) / (std + EPS)
 
+
+LOSSES: dict[Literal["sum", "mean"], Loss] = {"sum": "sum over tokens", "mean": "mean over tokens"}
+"""How editors call the loss whose gradients they take."""
 
 MomentsByShape = dict[str, TokenMoments]
 """Matrices of one shape share their moments."""
@@ -125,7 +132,48 @@ def grown(moments: MomentsByShape | None, matrices: Sequence[Matrix], tokens: Se
     return result
 
 
-def least_squares(x: Tensor, wanted: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def tokens_of_jobs(
+    resources: EditorResources,
+    jobs: Sequence[EditJob],
+    results: list[EditResult],
+    matrices: Sequence[Matrix],
+    loss: Literal["sum", "mean"],
+    progress: ProgressCallback,
+) -> list[list[AnswerTokens]]:
+    """Of each job and matrix, each job at its own model; a job that has none gets its error in ``results``.
+
+    Args:
+        loss: over all target tokens of a job.
+    """
+    rows = job_rows(resources.host.encoder, jobs, results, LOSSES[loss])
+    found = list(job_gradients(resources, jobs, rows, matrices, progress))
+    return answer_tokens(found, len(jobs), len(matrices))
+
+
+def updated(
+    job: EditJob,
+    matrices: Sequence[Matrix],
+    tokens: Sequence[AnswerTokens],
+    wanted: Sequence[Tensor],
+    ridges: Sequence[float | Tensor],
+    moments: MomentsByShape,
+    dtype: torch.dtype,
+) -> EditResult:
+    """The job's model with the update of each matrix (`least_squares`) behind it; its state is ``moments``.
+
+    Args:
+        dtype: of the deltas.
+    """
+    deltas = []
+    for matrix, own, change, ridge in zip(matrices, tokens, wanted, ridges, strict=True):
+        u, v = least_squares(own.x, change, ridge)
+        deltas.append(LowRankDelta(matrix.module, u.to(dtype).contiguous(), v.to(dtype).contiguous()))
+    if (wrong := not_finite(tuple(deltas))) is not None:
+        return EditResult(error=f"edit {job.step}: {wrong}")
+    return EditResult((*job.model, *deltas), moments)
+
+
+def least_squares(x: Tensor, wanted: Tensor, ridge: float | Tensor) -> tuple[Tensor, Tensor]:
     """U (d_o, n) and V (d_k, n) of the update U V^T that brings W x_t nearest to W x_t + v_t.
 
     Args:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pytest_editpitfalls.engine.forward import Forward, Rows
-from pytest_editpitfalls.engine.matrices import matrix_shape
+from pytest_editpitfalls.engine.matrices import is_matrix, matrix_shape
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.errors import UsageError
 
@@ -43,6 +43,31 @@ class Matrix:
 def matrix_at(host: ModelAdapter, module: str) -> Matrix:
     """The matrix of the module of that full name, which has one."""
     return Matrix(module, *matrix_shape(host.module(module)))
+
+
+def named_matrices(
+    host: ModelAdapter, layers: Sequence[int], edit_modules: Sequence[str], *, editor: str
+) -> tuple[Matrix, ...]:
+    """The matrices named in ``edit_modules``, or the down-projections of ``layers``.
+
+    Args:
+        editor: whose hyper-parameters they are, for messages.
+
+    Raises:
+        UsageError: the model does not have one of them, or it has no matrix; or its MLPs have experts.
+    """
+    found = []
+    for name in edit_modules or map(host.down_projection_path, layers):
+        path, where = name.removesuffix(".weight"), f"{editor}.edit_modules"
+        module = host.module(path, where=where)
+        if not is_matrix(module):
+            raise UsageError(
+                f"'{path}' is a {type(module).__name__} and has no matrix to edit",
+                where=where,
+                fix=f"name projections of the MLP, such as '{host.family.blocks}.0.{host.family.down_projection}'",
+            )
+        found.append(matrix_at(host, path))
+    return tuple(found)
 
 
 def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:

@@ -85,6 +85,32 @@ class InnerParams(Hyperparameters):
         return {"layers": sorted({inner.layer for inner in _readable(given)})} if _readable(given) else {}
 
 
+class NamedMatrices(Hyperparameters):
+    """Down-projections by their blocks, or any matrices by name (UltraEdit, RLEdit)."""
+
+    layers: tuple[int, ...] = ()
+    """blocks whose down-projections are edited; instead of `edit_modules`"""
+    edit_modules: Names = ()
+    """full names of the edited matrices, such as `model.layers.11.mlp.gate_proj`"""
+
+    @field_validator("edit_modules")
+    @classmethod
+    def _one_of_two(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        layers = info.data.get("layers")
+        if value and layers:
+            raise ValueError(f"layers is {list(layers)}; give one of the two")
+        if not value and layers == ():
+            raise ValueError("it names no matrix, and layers names no block; give one of the two")
+        return value
+
+    @classmethod
+    def implied_by(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is given takes the place of the other, whichever the preset has."""
+        if given.get("edit_modules"):
+            return {"layers": []}
+        return {"edit_modules": []} if "layers" in given else {}
+
+
 class OneModule(InnerParams):
     """One module of one block, by default its down-projection (GRACE, WISE), or its MLP where that has experts."""
 

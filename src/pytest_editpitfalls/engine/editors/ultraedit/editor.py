@@ -26,23 +26,18 @@ from importlib.resources import files
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
-from pytest_editpitfalls.engine.job_gradients import job_gradients, job_rows
 from pytest_editpitfalls.engine.lifelong_updates import (
     AnswerTokens,
     MomentsByShape,
-    answer_tokens,
     grown,
-    least_squares,
     shape_name,
+    tokens_of_jobs,
+    updated,
 )
-from pytest_editpitfalls.engine.matrices import is_matrix
-from pytest_editpitfalls.engine.overlay import LowRankDelta, not_finite
 from pytest_editpitfalls.engine.settings import Progress, ProgressCallback, silent
-from pytest_editpitfalls.engine.token_gradients import Matrix, matrix_at
-from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.engine.token_gradients import named_matrices
 from pytest_editpitfalls.program import EditRequest
 
 from .hyperparameters import UltraEditHyperparameters
@@ -62,8 +57,8 @@ class UltraEdit(ShippedEditor[UltraEditHyperparameters]):
 
     def __init__(self, hyperparameters: UltraEditHyperparameters, resources: EditorResources) -> None:
         super().__init__(hyperparameters, resources)
-        names = hyperparameters.edit_modules or map(self._host.down_projection_path, hyperparameters.layers)
-        self._matrices = tuple(self._matrix(name.removesuffix(".weight")) for name in names)
+        hp = hyperparameters
+        self._matrices = named_matrices(self._host, hp.layers, hp.edit_modules, editor=self.name)
         self._warm: MomentsByShape | None = None
 
     def prepare(self, progress: ProgressCallback = silent) -> None:
@@ -107,25 +102,10 @@ class UltraEdit(ShippedEditor[UltraEditHyperparameters]):
             "warm_up": f"{facts} facts that ship" if facts else "none",
         }
 
-    def _matrix(self, name: str) -> Matrix:
-        module = self._host.module(name, where="ultraedit.edit_modules")
-        if not is_matrix(module):
-            raise UsageError(
-                f"'{name}' is a {type(module).__name__} and has no matrix to edit",
-                where="ultraedit.edit_modules",
-                fix="name projections of the MLP, such as "
-                f"'{self._host.family.blocks}.0.{self._host.family.down_projection}'",
-            )
-        return matrix_at(self._host, name)
-
     def _tokens(
         self, jobs: Sequence[EditJob], results: list[EditResult], progress: ProgressCallback
     ) -> list[list[AnswerTokens]]:
-        rows = job_rows(
-            self._host.encoder, jobs, results, "sum over tokens" if self._hp.loss == "sum" else "mean over tokens"
-        )
-        found = list(job_gradients(self._resources, jobs, rows, self._matrices, progress))
-        return answer_tokens(found, len(jobs), len(self._matrices))
+        return tokens_of_jobs(self._resources, jobs, results, self._matrices, self._hp.loss, progress)
 
     @torch.no_grad()
     def _written(self, job: EditJob, tokens: Sequence[AnswerTokens]) -> EditResult:
@@ -135,19 +115,13 @@ class UltraEdit(ShippedEditor[UltraEditHyperparameters]):
                 error=f"edit {job.step}: one token has no spread to standardise it by; "
                 "leave ultraedit.warm_up at its default"
             )
-        deltas = []
+        wanted = []
         for matrix, own in zip(self._matrices, tokens, strict=True):
             both = moments[shape_name(matrix)].standardised(own.both)
             x_hat, g_hat = both.split([matrix.d_k, matrix.d_o], dim=1)
-            wanted = -self._hp.lr * x_hat.square().sum(dim=1, keepdim=True) * g_hat
-            deltas.append(self._delta(matrix, *least_squares(own.x, wanted, RIDGE)))
-        if (wrong := not_finite(tuple(deltas))) is not None:
-            return EditResult(error=f"edit {job.step}: {wrong}")
-        return EditResult((*job.model, *deltas), moments)
-
-    def _delta(self, matrix: Matrix, u: Tensor, v: Tensor) -> LowRankDelta:
-        dtype = self._host.edit_dtype
-        return LowRankDelta(matrix.module, u.to(dtype).contiguous(), v.to(dtype).contiguous())
+            wanted.append(-self._hp.lr * x_hat.square().sum(dim=1, keepdim=True) * g_hat)
+        ridges = [RIDGE] * len(wanted)
+        return updated(job, self._matrices, tokens, wanted, ridges, moments, self._host.edit_dtype)
 
 
 def _as(progress: ProgressCallback, stage: str) -> ProgressCallback:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from pytest_editpitfalls.engine.hyperparameters.fields import Count, Hyperparameters, Names, Positive, at_depth
+from pytest_editpitfalls.engine.hyperparameters.fields import Count, Positive, at_depth
+from pytest_editpitfalls.engine.hyperparameters.module_names import NamedMatrices
 
 FIRST_FRACTION, LAST_FRACTION = 0.65, 0.93
 """Where the edited blocks of a model without a preset begin and end, as shares of its depth. Published for
@@ -18,13 +18,9 @@ SMALL_MODEL_LR = 3e-4
 published models are wider (|x^|^2 is about d_k) and are edited with a hundred facts in a step."""
 
 
-class UltraEditHyperparameters(Hyperparameters):
+class UltraEditHyperparameters(NamedMatrices):
     """UltraEdit (XiaojieGu/UltraEdit, config/editor/ultraedit.yaml and config/model)."""
 
-    layers: tuple[int, ...] = ()
-    """blocks whose down-projections are edited; instead of `edit_modules`"""
-    edit_modules: Names = ()
-    """full names of the edited matrices, such as `model.layers.11.mlp.gate_proj`"""
     lr: Positive = 1e-6
     """how far an output is moved against its standardised gradient"""
     warm_up: Annotated[int, Field(ge=0, le=64, strict=True)] = 64
@@ -35,23 +31,6 @@ class UltraEditHyperparameters(Hyperparameters):
     """tokens that count; only those that predict the answer"""
     batch_size: Count = 128
     """accepted, not used: all tokens of a step are solved for together"""
-
-    @field_validator("edit_modules")
-    @classmethod
-    def _one_of_two(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        layers = info.data.get("layers")
-        if value and layers:
-            raise ValueError(f"layers is {list(layers)}; give one of the two")
-        if not value and layers == ():
-            raise ValueError("it names no matrix, and layers names no block; give one of the two")
-        return value
-
-    @classmethod
-    def implied_by(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What is given takes the place of the other, whichever the preset has."""
-        if given.get("edit_modules"):
-            return {"layers": []}
-        return {"edit_modules": []} if "layers" in given else {}
 
     @classmethod
     def scaled(cls, n_layers: int) -> dict[str, Any]:
