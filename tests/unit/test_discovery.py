@@ -138,3 +138,19 @@ def test_the_suites_that_ship_load(name: str) -> None:
     assert suite.provenance
     assert all(len(relation.paraphrases) >= 10 for case in suite.cases for relation in case.relations)
     assert all(case.held for case in suite.cases)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("reverse_edit.json", True),
+        ("mine.toml", True),
+        ("conflict_prompts.json", False),
+        ("round_prompts.json", False),
+        ("relations.toml", False),
+        ("notes.txt", False),
+    ],
+)
+def test_what_lies_beside_suites_is_no_suite(name: str, is_one: bool) -> None:
+    """Whichever other format has its suffix: a directory of published files is trained on as it was published."""
+    assert discovery.is_suite(Path(name)) is is_one

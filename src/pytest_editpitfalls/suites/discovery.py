@@ -134,4 +134,6 @@ def _meant(spec: str) -> str:
 
 def is_suite(path: Path) -> bool:
     """Whether a file of this name may be a suite."""
-    return any(path.suffix == reader.suffix and path.name not in reader.companions for reader in readers())
+    if any(path.name in reader.companions for reader in readers()):  # whichever other format has its suffix, too
+        return False
+    return any(path.suffix == reader.suffix for reader in readers())
