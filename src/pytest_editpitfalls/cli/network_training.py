@@ -216,7 +216,7 @@ def training_options(editor: str, model: str, given: Mapping[str, str] | None = 
     models.prepare(source)
     n_layers = int(load_config(source).num_hidden_layers)
     try:
-        kind = EDITORS.get(editor).training_class().options_class
+        kind: type[TrainingHyperparameters] = EDITORS.get(editor).training_class().options_class
         return resolve_hyperparameters(editor, kind, source.short_name, n_layers, None, given)
     except UsageError as error:
         typed, meant = f"--pitfalls-set {editor}.", "--set "  # what this command calls its options

@@ -67,8 +67,9 @@ class Rledit(TrainedEditor[RleditHyperparameters, RleditNetwork]):
             changes = self._network.wanted(place, torch.cat([part.x for part in own]), torch.cat(standardised))
             wanted.append(changes.split([len(part.x) for part in own]))
         ridges = [self._network.ridge(place) for place in range(len(self._matrices))]
-        dtype = self._host.edit_dtype
         for at, index in enumerate(good):
-            changes = [each[at] for each in wanted]
-            results[index] = updated(jobs[index], self._matrices, tokens[index], changes, ridges, moments[at], dtype)
+            own_wanted = [each[at] for each in wanted]
+            results[index] = updated(
+                jobs[index], self._matrices, tokens[index], own_wanted, ridges, moments[at], self._host.edit_dtype
+            )
         return results
