@@ -266,7 +266,8 @@ def test_training_lowers_the_loss(name: str, tmp_path: Path) -> None:
 def test_the_meta_gradient_is_that_of_the_chain_written_in_place(tmp_path: Path) -> None:
     """By finite differences: step t's own update, judged by its facts and those of the steps before."""
     forward = make_forward("gpt_neox", torch.float64)
-    values = {"n_edits": 2, "num_seq": 3, "back_depth": 2, "reg_coef": 0.3, "max_grad_norm": 1e9, "lr": 0.02}
+    values = {"n_edits": 2, "num_seq": 3, "back_depth": 2, "reg_coef": 0.3, "max_grad_norm": 1e9, "lr": 0.1}
+    values["loc_coef"] = 20.0
     run = training(forward, write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors", **values)
     network, option = run.network, options(**values)
     with torch.no_grad():

@@ -190,25 +190,28 @@ def second_moment(data: bytes, folder: Path) -> object:
     return published_moment(MomentSource("npz", str(folder / "moment.npz")), 0, 4)
 
 
-def mend_weights(data: bytes, folder: Path) -> object:
-    import torch
+def _network(editor: str) -> Target:
+    def load(data: bytes, folder: Path) -> object:
+        import torch
 
-    from pytest_editpitfalls.engine.editors.mend.training import MEND
-    from pytest_editpitfalls.engine.hypernetworks.weights import load_weights
-    from pytest_editpitfalls.engine.token_gradients import Matrix
+        from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+        from pytest_editpitfalls.engine.hypernetworks.weights import load_weights
+        from pytest_editpitfalls.engine.token_gradients import Matrix
 
-    (folder / "mend.safetensors").write_bytes(data)
-    return load_weights(
-        folder / "mend.safetensors",
-        MEND,
-        fingerprint="abc",
-        model="tiny",
-        dtype=torch.float32,
-        layers=(0,),
-        matrices=(Matrix("m", 2, 3),),
-        network_dtype=torch.float32,
-        device=torch.device("cpu"),
-    )
+        (folder / "network.safetensors").write_bytes(data)
+        return load_weights(
+            folder / "network.safetensors",
+            EDITORS.get(editor).training_class().kind,
+            fingerprint="abc",
+            model="tiny",
+            dtype=torch.float32,
+            layers=(0,),
+            matrices=(Matrix("m", 2, 3),),
+            network_dtype=torch.float32,
+            device=torch.device("cpu"),
+        )
+
+    return load
 
 
 def mend_checkpoint(data: bytes, folder: Path) -> object:
@@ -281,7 +284,8 @@ TARGETS: dict[str, Target] = {
     "facts.jsonl": mend_data,
     **{name: _facts(name) for name in FACTS},
     "moment.npz": second_moment,
-    "mend.safetensors": mend_weights,
+    "mend.safetensors": _network("mend"),
+    "rledit.safetensors": _network("rledit"),
     "mend.checkpoint": mend_checkpoint,
     "model.gguf": gguf,
 }
@@ -309,6 +313,7 @@ def seed_of(target: str) -> bytes:
     if target in (
         "moment.npz",
         "mend.safetensors",
+        "rledit.safetensors",
         "mend.checkpoint",
         "model.gguf",
         "model.safetensors",
@@ -332,6 +337,7 @@ def _binary_seeds() -> dict[str, Callable[[Path], None]]:
     return {
         "moment.npz": _moment,
         "mend.safetensors": _weights,
+        "rledit.safetensors": _weights,
         "mend.checkpoint": _checkpoint,
         "model.gguf": _gguf,
         "model.safetensors": _model,
@@ -358,15 +364,16 @@ def _moment(path: Path) -> None:
 def _weights(path: Path) -> None:
     import torch
 
-    from pytest_editpitfalls.engine.editors.mend.network import MendNetwork
-    from pytest_editpitfalls.engine.editors.mend.training import MEND
+    from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
     from pytest_editpitfalls.engine.hypernetworks.weights import WeightsHeader, save_weights
     from pytest_editpitfalls.engine.token_gradients import Matrix
 
     matrices = (Matrix("m", 2, 3),)
     empty: dict[str, Any] = {}
-    header = WeightsHeader("tiny", "abc", "float32", (0,), matrices, 2, empty, empty, {}, {"edits": 1})
-    save_weights(path, MEND, MendNetwork(matrices, 2, dtype=torch.float32), header)
+    options = {"n_blocks": 1, "loss": "sum"}
+    header = WeightsHeader("tiny", "abc", "float32", (0,), matrices, 2, empty, options, {}, {"edits": 1})
+    kind = EDITORS.get(path.stem).training_class().kind
+    save_weights(path, kind, kind.make(matrices, header, torch.float32), header)
 
 
 def _checkpoint(path: Path) -> None:

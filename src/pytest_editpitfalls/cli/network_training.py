@@ -263,7 +263,10 @@ def train(
         EngineSettings(model, device=device, seed=options.seed), lambda text: _say(console, text)
     )
     kind = EDITORS.get(editor).training_class()
-    check_experts(editor, options, session.host.family)
+    try:
+        check_experts(editor, options, session.host.family)
+    except UsageError as error:
+        raise UsageError(error.what, where=f"--model {model}", fix="train for another model") from None
     with TrainingDisplay(console, f"train-{editor}", options.max_iters) as display:
         run: TrainingRun[Any, Any] = kind(
             session.forward,
