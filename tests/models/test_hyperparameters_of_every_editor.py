@@ -266,7 +266,7 @@ def test_false_means_no_norm_constraint_where_there_need_be_none() -> None:
         ("wise", "act_margin", "[1.0, 2.0]", "field required"),
         ("mend", "weights", "no.safetensors", "there is no file no.safetensors"),
         ("rledit", "weights", "no.safetensors", "there is no file no.safetensors"),
-        ("rledit", "edit_modules", "[]", "it names no matrix, and layers names no block"),
+        ("rledit", "layers", "[]", "it names no matrix, and layers names no block"),
         ("ike", "retriever", "minilm", "'mean_hidden_state'"),
         ("ike", "k", "0", "greater than or equal to 1"),
     ],
