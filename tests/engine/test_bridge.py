@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.outside.bridge import _take_over, bridged_editor
+from pytest_editpitfalls.engine.outside.bridge import bridged_collection_editor, bridged_editor, is_bridged
+from pytest_editpitfalls.engine.outside.bridge_model import take_over
+from pytest_editpitfalls.engine.outside.bridge_worker import write_as_4
 from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.store.sources import editor_source_digest
 from tests.engine.test_in_place import Bench
@@ -64,7 +67,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def editor(name: str, there: list[str]) -> Any:
-    return bridged_editor(f"over_there:{name}", PYTHON, there, where="--editor")
+    return bridged_editor(f"over_there:{name}", PYTHON, there, where="--editor", checked=False)
 
 
 def test_it_answers_as_the_same_editor_here(there: list[str], monkeypatch: pytest.MonkeyPatch, capfd) -> None:  # type: ignore[no-untyped-def]
@@ -114,7 +117,49 @@ def test_a_model_that_answers_otherwise_there_is_refused(spoilt: Any) -> None:
 def test_what_was_added_to_the_model_is_refused(tmp_path: Path) -> None:
     save_file({"model.extra.weight": torch.ones(2)}, str(tmp_path / "changed.safetensors"))
     with pytest.raises(CaseError, match=r"returned a model with 'model\.extra\.weight', which this one does not have"):
-        _take_over(Bench(dtype=torch.float32).model, tmp_path / "changed.safetensors")
+        take_over(Bench(dtype=torch.float32).model, tmp_path / "changed.safetensors")
+
+
+def test_what_collections_can_do_there_is_known_before(tmp_path: Path) -> None:
+    table = tmp_path / "easyeditor" / "util" / "alg_dict.py"
+    table.parent.mkdir(parents=True)
+    table.write_text("from x import f\nALG_DICT = {'WISE': f, 'FINE': f}\n")
+    named = {"easyedit": tmp_path}
+    for algorithm, words in (
+        ("FIN", "has no 'FIN'\n  fix: did you mean 'FINE'"),
+        ("WISE", "WISE of zjunlp/EasyEdit attaches something to the model, and only weights come back"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            bridged_collection_editor(f"easyedit:{algorithm}", PYTHON, named, where="--editor")
+    assert is_bridged(bridged_collection_editor("easyedit:FINE", PYTHON, named, where="--editor", checked=False))
+
+
+def test_a_model_is_given_the_names_that_transformers_4_reads(tmp_path: Path) -> None:
+    scaled = {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0, "partial_rotary_factor": 0.5}
+    both = {"full_attention": {"rope_theta": 1e6, "rope_type": "default"}, "sliding_attention": {"rope_theta": 1e4}}
+    for config, more in (
+        ({"dtype": "float32", "rope_parameters": {"rope_theta": 1e5}}, {"torch_dtype": "float32", "rope_theta": 1e5}),
+        (
+            {"rope_parameters": scaled},
+            {
+                "rope_theta": 5e5,
+                "partial_rotary_factor": 0.5,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+            },
+        ),
+        ({"rope_parameters": both}, {"rope_theta": 1e6, "rope_local_base_freq": 1e4}),
+        (
+            {"model_type": "gpt_neox", "rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.25}},
+            {"rope_theta": 1e4, "partial_rotary_factor": 0.25, "rotary_emb_base": 1e4, "rotary_pct": 0.25},
+        ),
+    ):
+        given: tuple[dict[str, Any], dict[str, Any]] = (config, {"tokenizer_class": "TokenizersBackend"})
+        for file, values in zip(("config.json", "tokenizer_config.json"), given, strict=True):
+            (tmp_path / file).write_text(json.dumps(values))
+        write_as_4(tmp_path)
+        assert json.loads((tmp_path / "config.json").read_text()) == {**config, **more}
+        own = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        assert own == {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 
 def test_before_work_begins(there: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.outside.bridge import OPTION, bridged_editor
+from pytest_editpitfalls.engine.outside.bridge import OPTION, bridged_collection_editor, bridged_editor
 from pytest_editpitfalls.engine.outside.collection import collection_of, outside_editor
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.options.config import RunConfig
@@ -42,8 +42,10 @@ def register_extensions(config: pytest.Config, run: RunConfig) -> None:
             PITFALLS.add(kind, origin=origin)
     for label, checkpoint in run.checkpoints.items():
         EDITORS.add_checkpoint(label, checkpoint)
+    # a worker gets what has been checked, and what edits nothing starts no process
+    checked = not (hasattr(config, "workerinput") or config.option.collectonly or run.replay)
     for name, path in run.editor_paths.items():
-        EDITORS.add(name, _editor_at(path, run, folders), origin=f"--editor={path}")
+        EDITORS.add(name, _editor_at(path, run, folders, checked=checked), origin=f"--editor={path}")
     for label in run.editors:
         if (name := editor_name(label)) in EDITORS:
             EDITORS.get(name)
@@ -54,24 +56,20 @@ def bridge_notice(run: RunConfig) -> str | None:
     if run.editor_python is None:
         return None
     if not run.editor_paths:
-        return f"no editor is given as module:attribute: {OPTION} is not used"
+        return f"no editor is given as module:attribute or by a collection: {OPTION} is not used"
     return (
         f"{', '.join(run.editor_paths)}: each edit starts {run.editor_python}, which loads the model: this is slow; "
         "only weights come back, and results are not used again by another run"
     )
 
 
-def _editor_at(path: str, run: RunConfig, folders: list[str]) -> Any:
-    where = f"--editor={path}"
-    if run.editor_python is not None:
-        if collection_of(path) is not None:
-            raise UsageError(
-                f"{path} of a collection cannot be run by another interpreter",
-                where=OPTION,
-                fix="name a function that calls it: --editor=my_module:my_function",
-            )
-        return bridged_editor(path, run.editor_python, folders, where=where)
-    return outside_editor(path, run.checkouts, where=where) if collection_of(path) else imported(path, where=where)
+def _editor_at(path: str, run: RunConfig, folders: list[str], *, checked: bool) -> Any:
+    where, is_collection = f"--editor={path}", collection_of(path) is not None
+    if (python := run.editor_python) is not None:
+        if is_collection:
+            return bridged_collection_editor(path, python, run.checkouts, where=where, checked=checked)
+        return bridged_editor(path, python, folders, where=where, checked=checked)
+    return outside_editor(path, run.checkouts, where=where) if is_collection else imported(path, where=where)
 
 
 def _given(config: pytest.Config, hook: str, form: type[Found], fix: str) -> Iterator[tuple[str, Found]]:

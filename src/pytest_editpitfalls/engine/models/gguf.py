@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.families import Family, family_for
+from pytest_editpitfalls.engine.quiet import without_bars
 from pytest_editpitfalls.errors import UsageError
 
 from .cache import CACHE_VARIABLE, locked, write_text
@@ -175,18 +176,10 @@ def _check_blocks(names: Iterable[str], model: Any, family: Family, where: str) 
 def _convert(gguf: Path, digest: str, names: Iterable[str], directory: Path) -> None:
     import torch
     from safetensors.torch import save_file
-    from transformers.utils import logging as transformers_logging
 
-    logging: Any = transformers_logging
-    if bars := logging.is_progress_bar_enabled():
-        logging.disable_progress_bar()
-    try:
-        # transformers draws one more bar, for dequantising, which its switch does not reach.
-        with contextlib.redirect_stderr(io.StringIO()):
-            model, tokenizer = load_gguf(gguf)
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    # transformers draws one more bar, for dequantising, which its switch does not reach.
+    with without_bars(), contextlib.redirect_stderr(io.StringIO()):
+        model, tokenizer = load_gguf(gguf)
     _check_blocks(names, model, family_for(model.config), str(gguf))
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()

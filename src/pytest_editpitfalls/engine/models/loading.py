@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.engine.families import Family, family_for
+from pytest_editpitfalls.engine.quiet import without_bars
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .adapters import Adapter, merge
@@ -300,16 +301,13 @@ def _quiet(source: ModelSource) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    if source.kind != "hub":
-        logging.disable_progress_bar()
     try:
-        yield
+        with nullcontext() if source.kind == "hub" else without_bars():
+            yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @contextmanager

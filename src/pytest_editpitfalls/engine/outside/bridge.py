@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,24 @@ from typing import Any
 from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.errors import CaseError, UsageError
 
+from .collection import in_checkout, with_signature
+
 OPTION = "--pitfalls-editor-python"
 
 _BRIDGE = "__editpitfalls_bridge__"
 _LAST = 300
 """Characters of what a process said last that a message shows."""
+_NEEDS = "install what it needs there, torch, transformers and safetensors too: {python} -m pip install ..."
+_SENT = (
+    "errors.py",
+    "escaping.py",
+    "engine/outside/calling.py",
+    "engine/outside/checkout.py",
+    "engine/outside/state.py",
+    "engine/outside/table.py",
+    "engine/editors/wise/irrelevant_prompts.txt",
+)
+"""What a collection's editor is called with: the same files as here, since this package is not installed there."""
 
 
 def is_bridged(editor: Any) -> bool:
@@ -32,12 +45,15 @@ def is_bridged(editor: Any) -> bool:
     return hasattr(editor, _BRIDGE)
 
 
-def bridged_editor(path: str, python: Path, folders: Sequence[str], *, where: str) -> Callable[..., Any]:
+def bridged_editor(
+    path: str, python: Path, folders: Sequence[str], *, where: str, checked: bool = True
+) -> Callable[..., Any]:
     """The in-place editor ``package.module:attribute`` of the interpreter ``python``.
 
     Args:
         folders: where its modules are looked for besides, as in this process.
         where: the option that named the editor.
+        checked: whether a process is started that imports it: what is wrong is said before work begins.
 
     Raises:
         UsageError: there is no such interpreter, or the editor, torch, transformers or safetensors cannot be imported
@@ -45,6 +61,87 @@ def bridged_editor(path: str, python: Path, folders: Sequence[str], *, where: st
     """
     module, _, attribute = path.partition(":")
     editor = {"module": module, "attribute": attribute, "path": list(folders)}
+    if checked:
+        _check_import(path, python, editor, where, _NEEDS.format(python=python))
+    edit = _edit(editor, python, attribute)
+    return in_place_editor(title=f"{attribute} (run by {python})", source=path)(edit)
+
+
+def bridged_collection_editor(
+    path: str, python: Path, checkouts: Mapping[str, Path], *, where: str, checked: bool = True
+) -> Callable[..., Any]:
+    """The in-place editor that ``easyedit:ROME`` means, run by the interpreter ``python``.
+
+    Args:
+        checkouts: name of a collection -> directory, as the user has named it.
+        where, checked: as of `bridged_editor`.
+
+    Raises:
+        UsageError: as `in_checkout` and `bridged_editor`; or its edit is more than weights, which cannot come back.
+    """
+    found = in_checkout(path, checkouts, where=where)
+    collection, algorithm = found.collection, found.algorithm
+    if algorithm in collection.attachments:
+        raise UsageError(
+            f"{algorithm} of {collection.title} attaches something to the model, and only weights come back from there",
+            where=OPTION,
+            fix="run it in this environment: leave the option out",
+        )
+    editor = {
+        "path": [],
+        "collection": {
+            "directory": str(found.directory.absolute()),
+            "table": collection.table,
+            "package": collection.package,
+            "bare": collection.bare,
+            "algorithm": algorithm,
+            "left_padding": collection.left_padding(algorithm),
+            "one_by_one": algorithm in collection.one_request,
+        },
+    }
+    if checked:
+        _check_import(path, python, editor, where, f"{_NEEDS.format(python=python)}; {collection.needs}")
+    edit = _edit(editor, python, algorithm)
+    with_signature(edit, ReadThere)
+    return found.described(title=f"{algorithm} ({collection.title}, run by {python})")(edit)
+
+
+class ReadThere:
+    """Hyper-parameters, a file or a table, of which the other interpreter makes an object of the editor's own class."""
+
+    def __init__(self, file: str | None = None, **table: Any) -> None:
+        self.value = table if file is None else file
+
+    @classmethod
+    def from_hparams(cls, file: str) -> ReadThere:
+        """Read nothing yet."""
+        return cls(file)
+
+
+def _edit(editor: dict[str, Any], python: Path, name: str) -> Callable[..., Any]:
+    def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **hyperparameters: Any) -> Any:
+        from .bridge_model import take_over, written
+
+        with tempfile.TemporaryDirectory(prefix="editpitfalls-") as folder:
+            job = written(Path(folder), model, tokenizer, requests)
+            arguments = {key: _as_json(value) for key, value in hyperparameters.items()}
+            answer, said = _asked(python, {**editor, **job, "arguments": arguments}, Path(folder))
+            _check(answer, said, python)
+            take_over(model, Path(folder) / "changed.safetensors")
+        return model
+
+    setattr(edit, _BRIDGE, python)
+    edit.__name__ = edit.__qualname__ = name
+    return edit
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, ReadThere):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def _check_import(path: str, python: Path, editor: dict[str, Any], where: str, fix: str) -> None:
     with tempfile.TemporaryDirectory(prefix="editpitfalls-") as folder:
         try:
             answer, said = _asked(python, editor, Path(folder))
@@ -54,28 +151,15 @@ def bridged_editor(path: str, python: Path, folders: Sequence[str], *, where: st
                 where=OPTION,
                 fix="name the interpreter of an environment: PATH/bin/python",
             ) from None
-    if (wrong := said if answer is None else answer.get("import")) is not None:
-        raise UsageError(
-            f"{path} cannot be imported by {python}: {wrong}",
-            where=where,
-            fix=f"install what it needs there, torch, transformers and safetensors too: {python} -m pip install ...",
-        )
-
-    def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **hyperparameters: Any) -> Any:
-        with tempfile.TemporaryDirectory(prefix="editpitfalls-") as folder:
-            job = _written(editor, Path(folder), model, tokenizer, requests, hyperparameters)
-            answer, said = _asked(python, job, Path(folder))
-            _check(answer, said, python)
-            _take_over(model, Path(folder) / "changed.safetensors")
-        return model
-
-    setattr(edit, _BRIDGE, python)
-    edit.__name__ = edit.__qualname__ = attribute
-    return in_place_editor(title=f"{attribute} (run by {python})", source=path)(edit)
+    wrong = said if answer is None else answer.get("import") or answer.get("error")
+    if wrong is not None:
+        raise UsageError(f"{path} cannot be imported by {python}: {wrong}", where=where, fix=fix)
 
 
 def _asked(python: Path, job: dict[str, Any], folder: Path) -> tuple[dict[str, Any] | None, str]:
     """The answer, None where the process ended without one; and how it ended, in words."""
+    if "collection" in job:
+        job = {**job, "code": str(_sent(folder / "code"))}
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     worker = files(__package__).joinpath("bridge_worker.py").read_text("utf-8")
     done = subprocess.run(
@@ -98,35 +182,17 @@ def _asked(python: Path, job: dict[str, Any], folder: Path) -> tuple[dict[str, A
     return (json.loads(answer.read_text("utf-8")) if answer.is_file() and code == 0 else None), said
 
 
-def _written(
-    editor: dict[str, Any], folder: Path, model: Any, tokenizer: Any, requests: Any, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """Save what the process reads, and return its job."""
-    import torch
-    from safetensors.torch import save_file
-
-    config = dict(vars(model.config))
-    try:
-        model.save_pretrained(folder / "model")
-    finally:  # saving writes into the configuration
-        vars(model.config).clear()
-        vars(model.config).update(config)
-    tokenizer.save_pretrained(folder / "model")
-    tokens = torch.tensor([[1, 2, 3, 4, 5]])
-    with torch.no_grad():
-        logits = model(input_ids=tokens.to(model.device)).logits.float().cpu().contiguous()
-    save_file({"tokens": tokens, "logits": logits}, str(folder / "probe.safetensors"))
-    half = model.dtype in (torch.bfloat16, torch.float16)
-    return {
-        **editor,
-        "model": str(folder / "model"),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "tolerance": {"rtol": 0.05, "atol": 0.1} if half else {"rtol": 1e-3, "atol": 1e-3},
-        "seed": torch.initial_seed() % 2**32,
-        "requests": requests,
-        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()},
-    }
+def _sent(folder: Path) -> Path:
+    """A package of this one's name in ``folder``, with the files of `_SENT` alone."""
+    package = (__package__ or "").partition(".")[0]
+    for name in _SENT:
+        target = folder / package / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(files(package).joinpath(name).read_bytes())
+        for room in target.relative_to(folder).parents:
+            if room.name:
+                (folder / room / "__init__.py").touch()
+    return folder
 
 
 def _check(answer: dict[str, Any] | None, said: str, python: Path) -> None:
@@ -134,35 +200,14 @@ def _check(answer: dict[str, Any] | None, said: str, python: Path) -> None:
         raise CaseError(said, fix=f"see what it prints (-s), run by {python}")
     if (release := answer.get("other")) is not None:
         raise CaseError(
-            f"transformers {release} of {python} reads the model, and it answers otherwise there than here",
+            f"transformers {release} of {python} reads the {answer['what']} there than here",
             fix="install a release there that knows this model",
         )
+    if (wrong := answer.get("import")) is not None:
+        raise CaseError(f"it cannot be imported by {python}: {wrong}")
     if (error := answer.get("error")) is not None:
         text = error.partition(": ")[2]
         # a text was taken for a dictionary: forms of targets are tried in turn
         if answer["kind"] in ("TypeError", "AttributeError"):
             raise TypeError(text)
         raise CaseError(error)
-
-
-def _take_over(model: Any, path: Path) -> None:
-    """Write the changed weights into the model."""
-    import torch
-    from safetensors.torch import load_file
-
-    known = dict(model.state_dict())
-    changed = load_file(str(path))
-    for name, tensor in changed.items():
-        if name not in known:
-            raise CaseError(
-                f"returned a model with '{name}', which this one does not have",
-                fix="merge what was added into the weights before the function returns",
-            )
-        if known[name].shape != tensor.shape:
-            raise CaseError(
-                f"returned '{name}' of the shape {list(tensor.shape)}, not {list(known[name].shape)}",
-                fix="keep the shapes of the model's weights",
-            )
-    with torch.no_grad():
-        for name, tensor in changed.items():
-            known[name].copy_(tensor)

@@ -1,7 +1,7 @@
 """What runs in the other interpreter: one edit, from a model directory to changed weights.
 
-It is given to that interpreter as text and imports nothing of this package: older releases of Python, torch and
-transformers run it. Its argument is the path of a job (JSON); the answer is written beside it.
+It is given to that interpreter as text and imports nothing of this package but what is sent along: older releases of
+Python, torch and transformers run it. Its argument is the path of a job (JSON); the answer is written beside it.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def edited(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         import transformers
         from safetensors.torch import load_file, save_file
 
-        function: Any = importlib.import_module(job["module"])
-        for part in job["attribute"].split("."):
-            function = getattr(function, part)
+        function = of_collection(job) if "collection" in job else of_module(job)
     except (Exception, SystemExit) as error:
         return {"import": f"{type(error).__name__}: {error}"}
     answer = {"torch": torch.__version__, "transformers": transformers.__version__}
     if "model" not in job:
         return answer
     transformers.utils.logging.disable_progress_bar()
+    if int(transformers.__version__.partition(".")[0]) < 5:
+        write_as_4(Path(job["model"]))
     dtype = getattr(torch, job["dtype"])
     torch.set_default_dtype(dtype)  # older releases load into it
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -58,7 +58,9 @@ def edited(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     with torch.no_grad():
         here = model(input_ids=probe["tokens"].to(job["device"])).logits.float().cpu()
     if here.shape != probe["logits"].shape or not torch.allclose(here, probe["logits"], **job["tolerance"]):
-        return {"other": answer["transformers"]}
+        return {"other": answer["transformers"], "what": "model, and it answers otherwise"}
+    if any(list(tokenizer(text)["input_ids"]) != tokens for text, tokens in job["texts"]):
+        return {"other": answer["transformers"], "what": "tokenizer, and it gives other tokens"}
     before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     random.seed(job["seed"])
     torch.manual_seed(job["seed"])
@@ -80,20 +82,86 @@ def edited(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return answer
 
 
+def of_module(job: dict[str, Any]) -> Any:
+    """The function ``package.module:attribute``."""
+    found: Any = importlib.import_module(job["module"])
+    for part in job["attribute"].split("."):
+        found = getattr(found, part)
+    return found
+
+
+def of_collection(job: dict[str, Any]) -> Any:
+    """A function that calls an algorithm of a checkout, by the modules that are sent along."""
+    named = job["collection"]
+    sys.path.insert(0, job["code"])
+    from pytest_editpitfalls.engine.outside.calling import called
+    from pytest_editpitfalls.engine.outside.checkout import Checkout
+    from pytest_editpitfalls.engine.outside.table import AlgorithmTable
+
+    checkout = Checkout(Path(named["directory"]), tuple(named["bare"]))
+    file = Path(named["directory"], named["table"])
+    table = AlgorithmTable(file.read_bytes(), str(file), named["package"])
+    with checkout.entered():
+        function, kind = table.load(named["algorithm"])
+
+    def edit(model: Any, tokenizer: Any, requests: Any, **given: Any) -> Any:
+        how = {key: named[key] for key in ("left_padding", "one_by_one")}
+        with checkout.entered():
+            return called(function, model, tokenizer, requests, given, **how)
+
+    edit.__annotations__["hparams"] = kind
+    return edit
+
+
+def write_as_4(folder: Path) -> None:
+    """Give a model directory of transformers 5 the names that transformers 4 reads."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    parts = [each for each in config.values() if isinstance(each, dict) and "model_type" in each]
+    for part in (config, *parts):
+        rope = part.get("rope_parameters") or {}
+        local = rope.get("sliding_attention") or {}
+        rope = rope.get("full_attention", rope)
+        names = {
+            "torch_dtype": part.get("dtype"),
+            "rope_theta": rope.get("rope_theta"),
+            "rope_local_base_freq": local.get("rope_theta"),
+            "partial_rotary_factor": rope.get("partial_rotary_factor"),
+        }
+        if part.get("model_type") == "gpt_neox":
+            names.update(rotary_emb_base=rope.get("rope_theta"), rotary_pct=rope.get("partial_rotary_factor"))
+        if rope.get("rope_type", "default") != "default":
+            own = ("rope_theta", "partial_rotary_factor")
+            names["rope_scaling"] = {key: value for key, value in rope.items() if key not in own}
+        for key, value in names.items():
+            if value is not None and part.get(key) is None:
+                part[key] = value
+    file.write_text(json.dumps(config), encoding="utf-8")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+
 def arguments(function: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments; a path becomes an object where the parameter's class reads one."""
+    """Keyword arguments; a path becomes an object where the parameter's class reads one, a table one of that class."""
     given = dict(job["arguments"])
     hints = getattr(function, "__annotations__", {})
     for name, value in given.items():
         kind = hints.get(name)
         if isinstance(kind, str):
             kind = getattr(sys.modules.get(function.__module__), kind, None)
+        if isinstance(value, dict) and isinstance(kind, type):
+            given[name] = kind(**value)
         loaders = [getattr(kind, each) for each in ("from_hparams", "from_json") if hasattr(kind, each)]
         if isinstance(value, str) and loaders:
             given[name] = loaders[-1 if value.endswith(".json") else 0](value)
-            if hasattr(given[name], "device"):
-                gpu = job["device"].partition(":")[2]
-                given[name].device = int(gpu) if gpu else job["device"]
+        if kind is not None and hasattr(given[name], "device"):
+            gpu = job["device"].partition(":")[2]
+            given[name].device = int(gpu) if gpu and not isinstance(given[name].device, str) else job["device"]
     return given
 
 

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from pytest_editpitfalls.engine.in_place.declare import in_place_editor
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.files import MAX_SMALL_FILE_BYTES, read_bounded
 
 from . import collections
 from .checkout import Checkout
@@ -50,6 +52,59 @@ def collection_of(path: str) -> Collection | None:
     return collections_by_name().get(name) if algorithm[:1].isupper() else None
 
 
+@dataclass(frozen=True)
+class InCheckout:
+    """An editor of a collection, found and not imported."""
+
+    collection: Collection
+    algorithm: str
+    directory: Path
+    table: AlgorithmTable
+
+    def described(self, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """`in_place_editor` with what the collection says of it, and ``more``."""
+        title = f"{self.algorithm} ({self.collection.title})"
+        return in_place_editor(
+            **{
+                "prompts": self.collection.prompts,
+                "targets": self.collection.targets,
+                "title": title,
+                "source": f"{self.collection.title} {self.collection.table}: {self.algorithm}",
+                "draws": "as its own code does, the same for every case",
+                "same_draws": True,
+                "folder": self.directory,
+                **more,
+            }
+        )
+
+
+def in_checkout(path: str, checkouts: Mapping[str, Path], *, where: str) -> InCheckout:
+    """Find what ``easyedit:ROME`` means; nothing of it is imported.
+
+    Raises:
+        UsageError: there is no checkout, or no such algorithm in its table.
+    """
+    collection = collection_of(path)
+    assert collection is not None
+    algorithm = path.partition(":")[2]
+    directory = _directory(collection, checkouts, where)
+    file = directory / collection.table
+    table = AlgorithmTable(read_bounded(file, MAX_SMALL_FILE_BYTES), str(file), collection.package)
+    if algorithm not in table:
+        raise UsageError(f"{collection.title} has no '{algorithm}'", where=where, fix=did_you_mean(algorithm, table))
+    return InCheckout(collection, algorithm, directory, table)
+
+
+def with_signature(function: Callable[..., Any], kind: type[Any] | None) -> None:
+    """Let a function that takes anything say what it takes: with ``kind`` for hyper-parameters, None for none."""
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("model", "tokenizer", "requests")
+    ]
+    if kind is not None:
+        parameters.append(inspect.Parameter("hparams", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind))
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+
 def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> Callable[..., Any]:
     """The in-place editor that ``easyedit:ROME`` means.
 
@@ -62,22 +117,18 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
     Raises:
         UsageError: there is no checkout, no such algorithm, or what it imports is not installed.
     """
-    collection = collection_of(path)
-    assert collection is not None
-    algorithm = path.partition(":")[2]
     try:
-        checkout = Checkout(_directory(collection, checkouts, where), collection.bare)
-        table = AlgorithmTable(checkout.directory / collection.table, collection.package)
-        if algorithm not in table:
-            fix = did_you_mean(algorithm, table)
-            raise UsageError(f"{collection.title} has no '{algorithm}'", where=where, fix=fix)
+        found = in_checkout(path, checkouts, where=where)
     except UsageError:
-        if collection.name not in checkouts and (own := _own_object(path)) is not None:
+        collection = collection_of(path)
+        if collection and collection.name not in checkouts and (own := _own_object(path)) is not None:
             return own
         raise
+    collection, algorithm = found.collection, found.algorithm
+    checkout = Checkout(found.directory, collection.bare)
     try:
         with checkout.entered():
-            function, hyperparameters = table.load(algorithm)
+            function, hyperparameters = found.table.load(algorithm)
         checkout.imported()
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -91,7 +142,7 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
             where=where,
             fix=collection.needs,
         ) from error
-    return _in_place(collection, algorithm, checkout, function, hyperparameters)
+    return _in_place(found, checkout, function, hyperparameters)
 
 
 def _distribution_of(module: str) -> str:
@@ -135,8 +186,10 @@ def _own_object(path: str) -> Callable[..., Any] | None:
 
 
 def _in_place(
-    collection: Collection, algorithm: str, checkout: Checkout, function: Callable[..., Any], kind: type[Any] | None
+    found: InCheckout, checkout: Checkout, function: Callable[..., Any], kind: type[Any] | None
 ) -> Callable[..., Any]:
+    collection, algorithm = found.collection, found.algorithm
+
     def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **given: Any) -> Any:
         from .calling import called
 
@@ -144,23 +197,9 @@ def _in_place(
         with checkout.entered():
             return called(function, model, tokenizer, requests, given, left_padding=left, one_by_one=one)
 
-    parameters = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("model", "tokenizer", "requests")
-    ]
-    if kind is not None:
-        parameters.append(inspect.Parameter("hparams", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind))
-    edit.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_signature(edit, kind)
     edit.__wrapped__ = function  # type: ignore[attr-defined]
     setattr(edit, _CHECKOUT, checkout)
     edit.__name__ = edit.__qualname__ = algorithm
-    return in_place_editor(
-        prompts=collection.prompts,
-        targets=collection.targets,
-        keeps="attachments" if algorithm in collection.attachments else "nothing",
-        reset_for=checkout.forget_edits,
-        title=f"{algorithm} ({collection.title})",
-        source=f"{collection.title} {collection.table}: {algorithm}",
-        draws="as its own code does, the same for every case",
-        same_draws=True,
-        folder=checkout.directory,
-    )(edit)
+    keeps = "attachments" if algorithm in collection.attachments else "nothing"
+    return found.described(keeps=keeps, reset_for=checkout.forget_edits, folder=checkout.directory)(edit)

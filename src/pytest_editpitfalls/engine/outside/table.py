@@ -1,7 +1,7 @@
 """A table of algorithms in somebody's module, read without running the module. Torch-free.
 
 Such a module imports everything that the collection has, with all that it needs; of one algorithm only its own imports
-are wanted.
+are wanted. Older releases of Python run this as well (`bridge`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.files import MAX_SMALL_FILE_BYTES, read_bounded
 
 _TABLE = "ALG_DICT"
 _HYPERPARAMETERS = re.compile(r"h(yper)?params?", re.IGNORECASE)
@@ -25,18 +23,19 @@ class AlgorithmTable:
     """``ALG_DICT`` of a module: name -> a function, or its class of hyper-parameters and a function.
 
     Args:
-        file: the module's file.
+        text: the module's source.
+        where: its path, for messages.
         package: the package that it is in.
 
     Raises:
         UsageError: the file has no such table.
     """
 
-    def __init__(self, file: Path, package: str) -> None:
+    def __init__(self, text: bytes, where: str, package: str) -> None:
         self._package = package
-        self._where = where = str(file)
+        self._where = where
         try:
-            module = ast.parse(read_bounded(file, MAX_SMALL_FILE_BYTES))
+            module = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError) as error:
             raise UsageError(f"this is not Python: {error}", where=where, fix="check the checkout") from None
         self._imports = {
@@ -50,7 +49,7 @@ class AlgorithmTable:
             if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)):
                 continue
             if [getattr(each, "id", None) for each in node.targets] == [_TABLE]:
-                pairs = zip(node.value.keys, node.value.values, strict=True)
+                pairs = zip(node.value.keys, node.value.values)  # noqa: B905 - Python 3.9 has no strict
                 self._entries |= {
                     key.value: value
                     for key, value in pairs
@@ -95,7 +94,7 @@ class AlgorithmTable:
             return getattr(self._value(entry.value), entry.attr)
         if isinstance(entry, ast.Call) and not entry.args and not entry.keywords:
             return self._value(entry.func)()
-        if isinstance(entry, ast.Tuple | ast.List):
+        if isinstance(entry, (ast.Tuple, ast.List)):
             return tuple(self._value(each) for each in entry.elts)
         raise UsageError(
             f"'{ast.unparse(entry)}' is made of more than imported names",
