@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from pytest_editpitfalls.knowledge import Knowledge, KnownFact, KnownRelation, Relations, Rule, Thing, read_relations
 from pytest_editpitfalls.pitfalls import _orders
+from pytest_editpitfalls.pitfalls._ripple_construction import RippleConstruction, _turned
 from pytest_editpitfalls.pitfalls._several import SeveralConstruction
 from pytest_editpitfalls.pitfalls.append import AppendConstruction
 from pytest_editpitfalls.pitfalls.distraction import DistractionConstruction
 from pytest_editpitfalls.pitfalls.inverse import InverseConstruction
 from pytest_editpitfalls.pitfalls.locality import LocalityConstruction
-from pytest_editpitfalls.pitfalls.ripple import RippleConstruction, _turned
 from pytest_editpitfalls.pitfalls.same_subject import SameSubject, SameSubjectConstruction
 from pytest_editpitfalls.shipped import facts_directory
 
