@@ -47,8 +47,8 @@ HELP = {
     "config": "hyper-parameters: a TOML file with one table per editor, or one editor's published YAML or JSON",
     "checkout": "where the checkout of a collection of editors lies: NAME=DIR, for instance easyedit=../EasyEdit for "
     "--editor=easyedit:ROME; may be given several times",
-    "editor_python": "run editors given as module:attribute or easyedit:NAME in this interpreter, each edit in a process "
-    "that loads the model (slow)",
+    "editor_python": "run editors given as module:attribute or easyedit:NAME in this interpreter, each edit in a "
+    "process that loads the model (slow)",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one)",
     "dtype": "float32, bfloat16, float16, float64 or tf32 (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
