@@ -66,7 +66,7 @@ def check(text: str) -> None:
     assert not re.search(r"[#%~^]", re.sub(r"\$[^$]*\$", "", plain))
     assert set(re.findall(r"\\([a-zA-Z]+)", plain)) <= ALLOWED
     assert re.findall(r"\\begin\{(\w+)\}", body) == ["table", "tabular"] * body.count(r"\begin{table}")
-    for tabular in re.findall(r"\\begin\{tabular\}\{(lr*)\}(.*?)\\end\{tabular\}", body, re.S):
+    for tabular in re.findall(r"\\begin\{tabular\}\{(l[lr]*)\}(.*?)\\end\{tabular\}", body, re.S):
         columns = len(tabular[0])
         for line in tabular[1].splitlines():
             if line.endswith(r"\\"):

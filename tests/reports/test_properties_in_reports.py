@@ -6,14 +6,19 @@ import html
 import json
 import re
 
+import pytest
 from property_samples import EDITS, ONCE_MORE, REPLAY, WHY, property_results
-from report_samples import HOSTILE
+from report_samples import HOSTILE, results
+from test_latex import check
 from test_markdown import OWN_TAGS, PARSER, html_of, links_and_marks
 
+from pytest_editpitfalls.cli.app import main
 from pytest_editpitfalls.reports.github import add_step_summary, gate_annotations
 from pytest_editpitfalls.reports.html import render_html
+from pytest_editpitfalls.reports.latex import latex_tables
 from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.reports.view.properties import property_tables
+from pytest_editpitfalls.results.named import NamedRun
 
 RUN = property_results()
 
@@ -72,6 +77,49 @@ def test_html_shows_what_holds_the_counter_example_and_its_replay() -> None:
         ("open", "commute"),
         ("", "idempotent"),
     ]
+
+
+def test_latex_has_a_table_for_each_model() -> None:
+    run = NamedRun("a", RUN)
+    (table,) = latex_tables([run]).split("\n\n")
+    check(table)
+    lines = [line.removesuffix(r" \\").split(" & ") for line in table.splitlines() if line.endswith(r"\\")]
+    assert lines == [
+        ["Property", "Says", "sticky:sticky", "rome"],
+        ["commute", "edits of unrelated subjects commute", "holds", "ERROR"],
+        ["idempotent", "the same edit twice is the same edit", "violated, as declared", r"holds$^{\dagger}$"],
+        ["isolated", "the state of one case never reaches another", "FAILED", "--"],
+        [r"declared\_weights", "nothing outside changes", "not looked at", "--"],
+    ]
+    assert "Properties of editors on tiny." in table
+    assert r"$^{\dagger}$ declared as violated, and not seen here." in table
+
+    twice = latex_tables([run, NamedRun("b", RUN)])
+    check(twice)
+    assert "& sticky:sticky & rome & sticky:sticky (b) & rome (b)" in twice
+
+    figures = NamedRun("c", results())
+    assert latex_tables([figures, run]) == latex_tables([figures]) + "\n" + table.partition("\n")[2]
+    for text in HOSTILE:
+        hostile = [each.model_copy(update={"editor": text, "property": text}) for each in RUN.properties]
+        check(latex_tables([NamedRun("h", RUN.model_copy(update={"properties": hostile}))]))
+
+
+def test_a_plot_says_that_it_does_not_show_them(tmp_path, capsys) -> None:
+    both = results().model_copy(update={"properties": RUN.properties})
+    for name, run in (("p", RUN), ("both", both), ("figures", results())):
+        (tmp_path / f"{name}.json").write_text(run.model_dump_json())
+
+    def said(*words: str) -> str:
+        with pytest.raises(SystemExit):
+            main(words)
+        return " ".join("".join(capsys.readouterr()).split())
+
+    plot = ("--out", str(tmp_path / "x.svg"), "--plot=metrics")
+    assert "nothing to draw: properties of editors" in said("plot", str(tmp_path / "p.json"), *plot)
+    assert "not drawn: properties of editors" in said("plot", str(tmp_path / "both.json"), *plot)
+    assert "properties" not in said("plot", str(tmp_path / "figures.json"), *plot)
+    assert "Property & Says" in said("table", "--latex", str(tmp_path / "p.json"))
 
 
 def test_hostile_words_stay_words() -> None:

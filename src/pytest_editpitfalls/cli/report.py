@@ -84,10 +84,13 @@ def plot(
     suite: SuiteOption = None,
 ) -> None:
     """Draw runs in a paper's style (needs matplotlib, the extra "plots")."""
-    from pytest_editpitfalls.reports.plots.of_runs import write_plots
+    from pytest_editpitfalls.reports.plots.of_runs import not_drawn, write_plots
 
-    for path in write_plots(open_runs(runs, store, suite or ()), out, file_format, only or ()):
+    opened = open_runs(runs, store, suite or ())
+    for path in write_plots(opened, out, file_format, only or ()):
         typer.echo(f"wrote {path}")
+    if (words := not_drawn(opened)) is not None:
+        typer.echo(f"not drawn: {words}")
 
 
 def table(

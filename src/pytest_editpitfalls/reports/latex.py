@@ -1,9 +1,9 @@
-"""The tables of stored runs in a paper's form, for booktabs: one for each topic."""
+"""The tables of stored runs in a paper's form, for booktabs: one for each topic, and the properties of editors."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_editpitfalls.errors import UsageError
@@ -15,6 +15,7 @@ from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord
 
 from .view.kinds import by_columns, figure, metric_named, titled, without_released
+from .view.properties import OUTCOMES, UNSEEN, PropertyRow
 from .view.run import RunView
 from .view.tables import Controlled, controlled_of
 from .view.words import lift
@@ -121,16 +122,18 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed (equal figures are
     all bold). Editors that hardly edit are marked and never the best. Beside scores that have a control stands a line
     without any edit, and below each editor its lift over that. Suites in the published format have the released
-    definitions as further columns, to be read beside the published figures.
+    definitions as further columns, to be read beside the published figures. Properties of editors
+    (``--pitfalls-suite=properties``) have a table for each model, with a column for each editor.
 
     Args:
         runs: an editor that several runs have on the same suite and model gets a line for each.
 
     Raises:
-        UsageError: no run has scored cases.
+        UsageError: no run has scored cases or properties.
     """
     tables = _Tables(runs)
-    if not tables.topics:
+    properties = list(_property_tables(runs))
+    if not (tables.topics or properties):
         raise UsageError("no run has scored cases", where=WHERE, fix="name a run that has some")
     order = [topic for topic in known_topics() if topic in tables.topics]
     order += [topic for topic in tables.topics if topic not in order]
@@ -140,7 +143,7 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
         for title, part in _parts(topic, suites):
             parts.append(_table(title, part, tables.by_model(part)))
     head = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
-    return head + "\n".join(parts)
+    return head + "\n".join([*parts, *properties])
 
 
 def _parts(topic: Topic, suites: Mapping[str, _Suite]) -> Iterator[tuple[str, Mapping[str, _Suite]]]:
@@ -176,15 +179,52 @@ def _columns(pitfall: AnyPitfall | None, file_format: str) -> list[str]:
 def _table(title: str, suites: Mapping[str, _Suite], groups: Mapping[str, Sequence[_Line]]) -> str:
     columns: list[Column] = [(name, metric) for name, suite in suites.items() for metric in suite.metrics]
     lines = [line for group in groups.values() for line in group]
+    caption = rf"{escaped(title)} (\%). {_caption(lines, suites)}"
+    return _framed(caption, "l" + "r" * len(columns), _headings(suites), _body(groups, columns))
+
+
+def _property_tables(runs: Sequence[NamedRun]) -> Iterator[str]:
+    """Give a table for each model: a line for each property, a column for each editor."""
+    models: dict[str, dict[str, dict[str, PropertyRow]]] = {}
+    for run in runs:
+        for table in RunView(run.results).properties:
+            editors = models.setdefault(table.model, {})
+            name = f"{table.editor} ({run.name})" if table.editor in editors else table.editor
+            editors[name] = {row.name: row for row in table.rows}
+    for model, editors in models.items():
+        known = [row for rows in editors.values() for row in rows.values()]
+        says = {row.name: row.says for row in known}
+        counts = sorted({row.examples for row in known})
+        numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        caption = f"Properties of editors on {escaped(model)}. Sequences of edits looked at for each: {numbers}."
+        if any(_is_unseen(row) for row in known):
+            caption += f" {_MARK} {UNSEEN}."
+        lines = (
+            _row([escaped(name), escaped(sentence), *(_found(rows.get(name)) for rows in editors.values())])
+            for name, sentence in says.items()
+        )
+        heading = _row(["Property", "Says", *map(escaped, editors)])
+        yield _framed(caption, "l" * (len(editors) + 2), [heading], lines)
+
+
+def _is_unseen(row: PropertyRow) -> bool:
+    return row.outcome == "passed" and bool(row.declared)
+
+
+def _found(row: PropertyRow | None) -> str:
+    return "--" if row is None else OUTCOMES[row.outcome] + (_MARK if _is_unseen(row) else "")
+
+
+def _framed(caption: str, columns: str, headings: Sequence[str], body: Iterable[str]) -> str:
     text = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escaped(title)} (\%). {_caption(lines, suites)}}}",
-        rf"\begin{{tabular}}{{l{''.join('r' for _ in columns)}}}",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        *_headings(suites),
+        *headings,
         r"\midrule",
-        *_body(groups, columns),
+        *body,
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",

@@ -96,8 +96,17 @@ def write_plots(
         if name not in known:
             raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, known))
     shown = Runs(runs)
+    if not shown.series and (words := not_drawn(runs)) is not None:
+        raise UsageError(f"there is nothing to draw: {words}", where=WHERE, fix="name runs with scored cases")
     wanted = {name: partial(draw, shown) for name, draw in known.items() if not only or name in only}
     return write_figures(wanted, out, file_format, where=WHERE)
+
+
+def not_drawn(runs: Sequence[NamedRun]) -> str | None:
+    """Return what the runs have that no plot shows, and where it is shown; None where there is nothing of that kind."""
+    if not any(run.results.properties for run in runs):
+        return None
+    return "properties of editors hold or not and have no figures: 'report' and 'table --latex' show them"
 
 
 def plots() -> dict[str, Callable[[Runs], Figure | None]]:
