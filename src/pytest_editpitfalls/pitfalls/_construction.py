@@ -170,6 +170,26 @@ def allowed(rule: Rule | None, fact: KnownFact, *, middle: bool = False) -> bool
     return not kinds or not fact.subject_kind or fact.subject_kind in kinds
 
 
+def ends(knowledge: Knowledge, rule: Rule) -> Iterator[KnownFact]:
+    """Give the facts (m, first, o) that a rule's chains may end with, each the only one of its subject."""
+    for fact in knowledge.facts(rule.first):
+        if allowed(rule, fact, middle=True) and single(knowledge, fact):
+            yield fact
+
+
+def tied_to(knowledge: Knowledge, rule: Rule, end: KnownFact) -> Iterator[KnownFact]:
+    """Give the facts (s, tied, m) that make a chain with an end (m, first, o), each the only one of its subject."""
+    assert rule.tied is not None
+    for tied in knowledge.to(rule.tied, end.subject):
+        if (
+            allowed(rule, tied)
+            and single(knowledge, tied)
+            and tied.to.in_text == end.of.in_text  # a chain of one name: an alias is another question
+            and tied.subject != end.object
+        ):
+            yield tied
+
+
 def conclusion(
     knowledge: Knowledge, relation: str, tied: KnownFact, end: KnownFact, *, certain: bool
 ) -> KnownFact | None:

@@ -17,10 +17,12 @@ from ._construction import (
     allowed,
     changed,
     conclusion,
+    ends,
     fact_line,
     is_one_of,
     lot,
     single,
+    tied_to,
 )
 
 MOST_NEW_OBJECTS = 4
@@ -62,20 +64,11 @@ class RippleConstruction(Construction):
 
     def _backward(self, knowledge: Knowledge, group: Group, rule: Rule) -> Iterator[Candidate]:
         """Edits of (m, first, o), with (s, tied, m) as premise: the conclusion (s, second, .) follows the edit."""
-        assert rule.tied is not None
-        for fact in knowledge.facts(rule.first):
-            if not allowed(rule, fact, middle=True) or not single(knowledge, fact):
-                continue
+        for fact in ends(knowledge, rule):
             aliases, others = _aliases(knowledge, fact), _others(knowledge, fact)
-            for tied in knowledge.to(rule.tied, fact.subject):
+            for tied in tied_to(knowledge, rule, fact):
                 old = conclusion(knowledge, rule.second, tied, fact, certain=rule.strength == "strict")
-                if (
-                    old is not None
-                    and allowed(rule, tied)
-                    and single(knowledge, tied)
-                    and tied.to.in_text == fact.of.in_text  # a chain of one name: an alias is another question
-                    and tied.subject != fact.object
-                ):
+                if old is not None:
                     held = {"edit1": fact, "premise:0": tied, "backward_old:0": old}
                     yield _candidate(group, held, aliases, others)
 
@@ -83,11 +76,7 @@ class RippleConstruction(Construction):
         """Edits of (s, tied, m) to an m* with (m*, first, x) as premise: the conclusion (s, second, x) follows."""
         assert rule.tied is not None
         objects = {thing.in_text for thing in knowledge.objects(rule.tied)}
-        premises = [
-            fact
-            for fact in knowledge.facts(rule.first)
-            if allowed(rule, fact, middle=True) and single(knowledge, fact) and fact.of.in_text in objects
-        ]
+        premises = [fact for fact in ends(knowledge, rule) if fact.of.in_text in objects]
         premises = sorted(premises, key=lambda fact: -fact.popularity)[:WELL_KNOWN]
         for fact in knowledge.facts(rule.tied):
             before = knowledge.of(rule.first, fact.object)

@@ -18,7 +18,7 @@ from pytest_editpitfalls.metrics.shared import log_ratio, relative_loss
 from pytest_editpitfalls.program import Program
 
 from . import _conflict as conflict
-from ._construction import Candidate, Construction, Draw, Group, allowed, edit, is_one_of, single, wording_id
+from ._construction import Candidate, Construction, Draw, Group, edit, ends, is_one_of, tied_to, wording_id
 from ._pitfall import FactWords, Pitfall, ask, program_of
 from ._topics import CONFLICT
 
@@ -73,19 +73,10 @@ class CompositeConstruction(Construction):
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
         rule = group.rule
         assert rule is not None
-        assert rule.tied is not None
-        for fact in knowledge.facts(rule.first):
-            if not allowed(rule, fact, middle=True) or not single(knowledge, fact):
-                continue
-            for tied in knowledge.to(rule.tied, fact.subject):
+        for fact in ends(knowledge, rule):
+            for tied in tied_to(knowledge, rule, fact):
                 conclusions = knowledge.of(rule.second, tied.subject)
-                if (
-                    allowed(rule, tied)
-                    and single(knowledge, tied)
-                    and tied.to.in_text == fact.of.in_text  # a chain of one name: an alias is another question
-                    and tied.subject != fact.object
-                    and (not conclusions or is_one_of(fact.to, conclusions))
-                ):
+                if not conclusions or is_one_of(fact.to, conclusions):
                     yield Candidate(group, {"edit1": fact, "tied": tied}, {})
 
     def row(self, knowledge: Knowledge, candidate: Candidate, draw: Draw) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from ._construction import (
     allowed,
     changed,
     conclusion,
+    ends,
     fact_line,
     is_one_of,
     single,
+    tied_to,
 )
 from ._one_edit import EDIT_SUCCESS, FACTS, REPLACED, WRITTEN, OneEditRow, edit_probes
 from ._pitfall import FactWords, Pitfall, ask, program_of
@@ -159,14 +161,10 @@ class DeductionConstruction(Construction):
     def candidates(self, knowledge: Knowledge, group: Group) -> Iterator[Candidate]:
         rule = group.rule
         assert rule is not None
-        assert rule.tied is not None
-        for end in knowledge.facts(rule.first):
-            if not allowed(rule, end, middle=True) or not single(knowledge, end):
-                continue
-            for tied in knowledge.to(rule.tied, end.subject):
-                fits = allowed(rule, tied) and single(knowledge, tied) and tied.to.in_text == end.of.in_text
+        for end in ends(knowledge, rule):
+            for tied in tied_to(knowledge, rule, end):
                 fact = conclusion(knowledge, rule.second, tied, end, certain=rule.strength == "strict")
-                if not fits or fact is None or fact.subject == end.object:
+                if fact is None or fact.subject == end.object:
                     continue
                 yield _candidate(group, fact, [tied, end])
                 for between in self._longer(knowledge, group, end):

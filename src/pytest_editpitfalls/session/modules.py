@@ -17,6 +17,14 @@ from pytest_editpitfalls.suites.suite import Suite, ships
 from .selection import Selection, check_targets
 
 
+def placed(session: pytest.Session, name: str) -> dict[str, Any]:
+    """Return path, name and node id of a collector that the plugin brings: ``pitfalls/<name>.py``."""
+    node_id = f"{NODE_FOLDER}/{name}.py"
+    # A path inside the rootdir, not in site-packages: hooks of the user's conftest.py reach the items.
+    here, root = session.config.invocation_params.dir, session.config.rootpath
+    return {"path": here if here.is_relative_to(root) else root, "name": node_id, "nodeid": node_id}
+
+
 class SuiteModule(pytest.Module):
     """A suite's test module. Its node id is ``pitfalls/<suite>.py`` and it collects ``test_*``, always.
 
@@ -29,11 +37,7 @@ class SuiteModule(pytest.Module):
     @classmethod
     def of(cls, session: pytest.Session, suite: Suite) -> SuiteModule:
         """Return the collector of ``suite``."""
-        node_id = f"{NODE_FOLDER}/{suite.name}.py"
-        # A path inside the rootdir, not in site-packages: hooks of the user's conftest.py reach the items.
-        here, root = session.config.invocation_params.dir, session.config.rootpath
-        place = here if here.is_relative_to(root) else root
-        module: SuiteModule = cls.from_parent(session, path=place, name=node_id, nodeid=node_id)
+        module: SuiteModule = cls.from_parent(session, **placed(session, suite.name))
         module.suite = suite
         return module
 

@@ -19,6 +19,7 @@ from pytest_editpitfalls.options.defaults import NODE_FOLDER, PROPERTIES
 from pytest_editpitfalls.options.editor_labels import editor_name, is_multi_label, seed_of
 from pytest_editpitfalls.results.records import PropertyRecord
 
+from .modules import placed
 from .rerun import settings_of
 from .selection import Selection, check_targets
 
@@ -63,10 +64,7 @@ class PropertyModule(pytest.Collector):
     @classmethod
     def of(cls, session: pytest.Session, ours: PitfallsSession) -> PropertyModule:
         """Return the collector of the run's properties."""
-        node_id = f"{NODE_FOLDER}/{PROPERTIES}.py"
-        here, root = session.config.invocation_params.dir, session.config.rootpath
-        place = here if here.is_relative_to(root) else root
-        module: PropertyModule = cls.from_parent(session, path=place, name=node_id, nodeid=node_id)
+        module: PropertyModule = cls.from_parent(session, **placed(session, PROPERTIES))
         module.run_session = ours
         return module
 
