@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ HERE = Path(__file__).parent
 WITH_TORCH = ("engine", "cli/network_training.py", "__main__.py")
 
 
-def _import_once() -> None:
-    """Import the package's modules, but for those that import torch.
+def _import_once(*, with_torch: bool) -> None:
+    """Import the package's modules: those that import torch, or the others.
 
     pytester puts sys.modules back after each run. What no test has imported by then would be imported by each run anew:
     slowly, and with a second copy of what tests patch.
@@ -30,13 +32,13 @@ def _import_once() -> None:
     room = Path(pytest_editpitfalls.__file__).parent
     for path in sorted(room.rglob("*.py")):
         inside = path.relative_to(room)
-        if not any(inside.is_relative_to(each) for each in WITH_TORCH):
+        if any(inside.is_relative_to(each) for each in WITH_TORCH) is with_torch and path.name != "__main__.py":
             importlib.import_module(
                 ".".join(["pytest_editpitfalls", *inside.with_suffix("").parts]).removesuffix(".__init__")
             )
 
 
-_import_once()
+_import_once(with_torch=False)
 
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:randomly")
 
@@ -98,6 +100,37 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
         if name.startswith("PYTEST_XDIST") or name in {"PYTEST_ADDOPTS", "NO_COLOR", "FORCE_COLOR", "CI"}:
             monkeypatch.delenv(name)
     return Project(pytester)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run came to, by the names of `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def _torch_once() -> None:
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    _import_once(with_torch=True)
+
+
+@pytest.fixture
+def run_here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, _torch_once: None) -> Callable[..., Done]:
+    """Run pytest with the real engine in a folder, in this process: a process of its own would import torch first."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("CI", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(folder: Path, *arguments: str) -> Done:
+        monkeypatch.chdir(folder)
+        done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:randomly", *arguments)
+        return Done(int(done.ret), done.stdout.str(), done.stderr.str())
+
+    return run
 
 
 @pytest.fixture

@@ -69,12 +69,29 @@ def folder(prepared, tmp_path):
     return tmp_path / "work"
 
 
-def run(folder, *arguments):
+@pytest.fixture
+def results_of(run_here):
+    """Run and return the document, and the run."""
+
+    def results_of(folder, *arguments):
+        done = run_here(folder, *arguments, "--pitfalls-json=out.json")
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return json.loads((folder / "out.json").read_text()), done
+
+    return results_of
+
+
+@pytest.fixture(scope="module")
+def audited(prepared, tmp_path_factory):
+    """A copy of all that in which the audit has run, in a process of its own, with every report; and that run."""
+    folder = tmp_path_factory.mktemp("audited") / "work"
+    shutil.copytree(prepared, folder)
+    reports = ("--pitfalls-html=out.html", "--pitfalls-markdown=out.md", "--pitfalls-json=out.json")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     for name in ("CI", "GITHUB_STEP_SUMMARY"):
         environment.pop(name, None)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments],
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *AUDIT, *reports],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -82,12 +99,8 @@ def run(folder, *arguments):
         check=False,
         timeout=300,
     )
-
-
-def results_of(folder, *arguments):
-    done = run(folder, *arguments, "--pitfalls-json=out.json")
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    return json.loads((folder / "out.json").read_text()), done
+    return folder, json.loads((folder / "out.json").read_text()), done
 
 
 def probabilities(document):
@@ -97,10 +110,9 @@ def probabilities(document):
     }
 
 
-def test_the_whole_way(folder):
+def test_the_whole_way(audited, run_here):
     """From the command line to every report, and back from the rerun command."""
-    reports = ("--pitfalls-html=out.html", "--pitfalls-markdown=out.md")
-    document, done = results_of(folder, *AUDIT, *reports)
+    folder, document, done = audited
     text = done.stdout
     assert f"pitfalls: audit of {folder / 'my-model'} against ./base, device auto, suites nearby" in text
     assert {(case["editor"], case["model"]) for case in document["cases"]} == {("edited:my-model", "base")}
@@ -119,39 +131,43 @@ def test_the_whole_way(folder):
         assert "down" in report
     assert "load edited:my-model" in document["run"]["timings"]
     rerun = next(line.strip() for line in text.splitlines() if line.strip().startswith("pytest 'pitfalls/"))
-    again = run(folder, *shlex.split(rerun)[1:])
+    again = run_here(folder, *shlex.split(rerun)[1:])
     assert "1 failed" in again.stdout
     assert "--edited=" in rerun
-    short = run(folder, *AUDIT, "-q")
+    short = run_here(folder, *AUDIT, "-q")
     assert "Weights that differ, edited:my-model and base: 2 of 51" in short.stdout
 
 
-def test_workers_and_a_replay_give_the_same(folder):
-    alone, _ = results_of(folder, *AUDIT)
+def test_workers_and_a_replay_give_the_same(audited, run_here, results_of):
+    folder, alone, _ = audited
     workers, _ = results_of(folder, *AUDIT, "-n2", "--pitfalls-fresh")
     for case, values in probabilities(workers).items():
         assert values == pytest.approx(probabilities(alone)[case], rel=1e-4)
     assert workers["run"]["editors"][0]["checkpoint"] == alone["run"]["editors"][0]["checkpoint"]
-    shutil.rmtree(folder / "my-model")  # a replay loads nothing
-    replayed = run(folder, *AUDIT, "--pitfalls-replay", "--pitfalls-json=out.json")
+    (folder / "my-model").rename(folder / "away")  # a replay loads nothing
+    try:
+        replayed = run_here(folder, *AUDIT, "--pitfalls-replay", "--pitfalls-json=out.json")
+    finally:
+        (folder / "away").rename(folder / "my-model")
     document = json.loads((folder / "out.json").read_text())
     assert all(case["cached"] for case in document["cases"]), replayed.stdout
     assert document["run"]["editors"][0]["checkpoint"] == alone["run"]["editors"][0]["checkpoint"]
     assert "Weights that differ" in replayed.stdout
 
 
-def test_rays_actors_audit_too(folder):
+def test_rays_actors_audit_too(audited, results_of):
     pytest.importorskip("ray")
-    alone, _ = results_of(folder, *AUDIT)
+    folder, alone, _ = audited
     actors, _ = results_of(folder, *AUDIT, "--pitfalls-fresh", "--pitfalls-engine=ray:1")
     for case, values in probabilities(actors).items():
         assert values == pytest.approx(probabilities(alone)[case], rel=1e-4)
     assert actors["run"]["editors"][0]["checkpoint"] == alone["run"]["editors"][0]["checkpoint"]
 
 
-def test_the_store_goes_by_what_the_weights_are(folder):
+def test_the_store_goes_by_what_the_weights_are(audited, tmp_path, run_here, results_of):
     """Not by where the directory lies, its date or its other files; and it never mixes two checkpoints."""
-    results_of(folder, *AUDIT)
+    folder = tmp_path / "work"
+    shutil.copytree(audited[0], folder)  # with the store of that run
     (folder / "elsewhere").mkdir()
     shutil.move(folder / "my-model", folder / "elsewhere" / "my-model")
     (folder / "elsewhere" / "my-model" / "README.md").write_text("words")
@@ -166,27 +182,27 @@ def test_the_store_goes_by_what_the_weights_are(folder):
         shutil.copy(file, folder / "base2")
     based, _ = results_of(folder, "--edited=my-model", "--base=./base2", SUITE)
     assert not any(case["cached"] for case in based["cases"])
-    refused = run(folder, *AUDIT, "--pitfalls-replay")  # which of the two is meant?
+    refused = run_here(folder, *AUDIT, "--pitfalls-replay")  # which of the two is meant?
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
     assert "changed weights" in refused.stderr
 
 
-def test_gates_and_baselines_as_in_any_run(folder):
+def test_gates_and_baselines_as_in_any_run(folder, run_here):
     loose = ("--pitfalls-untaken=judge", "--pitfalls-success-floor=0")
-    saved = run(folder, *AUDIT, *loose, "--pitfalls-save=first", "--pitfalls-gate=nearby.unharmed >= 0.5")
+    saved = run_here(folder, *AUDIT, *loose, "--pitfalls-save=first", "--pitfalls-gate=nearby.unharmed >= 0.5")
     assert saved.returncode == 0, saved.stdout
     assert "gate nearby.unharmed >= 0.5 (edited:my-model on base): passed" in saved.stdout
     shutil.rmtree(folder / "my-model")
     changed(folder / "base", folder / "my-model", {}, sharper=4.0)
-    worse = run(folder, *AUDIT, *loose, "--pitfalls-baseline=first")
+    worse = run_here(folder, *AUDIT, *loose, "--pitfalls-baseline=first")
     assert worse.returncode == pytest.ExitCode.TESTS_FAILED
     assert "new failure" in worse.stdout
-    failed = run(folder, *AUDIT, *loose, "--pitfalls-gate=nearby.unharmed >= 0.9")
+    failed = run_here(folder, *AUDIT, *loose, "--pitfalls-gate=nearby.unharmed >= 0.9")
     assert failed.returncode == pytest.ExitCode.TESTS_FAILED
     assert "(edited:my-model on base): FAILED" in failed.stdout
 
 
-def test_several_checkpoints_of_one_base(folder):
+def test_several_checkpoints_of_one_base(folder, results_of):
     (folder / "other").mkdir()
     changed(folder / "base", folder / "other" / "my-model", {3: 0.05})
     document, done = results_of(folder, "--edited=other/my-model", *AUDIT)
@@ -198,7 +214,7 @@ def test_several_checkpoints_of_one_base(folder):
     assert rerun.count("--edited=") == 2  # the label has its number beside the other one alone
 
 
-def test_a_test_of_ones_own_and_its_edited_model(folder):
+def test_a_test_of_ones_own_and_its_edited_model(folder, run_here):
     (folder / "test_mine.py").write_text(
         "import pytest\n"
         "@pytest.mark.pitfalls('suite/nearby.toml')\n"
@@ -209,18 +225,18 @@ def test_a_test_of_ones_own_and_its_edited_model(folder):
         "    with edited_model('0') as model:\n"
         "        assert not (model(**ids).logits == after).all()\n"
     )
-    assert " 4 passed" in run(folder, "--edited=my-model", "--base=./base", "test_mine.py").stdout
+    assert " 4 passed" in run_here(folder, "--edited=my-model", "--base=./base", "test_mine.py").stdout
     text = (folder / "test_mine.py").read_text()
     (folder / "test_mine.py").write_text(text.replace("suite/nearby.toml", "reverse"))
-    refused = run(folder, "--edited=my-model", "--base=./base", "test_mine.py")
+    refused = run_here(folder, "--edited=my-model", "--base=./base", "test_mine.py")
     assert "'reverse' asks for states that an edited checkpoint has not (12, 2)" in refused.stdout
 
 
-def test_what_is_wrong_with_the_weights_is_said_before_work_begins(folder):
+def test_what_is_wrong_with_the_weights_is_said_before_work_begins(folder, run_here):
     shutil.rmtree(folder / "my-model")
     shutil.copytree(folder / "base", folder / "my-model")
     for workers in ((), ("-n2",)):
-        refused = run(folder, *AUDIT, *workers)
+        refused = run_here(folder, *AUDIT, *workers)
         assert refused.returncode != 0
         assert "nothing differs: all 51 weights are those of ./base" in refused.stdout + refused.stderr
         assert "Traceback" not in refused.stdout + refused.stderr
