@@ -82,31 +82,31 @@ def test_a_killed_run_goes_on_with_workers(tiny, tmp_path, quick):
     assert_same(whole, resumed)
 
 
-def test_a_changed_model_file_is_noticed(tiny, tmp_path, quick):
+def test_a_changed_model_file_is_noticed(tiny, tmp_path, quick, run_here):
     """One weight of the checkpoint changes between two runs: nothing stored is reused."""
     from safetensors.torch import load_file, save_file
 
     model = tmp_path / "model"
     shutil.copytree(tiny, model)
     options = ("--editor=rome", f"--model={model}", *R2, quick)
-    results_of(tmp_path, *options)
-    again = results_of(tmp_path, *options)
+    results_of(tmp_path, *options, by=run_here)
+    again = results_of(tmp_path, *options, by=run_here)
     assert all(case["cached"] for case in again["cases"])
     file = model / "model.safetensors"
     weights = load_file(file)
     next(iter(weights.values())).view(-1)[0] += 0.5
     save_file(weights, file, metadata={"format": "pt"})
-    changed = results_of(tmp_path, *options)
+    changed = results_of(tmp_path, *options, by=run_here)
     assert not any(case["cached"] for case in changed["cases"])
     assert changed["run"]["models"][0]["fingerprint"] != again["run"]["models"][0]["fingerprint"]
-    refused = run(tmp_path, *options, "--pitfalls-replay")  # which of the two is meant?
+    refused = run_here(tmp_path, *options, "--pitfalls-replay")  # which of the two is meant?
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
     assert "fingerprint" in refused.stderr
 
 
-def results_of(folder, *arguments):
+def results_of(folder, *arguments, by=run):
     """Run and return the document."""
-    done = run(folder, *arguments, "--pitfalls-json=out.json")
+    done = by(folder, *arguments, "--pitfalls-json=out.json")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return json.loads((folder / "out.json").read_text())
 
@@ -166,8 +166,8 @@ def test_end_to_end(tiny, tmp_path, quick):
         ),
     ],
 )
-def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, option, message):
-    done = run(tmp_path, "--editor=rome", f"--model={tiny}", *R2, option, "--pitfalls-json=out.json")
+def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, run_here, option, message):
+    done = run_here(tmp_path, "--editor=rome", f"--model={tiny}", *R2, option, "--pitfalls-json=out.json")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
     assert message in done.stderr
     assert not (tmp_path / "out.json").exists()
@@ -175,14 +175,16 @@ def test_what_only_the_engine_knows_is_a_usage_error(tiny, tmp_path, option, mes
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_files_of_other_benchmarks(tiny, tmp_path, quick):
+def test_files_of_other_benchmarks(tiny, tmp_path, quick, run_here):
     """Edits, prompts and held questions made of others' records are what the engine takes."""
     samples = TESTS / "fuzz" / "corpus"
     for name in ("counterfact", "mquake", "ripple_edits", "peak"):
         shutil.copy(samples / f"{name}.json" / "seed.json", tmp_path / f"{name}.json")
     kinds = ("counterfact.json", "mquake.json::composite", "ripple_edits.json::reverse", "peak.json::round")
     suites = [f"--pitfalls-suite={kind}" for kind in kinds]
-    document = results_of(tmp_path, "--editor=rome", f"--model={tiny}", *suites, "--pitfalls-limit=2", quick)
+    document = results_of(
+        tmp_path, "--editor=rome", f"--model={tiny}", *suites, "--pitfalls-limit=2", quick, by=run_here
+    )
     assert {suite["kind"] for suite in document["run"]["suites"]} == {"coverage", "composite", "reverse", "round"}
     assert len(document["cases"]) == 8
     assert not [case["id"] for case in document["cases"] if case["outcome"] in ("error", "skipped")]
