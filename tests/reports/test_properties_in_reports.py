@@ -119,6 +119,8 @@ def test_a_plot_says_that_it_does_not_show_them(tmp_path, capsys) -> None:
     assert "nothing to draw: properties of editors" in said("plot", str(tmp_path / "p.json"), *plot)
     assert "not drawn: properties of editors" in said("plot", str(tmp_path / "both.json"), *plot)
     assert "properties" not in said("plot", str(tmp_path / "figures.json"), *plot)
+    for command in ("report", "table"):
+        assert "properties of rome on tiny: holds: idempotent" in said(command, str(tmp_path / "p.json"))
     assert "Property & Says" in said("table", "--latex", str(tmp_path / "p.json"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,8 @@ def report(
         each.write(opened.results, path, where)
     _say_written(path for _, _, path in wanted)
     if not wanted:
-        show(body(RunView(opened.results), width=Console().width, ascii_only=is_ascii(encoding())))
+        view = RunView(opened.results)
+        show(chain(body(view, width=Console().width, ascii_only=is_ascii(encoding())), _properties(view)))
 
 
 def _with_an_option_per_format(command: Callable[..., None]) -> None:
@@ -122,7 +124,13 @@ def _tables(runs: Sequence[NamedRun], width: int, *, ascii_only: bool = False) -
     for run in runs:
         if len(runs) > 1:
             yield Text(run.name, "bold")
-        yield from tables(RunView(run.results), width=width, ascii_only=ascii_only)
+        view = RunView(run.results)
+        yield from tables(view, width=width, ascii_only=ascii_only)
+        yield from _properties(view)
+
+
+def _properties(view: RunView) -> Iterator[RenderableType]:
+    yield from (Text(each.line) for each in view.properties)
 
 
 def export(
