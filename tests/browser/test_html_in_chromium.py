@@ -177,6 +177,91 @@ def test_filters_and_pages(browser: Browser, big_page: Path, big_results: RunRes
     wait(lambda: browser.js("document.getElementById('count').textContent") == "12,500 cases")
 
 
+def test_what_failed_comes_first_and_rows_say_what_they_are_about(
+    browser: Browser, small_page: Path, small_results: RunResults
+) -> None:
+    browser.open(small_page)
+    outcomes = browser.js(f"{ROWS}.map(row => row.querySelector('.outcome').textContent)")
+    failing = [name in ("failed", "xfailed", "error") for name in outcomes]
+    assert failing == sorted(failing, reverse=True)
+    assert any(failing)
+    first = browser.js(f"{ROWS}[0].querySelector('.about').textContent")
+    name = browser.js(f"{ROWS}[0].querySelector('a').textContent")
+    told = {
+        " ".join(case.edits[0].partition(": ")[2].split(" ... ")).replace("->", "→")
+        for case in small_results.cases
+        if case.id == name
+    }
+    assert any(first.startswith(text) for text in told), (first, told)
+    browser.js(CHOOSE, "sort", "order of the run")
+    assert browser.js(f"{ROWS}.map(row => Number(row.dataset.place))")[:5] == [0, 1, 2, 3, 4]
+
+
+def test_a_view_is_shared_by_its_address(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    browser.open(small_page)
+    browser.js(CHOOSE, "suite", "easy")
+    browser.js(CHOOSE, "outcome", "passed")
+    browser.js(CHOOSE, "sort", "metric es")
+    address = browser.js("location.hash")
+    assert address == "#suite=easy&outcome=passed&sort=metric+es&up=1"
+    count = browser.js("document.getElementById('count').textContent")
+    wanted = sum(case.suite == "easy" and case.outcome == "passed" for case in small_results.cases)
+    assert count.startswith(f"{wanted} of ")
+    browser.open(small_page, address)
+    assert browser.js("document.getElementById('count').textContent") == count
+    assert browser.js("document.querySelector('[aria-sort]').textContent").startswith("ES")
+    browser.js(f"{ROWS}[0].querySelector('a').click()")
+    browser.js("document.getElementById('story-close').click()")
+    assert browser.js("location.hash") == address  # the story gives the view back
+    browser.open(small_page, "#suite=nosuch&search=%25")  # of another run: what it does not have is left out
+    assert browser.js("document.querySelector('[name=suite]').value") == ""
+    assert "clear a filter" in browser.js("document.querySelector('#table tbody').textContent")
+
+
+def test_a_cell_of_the_overview_leads_to_its_cases(browser: Browser, small_page: Path) -> None:
+    browser.open(small_page)
+    browser.js("document.querySelector('.matrix tbody td a').click()")
+    chosen = browser.js("['suite', 'editor'].map(name => document.querySelector(`[name=${name}]`).value)")
+    assert chosen == ["reverse", "rome"]
+    assert browser.js("document.getElementById('count').textContent").startswith("12 of 120 cases")
+
+
+def test_slash_goes_to_the_search(browser: Browser, small_page: Path) -> None:
+    browser.open(small_page)
+    browser.js("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true}))")
+    assert browser.js("document.activeElement.name") == "search"
+
+
+def test_filters_for_rule_held_and_length(browser: Browser, tmp_path: Path) -> None:
+    results = sample_results(12, ("rome",), ("gpt2-xl",), suites=("reverse",))
+    for place, case in enumerate(results.cases):
+        case.held = (True, False, None)[place % 3]
+        case.unequal_tokens = ["old"] if place < 5 else []
+    results.run.exit_status = 1
+    write_html(tmp_path / "page.html", results)
+    browser.open(tmp_path / "page.html")
+    assert browser.js("document.querySelector('h1 .badge').textContent") == "FAILED"
+    for name, value, count in (
+        ("held", "no", 4),
+        ("held", "not asked", 4),
+        ("tokens", "unequal", 5),
+        ("tokens", "equal", 7),
+    ):
+        assert browser.js(CHOOSE, name, value).startswith(f"{count} of 12 cases"), (name, value)
+        browser.js(CHOOSE, name, "")
+    rule = results.cases[0].rule
+    same = sum(case.rule == rule for case in results.cases)
+    assert browser.js(CHOOSE, "rule", rule).startswith(f"{same} of 12 cases" if same < 12 else "12 cases")
+
+
+def test_the_head_of_the_table_stays_in_sight(browser: Browser, big_page: Path) -> None:
+    browser.open(big_page)
+    top = """(() => { const box = document.querySelector('#cases .scroll'); box.scrollTop = 500;
+        const [head, its] = [document.querySelector('#table thead th'), box].map(e => e.getBoundingClientRect().top);
+        return head - its; })()"""
+    assert abs(browser.js(top)) < 3
+
+
 def test_changed_since_another_run(browser: Browser, small_page: Path, small_results: RunResults) -> None:
     before = {case.key: case.outcome for case in sample_results(12, ("rome",), ("gpt2-xl",), seed=3).cases}
     worse = [case.id for case in small_results.cases if before.get(case.key) == "passed" and case.outcome == "failed"]

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -65,6 +66,7 @@ class Outcomes:
     total: int
     bar: Markup
     reason: str
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,15 @@ def matrix(suites: Sequence[SuitePart]) -> list[tuple[str, list[Outcomes | None]
 
 def _outcomes(aggregate: AggregateRecord, cases: Sequence[CaseRecord]) -> Outcomes:
     counts, reason = outcome_counts(cases), visible(aggregate.reliable_reason or "")
-    return Outcomes(visible(aggregate.suite), counts.get("passed", 0), len(cases), share_bar(counts), reason)
+    return Outcomes(
+        visible(aggregate.suite), counts.get("passed", 0), len(cases), share_bar(counts), reason, _view_of(aggregate)
+    )
+
+
+def _view_of(aggregate: AggregateRecord) -> str:
+    """Return the link to the cases of an aggregate: the case table, filtered."""
+    chosen = {name: visible(getattr(aggregate, name)) for name in ("suite", "editor", "model")}
+    return f"#{urlencode(chosen)}"
 
 
 def _metric(

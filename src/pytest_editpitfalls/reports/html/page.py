@@ -65,6 +65,7 @@ def render_html(
             started=visible(results.run.started or "an unknown time"),
             editors=_labels([a.editor for a in results.aggregates], [p.editor for p in results.properties]),
             models=_labels([a.model for a in results.aggregates], [p.model for p in results.properties]),
+            verdict=_verdict(results),
             total=len(results.cases),
             cached=view.cached,
             counts=counts,
@@ -104,6 +105,12 @@ def write_html(
     """
     page = render_html(results, title=title, others=others, other_labels=other_labels)
     write_text(page, path, where=where)
+
+
+def _verdict(results: RunResults) -> str:
+    """Return what became of the run, where the record says so."""
+    status = results.run.exit_status
+    return "" if status is None else {0: "passed", 2: "interrupted"}.get(status, "FAILED")
 
 
 def _labels(*names: list[str]) -> list[str]:

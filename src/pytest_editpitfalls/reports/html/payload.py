@@ -155,6 +155,7 @@ class _Columns:
             "outcome": list(OUTCOMES).index(case.outcome),
             "reason": 0 if _repeats_thresholds(case) else string(case.reason or ""),
             "held": -1 if case.held is None else int(case.held),
+            "unequal": int(bool(case.unequal_tokens)),
             "seconds": short(case.seconds, 3),
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,

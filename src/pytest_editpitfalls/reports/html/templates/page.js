@@ -1,7 +1,12 @@
-// The start, and links to cases: #case=suite/editor/model/id, each part percent-encoded.
+// The start, and what the address may name: a case, #case=suite/editor/model/id, each part percent-encoded; or a view of
+// the case table, #search=...&suite=...&sort=...
 function followHash() {
   if (!location.hash.startsWith("#case=")) {
     if (story.open) shut();
+    if (location.hash.includes("=") && location.hash.slice(1) !== view()) {
+      takeView(location.hash.slice(1));
+      document.getElementById("cases").scrollIntoView();
+    }
     return;
   }
   const wanted = location.hash.slice("#case=".length);
@@ -21,5 +26,6 @@ function followHash() {
 
 startTable();
 startStory();
+takeView(location.hash.startsWith("#case=") ? "" : location.hash.slice(1));
 followHash();
 addEventListener("hashchange", followHash);

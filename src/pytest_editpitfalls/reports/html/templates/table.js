@@ -1,10 +1,10 @@
-// The case table: filters, sorting, pages.
+// The case table: filters, sorting, pages; all of them in the address, so that a view can be shared.
 const PER_PAGE = 100;
 const filters = document.getElementById("filters");
 const table = document.getElementById("table");
 let shown = [];       // places of the filtered cases, in order
 let page = 0;
-let order = { column: "", up: false };
+let order = { column: "", up: false }; // no column: what failed comes first
 let haystacks = null; // what the search looks at, made at the first search
 
 const COLUMNS = [
@@ -16,6 +16,8 @@ const COLUMNS = [
   { name: "rule", title: "rule", text: rule },
   { name: "missed", title: "missed by", value: (i) => missed(i) || null, down: true },
 ];
+
+const RUN = "order of the run";
 
 function columns() {
   const sets = new Set(shown.map((i) => cases.metricSet[i]));
@@ -35,23 +37,31 @@ function haystack(i) {
   const told = edits(i).map((edit) => typeof edit === "string" ? edit : `${edit.question} ${edit.old} ${edit.new}`);
   const facts = words(i).map(({ prompt, joiner, object }) => `${prompt}${joiner}${object}`);
   const notes = cases.notes[i] ? cases.notes[i].map(string) : [];
-  return [id(i), string(cases.subject[i]), rule(i), suite(i), editor(i), model(i), ...told, ...facts, ...notes]
+  return [id(i), string(cases.subject[i]), rule(i), suite(i), editor(i), model(i), ...told, ...facts, ...notes, string(cases.reason[i])]
     .join("\n").toLowerCase();
 }
+
+// Filters that are no column of the data: value of the form -> whether a case is wanted.
+const CHOICES = {
+  held: { yes: (i) => cases.held[i] === 1, no: (i) => cases.held[i] === 0, "not asked": (i) => cases.held[i] === -1 },
+  tokens: { unequal: (i) => cases.unequal[i] === 1, equal: (i) => cases.unequal[i] === 0 },
+};
 
 function filter() {
   const wanted = new FormData(filters);
   const words = wanted.get("search").toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length && haystacks === null) haystacks = Array.from({ length: total }, (_, i) => haystack(i));
   const places = {};
-  for (const name of ["suite", "editor", "model", "outcome"]) {
+  for (const name of ["suite", "editor", "model", "outcome", "rule"]) {
     const list = data[`${name}s`];
     places[name] = wanted.get(name) === "" ? -1 : list.indexOf(wanted.get(name));
   }
+  const chosen = Object.entries(CHOICES).filter(([name]) => wanted.get(name)).map(([name, of]) => of[wanted.get(name)]);
   const [kind, run] = (wanted.get("changed") || "").split("/");
   shown = [];
   for (let i = 0; i < total; i++) {
     if (Object.entries(places).some(([name, place]) => place >= 0 && cases[name][i] !== place)) continue;
+    if (!chosen.every((is) => is(i))) continue;
     if (kind && changed(i, Number(run)) !== kind) continue;
     if (words.length && !words.every((word) => haystacks[i].includes(word))) continue;
     shown.push(i);
@@ -60,11 +70,39 @@ function filter() {
   sort();
 }
 
+// The form and the order as "#search=...&suite=...", without what stands at its first value.
+function view() {
+  const found = new URLSearchParams([...new FormData(filters)].filter(([name, value]) => value && name !== "sort"));
+  if (order.column) found.set("sort", order.column);
+  if (order.column && order.up) found.set("up", "1");
+  return String(found);
+}
+
+function keepAddress() {
+  if (location.hash.startsWith("#case=")) return; // a story is open: its end brings the view back
+  const wanted = view();
+  if (wanted || location.hash.includes("=")) history.replaceState(null, "", wanted ? `#${wanted}` : location.pathname + location.search);
+}
+
+// Take a view from the address; what the form does not have is left out.
+function takeView(text) {
+  const wanted = new URLSearchParams(text);
+  for (const field of filters.elements) {
+    if (field.name && field.name !== "sort") {
+      const value = wanted.get(field.name) || "";
+      field.value = field.options && ![...field.options].some((option) => option.value === value) ? "" : value;
+    }
+  }
+  order = { column: wanted.get("sort") || "", up: wanted.get("up") === "1" };
+  filter();
+}
+
 const collator = new Intl.Collator("en", { numeric: true });
 
 function sort() {
   const all = columns();
   const column = all.find(({ name }) => name === order.column);
+  keepAddress();
   if (column) {
     const sign = order.up ? 1 : -1;
     const value = column.text || column.value;
@@ -75,7 +113,8 @@ function sort() {
       return sign * (column.text ? collator.compare(a, b) : a - b) || i - j;
     });
     shown = keyed.map(([, i]) => i);
-  } else shown.sort((i, j) => i - j);
+  } else if (order.column === RUN) shown.sort((i, j) => i - j);
+  else shown.sort((i, j) => FAILING.has(outcome(j)) - FAILING.has(outcome(i)) || i - j);
   draw(all);
 }
 
@@ -100,12 +139,22 @@ function headline(column) {
   }, button);
 }
 
+// What a case is about: its first question and the objects of all edits, so that rows can be told apart.
+function gist(i) {
+  return edits(i).slice(0, 2).flatMap((edit, place) => {
+    const before = place ? "; " : "";
+    if (typeof edit === "string") return [before, bdi(edit)];
+    return [before, bdi(edit.question), " ", element("del", null, bdi(edit.old)), " → ", element("ins", null, bdi(edit.new))];
+  });
+}
+
 function cell(column, i) {
   if (column.name === "id") {
     const marks = [];
     if (reasonUnreliable(i)) marks.push(element("abbr", { class: "mark", title: reasonUnreliable(i) }, "!"));
     if (cases.cached[i]) marks.push(element("span", { class: "tag", title: "from a store" }, "cached"));
-    return element("th", { scope: "row" }, element("a", { href: link(i) }, bdi(id(i))), " ", ...marks);
+    return element("th", { scope: "row" }, element("a", { href: link(i) }, bdi(id(i))), " ", ...marks,
+      element("span", { class: "about" }, ...gist(i)));
   }
   if (column.name === "outcome") return element("td", { class: "outcome" }, badge(outcome(i)));
   if (column.text) return element("td", { class: "text" }, bdi(column.text(i)));
@@ -125,6 +174,10 @@ function draw(all) {
     return row;
   });
   table.tBodies[0].replaceChildren(...rows);
+  if (!rows.length) {
+    const why = total ? "No case is like this: clear a filter or a word of the search." : "This run has no cases.";
+    table.tBodies[0].append(element("tr", { class: "empty" }, element("td", { colspan: all.length }, why)));
+  }
   const pages = Math.max(Math.ceil(shown.length / PER_PAGE), 1);
   const count = (number) => number.toLocaleString("en");
   document.getElementById("count").textContent = shown.length === total ? `${count(total)} cases`
@@ -137,7 +190,7 @@ function draw(all) {
   const wanted = all.map((column) => `${column.name}`);
   if (wanted.join("\n") !== sorting.dataset.names) { // the narrow page has no column heads to sort by
     sorting.dataset.names = wanted.join("\n");
-    sorting.replaceChildren(element("option", { value: "" }, "order of the run"),
+    sorting.replaceChildren(element("option", { value: "" }, "failed first"), element("option", { value: RUN }, RUN),
       ...all.map((column) => element("option", { value: column.name }, column.title)));
   }
   sorting.value = order.column;
@@ -153,11 +206,16 @@ function turn(by) {
 function fill(name, values) {
   const select = filters.elements[name];
   select.append(...values.map(([value, text]) => element("option", { value }, text)));
-  if (select.options.length <= 2 && name !== "outcome") select.closest("label").hidden = true;
+  select.closest("label").hidden = select.options.length <= 2 && name !== "outcome";
 }
 
 function startTable() {
   for (const name of ["suite", "editor", "model"]) fill(name, data[`${name}s`].map((value) => [value, value]));
+  fill("rule", data.rules.filter(Boolean).map((value) => [value, value]));
+  for (const [name, of] of Object.entries(CHOICES)) {
+    const values = Object.keys(of).filter((value) => Array.from({ length: total }, (_, i) => i).some(of[value]));
+    if (values.length > 1) fill(name, values.map((value) => [value, value]));
+  }
   const present = new Set(cases.outcome || []);
   fill("outcome", data.outcomes.filter((_, place) => present.has(place)).map((value) => [value, value]));
   if (data.others.length) {
@@ -168,7 +226,7 @@ function startTable() {
   filters.addEventListener("input", (event) => {
     if (event.target.name !== "sort") return filter();
     const column = columns().find(({ name }) => name === event.target.value);
-    order = { column: column ? column.name : "", up: column ? !column.down : false };
+    order = { column: column ? column.name : event.target.value, up: column ? !column.down : false };
     page = 0;
     return sort();
   });
@@ -178,7 +236,12 @@ function startTable() {
   document.getElementById("next-page").addEventListener("click", () => turn(1));
   table.tBodies[0].addEventListener("click", (event) => { // the whole row opens; its link is what the keyboard uses
     const row = event.target.closest("tr");
-    if (row && !event.target.closest("a") && !String(getSelection())) location.hash = link(Number(row.dataset.place));
+    if (row && row.dataset.place && !event.target.closest("a") && !String(getSelection())) location.hash = link(Number(row.dataset.place));
   });
-  filter();
+  addEventListener("keydown", (event) => { // as on many pages
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || story.open) return;
+    if (event.target.closest("input, select, textarea")) return;
+    event.preventDefault();
+    filters.elements.search.focus();
+  });
 }
