@@ -1,6 +1,6 @@
 """The project's chores by name: ``nox -l`` lists them, ``nox -s lint`` runs one.
 
-A session runs in the environment that nox is installed in (``pip install -c constraints.txt -e ".[test,dev]"``).
+A session runs in the environment that nox is installed in (``pip install -c constraints.txt -e ".[test,dev,docs]"``).
 ``nox --force-venv-backend=venv --force-python=3.12 -s tests`` makes a fresh one of the locked versions instead.
 """
 
@@ -30,7 +30,7 @@ def run(session: nox.Session, *commands: tuple[str, ...]) -> None:
     """Runs commands of the environment, which is installed first where it is the session's own."""
     own = session.venv_backend != "none"
     if own:
-        session.install("-c", "constraints.txt", "-e", ".[test,dev]")
+        session.install("-c", "constraints.txt", "-e", ".[test,dev,docs]")
     scripts = sysconfig.get_path("scripts")  # this environment may run nox without having been activated
     for tool, *arguments in commands:
         program = tool if own else shutil.which(tool, path=scripts) or tool
@@ -55,6 +55,12 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """What .ci/run checks beside the tests: style, types, the import contract."""
     run(session, ("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """The documentation as a site, in build/site: a broken link, a page without a place, a bad docstring fail it."""
+    run(session, ("mkdocs", "build", "--strict", *session.posargs))
 
 
 @nox.session

@@ -24,7 +24,8 @@ def score_with_controls(
     Args:
         name: of the score ("cs_exp").
         title: of its column.
-        newer, older: the facts that are compared; both are asked in states 0, 2 and 12.
+        newer: the fact that should win, asked in states 0, 2 and 12.
+        older: the fact that it is compared with, asked in the same states.
         definition: one line.
         source: where the score was read; controls and lift are this project's.
         question: what the score asks, in plain language.
