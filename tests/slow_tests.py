@@ -63,6 +63,7 @@ SLOW = {
     "plugin/test_store_in_a_run.py": "several runs per test",
     "plugin/test_terminal.py": "several runs per test",
     "plugin/test_verdicts.py": "several runs per test",
+    "plugin/test_tutorial.py": "edits the embedded model",
     "plugin/test_worker_faults.py": "workers that die or hang",
 }
 """Paths below tests/, each with what takes so long."""

