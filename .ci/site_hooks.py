@@ -2,8 +2,8 @@
 
 - A link out of docs/ leads to the repository on GitHub.
 - The page of the Python API gets the docstrings of the modules that it lists.
-- GitHub's Markdown and the site's differ in lists, tables and code blocks. Where a page
-  would show fewer than on GitHub, or more, a warning says so, which `mkdocs build --strict` takes for an error.
+- GitHub's Markdown and the site's differ in lists, tables and code blocks. Where the site would show
+  fewer than GitHub, or more, a warning says so, which `mkdocs build --strict` takes for an error.
 """
 
 from __future__ import annotations

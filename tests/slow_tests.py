@@ -55,6 +55,7 @@ SLOW = {
     "plugin/test_own_edits.py": "several runs per test",
     "plugin/test_own_editors.py": "runs with torch",
     "plugin/test_own_pitfall.py": "runs with torch",
+    "project/test_release.py": "builds the source distribution and the wheel, and installs it",
     "project/test_recipes.py": "copies of the package, and runs with them",
     "plugin/test_ray.py": "starts Ray clusters",
     "plugin/test_properties.py": "several runs per test, on a tiny model",

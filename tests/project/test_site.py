@@ -57,13 +57,16 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 
 def test_links_out_of_docs_lead_to_the_repository(hooks: Any, caplog: pytest.LogCaptureFixture) -> None:
-    text = "[a](../suites/datasheet.md) [b](../examples/audited-checkpoint) [c](../README.md#models) [](gates.md) [](../x)"
+    text = (
+        "[a](../suites/datasheet.md) [b](../examples/audited-checkpoint) [c](../README.md#models) "
+        "[d](gates.md) [e](../x)"
+    )
     with caplog.at_level(logging.WARNING):
         made = hooks.with_links_to_the_repository(text, "index.md")
     assert f"[a]({BLOB}suites/datasheet.md)" in made
     assert f"[b]({BLOB.replace('blob', 'tree')}examples/audited-checkpoint)" in made
     assert f"[c]({BLOB}README.md#models)" in made
-    assert "[](gates.md)" in made
+    assert "[d](gates.md)" in made
     assert [record.getMessage() for record in caplog.records] == ["index.md: ../x does not exist"]
 
 
