@@ -41,6 +41,7 @@ SLOW = {
     "engine/test_ultraedit.py": "against plain editing, in four families",
     "engine/test_wise.py": "trains",
     # Whole runs of pytest, in processes of their own.
+    "plugin/test_action.py": "runs in processes of their own",
     "plugin/test_audit.py": "runs in processes of their own",
     "plugin/test_docs_of_builds.py": "builds suites for the embedded model",
     "plugin/test_audit_page.py": "edits the embedded model, and audits it",
