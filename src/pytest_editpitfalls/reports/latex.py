@@ -44,6 +44,12 @@ _SPELLED = {
 _MARK = r"$^{\dagger}$"
 _BELOW = r"$^{\ddagger}$"
 
+_NARROW = 5
+"""Columns of figures that fit into one column of a page; more take both."""
+
+_NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+"""What follows is scaled down where it would be wider than its place."""
+
 Column = tuple[str, str]
 """Suite, metric."""
 
@@ -119,9 +125,10 @@ def escaped(text: object) -> str:
 def latex_tables(runs: Sequence[NamedRun]) -> str:
     """Return one table for each topic that has figures, or for its kinds that have columns in common.
 
-    Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed (equal figures are
-    all bold). Editors that hardly edit are marked and never the best. Beside scores that have a control stands a line
-    without any edit, and below each editor its lift over that. Suites in the published format have the released
+    Means in per cent, grouped by model; the best of a model's editors is bold, by what is printed: several where they
+    are equal, none where all are. Editors that hardly edit are marked and never the best. Beside scores that have a
+    control stands a line without any edit, and below each editor its lift over that. A table of many columns takes
+    both columns of a page, and none is wider than its place. Suites in the published format have the released
     definitions as further columns, to be read beside the published figures. Properties of editors
     (``--pitfalls-suite=properties``) have a table for each model, with a column for each editor.
 
@@ -132,7 +139,8 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
         UsageError: no run has scored cases or properties.
     """
     tables = _Tables(runs)
-    properties = list(_property_tables(runs))
+    labels: set[str] = set()
+    properties = list(_property_tables(runs, labels))
     if not (tables.topics or properties):
         raise UsageError("no run has scored cases", where=WHERE, fix="name a run that has some")
     order = [topic for topic in known_topics() if topic in tables.topics]
@@ -141,8 +149,8 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     for topic in order:
         suites = dict(sorted(tables.topics[topic].items(), key=lambda item: _place(item[1].pitfall)))
         for title, part in _parts(topic, suites):
-            parts.append(_table(title, part, tables.by_model(part)))
-    head = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
+            parts.append(_table(title, label(title, labels), part, tables.by_model(part)))
+    head = "% needs \\usepackage{booktabs}, \\usepackage{graphicx}, \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
     return head + "\n".join([*parts, *properties])
 
 
@@ -176,14 +184,14 @@ def _columns(pitfall: AnyPitfall | None, file_format: str) -> list[str]:
     return names if file_format == "published" else without_released(names, [pitfall])
 
 
-def _table(title: str, suites: Mapping[str, _Suite], groups: Mapping[str, Sequence[_Line]]) -> str:
+def _table(title: str, name: str, suites: Mapping[str, _Suite], groups: Mapping[str, Sequence[_Line]]) -> str:
     columns: list[Column] = [(name, metric) for name, suite in suites.items() for metric in suite.metrics]
     lines = [line for group in groups.values() for line in group]
     caption = rf"{escaped(title)} (\%). {_caption(lines, suites)}"
-    return _framed(caption, "l" + "r" * len(columns), _headings(suites), _body(groups, columns))
+    return _framed(caption, name, "l" + "r" * len(columns), _headings(suites), _body(groups, columns))
 
 
-def _property_tables(runs: Sequence[NamedRun]) -> Iterator[str]:
+def _property_tables(runs: Sequence[NamedRun], labels: set[str]) -> Iterator[str]:
     """Give a table for each model: a line for each property, a column for each editor."""
     models: dict[str, dict[str, dict[str, PropertyRow]]] = {}
     for run in runs:
@@ -204,7 +212,8 @@ def _property_tables(runs: Sequence[NamedRun]) -> Iterator[str]:
             for name, sentence in says.items()
         )
         heading = _row(["Property", "Says", *map(escaped, editors)])
-        yield _framed(caption, "l" * (len(editors) + 2), [heading], lines)
+        name = label(f"Properties of editors on {model}", labels)
+        yield _framed(caption, name, "l" * (len(editors) + 2), [heading], lines)
 
 
 def _is_unseen(row: PropertyRow) -> bool:
@@ -215,21 +224,35 @@ def _found(row: PropertyRow | None) -> str:
     return "--" if row is None else OUTCOMES[row.outcome] + (_MARK if _is_unseen(row) else "")
 
 
-def _framed(caption: str, columns: str, headings: Sequence[str], body: Iterable[str]) -> str:
+def _framed(caption: str, name: str, columns: str, headings: Sequence[str], body: Iterable[str]) -> str:
+    table = "table" if len(columns) <= _NARROW + 1 else "table*"
     text = [
-        r"\begin{table}",
-        r"\centering",
+        rf"\begin{{{table}}}",
+        r"\centering\small",
+        r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
+        rf"\label{{tab:{name}}}",
+        rf"{_NO_WIDER}{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *headings,
         r"\midrule",
         *body,
         r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
+        r"\end{tabular}}",
+        rf"\end{{{table}}}",
     ]
     return "\n".join(text) + "\n"
+
+
+def label(title: str, taken: set[str]) -> str:
+    """Return a title as it may stand in a label ("knowledge-conflict") that is not taken, and take it."""
+    plain = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "pitfalls"
+    found, number = plain, 1
+    while found in taken:
+        number += 1
+        found = f"{plain}-{number}"
+    taken.add(found)
+    return found
 
 
 def _caption(lines: Sequence[_Line], suites: Mapping[str, _Suite]) -> str:
@@ -291,7 +314,9 @@ def _body(groups: Mapping[str, Sequence[_Line]], columns: Sequence[Column]) -> I
             if control:
                 if len(different) > 1:
                     yield _row([r"\quad no edit", *control])
-                yield _row([r"\quad lift", *(_lift(line.controlled.get(column)) for column in columns)])
+                lifts = [_lift(line.controlled.get(column)) for column in columns]
+                yield _row([r"\quad lift", *(points for points, _ in lifts)])
+                yield _row(["", *(interval for _, interval in lifts)])
 
 
 def _controls(line: _Line, columns: Sequence[Column]) -> tuple[str, ...]:
@@ -300,17 +325,25 @@ def _controls(line: _Line, columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple("" if each is None else _figure(each.control.value) for each in known) if any(known) else ()
 
 
-def _lift(each: Controlled | None) -> str:
-    return "" if each is None else rf"{{\scriptsize {lift(each.lift)}{_BELOW if each.is_below else ''}}}"
+def _lift(each: Controlled | None) -> tuple[str, str]:
+    """A lift and its interval, which go below one another: side by side they would be wider than the scores."""
+    if each is None:
+        return "", ""
+    points, _, interval = lift(each.lift).partition(" ")
+    return (
+        rf"{{\scriptsize {points}{_BELOW if each.is_below else ''}}}",
+        rf"{{\scriptsize {interval}}}" if interval else "",
+    )
 
 
 def _best(group: Sequence[_Line], column: Column) -> str | None:
-    """Return the best figure as it is printed; None where there is nothing to choose from."""
+    """Return the best figure as it is printed; None where there is nothing to choose from, or all print the same."""
     metric = metric_named(column[1])
     values = [line.values[column] for line in group if line.reliable and column in line.values]
     if metric is None or metric.higher_is_better is None or len(values) < 2:
         return None
-    return _figure(max(values) if metric.higher_is_better else min(values), column[1])
+    printed = {_figure(value, column[1]) for value in values}
+    return _figure(max(values) if metric.higher_is_better else min(values), column[1]) if len(printed) > 1 else None
 
 
 def _figure(value: float | None, name: str = "") -> str:
