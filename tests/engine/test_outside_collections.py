@@ -237,3 +237,81 @@ def test_a_module_of_one_s_own_may_have_a_collection_s_name(tmp_path: Path, monk
     assert outside_editor("rome:MyEditor", {}, where="--editor") is found
     assert outside_editor("rome:ROME", {}, where="--editor").__name__ == "ROME"
     del sys.modules["rome"]
+
+
+OF_2022 = """
+import torch
+
+
+def apply(model, tok, requests):
+    width = model.get_input_embeddings().weight.shape[1]
+    assert model.config.n_embd == width and model.config.n_positions > 16
+    seen = []
+
+    def add(module, given, returned):
+        seen.append(type(returned))
+        assert returned[0].shape[-1] == width and returned[0].dim() == 3
+        returned[0][0, 1, :] += torch.arange(width)
+        return returned
+
+    tokens = tok("The capital of France is", return_tensors="pt")["input_ids"]
+    before = model(tokens).logits
+    handle = model.get_submodule(BLOCKS)[1].register_forward_hook(add)
+    with torch.no_grad():
+        moved = model(tokens).logits
+        handle.remove()
+    assert seen == [tuple] and (moved[0, 1] - before[0, 1]).abs().max() > 1e-3
+    first = model(tokens[:, :3], use_cache=True)
+    mask = torch.ones_like(tokens)
+    for place in (3, 4):
+        first = model(
+            input_ids=tokens[:, place : place + 1],
+            attention_mask=mask[:, place : place + 1],
+            past_key_values=first.past_key_values,
+            use_cache=True,
+        )
+        assert torch.allclose(first.logits[0, -1], before[0, place])
+    with torch.no_grad():
+        model.get_submodule(BLOCKS)[1].mlp.WHICH.weight.mul_(2)
+"""
+
+
+@pytest.mark.parametrize("name", ["rome", "memit"])
+@pytest.mark.parametrize(
+    ("family", "blocks", "which"), [("llama", "model.layers", "down_proj"), ("gpt2", "transformer.h", "c_proj")]
+)
+def test_code_of_2022_finds_what_transformers_gave_it_then(
+    tmp_path: Path, name: str, family: str, blocks: str, which: str
+) -> None:
+    code = OF_2022.replace("BLOCKS", repr(blocks)).replace("WHICH", which)
+    files = {"experiments/evaluate.py": "from rome.code import apply\nALG_DICT = {'ROME': apply}\n"}
+    files |= {"rome/code.py": code} | ({"memit/__init__.py": ""} if name == "memit" else {})
+    edit = outside_editor(f"{name}:ROME", {name: lay_out(tmp_path / name, files)}, where="--editor")
+    bench = Bench(family)
+    kinds, config = [type(each) for each in bench.model.modules()], dict(vars(bench.model.config))
+    (answer,) = bench.scores(edit)
+    assert answer.error is None, answer.error
+    assert [type(each) for each in bench.model.modules()] == kinds
+    assert vars(bench.model.config) == config
+    bench.check_restored()
+
+
+def test_a_package_that_imports_everything_is_run_when_a_name_is_taken_from_it(tmp_path: Path) -> None:
+    files = {
+        "easyeditor/trainer/__init__.py": "from .algs import *\nfrom .heavy import *\n",
+        "easyeditor/trainer/heavy.py": "import no_such_package_at_all\n",
+        "easyeditor/trainer/algs/__init__.py": "from .one import *\n",
+        "easyeditor/trainer/algs/one.py": "class One:\n    pass\n",
+        "easyeditor/models/ultra.py": "from ..trainer.algs.one import One\n\ndef apply(model, tok, requests): One()\n",
+        "easyeditor/models/mend.py": "from ..trainer import One\n\ndef apply(model, tok, requests): One()\n",
+        "easyeditor/models/serac.py": "from ..trainer.algs import One\n\ndef apply(model, tok, requests): One()\n",
+        "easyeditor/util/alg_dict.py": (
+            "from ..models.ultra import apply as ultra\nfrom ..models.mend import apply as mend\n"
+            "from ..models.serac import apply as serac\nALG_DICT = {'ULTRA': ultra, 'MEND': mend, 'SERAC': serac}\n"
+        ),
+    }
+    checkouts = {"easyedit": lay_out(tmp_path / "EasyEdit", files)}
+    for algorithm in ("ULTRA", "SERAC"):
+        assert outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor").__name__ == algorithm
+    with pytest.raises(UsageError, match=r"needs 'no_such_package_at_all' for MEND"):
+        outside_editor("easyedit:MEND", checkouts, where="--editor")

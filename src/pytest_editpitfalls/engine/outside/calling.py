@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from .former_transformers import as_in_2022, masks_of_new_tokens
 
 
 def called(
@@ -21,17 +23,21 @@ def called(
     *,
     left_padding: bool,
     one_by_one: bool = False,
+    of_2022: bool = False,
 ) -> Any:
     """``function(model, tokenizer, requests, **given)``.
 
     Args:
         one_by_one: whether it is called for each request, each time with the model that it gave back.
         left_padding: whether their program pads this algorithm's texts on the left.
+        of_2022: whether their code expects what transformers gave it in 2022.
     """
     for request in requests:
         request.setdefault("ground_truth", request.get("target_true", "<|endoftext|>"))
         request.setdefault("loc_prompt", random.choice(_unrelated()))
-    with _as_theirs(tokenizer, left_padding), _on_the_model_s_device(model.device):
+    former = as_in_2022(model) if of_2022 else nullcontext()
+    there = _on_the_model_s_device(model.device)
+    with _as_theirs(tokenizer, left_padding), there, masks_of_new_tokens(model), former:
         if not one_by_one:
             return function(model, tokenizer, requests, **given)
         returned: Any = model

@@ -9,7 +9,9 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .state import ModuleState
 
@@ -25,7 +27,7 @@ class Checkout:
     ``rome`` of kmeng01/rome is another one than ``rome`` of kmeng01/memit.
 
     Args:
-        bare: packages whose ``__init__`` is not run.
+        bare: packages whose ``__init__`` is run only when a name is taken from them.
     """
 
     def __init__(self, directory: Path, bare: tuple[str, ...] = ()) -> None:
@@ -111,11 +113,28 @@ class Checkout:
             module.__path__ = [str(folder)]
             module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
             module.__spec__.submodule_search_locations = [str(folder)]
+            module.__getattr__ = partial(self._taken_from, module, folder)  # type: ignore[attr-defined, method-assign]
             made[name] = module
             parent, _, last = name.rpartition(".")
             if parent in made:
                 setattr(made[parent], last, module)
         return made
+
+    def _taken_from(self, module: types.ModuleType, folder: Path, name: str) -> Any:
+        """What a bare package has under ``name``: it is run now, unless that is a module in it.
+
+        ``from package import *`` asks for ``__all__``. Who merely looks at the module (`ModuleState`) is not inside.
+        """
+        is_module = (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+        is_taken = self._depth and (name == "__all__" or not name.startswith("__"))
+        if is_taken and not is_module and "__getattr__" in vars(module):
+            del module.__getattr__
+            file = folder / "__init__.py"
+            if file.is_file():
+                exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+            if name in vars(module):
+                return vars(module)[name]
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
 
 def _is_code(path: Path) -> bool:

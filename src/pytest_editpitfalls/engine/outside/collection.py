@@ -194,8 +194,9 @@ def _in_place(
         from .calling import called
 
         left, one = collection.left_padding(algorithm), algorithm in collection.one_request
+        options = {"left_padding": left, "one_by_one": one, "of_2022": collection.of_2022}
         with checkout.entered():
-            return called(function, model, tokenizer, requests, given, left_padding=left, one_by_one=one)
+            return called(function, model, tokenizer, requests, given, **options)
 
     with_signature(edit, kind)
     edit.__wrapped__ = function  # type: ignore[attr-defined]

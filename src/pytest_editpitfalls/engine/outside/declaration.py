@@ -20,12 +20,14 @@ class Collection:
         table: path of the module that has ``ALG_DICT``, from the checkout's directory.
         package: the package that this module is in; empty where it stands outside of one.
         prompts, targets: what their functions take.
-        bare: packages that are not run when a module in them is imported, since they import everything there is.
+        bare: packages that are not run when a module in them is imported, since they import everything there is: only
+            when a name is taken from them.
         left_padding: whether an algorithm's texts are padded on the left, as their own program has it.
         attachments: algorithms whose edit is something beside the weights.
         has, lacks: paths by which their repository is told from another one with a table in that place.
         one_request: algorithms that write the first request alone of those that they are given: they are called request
             by request.
+        of_2022: whether their code expects what transformers gave it in 2022 (`former_transformers`).
         needs: what to install, in words.
     """
 
@@ -42,6 +44,7 @@ class Collection:
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     one_request: frozenset[str] = frozenset()
+    of_2022: bool = False
 
     def mistake(self, directory: Path) -> str | None:
         """Why ``directory`` is no checkout of it; None where it is one."""

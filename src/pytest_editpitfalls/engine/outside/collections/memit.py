@@ -12,5 +12,6 @@ COLLECTION = Collection(
     prompts="template",
     targets="str",
     has=("memit",),
+    of_2022=True,
     needs="docs/outside-editors.md says what its editors import",
 )

@@ -13,5 +13,6 @@ COLLECTION = Collection(
     targets="str",
     has=("rome",),
     lacks=("memit",),
+    of_2022=True,
     needs="docs/outside-editors.md says what its editors import",
 )

@@ -1,0 +1,166 @@
+"""One editor of others and ours beside it, in a process of its own.
+
+    python -m benchmarks.elsewhere.one "EasyEdit ROME" --checkouts DIR --model smollm2-135m
+
+Prints one line of JSON. Both get one file of hyper-parameters and edit the same case through the engine, so that states
+and questions are the same, too. What would be random is handed over where their code keeps its own: context templates
+in ``CONTEXT_TEMPLATES_CACHE``, and our second moment as the file that it looks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.hyperparameters.released import read_released
+from pytest_editpitfalls.engine.outside.collection import checkout_of, outside_editor
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import EngineSettings, silent
+from pytest_editpitfalls.errors import PitfallsError
+from pytest_editpitfalls.program import CaseScores, Program
+
+from benchmarks.programs import reverse_programs
+
+from .pairs import CHECKOUTS, PAIRS, TEMPLATES, Pair
+
+THEIRS = "theirs"
+WORDINGS = 2
+"""Wordings that each fact is asked in: what is compared are edits, not questions."""
+
+
+def measured(pair: Pair, checkouts: Path, model: str, device: str, folder: Path) -> dict[str, Any]:
+    """Figures of one pair; "error" where an edit fails."""
+    editor = outside_editor(pair.theirs, {pair.collection: checkouts / CHECKOUTS[pair.collection]}, where="--editor")
+    EDITORS.add(THEIRS, editor, origin=pair.theirs)
+    file = written(pair, folder)
+    kind = EDITORS.get(pair.ours).hyperparameter_class()
+    table, note = read_released(file).table(pair.ours, kind)
+    if "context_templates" in kind.model_fields:
+        table |= {"context_templates": list(TEMPLATES)}
+    settings = EngineSettings(
+        model,
+        device=device,
+        dtype="float32",
+        batch_size=1,
+        config_tables={pair.ours: {**table, **pair.own}},
+        overrides={THEIRS: {"hparams": str(file)}},
+    )
+    session = EngineSession.open(settings)
+    prepared: Any = session.editors.prepared(pair.ours, silent)
+    moments = getattr(prepared, "_moments", {}) if pair.moments else {}
+    hand_over(editor, session, pair, {layer: getattr(each, pair.moments) for layer, each in moments.items()}, folder)
+    program = short(reverse_programs(1)[0])
+    found = {"note": note}
+    answers = {}
+    for name in (pair.ours, THEIRS):
+        (scores,) = session.run(name, [program])
+        if scores.error is not None or scores.skipped:
+            return found | {"error": str(scores.error or scores.skipped)}
+        answers[name] = scores
+    return found | compared(answers[pair.ours], answers[THEIRS])
+
+
+def written(pair: Pair, folder: Path) -> Path:
+    """The file of hyper-parameters, in the form that their repository has: YAML in EasyEdit, else JSON."""
+    values = dict(pair.values)
+    if pair.collection == "easyedit":
+        for key in ("stats_dir", "P_loc", "results_dir"):
+            if key in values:
+                values[key] = str(folder / values[key])
+        path = folder / "smollm2-135m.yaml"
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return path
+    path = folder / pair.ours.upper() / "smollm2-135m.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return path
+
+
+def hand_over(editor: Any, session: EngineSession, pair: Pair, moments: Mapping[int, Any], folder: Path) -> None:
+    """Put templates and second moments where their code looks for its own."""
+    checkout = checkout_of(editor)
+    assert checkout is not None
+    templates: Any = [[TEMPLATES[0]], list(TEMPLATES[1:])] if pair.grouped else list(TEMPLATES)
+    with checkout.entered():
+        for name in checkout.names():
+            for module in [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == name]:
+                if "CONTEXT_TEMPLATES_CACHE" in vars(module):
+                    module.CONTEXT_TEMPLATES_CACHE = templates  # type: ignore[attr-defined]
+                if "STATS_DIR" in vars(module):
+                    module.STATS_DIR = folder / "data" / "stats"  # type: ignore[attr-defined]
+    checkout.imported()
+    path = session.model.config._name_or_path
+    label = path.rsplit("/")[-1] if pair.collection == "easyedit" else path.replace("/", "_")
+    samples = pair.values.get("mom2_n_samples")
+    for layer, matrix in moments.items():
+        module = pair.values["rewrite_module_tmp"].format(layer)
+        file = folder / "data/stats" / label / f"wikipedia_stats/{module}_float32_mom2_{samples}.npz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        state = {"mom2.constructor": "SecondMoment()", "mom2.count": 1, "mom2.mom2": matrix.float().cpu().numpy()}
+        np.savez(file, sample_size=samples, **state)
+
+
+def short(program: Program) -> Program:
+    """The same edits, each fact asked in a few wordings."""
+    probes = tuple(replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes)
+    return replace(program, probes=probes)
+
+
+def compared(ours: CaseScores, theirs: CaseScores) -> dict[str, Any]:
+    """How far the edited models' log-probabilities are apart, and what the edits took."""
+    apart, moved = [], []
+    base = {probe.fact: probe.probabilities for probe in ours.probes if probe.state == "0"}
+    for a, b in zip(ours.probes, theirs.probes, strict=True):
+        if a.state != "0":
+            apart += [abs(math.log(x) - math.log(y)) for x, y in zip(a.probabilities, b.probabilities, strict=True)]
+            if a.fact in base:
+                before = base[a.fact]
+                moved += [abs(math.log(x) - math.log(y)) for x, y in zip(a.probabilities, before, strict=True)]
+    return {
+        "answers": len(apart),
+        "median": statistics.median(apart),
+        "max": max(apart),
+        "moved_median": statistics.median(moved) if moved else None,
+        "seconds_ours": round(ours.timings["edit"], 2),
+        "seconds_theirs": round(theirs.timings["edit"], 2),
+        "notes": list(theirs.notes),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.elsewhere.one")
+    parser.add_argument("name", choices=[pair.name for pair in PAIRS])
+    parser.add_argument("--checkouts", type=Path, required=True)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    (pair,) = [each for each in PAIRS if each.name == options.name]
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
+        try:
+            found = measured(pair, options.checkouts.resolve(), options.model, options.device, Path(folder))
+        except PitfallsError as error:
+            found = {"error": str(error)}
+    if os.environ.get("ELSEWHERE_SHOW"):
+        print(printed.getvalue(), file=sys.stderr)
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
