@@ -27,6 +27,7 @@ PARTS = {
     "moments": "second moments: tokens per second against a bare forward pass",
     "generation": "answers of edited models, one at a time in place against one batch",
     "chain": "many edits one after another: time, memory, and what is left of them",
+    "elsewhere": "editors of others, from their checkouts, beside ours: agreement, time",
     "plugin": "the plugin itself: collecting, starting, reporting",
 }
 """Name to what it measures, in the order in which they run. A part is the module of that name."""
@@ -50,6 +51,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--model", default="smollm2-135m", help="the model of part 'editing' (default: embedded)")
     parser.add_argument("--edits", type=int, metavar="N", help="edits of a chain in part 'chain' (default: 100)")
+    parser.add_argument(
+        "--checkouts", type=Path, metavar="DIR", help="part 'elsewhere': DIR/EasyEdit, DIR/rome, DIR/memit"
+    )
+    parser.add_argument("--kept", type=Path, metavar="DIR", help="part 'elsewhere': go on with what is measured in DIR")
     parser.add_argument("--refresh-docs", action="store_true", help="renew the tables of docs/performance.md")
     return parser.parse_args(arguments)
 
@@ -69,6 +74,10 @@ def check(options: argparse.Namespace) -> list[str]:
             where=f"--against {options.against}",
             fix="give the directory of a checkout of zjunlp/PitfallsKnowledgeEditing",
         )
+    for option in ("checkouts", "kept"):
+        path = getattr(options, option)
+        if path is not None and not path.is_dir():
+            raise UsageError("no such directory", where=f"--{option} {path}", fix="name one, or make it")
     if options.edits is not None and not 1 <= options.edits <= 10_000:
         raise UsageError(f"{options.edits} edits", where="--edits", fix="give a number from 1 to 10,000")
     for option in ("json", "markdown"):
@@ -111,7 +120,15 @@ def run(options: argparse.Namespace, parts: Sequence[str], console: Console) -> 
     """Measure part by part; files are written after each, so that a run that is broken off leaves what it has."""
     from .document import Document
 
-    asked = Asked(options.quick, options.device, options.model, options.against, options.edits)
+    asked = Asked(
+        options.quick,
+        options.device,
+        options.model,
+        options.against,
+        options.edits,
+        options.checkouts,
+        options.kept,
+    )
     document = Document(asked)
     for name in parts:
         console.print(f"[bold]{name}[/bold]: {PARTS[name]} ...", highlight=False)

@@ -17,6 +17,8 @@ class Asked:
         model: name of the model that real cases are measured on.
         against: a checkout of the benchmark's released code, or None.
         edits: of a chain, where another number than the usual one is asked for.
+        checkouts: directory with checkouts of repositories that have editors, or None.
+        kept: directory where part "elsewhere" keeps what it has measured, and takes it from; None keeps nothing.
     """
 
     quick: bool
@@ -24,6 +26,8 @@ class Asked:
     model: str
     against: Path | None = None
     edits: int | None = None
+    checkouts: Path | None = None
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""Part ``elsewhere``: editors that others publish, by name from their checkouts, beside ours of the same method."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.part import Asked, Measured
+from benchmarks.tables import number
+
+from .pairs import CHECKOUTS, PAIRS, STEPS, Pair
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 300
+"""Seconds that one pair may take."""
+
+CLOSE = 1e-3
+"""Median of |d log p| up to which two edits count as the same."""
+
+
+def measure(asked: Asked) -> Measured:
+    """Measure every pair whose checkout is there, each in a process of its own."""
+    if asked.checkouts is None:
+        figures: dict[str, Any] = {"skipped": "no --checkouts"}
+        return Measured(figures, "## Editors of others\n\nNot run: no `--checkouts` was given.")
+    pairs = {}
+    for pair in PAIRS[:3] if asked.quick else PAIRS:
+        kept = asked.kept / f"{pair.name.replace(' ', '-')}.json" if asked.kept is not None else None
+        if kept is not None and kept.is_file():
+            pairs[pair.name] = json.loads(kept.read_text(encoding="utf-8"))
+            continue
+        pairs[pair.name] = found = _measured(pair, asked)
+        if kept is not None and "error" not in found:
+            kept.write_text(json.dumps(found), encoding="utf-8")
+    figures = {"model": asked.model, "steps": STEPS, "commits": _commits(asked.checkouts), "pairs": pairs}
+    return Measured(figures, render(figures))
+
+
+def _measured(pair: Pair, asked: Asked) -> dict[str, Any]:
+    """Figures of a process that runs both; why there are none ("error")."""
+    assert asked.checkouts is not None
+    folder = asked.checkouts / CHECKOUTS[pair.collection]
+    if not folder.is_dir():
+        return {"error": f"there is no checkout {folder.name}"}
+    command = [sys.executable, "-m", f"{__name__}.one", pair.name, "--checkouts", str(asked.checkouts.absolute())]
+    command += ["--model", asked.model, "--device", asked.device]
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {LIMIT} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        return {"error": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
+    found: dict[str, Any] = json.loads(lines[-1])
+    return {**found, "load": load}
+
+
+def _commits(checkouts: Path) -> dict[str, str | None]:
+    """Short name of each checkout's commit and its day; None where it is no git checkout."""
+    found: dict[str, str | None] = {}
+    for name in CHECKOUTS.values():
+        command = ["git", "-C", str(checkouts / name), "log", "-1", "--format=%h of %cs", "--abbrev=7"]
+        is_git = (checkouts / name / ".git").exists()
+        done = subprocess.run(command, capture_output=True, text=True, check=False) if is_git else None
+        found[name] = (done.stdout.strip() or None) if done is not None else None
+    return found
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The section of the document."""
+    commits = ", ".join(f"{name} {commit or 'of an unknown commit'}" for name, commit in figures["commits"].items())
+    loads = [found["load"] for found in figures["pairs"].values() if found.get("load") is not None]
+    load = f" Load of the machine: {min(loads)} to {max(loads)}." if loads else ""
+    rows = ["| theirs | ours | lines | median | max | s, theirs | s, ours | remarks |"]
+    rows += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    rows += [
+        f"| {' | '.join(_row(pair, figures['pairs'][pair.name]))} |" for pair in PAIRS if pair.name in figures["pairs"]
+    ]
+    parts = [
+        "## Editors of others",
+        f"Run by name from checkouts ({commits}) on {figures['model']}: one case of `reverse`, one edit and a second "
+        f"one after it, with {figures['steps']} steps and few layers. Both sides get the same file of hyper-parameters, "
+        "context templates and second moments. *Lines*: lines of Python that had to be written. *Median* and *max* are "
+        "of |difference of log p| between both edited models, over all answers after edits; seconds are of both edits."
+        f"{load}",
+        "\n".join(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def _row(pair: Pair, found: dict[str, Any]) -> list[str]:
+    head = [f"{pair.name} (`{pair.theirs}`)", f"`{pair.ours}`"]
+    if "error" in found:
+        return [*head, "-", "-", "-", "-", "-", f"not run: {_one_line(found['error'])}"]
+    remarks = [f"random: {pair.draws}"] if pair.draws else []
+    if pair.differs:
+        remarks.append(pair.differs)
+    if found["median"] > CLOSE and not remarks:
+        remarks.append("differs, and it is not known why")
+    figures = [number(found["median"], ".1e"), number(found["max"], ".1e")]
+    figures += [number(found[key], ",.1f") for key in ("seconds_theirs", "seconds_ours")]
+    return [*head, "0", *figures, "; ".join(remarks)]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")

@@ -14,7 +14,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -24,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
+from benchmarks.programs import reverse_programs
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.hyperparameters.released import read_released
 from pytest_editpitfalls.engine.outside.collection import checkout_of, outside_editor
@@ -33,8 +34,6 @@ from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, silent
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.program import CaseScores, Program
-
-from benchmarks.programs import reverse_programs
 
 from .pairs import CHECKOUTS, PAIRS, TEMPLATES, Pair
 
@@ -62,8 +61,7 @@ def measured(pair: Pair, checkouts: Path, model: str, device: str, folder: Path)
     )
     session = EngineSession.open(settings)
     prepared: Any = session.editors.prepared(pair.ours, silent)
-    moments = getattr(prepared, "_moments", {}) if pair.moments else {}
-    hand_over(editor, session, pair, {layer: getattr(each, pair.moments) for layer, each in moments.items()}, folder)
+    hand_over(editor, session, pair, getattr(prepared, "_moments", {}), folder)
     program = short(reverse_programs(1)[0])
     found = {"note": note}
     answers = {}
@@ -104,21 +102,35 @@ def hand_over(editor: Any, session: EngineSession, pair: Pair, moments: Mapping[
                 if "STATS_DIR" in vars(module):
                     module.STATS_DIR = folder / "data" / "stats"  # type: ignore[attr-defined]
     checkout.imported()
+    if pair.moments == "null space":
+        spaces = [moments[layer].null_space(pair.values["nullspace_threshold"]) for layer in pair.values["layers"]]
+        torch.save(torch.stack([projection(each) for each in spaces]), folder / pair.values["P_loc"])
+    if pair.moments != "regular":
+        return
     path = session.model.config._name_or_path
     label = path.rsplit("/")[-1] if pair.collection == "easyedit" else path.replace("/", "_")
-    samples = pair.values.get("mom2_n_samples")
-    for layer, matrix in moments.items():
+    samples = pair.values["mom2_n_samples"]
+    for layer, moment in moments.items():
         module = pair.values["rewrite_module_tmp"].format(layer)
         file = folder / "data/stats" / label / f"wikipedia_stats/{module}_float32_mom2_{samples}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
-        state = {"mom2.constructor": "SecondMoment()", "mom2.count": 1, "mom2.mom2": matrix.float().cpu().numpy()}
+        matrix = moment.regular.float().cpu().numpy()
+        state = {"mom2.constructor": "SecondMoment()", "mom2.count": 1, "mom2.mom2": matrix}
         np.savez(file, sample_size=samples, **state)
 
 
+def projection(space: Any) -> Any:
+    """P of one layer, in single precision."""
+    inside = space.basis @ space.basis.T
+    return (torch.eye(len(inside), dtype=inside.dtype) - inside if space.complement else inside).float().cpu()
+
+
 def short(program: Program) -> Program:
-    """The same edits, each fact asked in a few wordings."""
-    probes = tuple(replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes)
-    return replace(program, probes=probes)
+    """One edit and the other one after it, each fact asked in a few wordings."""
+    states = tuple(state for state in program.states if state.name in ("0", "1", "12"))
+    names = {state.name for state in states}
+    probes = tuple(replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes if probe.state in names)
+    return replace(program, states=states, probes=probes)
 
 
 def compared(ours: CaseScores, theirs: CaseScores) -> dict[str, Any]:
@@ -150,14 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     (pair,) = [each for each in PAIRS if each.name == options.name]
-    printed = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         try:
             found = measured(pair, options.checkouts.resolve(), options.model, options.device, Path(folder))
         except PitfallsError as error:
             found = {"error": str(error)}
-    if os.environ.get("ELSEWHERE_SHOW"):
-        print(printed.getvalue(), file=sys.stderr)
     print(json.dumps(found))
     return 0
 

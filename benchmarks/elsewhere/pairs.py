@@ -18,7 +18,8 @@ TEMPLATES = (
 )
 """Context templates of both sides where an editor has some: sampled ones would be others on each side."""
 
-STEPS = 10
+STEPS = 5
+"""Few, since both sides take the same: what is compared is the edit, not how well it holds."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Pair:
         ours: name of our editor.
         values: the one file of hyper-parameters that both get, but for the module names.
         own: what ours is given besides, by key: where it has another default than their code.
-        moments: whether second moments are used, and how they are handed over: with our ridge on the diagonal, or
-            plain (null spaces).
+        moments: what of our second moments is handed over: "regular", the matrices with their ridge; "null space", the
+            projections. None where there are none.
         grouped: whether their templates are lists of lists, the bare prompt by itself.
         draws: what is drawn at random, so that equal answers cannot be expected; None where nothing is.
         differs: what else is done otherwise, in words; None where it is the same.
@@ -168,7 +169,7 @@ PAIRS = (
         "AlphaEdit",
         "alphaedit",
         {**SPREAD, "nullspace_threshold": 0.02, "L2": 1.0, "P_loc": "null_space_project.pt"},
-        moments="matrix",
+        moments="null space",
         grouped=True,
     ),
     _easyedit("FT", "ft-l", {**TUNED, "objective_optimization": "prompt_last", "norm_constraint": 7e-3}, "FT-L"),
@@ -176,5 +177,11 @@ PAIRS = (
     _easyedit("LoRA", "lora", LORA, draws="where the adapters start"),
     _easyedit("GRACE", "grace", GRACE, draws="where a value starts"),
     _easyedit("WISE", "wise", WISE, draws="masks and templates"),
-    _easyedit("ULTRAEDIT", "ultraedit", ULTRAEDIT, own={"warm_up": 0, "loss": "mean"}),
+    _easyedit(
+        "ULTRAEDIT",
+        "ultraedit",
+        ULTRAEDIT,
+        own={"warm_up": 0, "loss": "mean"},
+        differs="with `token: mask`, as in its files, all tokens of the text count; in ours those that predict the answer",
+    ),
 )

@@ -103,7 +103,11 @@ def _names_of(owner: Any) -> dict[str, Any]:
 
 def _is_array(value: Any) -> bool:
     """Whether it is a tensor or an array, of whatever library."""
-    return not isinstance(value, type | types.ModuleType) and hasattr(value, "ndim") and hasattr(type(value), "__deepcopy__")
+    return (
+        not isinstance(value, type | types.ModuleType)
+        and hasattr(value, "ndim")
+        and hasattr(type(value), "__deepcopy__")
+    )
 
 
 def _contents(value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,7 +20,10 @@ published models are wider (|x^|^2 is about d_k) and are edited with a hundred f
 
 
 class UltraEditHyperparameters(NamedMatrices):
-    """UltraEdit (XiaojieGu/UltraEdit, config/editor/ultraedit.yaml and config/model)."""
+    """UltraEdit (XiaojieGu/UltraEdit, config/editor/ultraedit.yaml and config/model; zjunlp/EasyEdit)."""
+
+    released_names: ClassVar[Mapping[str, str]] = {"inner_params": "edit_modules"}
+    released_unused: ClassVar[Mapping[str, str]] = {"token": "only tokens that predict the answer count here"}
 
     lr: Positive = 1e-6
     """how far an output is moved against its standardised gradient"""
