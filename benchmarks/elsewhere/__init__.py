@@ -77,18 +77,18 @@ def render(figures: dict[str, Any]) -> str:
     commits = ", ".join(f"{name} {commit or 'of an unknown commit'}" for name, commit in figures["commits"].items())
     loads = [found["load"] for found in figures["pairs"].values() if found.get("load") is not None]
     load = f" Load of the machine: {min(loads)} to {max(loads)}." if loads else ""
-    rows = ["| theirs | ours | lines | median | max | s, theirs | s, ours | remarks |"]
-    rows += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    rows = ["| theirs | ours | lines | median | max | moved | s, theirs | s, ours | remarks |"]
+    rows += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
     rows += [
         f"| {' | '.join(_row(pair, figures['pairs'][pair.name]))} |" for pair in PAIRS if pair.name in figures["pairs"]
     ]
     parts = [
         "## Editors of others",
-        f"Run by name from checkouts ({commits}) on {figures['model']}: one case of `reverse`, one edit and a second "
-        f"one after it, with {figures['steps']} steps and few layers. Both sides get the same file of hyper-parameters, "
-        "context templates and second moments. *Lines*: lines of Python that had to be written. *Median* and *max* are "
-        "of |difference of log p| between both edited models, over all answers after edits; seconds are of both edits."
-        f"{load}",
+        f"Run by name from checkouts ({commits}) on {figures['model']}: the first edit of one case of `reverse`, with "
+        f"{figures['steps']} steps and few layers. Both sides get the same file of hyper-parameters, context templates "
+        "and second moments. *Lines*: lines of Python that had to be written. *Median* and *max* are of "
+        "|difference of log p| between both edited models, over the answers after the edit; *moved*: the median by "
+        f"which ours moved them. Seconds are of the edit.{load}",
         "\n".join(rows),
     ]
     return "\n\n".join(parts)
@@ -97,13 +97,13 @@ def render(figures: dict[str, Any]) -> str:
 def _row(pair: Pair, found: dict[str, Any]) -> list[str]:
     head = [f"{pair.name} (`{pair.theirs}`)", f"`{pair.ours}`"]
     if "error" in found:
-        return [*head, "-", "-", "-", "-", "-", f"not run: {_one_line(found['error'])}"]
+        return [*head, *["-"] * 6, f"not run: {_one_line(found['error'])}"]
     remarks = [f"random: {pair.draws}"] if pair.draws else []
     if pair.differs:
         remarks.append(pair.differs)
     if found["median"] > CLOSE and not remarks:
         remarks.append("differs, and it is not known why")
-    figures = [number(found["median"], ".1e"), number(found["max"], ".1e")]
+    figures = [number(found["median"], ".1e"), number(found["max"], ".1e"), number(found["moved"], ".2f")]
     figures += [number(found[key], ",.1f") for key in ("seconds_theirs", "seconds_ours")]
     return [*head, "0", *figures, "; ".join(remarks)]
 

@@ -38,7 +38,7 @@ from pytest_editpitfalls.program import CaseScores, Program
 from .pairs import CHECKOUTS, PAIRS, TEMPLATES, Pair
 
 THEIRS = "theirs"
-WORDINGS = 2
+WORDINGS = 4
 """Wordings that each fact is asked in: what is compared are edits, not questions."""
 
 
@@ -126,32 +126,35 @@ def projection(space: Any) -> Any:
 
 
 def short(program: Program) -> Program:
-    """One edit and the other one after it, each fact asked in a few wordings."""
-    states = tuple(state for state in program.states if state.name in ("0", "1", "12"))
-    names = {state.name for state in states}
-    probes = tuple(replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes if probe.state in names)
+    """The first edit alone; every fact of the case is asked before and after it, in a few wordings."""
+    facts = {probe.fact: replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes}
+    states = tuple(state for state in program.states if state.name in ("0", "1"))
+    probes = tuple(replace(probe, state=state.name) for state in states for probe in facts.values())
     return replace(program, states=states, probes=probes)
 
 
 def compared(ours: CaseScores, theirs: CaseScores) -> dict[str, Any]:
     """How far the edited models' log-probabilities are apart, and what the edits took."""
-    apart, moved = [], []
     base = {probe.fact: probe.probabilities for probe in ours.probes if probe.state == "0"}
+    apart, moved = [], []
     for a, b in zip(ours.probes, theirs.probes, strict=True):
         if a.state != "0":
-            apart += [abs(math.log(x) - math.log(y)) for x, y in zip(a.probabilities, b.probabilities, strict=True)]
-            if a.fact in base:
-                before = base[a.fact]
-                moved += [abs(math.log(x) - math.log(y)) for x, y in zip(a.probabilities, before, strict=True)]
+            apart += distances(a.probabilities, b.probabilities)
+            moved += distances(a.probabilities, base[a.fact])
     return {
         "answers": len(apart),
         "median": statistics.median(apart),
         "max": max(apart),
-        "moved_median": statistics.median(moved) if moved else None,
+        "moved": statistics.median(moved),
         "seconds_ours": round(ours.timings["edit"], 2),
         "seconds_theirs": round(theirs.timings["edit"], 2),
         "notes": list(theirs.notes),
     }
+
+
+def distances(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """|difference of log-probability|, answer by answer."""
+    return [abs(math.log(x) - math.log(y)) for x, y in zip(one, other, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -182,6 +182,6 @@ PAIRS = (
         "ultraedit",
         ULTRAEDIT,
         own={"warm_up": 0, "loss": "mean"},
-        differs="with `token: mask`, as in its files, all tokens of the text count; in ours those that predict the answer",
+        differs="with `token: mask`, as in its files, all tokens of the text count, not those of the answer alone",
     ),
 )

@@ -25,10 +25,12 @@ EASYEDIT = {
         "from ..models.fine import FineHyperParams, apply_fine, Executor\n"
         "from ..models.lacks import LacksHyperParams, apply_lacks\n"
         "from ..models.other import other\n"
+        "from ..models.data import data\n"
         "ALG_DICT = {'FINE': apply_fine, 'LACKS': apply_lacks, 'EXEC-1': Executor().apply_to_model,\n"
-        "            'OTHER': other, 'ODD': 1 + 1}\n"
+        "            'OTHER': other, 'DATA': data, 'ODD': 1 + 1}\n"
     ),
     "easyeditor/models/other.py": "raise ModuleNotFoundError('no', name='hydra.core')\n",
+    "easyeditor/models/data.py": "raise ModuleNotFoundError('no', name='datasets.x')\n",
     "easyeditor/models/lacks.py": "import no_such_package_at_all\n",
     "easyeditor/models/fine.py": """
 import os
@@ -151,6 +153,7 @@ def test_what_is_wrong_is_said_before_work_begins(tmp_path: Path) -> None:
         ("FIN", r"has no 'FIN'\n  fix: did you mean 'FINE'"),
         ("LACKS", r"needs 'no_such_package_at_all' for LACKS.*\n  fix: pip install no_such_package_at_all"),
         ("OTHER", r"needs 'hydra\.core' for OTHER.*\n  fix: pip install hydra-core;"),
+        ("DATA", r"needs 'datasets\.x' for DATA.*\n  fix: pip install \"pytest-editpitfalls\[easyedit\]\";"),
         ("ODD", r"'1 \+ 1' is made of more than imported names"),
     ):
         with pytest.raises(UsageError, match=words):

@@ -14,6 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from trove_classifiers import classifiers
 
+from pytest_editpitfalls.engine.outside.collection import IN_EXTRA
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -71,6 +73,13 @@ def test_the_lock_covers_every_dependency(extra: str | None, python: str) -> Non
         asked = Requirement(text)
         if asked.marker is None or asked.marker.evaluate(system):
             assert locked[canonicalize_name(asked.name)] in asked.specifier
+
+
+def test_the_extra_for_outside_editors_is_what_their_message_names() -> None:
+    names = {canonicalize_name(Requirement(text).name) for text in EXTRAS["easyedit"]}
+    assert names == set(IN_EXTRA)
+    page = (ROOT / "docs" / "outside-editors.md").read_text(encoding="utf-8")
+    assert f'pip install "{PROJECT["name"]}[easyedit]"' in page
 
 
 def test_the_lock_keeps_the_pins_that_have_a_reason() -> None:

@@ -127,3 +127,13 @@ def test_a_file_without_any_of_the_keys_is_the_wrong_file(tmp_path):
     file = read_released(write(tmp_path, "a.yaml", "generation: {max: 5}\nalg_name: ROME\n"))
     with pytest.raises(UsageError, match="no key of the file is a hyper-parameter of 'rome'"):
         file.table("rome", kind("rome"))
+
+
+def test_ultraedit_s_file_of_easyedit_names_the_matrices(tmp_path):
+    matrices = ["model.layers.20.mlp.gate_proj", "model.layers.21.mlp.up_proj"]
+    text = f'alg_name: "ULTRAEDIT"\ninner_params: {json.dumps(matrices)}\nlr: 1e-6\ntoken: mask\nhalf: true\n'
+    path = write(tmp_path, "gemma.yaml", text)
+    table, note = read_released(path).table("ultraedit", kind("ultraedit"))
+    assert table == {"edit_modules": matrices, "lr": 1e-6}
+    assert "token (only tokens that predict the answer count here)" in note
+    assert resolve_hyperparameters("ultraedit", kind("ultraedit"), "x", 30, table).edit_modules == tuple(matrices)

@@ -21,12 +21,13 @@ from pytest_editpitfalls.cases.digests import case_digest, digest_of, program_di
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
+from pytest_editpitfalls.engine.outside.collection import checkout_of
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.files import file_digest
 from pytest_editpitfalls.options.editor_labels import editor_name, without_seed
 from pytest_editpitfalls.program import Program, SuitePrograms
 
-from .sources import editor_source_digest, engine_source_digest, files_digest
+from .sources import editor_source_digest, engine_source_digest, files_digest, statistics_digest
 
 FORMAT: Literal[3] = 3
 """Version of headers, records and keys; a store of another version is refused. 2: a case's digest covers its
@@ -62,7 +63,8 @@ class RunHeader(BaseModel):
         editor: label of the editor without a seed ("memit+mle"), which has a field of its own.
         hyperparameters: all of them, resolved; a file among them is its content's digest.
         editor_facts: what somebody's own editor says of itself besides (`Editor.describe` before it is prepared), and
-            somebody's own declaration of the model's family; of an edited checkpoint the weights that it changes.
+            somebody's own declaration of the model's family; of an edited checkpoint the weights that it changes; of an
+            editor in a checkout what its folder of second moments lists.
         editor_source: digest of the editor's source code; None where some of it cannot be read.
         fingerprint: of the model: configuration, tokenizer and weights.
         seed: of everything that is random.
@@ -149,6 +151,8 @@ def run_header(
         own_facts = {"changed weights": description["editor"]["checkpoint"]["digest"]}
     if "declaration" in model:  # of a family that does not ship: it says which modules are edited
         own_facts = own_facts | {"family": model["declaration"]}
+    if (checkout := checkout_of(EDITORS.own_object(name))) is not None:
+        own_facts = own_facts | {"statistics": {CONTENT: statistics_digest(checkout, getattr(values, "hparams", None))}}
     source = editor_source_digest(name)
     keyed = keyed_hyperparameters(values)
     return RunHeader(
@@ -162,7 +166,7 @@ def run_header(
         versions={package: _release(description["versions"][package]) for package in ("torch", "transformers")},
         engine_source=engine_source_digest(),
         takes_suite=declaration.suite or not ours,  # what somebody's editor reads is not known
-        once=run_id if source is None or _unread(keyed) else None,
+        once=run_id if source is None or _unread(keyed) or _unread(own_facts) else None,
         models=(ModelName(label=model_label, source=settings.model),),
         description=plain(dict(description)),
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.hyperparameters.released import read_released
 from pytest_editpitfalls.engine.outside.bridge import is_bridged
 from pytest_editpitfalls.engine.outside.checkout import Checkout
 from pytest_editpitfalls.engine.outside.collection import checkout_of
@@ -39,6 +40,9 @@ _CODE = (".py", ".pyc", ".so", ".pyd")
 
 _SETTINGS = (".yml", ".yaml", ".json", ".toml", ".cfg", ".ini")
 """Files in a checkout's own directory that its code may read ("globals.yml")."""
+
+_STATISTICS = "data/stats"
+"""Where the collections' code keeps second moments, unless its hyper-parameters say another folder."""
 
 VALUES = ("matching.py", "probes.py", "program.py")
 """Modules outside of engine/ that decide what it computes: the programs that it runs, and what counts as said."""
@@ -124,6 +128,26 @@ def _checkout_digest(checkout: Checkout) -> str | None:
     if not _take(imports, digests, is_own=True):
         return None
     return _digest_with_imports(digests, [(name, None) for name in sorted(imports.packages)], set())
+
+
+def statistics_digest(checkout: Checkout, hparams: Any) -> str | None:
+    """Digest of what the folder of second moments lists: names, sizes and times of change; None where it is not known.
+
+    The files are large, and their code writes them itself where there are none: their content is not read.
+
+    Args:
+        hparams: a file of hyper-parameters or a table of them; ``stats_dir`` in it names the folder.
+    """
+    try:
+        table = read_released(Path(hparams)).values if isinstance(hparams, str | Path) else hparams
+        named = table.get("stats_dir") if isinstance(table, Mapping) else None
+        found = _files(checkout.directory / str(named or _STATISTICS), lambda name: name.endswith(".npz"))
+        status = [(name, path.stat()) for name, path in found]
+    except FileNotFoundError:
+        status = []
+    except (OSError, UsageError):
+        return None
+    return _digest(sorted([name, each.st_size, each.st_mtime_ns] for name, each in status))
 
 
 def _digest_with_imports(digests: set[str], waiting: list[Origin], own_packages: set[str]) -> str | None:

@@ -33,6 +33,9 @@ _DISTRIBUTIONS = {
 }
 """What to install for modules that are called otherwise: pip finds another package under their name."""
 
+IN_EXTRA = frozenset({"datasets", "matplotlib"})
+"""Packages of the extra ``easyedit``: what most editors of the collections import."""
+
 _CHECKOUT = "__editpitfalls_checkout__"
 
 
@@ -147,7 +150,7 @@ def outside_editor(path: str, checkouts: Mapping[str, Path], *, where: str) -> C
 
 def _distribution_of(module: str) -> str:
     top = module.partition(".")[0]
-    return _DISTRIBUTIONS.get(top, top)
+    return '"pytest-editpitfalls[easyedit]"' if top in IN_EXTRA else _DISTRIBUTIONS.get(top, top)
 
 
 def checkout_of(editor: Any) -> Checkout | None:
