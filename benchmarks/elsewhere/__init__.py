@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -28,17 +29,26 @@ def measure(asked: Asked) -> Measured:
     if asked.checkouts is None:
         figures: dict[str, Any] = {"skipped": "no --checkouts"}
         return Measured(figures, "## Editors of others\n\nNot run: no `--checkouts` was given.")
-    pairs = {}
+    commits, pairs = _commits(asked.checkouts), {}
     for pair in PAIRS[:3] if asked.quick else PAIRS:
+        of = _digest(pair, asked, commits[CHECKOUTS[pair.collection]])
         kept = asked.kept / f"{pair.name.replace(' ', '-')}.json" if asked.kept is not None else None
         if kept is not None and kept.is_file():
-            pairs[pair.name] = json.loads(kept.read_text(encoding="utf-8"))
-            continue
-        pairs[pair.name] = found = _measured(pair, asked)
+            found = json.loads(kept.read_text(encoding="utf-8"))
+            if found["of"] == of:
+                pairs[pair.name] = found
+                continue
+        pairs[pair.name] = found = _measured(pair, asked) | {"of": of}
         if kept is not None and "error" not in found:
             kept.write_text(json.dumps(found), encoding="utf-8")
-    figures = {"model": asked.model, "steps": STEPS, "commits": _commits(asked.checkouts), "pairs": pairs}
+    figures = {"model": asked.model, "steps": STEPS, "commits": commits, "pairs": pairs}
     return Measured(figures, render(figures))
+
+
+def _digest(pair: Pair, asked: Asked, commit: str | None) -> str:
+    """What figures are of: others that were kept are not taken."""
+    of = [pair.theirs, pair.ours, dict(pair.values), dict(pair.own), pair.templates, asked.model, asked.device, commit]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
 
 
 def _measured(pair: Pair, asked: Asked) -> dict[str, Any]:
@@ -87,7 +97,7 @@ def render(figures: dict[str, Any]) -> str:
         f"Run by name from checkouts ({commits}) on {figures['model']}: the first edit of one case of `reverse`, with "
         f"{figures['steps']} steps and few layers. Both sides get the same file of hyper-parameters, context templates "
         "and second moments. *Lines*: lines of Python that had to be written. *Median* and *max* are of "
-        "|difference of log p| between both edited models, over the answers after the edit; *moved*: the median by "
+        "|difference of log p| between both edited models, over 20 answers after the edit; *moved*: the median by "
         f"which ours moved them. Seconds are of the edit.{load}",
         "\n".join(rows),
     ]

@@ -35,7 +35,7 @@ from pytest_editpitfalls.engine.settings import EngineSettings, silent
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.program import CaseScores, Program
 
-from .pairs import CHECKOUTS, PAIRS, TEMPLATES, Pair
+from .pairs import CHECKOUTS, PAIRS, Pair
 
 THEIRS = "theirs"
 WORDINGS = 4
@@ -50,7 +50,7 @@ def measured(pair: Pair, checkouts: Path, model: str, device: str, folder: Path)
     kind = EDITORS.get(pair.ours).hyperparameter_class()
     table, note = read_released(file).table(pair.ours, kind)
     if "context_templates" in kind.model_fields:
-        table |= {"context_templates": list(TEMPLATES)}
+        table |= {"context_templates": list(pair.templates)}
     settings = EngineSettings(
         model,
         device=device,
@@ -93,15 +93,14 @@ def hand_over(editor: Any, session: EngineSession, pair: Pair, moments: Mapping[
     """Put templates and second moments where their code looks for its own."""
     checkout = checkout_of(editor)
     assert checkout is not None
-    templates: Any = [[TEMPLATES[0]], list(TEMPLATES[1:])] if pair.grouped else list(TEMPLATES)
+    given: dict[str, Any] = {"STATS_DIR": folder / "data" / "stats", "CONTEXT_TEMPLATES_CACHE": list(pair.templates)}
+    if pair.grouped:
+        given["CONTEXT_TEMPLATES_CACHE"] = [[pair.templates[0]], list(pair.templates[1:])]
     with checkout.entered():
-        for name in checkout.names():
-            for module in [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == name]:
-                if "CONTEXT_TEMPLATES_CACHE" in vars(module):
-                    module.CONTEXT_TEMPLATES_CACHE = templates  # type: ignore[attr-defined]
-                if "STATS_DIR" in vars(module):
-                    module.STATS_DIR = folder / "data" / "stats"  # type: ignore[attr-defined]
-    checkout.imported()
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] in checkout.names():
+                vars(module).update({key: value for key, value in given.items() if key in vars(module)})
+    checkout.imported()  # now that is what every edit starts from
     if pair.moments == "null space":
         spaces = [moments[layer].null_space(pair.values["nullspace_threshold"]) for layer in pair.values["layers"]]
         torch.save(torch.stack([projection(each) for each in spaces]), folder / pair.values["P_loc"])

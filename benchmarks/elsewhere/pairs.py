@@ -34,7 +34,8 @@ class Pair:
         own: what ours is given besides, by key: where it has another default than their code.
         moments: what of our second moments is handed over: "regular", the matrices with their ridge; "null space", the
             projections. None where there are none.
-        grouped: whether their templates are lists of lists, the bare prompt by itself.
+        templates: context templates of both.
+        grouped: whether theirs are lists of lists, the bare prompt by itself.
         draws: what is drawn at random, so that equal answers cannot be expected; None where nothing is.
         differs: what else is done otherwise, in words; None where it is the same.
     """
@@ -45,6 +46,7 @@ class Pair:
     values: Mapping[str, Any]
     own: Mapping[str, Any] = field(default_factory=dict)
     moments: str | None = None
+    templates: tuple[str, ...] = TEMPLATES
     grouped: bool = False
     draws: str | None = None
     differs: str | None = None
@@ -176,7 +178,7 @@ PAIRS = (
     _easyedit("FT", "ft-m", {**TUNED, "objective_optimization": "target_new", "norm_constraint": False}, "FT-M"),
     _easyedit("LoRA", "lora", LORA, draws="where the adapters start"),
     _easyedit("GRACE", "grace", GRACE, draws="where a value starts"),
-    _easyedit("WISE", "wise", WISE, draws="masks and templates"),
+    _easyedit("WISE", "wise", WISE, templates=TEMPLATES[:1], draws="the mask, an unrelated prompt"),
     _easyedit(
         "ULTRAEDIT",
         "ultraedit",
