@@ -33,7 +33,7 @@ from pytest_editpitfalls.engine.outside.collection import checkout_of, outside_e
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, silent
 from pytest_editpitfalls.errors import PitfallsError
-from pytest_editpitfalls.program import CaseScores, Program
+from pytest_editpitfalls.program import CaseScores, Probe, Program
 
 from .pairs import CHECKOUTS, PAIRS, Pair
 
@@ -126,7 +126,8 @@ def projection(space: Any) -> Any:
 
 def short(program: Program) -> Program:
     """The first edit alone; every fact of the case is asked before and after it, in a few wordings."""
-    facts = {probe.fact: replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in program.probes}
+    asked = [probe for probe in program.probes if isinstance(probe, Probe)]
+    facts = {probe.fact: replace(probe, prompts=probe.prompts[:WORDINGS]) for probe in asked}
     states = tuple(state for state in program.states if state.name in ("0", "1"))
     probes = tuple(replace(probe, state=state.name) for state in states for probe in facts.values())
     return replace(program, states=states, probes=probes)

@@ -113,7 +113,7 @@ class Checkout:
             module.__path__ = [str(folder)]
             module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
             module.__spec__.submodule_search_locations = [str(folder)]
-            module.__getattr__ = partial(self._taken_from, module, folder)  # type: ignore[attr-defined, method-assign]
+            module.__getattr__ = partial(self._taken_from, module, folder)  # type: ignore[method-assign]
             made[name] = module
             parent, _, last = name.rpartition(".")
             if parent in made:

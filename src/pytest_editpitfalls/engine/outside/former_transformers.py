@@ -68,8 +68,8 @@ def _returning_a_tuple(kind: type[nn.Module]) -> type[nn.Module]:
 
 def _with_whole_mask(model: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     del model
-    mask, tokens, cache = (kwargs.get(name) for name in ("attention_mask", "input_ids", "past_key_values"))
-    seen = cache.get_seq_length() if hasattr(cache, "get_seq_length") else 0
+    mask, tokens, cache = kwargs.get("attention_mask"), kwargs.get("input_ids"), kwargs.get("past_key_values")
+    seen = cache.get_seq_length() if cache is not None and hasattr(cache, "get_seq_length") else 0
     if seen and isinstance(mask, Tensor) and tokens is not None and mask.shape == tokens.shape:
         kwargs["attention_mask"] = torch.cat([mask.new_ones(len(mask), seen), mask], dim=1)
     return args, kwargs
