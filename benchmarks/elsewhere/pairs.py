@@ -166,7 +166,22 @@ PAIRS = (
     _easyedit("ROME", "rome", RANK_ONE, moments="regular"),
     _easyedit("R-ROME", "r-rome", RANK_ONE, moments="regular"),
     _easyedit("MEMIT", "memit", SPREAD, moments="regular", grouped=True),
-    _easyedit("EMMET", "emmet", {**SPREAD, "layers": [8], "emmet_lambda": 0.1}, moments="regular", grouped=True),
+    _easyedit(
+        "EMMET",
+        "emmet",
+        {**SPREAD, "layers": [8], "emmet_lambda": 0.1},
+        moments="regular",
+        grouped=True,
+        differs="`emmet_lambda` is added for a single request too; in ours, as in the authors' code, for several only",
+    ),
+    _easyedit(
+        "EMMET",
+        "emmet",
+        {**SPREAD, "layers": [8], "emmet_lambda": 0.0},
+        "EMMET, emmet_lambda 0",
+        moments="regular",
+        grouped=True,
+    ),
     _easyedit(
         "AlphaEdit",
         "alphaedit",
