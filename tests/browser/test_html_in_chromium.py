@@ -224,6 +224,13 @@ def test_a_cell_of_the_overview_leads_to_its_cases(browser: Browser, small_page:
     chosen = browser.js("['suite', 'editor'].map(name => document.querySelector(`[name=${name}]`).value)")
     assert chosen == ["reverse", "rome"]
     assert browser.js("document.getElementById('count').textContent").startswith("12 of 120 cases")
+    browser.js("window.scrollTo(0, 0)")
+    browser.js("document.querySelector('.matrix tbody td a').click()")  # the address stays as it is
+    wait(lambda: browser.js("window.scrollY") > 100)
+    browser.driver.back()
+    wait(lambda: browser.js("document.getElementById('count').textContent").startswith("120 cases"))
+    browser.open(small_page, "#sort=nosuch")
+    assert browser.js("location.hash") == ""
 
 
 def test_slash_goes_to_the_search(browser: Browser, small_page: Path) -> None:

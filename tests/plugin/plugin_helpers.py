@@ -60,7 +60,7 @@ def command(*words: str) -> int:
     return 0
 
 
-def on_a_terminal(folder: Path, *options: str, columns: int) -> str:
+def on_a_terminal(folder: Path, *options: str, columns: int, term: str = "xterm") -> str:
     """Run pytest with the fake editor on a pseudo-terminal and return everything that it showed; it has to pass."""
     import pty
 
@@ -80,7 +80,7 @@ def on_a_terminal(folder: Path, *options: str, columns: int) -> str:
         cwd=folder,
         stdout=follower,
         stderr=follower,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
+        env={**os.environ, "TERM": term, "COLUMNS": str(columns)},
     )
     os.close(follower)
     chunks = []

@@ -105,6 +105,7 @@ def test_the_status_of_a_usage_error_is_kept(project: Project) -> None:
         ({"editor": "--editor=rome"}, "::error title=Input editor::'--editor=rome' is an option. Options go into"),
         ({"editor": "rome", "suite": "-x"}, "::error title=Input suite::'-x' is an option."),
         ({"editor": "rome", "suite": "-x%0A::b"}, "::error title=Input suite::'-x%250A::b' is an option."),
+        ({"editor": "rome", "folder": "x\n::warning::y"}, "there is no folder 'x%0A::warning::y'."),
         ({"editor": "rome", "baseline": "main other"}, "::error title=Input baseline::several are named: main other."),
         ({"editor": "rome", "arguments": "-k 'a b"}, "::error title=Input arguments::a quote is opened and not closed"),
         ({"editor": "rome", "arguments": "--pitfalls-json=x"}, "'--pitfalls-json=x': the action writes this file."),

@@ -184,6 +184,21 @@ def test_the_line_stands_below_pytests_letters(project, options):
     assert not any(" cases | " in line for line in shown[-1])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [60, 80])
+def test_long_lines_stay_whole_as_well(project, columns):
+    text = on_a_terminal(project.path, "--pitfalls-suite=reverse", "--pitfalls-limit=5", "-v", columns=columns)
+    end = "".join(line.ljust(columns) for line in on_screens(text, columns)[-1])
+    assert end.count("] PASSED") == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_that_moves_no_cursor_gets_no_line(project, monkeypatch):
+    monkeypatch.setenv("CI", "")
+    monkeypatch.setenv("BUILD_NUMBER", "")
+    assert "batch of" not in on_a_terminal(project.path, *R3, columns=80, term="dumb")
+
+
 def test_a_ci_log_gets_a_line_every_half_minute(project, monkeypatch):
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(progress, "CI_INTERVAL", 0.0)
@@ -217,10 +232,13 @@ def test_the_first_batch_tells_a_rate_too(pytestconfig):
     )
 
 
-def test_the_time_left_never_rises():
+def test_the_time_left_rises_only_where_it_was_far_off():
     pace = Pace()
-    said = [pace.in_words(ran, spent, left) for ran, spent, left in [(4, 4, 60), (8, 16, 56), (60, 60, 4)]]
-    assert said == [" | 1.00 cases/s, 1:00 left", " | 0.50 cases/s, 1:00 left", " | 1.00 cases/s, 0:04 left"]
+    said = [pace.in_words(ran, spent, left) for ran, spent, left in [(4, 4, 60), (8, 10, 56), (60, 60, 4)]]
+    assert said == [" | 1.00 cases/s, 1:00 left", " | 0.80 cases/s, 1:00 left", " | 1.00 cases/s, 0:04 left"]
+    assert pace.in_words(60, 240, 40) == " | 0.25 cases/s, 2:40 left"  # far slower than thought: no more pretence
+    assert pace.in_words(80, 320, 20, 80.0) == " | 0.25 cases/s"  # should have ended: nobody knows
+    assert pace.in_words(80, 330, 20) == " | 0.24 cases/s, 1:22 left"
 
 
 def test_where_the_time_went():

@@ -90,7 +90,15 @@ def test_the_wheel_holds_all_that_the_source_tree_has(wheel: Path) -> None:
 def test_the_source_distribution_has_what_ci_needs(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for needed in (".ci/run", "mkdocs.yml", "action.yml", "constraints.txt", "docs/index.md", "tests/conftest.py"):
+    for needed in (
+        ".ci/run",
+        "ARCHITECTURE.md",
+        "mkdocs.yml",
+        "action.yml",
+        "constraints.txt",
+        "docs/index.md",
+        "tests/conftest.py",
+    ):
         assert needed in names
 
 
@@ -185,9 +193,9 @@ def test_a_release_is_built_and_checked(tree: Path) -> None:
     [
         ("", "", "", "v9.9.9", "the tag says 9.9.9, pyproject.toml"),
         ("", "", "", "0.1.0", "a tag begins with v: v0.1.0"),
-        ("CITATION.cff", "version: 0", "version: 7", "", "CITATION.cff has another version than"),
+        ("CITATION.cff", "\nversion: ", "\nversion: 7", "", "CITATION.cff has another version than"),
         ("CHANGELOG.md", "(2026-12-01)", "(unreleased)", "", "CHANGELOG.md still says"),
-        ("CHANGELOG.md", "## 0", "## 7", "", "CHANGELOG.md begins with '## 7"),
+        ("CHANGELOG.md", "# Changelog\n\n## ", "# Changelog\n\n## 7", "", "CHANGELOG.md begins with '## 7"),
     ],
 )
 def test_versions_that_disagree_are_not_released(

@@ -8,12 +8,12 @@ from report_samples import results
 from pytest_editpitfalls.reports.terminal import body, drawn
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results import RunResults
-from pytest_editpitfalls.results.comparison_records import CaseKeyRecord, ComparisonRecord
+from pytest_editpitfalls.results.comparison_records import CaseKeyRecord, ComparisonRecord, MetricChange, ReasonRecord
 from pytest_editpitfalls.results.records import MetricAggregate
 
 
 def lines_of(run: RunResults, width: int) -> list[str]:
-    return drawn(body(RunView(run), width=width), width=width)
+    return drawn(body(RunView(run), width=width), width=width, force_terminal=False, color_system=None)
 
 
 def tables_in(lines: list[str]) -> list[str]:
@@ -72,11 +72,12 @@ def test_the_first_line_says_what_fell() -> None:
     for case in run.cases[:2]:
         case.outcome = "failed"
     run.cases[2].outcome = "skipped"
-    assert lines_of(run, 120)[0] == "rome on gpt2-xl: 2 of 11 cases miss a threshold (reverse 2)"
+    run.cases[3].outcome = "error"
+    assert lines_of(run, 120)[0] == "rome on gpt2-xl: 2 of 10 cases miss a threshold (reverse 2); 1 error"
     metrics = run.aggregates[0].metrics
     metrics["cs_exp_lift"] = MetricAggregate(value=-0.3, low=-0.5, high=-0.1, n=12)
     metrics.setdefault("cs_exp_0", MetricAggregate(value=0.5, low=0.1, high=0.9, n=12))
-    assert lines_of(run, 120)[0].endswith("(reverse 2); worse than no edit: CS exp (reverse)")
+    assert lines_of(run, 120)[0].endswith("(reverse 2); 1 error; worse than no edit: CS exp (reverse)")
 
 
 def test_a_case_that_became_worse_is_told_once() -> None:
@@ -100,4 +101,48 @@ def test_the_first_line_has_gates_and_new_failures_of_its_own_editor() -> None:
         ft
         == "ft on gpt2-xl: no threshold is missed by 12 cases; 1 of 1 gates fails; 1 new failure against the baseline"
     )
-    assert all(each.is_failed for each in RunView(run).outcomes)
+    assert all(each.state == "bad" for each in RunView(run).outcomes)
+
+
+def test_the_first_line_is_green_only_where_all_is_well() -> None:
+    run = results(4, suites=("reverse",), editors=("rome",), label="passed")
+
+    def said() -> tuple[str, str]:
+        (only,) = RunView(run).outcomes
+        return only.text.removeprefix("rome on gpt2-xl: "), only.state
+
+    assert said() == ("no threshold is missed by 4 cases", "good")
+    for case in run.cases:
+        case.outcome = "xfailed"
+    assert said() == ("4 of 4 cases miss a threshold (reverse 4); all known pitfalls", "unknown")
+    run.cases[0].outcome = "failed"
+    assert said() == ("4 of 4 cases miss a threshold (reverse 4); 3 of them known", "bad")
+    for case in run.cases:
+        case.outcome = "error"
+    assert said() == ("no case was scored; 4 errors", "bad")
+    for case in run.cases:
+        case.outcome = "skipped"
+    assert said() == ("no case was scored", "unknown")
+    run.reasons = [ReasonRecord(what="unreliable", suite="reverse", editor="rome", model="gpt2-xl", text="x")]
+    assert said() == ("no case was scored; its edits no longer take as in the baseline", "bad")
+
+
+def test_narrow_tables_keep_every_suite_and_its_cases() -> None:
+    run = results(12, suites=("reverse", "coverage"), editors=("rome",))
+    for name in list(run.aggregates[1].metrics):
+        if name in ("es", "ps", "cs_exp"):
+            del run.aggregates[1].metrics[name]
+    for width in (44, 60, 80, 200):
+        lines = tables_in(lines_of(run, width))
+        assert any(line.split()[:2] == ["coverage", "12"] for line in lines), width
+
+
+def test_changes_have_their_arrows_in_every_form() -> None:
+    run = results(12, suites=("reverse",), editors=("rome",))
+    run.comparison = compared().model_copy(
+        update={
+            "changes": [MetricChange(suite="reverse", editor="rome", model="gpt2-xl", metric="es", base=0.0, now=1.0)]
+        }
+    )
+    for width in (26, 60, 200):
+        assert any("▲" in line and "better than there" not in line for line in lines_of(run, width)), width

@@ -116,7 +116,8 @@ def table(
 
         write_text(latex_tables(opened), out, where="--out")
     else:
-        write_text("\n".join(drawn(_tables(opened, _FILE_WIDTH), width=_FILE_WIDTH)) + "\n", out, where="--out")
+        lines = drawn(_tables(opened, _FILE_WIDTH), width=_FILE_WIDTH, force_terminal=False, color_system=None)
+        write_text("\n".join(lines) + "\n", out, where="--out")
     _say_written([] if out is None else [out])
 
 

@@ -71,7 +71,7 @@ class Grids:
         while left:
             found = None
             for count in range(1, len(left) + 1):
-                grid = self._grid(self._with_columns(left[:count]), between, 0, counts=not grids)
+                grid = self._grid(self._with_columns(left[:count], every_row=not grids), between, 0, counts=not grids)
                 if not self._fits(grid):
                     break
                 found = count, grid
@@ -81,10 +81,10 @@ class Grids:
             grids.append(found[1])
         return grids
 
-    def _with_columns(self, names: Iterable[str]) -> Table:
-        """The table with these columns, without the rows that have none of them."""
+    def _with_columns(self, names: Iterable[str], *, every_row: bool) -> Table:
+        """The table with these columns; with the rows that have none of them only where every row is wanted."""
         columns = {name: self._table.columns[name] for name in names}
-        rows = [row for row in self._table.rows if any(name in row.cells for name in columns)]
+        rows = [row for row in self._table.rows if every_row or any(name in row.cells for name in columns)]
         return replace(self._table, columns=columns, rows=rows)
 
     @cached_property
@@ -134,7 +134,7 @@ class Grids:
             yield Text(visible(f"{_name(row)}, {row.editor} on {row.model}: n {row.n}{held}"))
             for name, title in self._table.columns.items():
                 if name in row.cells:
-                    yield Text(f"  {title} {figure(name, row.cells[name].value)} {row.interval(name)}".rstrip())
+                    yield Text(f"  {title} {_cell(row, name, ' ', 1, self._arrows)}")
                     if (beside := row.controlled.get(name)) is not None:
                         text = f"no edit {percent(beside.control.value)}, lift {lift(beside.lift)}"
                         yield indented(text, _lift_style(beside))

@@ -21,6 +21,9 @@ INTERVAL = 0.1
 CI_INTERVAL = 30.0
 """Seconds between two lines in the log of a CI system."""
 
+FAR = 1.5
+"""By which factor the time left has to grow before a greater one is shown."""
+
 CASE_STAGE = "edit"
 """The engine's stage that takes the time of a batch; its progress is progress through the batch's cases."""
 
@@ -41,7 +44,7 @@ class TerminalLine:
     def is_shown(self) -> bool:
         """Whether what is drawn can be seen."""
         reporter = self._reporter()
-        return reporter is not None and self._config.get_verbosity() >= 0 and (reporter.isatty or _is_ci())
+        return reporter is not None and self._config.get_verbosity() >= 0 and (_is_drawn_on(reporter) or _is_ci())
 
     def announce(self, text: str) -> None:
         """Print a remark that stays, on a line of its own (not with ``-q``)."""
@@ -58,7 +61,7 @@ class TerminalLine:
         """Draw the line anew."""
         if not self.is_shown:
             return
-        if self._reporter().isatty:
+        if _is_drawn_on(self._reporter()):
             self._put(text)
             self._is_drawn = True
         elif time.monotonic() - self._written >= CI_INTERVAL:
@@ -74,7 +77,7 @@ class TerminalLine:
     def _put(self, text: str) -> None:
         """Write below pytest's own line, and go back to the end of that: its letters stay together."""
         writer = self._reporter()._tw
-        column = writer.width_of_current_line
+        column = writer.width_of_current_line % writer.fullwidth  # a longer line goes on in the next row
         text = encodable(text[: max(10, writer.fullwidth - 1)], getattr(writer._file, "encoding", None))
         below, back = ("\n", f"\x1b[1A\r\x1b[{column}C") if column else ("", "\r")
         with self._shown():
@@ -93,6 +96,10 @@ class TerminalLine:
         else:
             with capture.global_and_fixture_disabled():
                 yield
+
+
+def _is_drawn_on(reporter: Any) -> bool:
+    return bool(reporter.isatty) and os.environ.get("TERM") != "dumb"  # which does not move its cursor
 
 
 def _is_ci() -> bool:
@@ -170,10 +177,13 @@ def workers_line(states: Mapping[str, Mapping[str, Any]], done: int, total: int,
 
 
 class Pace:
-    """How fast cases are done, and the time for those that are left, which never rises while it is shown."""
+    """How fast cases are done, and the time for those that are left.
+
+    That does not go up and down with each batch: it rises only where the cases turn out to be far slower.
+    """
 
     def __init__(self) -> None:
-        self._least: float | None = None
+        self._left: float | None = None
 
     def in_words(self, ran: float, spent: float, left: int, elapsed: float = 0.0) -> str:
         """Return both, given cases that ran, their seconds, cases that are left and seconds that these had already.
@@ -184,8 +194,11 @@ class Pace:
             return ""
         rate = ran / spent
         seconds = max(0.0, left / rate - elapsed)
-        self._least = seconds if self._least is None else min(seconds, self._least)
-        minutes, rest = divmod(round(self._least), 60)
+        if self._left is None or not self._left <= seconds <= FAR * self._left:
+            self._left = seconds
+        if not round(self._left):
+            return f" | {rate:.2f} cases/s"
+        minutes, rest = divmod(round(self._left), 60)
         hours, minutes = divmod(minutes, 60)
         clock = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
         return f" | {rate:.2f} cases/s, {clock} left"

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 WORST = FLIPPED = 5
 """Worst cases that are shown; cases that became worse, and cases that became better."""
 
+_STATE_STYLE = {"good": "bold green", "bad": "bold red", "unknown": "bold yellow"}
+
 _GATE_STYLE = {True: "green", False: "bold red", None: "bold yellow"}
 """`passed` of a gate -> how rich shows its line."""
 
@@ -138,7 +140,7 @@ def tables(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[R
 
 def body(view: RunView, *, width: int, ascii_only: bool = False) -> Iterator[RenderableType]:
     """Give the summary of any run, live or stored, for a terminal with so many columns."""
-    yield from (Text(each.text, "bold red" if each.is_failed else "bold green") for each in view.outcomes)
+    yield from (Text(each.text, _STATE_STYLE[each.state]) for each in view.outcomes)
     yield from tables(view, width=width, ascii_only=ascii_only)
     for weights in view.weights:
         yield from _weights(weights, ascii_only)

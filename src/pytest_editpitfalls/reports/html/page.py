@@ -110,7 +110,7 @@ def write_html(
 def _verdict(results: RunResults) -> str:
     """Return what became of the run, where the record says so."""
     status = results.run.exit_status
-    return "" if status is None else {0: "passed", 2: "interrupted"}.get(status, "FAILED")
+    return "" if status is None else {0: "passed", 2: "interrupted", 5: "no case ran"}.get(status, "FAILED")
 
 
 def _labels(*names: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_editpitfalls.escaping import visible
 
@@ -17,18 +17,28 @@ MISSED = ("failed", "xfailed")
 """Outcomes of a case that missed a threshold."""
 
 
+_REASONS = {
+    "unreliable": "its edits no longer take as in the baseline",
+    "lost": "cases that passed in the baseline are skipped",
+    "unrepeatable": "cases depended on those before them: no figure counts",
+}
+"""Why a run fails that the rest of the line does not say."""
+
+State = Literal["good", "bad", "unknown"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one editor on one model.
 
     Attributes:
         text: the line.
-        is_failed: whether a case missed a threshold, a gate failed, a score is worse than without any edit, or a case
-            fails that passed in the baseline.
+        state: "bad" where a case failed or is an error, a gate failed, a score is worse than without any edit, or the
+            run fails for another reason; "unknown" where no case was scored, or all that fail are known pitfalls.
     """
 
     text: str
-    is_failed: bool
+    state: State
 
 
 def outcomes_of(view: RunView) -> list[Outcome]:
@@ -41,15 +51,26 @@ def outcomes_of(view: RunView) -> list[Outcome]:
 
 def _outcome(view: RunView, editor: str, model: str) -> Outcome:
     own = {suite: cases for (suite, *pair), cases in view.cases.items() if pair == [editor, model]}
-    scored = sum(case.is_scored for cases in own.values() for case in cases)
+    every = [case for cases in own.values() for case in cases]
+    errors = sum(case.outcome == "error" for case in every)
+    scored = sum(case.is_scored and case.outcome != "error" for case in every)
     missed = {suite: sum(case.outcome in MISSED for case in cases) for suite, cases in own.items()}
-    fell = [*_worse(view, editor, model), *_gates(view, editor, model)]
     if total := sum(missed.values()):
         of = ", ".join(f"{suite} {count}" for suite, count in missed.items() if count)
-        cases = f"{total} of {scored} cases miss{'es' if total == 1 else ''} a threshold ({of})"
+        parts = [f"{total} of {scored} cases miss{'es' if total == 1 else ''} a threshold ({of})"]
     else:
-        cases = f"no threshold is missed by {scored} cases" if scored else "no case was scored"
-    return Outcome(visible(f"{editor} on {model}: {'; '.join([cases, *fell])}"), bool(total or fell))
+        parts = [f"no threshold is missed by {scored} cases" if scored else "no case was scored"]
+    known = sum(case.outcome == "xfailed" for case in every)
+    if known:
+        parts.append(f"{known} of them known" if known < total else "all known pitfalls")
+    if errors:
+        parts.append("1 error" if errors == 1 else f"{errors} errors")
+    fell = [*_worse(view, editor, model), *_gates(view, editor, model)]
+    own_reasons = [each.what for each in view.results.reasons if (each.editor, each.model) == (editor, model)]
+    fell += [_REASONS[what] for what in dict.fromkeys(own_reasons) if what in _REASONS]
+    is_bad = bool(total > known or errors or fell)
+    state: State = "bad" if is_bad else "good" if scored and not total else "unknown"
+    return Outcome(visible(f"{editor} on {model}: {'; '.join([*parts, *fell])}"), state)
 
 
 def _worse(view: RunView, editor: str, model: str) -> list[str]:

@@ -3,10 +3,9 @@
 function followHash() {
   if (!location.hash.startsWith("#case=")) {
     if (story.open) shut();
-    if (location.hash.includes("=") && location.hash.slice(1) !== view()) {
-      takeView(location.hash.slice(1));
-      document.getElementById("cases").scrollIntoView();
-    }
+    const wanted = location.hash.includes("=") ? location.hash.slice(1) : "";
+    if (wanted !== view() && (wanted || !location.hash)) takeView(wanted);
+    if (wanted) document.getElementById("cases").scrollIntoView();
     return;
   }
   const wanted = location.hash.slice("#case=".length);
@@ -29,3 +28,6 @@ startStory();
 takeView(location.hash.startsWith("#case=") ? "" : location.hash.slice(1));
 followHash();
 addEventListener("hashchange", followHash);
+for (const link of document.querySelectorAll(".matrix td a")) {
+  link.addEventListener("click", () => { if (link.hash === location.hash) followHash(); }); // it says so already
+}

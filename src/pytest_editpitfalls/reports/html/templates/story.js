@@ -163,7 +163,7 @@ function open(i) {
 // At once, not in the close event: that comes later, when the next story may be on its way.
 function shut() {
   story.close();
-  if (location.hash.startsWith("#case=")) history.replaceState(null, "", view() ? `#${view()}` : location.pathname + location.search);
+  if (location.hash.startsWith("#case=")) setAddress(view());
   (table.querySelector(`tr[data-place="${current}"] a`) || opener)?.focus();
   current = -1;
 }

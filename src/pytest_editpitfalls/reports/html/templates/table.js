@@ -1,4 +1,4 @@
-// The case table: filters, sorting, pages; all of them in the address, so that a view can be shared.
+// The case table: filters, sorting, pages. Filters and order are in the address, so that a view can be shared.
 const PER_PAGE = 100;
 const filters = document.getElementById("filters");
 const table = document.getElementById("table");
@@ -78,10 +78,16 @@ function view() {
   return String(found);
 }
 
+function setAddress(wanted) {
+  try {
+    history.replaceState(null, "", wanted ? `#${wanted}` : location.pathname + location.search);
+  } catch { /* a page in a frame may have no address of its own, and some browsers limit how often it changes */ }
+}
+
 function keepAddress() {
-  if (location.hash.startsWith("#case=")) return; // a story is open: its end brings the view back
+  if (story.open) return; // its end brings the view back
   const wanted = view();
-  if (wanted || location.hash.includes("=")) history.replaceState(null, "", wanted ? `#${wanted}` : location.pathname + location.search);
+  if (wanted || location.hash.includes("=")) setAddress(wanted);
 }
 
 // Take a view from the address; what the form does not have is left out.
@@ -95,6 +101,10 @@ function takeView(text) {
   }
   order = { column: wanted.get("sort") || "", up: wanted.get("up") === "1" };
   filter();
+  if (order.column && order.column !== RUN && !columns().some(({ name }) => name === order.column)) {
+    order = { column: "", up: false };
+    sort();
+  }
 }
 
 const collator = new Intl.Collator("en", { numeric: true });
@@ -102,7 +112,6 @@ const collator = new Intl.Collator("en", { numeric: true });
 function sort() {
   const all = columns();
   const column = all.find(({ name }) => name === order.column);
-  keepAddress();
   if (column) {
     const sign = order.up ? 1 : -1;
     const value = column.text || column.value;
@@ -116,6 +125,7 @@ function sort() {
   } else if (order.column === RUN) shown.sort((i, j) => i - j);
   else shown.sort((i, j) => FAILING.has(outcome(j)) - FAILING.has(outcome(i)) || i - j);
   draw(all);
+  keepAddress();
 }
 
 function sortBy(column) {
