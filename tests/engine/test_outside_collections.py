@@ -318,3 +318,30 @@ def test_a_package_that_imports_everything_is_run_when_a_name_is_taken_from_it(t
         assert outside_editor(f"easyedit:{algorithm}", checkouts, where="--editor").__name__ == algorithm
     with pytest.raises(UsageError, match=r"needs 'no_such_package_at_all' for MEND"):
         outside_editor("easyedit:MEND", checkouts, where="--editor")
+
+
+def test_a_package_that_an_edit_runs_is_run_for_each_case(tmp_path: Path) -> None:
+    files = {
+        "easyeditor/trainer/__init__.py": "VALUE = 7\n",
+        "easyeditor/models/one.py": (
+            "def apply(model, tok, requests):\n    from ..trainer import VALUE\n    assert VALUE == 7\n"
+            "    model.lm_head.weight.data.mul_(1.1)\n"
+        ),
+        "easyeditor/util/alg_dict.py": "from ..models.one import apply\nALG_DICT = {'ONE': apply}\n",
+    }
+    edit = outside_editor("easyedit:ONE", {"easyedit": lay_out(tmp_path / "EasyEdit", files)}, where="--editor")
+    bench = Bench("gpt2")
+    for _ in range(3):
+        (answer,) = bench.scores(edit)
+        assert answer.error is None, answer.error
+
+
+@pytest.mark.parametrize("missing", ["n_positions", "n_embd"])
+def test_a_model_whose_configuration_lacks_a_name_is_edited_all_the_same(missing: str) -> None:
+    """BLOOM has no limit of positions; models of images and text have both names one level below."""
+    from pytest_editpitfalls.engine.outside.former_transformers import as_in_2022
+
+    model = Bench("bloom").model if missing == "n_positions" else Bench("gpt2").model
+    with as_in_2022(model, "transformer.h"):
+        assert hasattr(model.config, "n_embd")
+        assert hasattr(model.config, "n_positions") == (missing != "n_positions")

@@ -33,6 +33,7 @@ _SENT = (
     "escaping.py",
     "engine/outside/calling.py",
     "engine/outside/checkout.py",
+    "engine/outside/former_transformers.py",
     "engine/outside/state.py",
     "engine/outside/table.py",
     "engine/editors/wise/irrelevant_prompts.txt",
@@ -97,6 +98,7 @@ def bridged_collection_editor(
             "algorithm": algorithm,
             "left_padding": collection.left_padding(algorithm),
             "one_by_one": algorithm in collection.one_request,
+            "of_2022": collection.of_2022,
         },
     }
     if checked:

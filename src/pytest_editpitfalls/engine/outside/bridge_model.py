@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.quiet import without_bars
 from pytest_editpitfalls.errors import CaseError
 
@@ -31,6 +32,7 @@ def written(folder: Path, model: Any, tokenizer: Any, requests: Sequence[dict[st
     texts = [each["prompt"].replace("{}", each["subject"]) for each in requests[:1]]
     return {
         "model": str(folder / "model"),
+        "blocks": family_for(model.config).blocks,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "tolerance": {"rtol": 0.05, "atol": 0.1} if half else {"rtol": 1e-3, "atol": 1e-3},

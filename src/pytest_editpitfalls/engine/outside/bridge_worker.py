@@ -107,7 +107,9 @@ def of_collection(job: dict[str, Any]) -> Any:
     def edit(model: Any, tokenizer: Any, requests: Any, **given: Any) -> Any:
         how = {key: named[key] for key in ("left_padding", "one_by_one")}
         with checkout.entered():
-            return called(function, model, tokenizer, requests, given, **how)
+            return called(
+                function, model, tokenizer, requests, given, blocks=job["blocks"] if named["of_2022"] else None, **how
+            )
 
     edit.__annotations__["hparams"] = kind
     return edit

@@ -23,19 +23,19 @@ def called(
     *,
     left_padding: bool,
     one_by_one: bool = False,
-    of_2022: bool = False,
+    blocks: str | None = None,
 ) -> Any:
     """``function(model, tokenizer, requests, **given)``.
 
     Args:
         one_by_one: whether it is called for each request, each time with the model that it gave back.
         left_padding: whether their program pads this algorithm's texts on the left.
-        of_2022: whether their code expects what transformers gave it in 2022.
+        blocks: where the model has its blocks, where their code expects what transformers gave it in 2022.
     """
     for request in requests:
         request.setdefault("ground_truth", request.get("target_true", "<|endoftext|>"))
         request.setdefault("loc_prompt", random.choice(_unrelated()))
-    former = as_in_2022(model) if of_2022 else nullcontext()
+    former = nullcontext() if blocks is None else as_in_2022(model, blocks)
     there = _on_the_model_s_device(model.device)
     with _as_theirs(tokenizer, left_padding), there, masks_of_new_tokens(model), former:
         if not one_by_one:

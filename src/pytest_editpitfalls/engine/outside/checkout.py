@@ -35,6 +35,7 @@ class Checkout:
         self._bare = bare
         self._modules: dict[str, types.ModuleType] = {}
         self._clean: dict[str, types.ModuleType] = {}
+        self._not_run: dict[str, Any] = {}
         self._state: ModuleState | None = None
         self._user: object = None
         self._tops: set[str] | None = None
@@ -74,6 +75,11 @@ class Checkout:
         """What its modules hold now is what every edit starts from."""
         self._state = ModuleState(self._modules, lambda name: name.partition(".")[0] in self.names())
         self._clean = dict(self._modules)
+        self._not_run = {
+            name: vars(self._clean[name])["__getattr__"]
+            for name in self._bare
+            if name in self._clean and "__getattr__" in vars(self._clean[name])
+        }
 
     def forget_edits(self, user: object = None) -> None:
         """Let every module hold what it held after the import: what one edit left is not the next one's.
@@ -87,6 +93,8 @@ class Checkout:
         self._modules = dict(self._clean)
         if self._state is not None:
             self._state.restore(_is_cache if is_same else lambda name: False)
+        for name, taken_from in self._not_run.items():  # what running such a package made is gone: it is run again
+            self._clean[name].__getattr__ = taken_from  # type: ignore[method-assign]
 
     def names(self) -> set[str]:
         """Names of the packages and modules that the directory has; they are looked for once."""
@@ -128,10 +136,15 @@ class Checkout:
         is_module = (folder / name).is_dir() or (folder / f"{name}.py").is_file()
         is_taken = self._depth and (name == "__all__" or not name.startswith("__"))
         if is_taken and not is_module and "__getattr__" in vars(module):
+            taken_from = vars(module)["__getattr__"]
             del module.__getattr__
             file = folder / "__init__.py"
-            if file.is_file():
-                exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+            try:
+                if file.is_file():
+                    exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+            except BaseException:  # the next one who asks is to hear why, too
+                module.__getattr__ = taken_from  # type: ignore[method-assign]
+                raise
             if name in vars(module):
                 return vars(module)[name]
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")

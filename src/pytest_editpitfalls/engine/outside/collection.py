@@ -194,12 +194,14 @@ def _in_place(
     collection, algorithm = found.collection, found.algorithm
 
     def edit(model: Any, tokenizer: Any, requests: list[dict[str, Any]], **given: Any) -> Any:
+        from pytest_editpitfalls.engine.families import family_for
+
         from .calling import called
 
         left, one = collection.left_padding(algorithm), algorithm in collection.one_request
-        options = {"left_padding": left, "one_by_one": one, "of_2022": collection.of_2022}
+        blocks = family_for(model.config).blocks if collection.of_2022 else None
         with checkout.entered():
-            return called(function, model, tokenizer, requests, given, **options)
+            return called(function, model, tokenizer, requests, given, left_padding=left, one_by_one=one, blocks=blocks)
 
     with_signature(edit, kind)
     edit.__wrapped__ = function  # type: ignore[attr-defined]

@@ -1,4 +1,7 @@
-"""A model as the transformers of 2022 gave it, while code that was written for these edits it."""
+"""A model as the transformers of 2022 gave it, while code that was written for these edits it.
+
+It is sent to other interpreters: releases of Python and torch that are older than ours run it.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_editpitfalls.engine.families import family_for
-
 _NAMES = {"n_embd": "hidden_size", "n_positions": "max_position_embeddings"}
 """What GPT-2's configuration calls it, which such code asks of every model."""
 
 
 @contextmanager
-def as_in_2022(model: Any) -> Iterator[None]:
-    """While it is open, blocks return a tuple to hooks, and the configuration has GPT-2's names."""
+def as_in_2022(model: Any, blocks: str) -> Iterator[None]:
+    """While it is open, the blocks return a tuple to hooks, and the configuration has GPT-2's names.
+
+    Args:
+        blocks: where the model has its blocks, ``model.layers`` for instance.
+    """
     config = model.config
-    lent = {new: getattr(config, old) for new, old in _NAMES.items() if not hasattr(config, new)}
-    blocks = list(model.get_submodule(family_for(config).blocks))
-    kinds = [type(block) for block in blocks]
-    for block, kind in zip(blocks, kinds, strict=True):
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    # a model without a limit of positions (BLOOM) has no such name, and code that needs one says so
+    lent = {new: getattr(text, old) for new, old in _NAMES.items() if not hasattr(config, new) and hasattr(text, old)}
+    kinds = [(block, type(block)) for block in model.get_submodule(blocks)]
+    for block, kind in kinds:
         block.__class__ = _returning_a_tuple(kind)
     vars(config).update(lent)
     try:
@@ -30,7 +36,7 @@ def as_in_2022(model: Any) -> Iterator[None]:
     finally:
         for name in lent:
             vars(config).pop(name, None)
-        for block, kind in zip(blocks, kinds, strict=True):
+        for block, kind in kinds:
             block.__class__ = kind
 
 
@@ -41,11 +47,15 @@ def masks_of_new_tokens(model: Any) -> Iterator[None]:
     Today that hides all that is in the cache but for its first token. The collections' ``generate_fast``, which samples
     context templates, does so.
     """
-    hook = model.register_forward_pre_hook(_with_whole_mask, with_kwargs=True)
+    try:
+        hook = model.register_forward_pre_hook(_with_whole_mask, with_kwargs=True)
+    except TypeError:  # torch 1 cannot; the transformers beside it take such masks
+        hook = None
     try:
         yield
     finally:
-        hook.remove()
+        if hook is not None:
+            hook.remove()
 
 
 def _returning_a_tuple(kind: type[nn.Module]) -> type[nn.Module]:
