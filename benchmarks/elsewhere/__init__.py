@@ -8,11 +8,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.part import Asked, Measured
 from benchmarks.tables import number
+from pytest_editpitfalls.outputs import write_text
+from pytest_editpitfalls.store.sources import engine_source_digest
 
 from .pairs import CHECKOUTS, PAIRS, STEPS, Pair
 
@@ -33,22 +36,31 @@ def measure(asked: Asked) -> Measured:
     for pair in PAIRS[:3] if asked.quick else PAIRS:
         of = _digest(pair, asked, commits[CHECKOUTS[pair.collection]])
         kept = asked.kept / f"{pair.name.replace(' ', '-')}.json" if asked.kept is not None else None
-        if kept is not None and kept.is_file():
-            found = json.loads(kept.read_text(encoding="utf-8"))
-            if found["of"] == of:
-                pairs[pair.name] = found
-                continue
+        if kept is not None and (found := _read(kept)).get("of") == of:
+            pairs[pair.name] = found
+            continue
         pairs[pair.name] = found = _measured(pair, asked) | {"of": of}
         if kept is not None and "error" not in found:
-            kept.write_text(json.dumps(found), encoding="utf-8")
+            write_text(json.dumps(found), kept, where="--kept")
     figures = {"model": asked.model, "steps": STEPS, "commits": commits, "pairs": pairs}
     return Measured(figures, render(figures))
 
 
 def _digest(pair: Pair, asked: Asked, commit: str | None) -> str:
     """What figures are of: others that were kept are not taken."""
-    of = [pair.theirs, pair.ours, dict(pair.values), dict(pair.own), pair.templates, asked.model, asked.device, commit]
+    settings = [pair.theirs, pair.ours, dict(pair.values), dict(pair.own), pair.templates, pair.moments, pair.grouped]
+    code = [commit, engine_source_digest(), *map(version, ("torch", "transformers"))]
+    of = [*settings, asked.model, asked.device, *code]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
+
+
+def _read(kept: Path) -> dict[str, Any]:
+    """Figures of an earlier run; nothing where there are none, or a run was broken off while it wrote them."""
+    try:
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def _measured(pair: Pair, asked: Asked) -> dict[str, Any]:
@@ -72,13 +84,17 @@ def _measured(pair: Pair, asked: Asked) -> dict[str, Any]:
 
 
 def _commits(checkouts: Path) -> dict[str, str | None]:
-    """Short name of each checkout's commit and its day; None where it is no git checkout."""
+    """Short name of each checkout's commit, its day, and whether files differ; None where it is no git checkout."""
     found: dict[str, str | None] = {}
     for name in CHECKOUTS.values():
         command = ["git", "-C", str(checkouts / name), "log", "-1", "--format=%h of %cs", "--abbrev=7"]
         is_git = (checkouts / name / ".git").exists()
         done = subprocess.run(command, capture_output=True, text=True, check=False) if is_git else None
         found[name] = (done.stdout.strip() or None) if done is not None else None
+        if found[name] is not None:
+            command = ["git", "-C", str(checkouts / name), "status", "--porcelain", "--untracked-files=no"]
+            if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip():
+                found[name] = f"{found[name]}, changed"
     return found
 
 

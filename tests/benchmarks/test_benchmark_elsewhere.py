@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -115,3 +116,16 @@ def test_what_cannot_be_run_is_said_and_what_was_is_kept(checkouts: Path, tmp_pa
     assert "random: " in rows["| EasyEdit WISE (`easyedit:WISE`)"]
     assert json.loads((kept / "EasyEdit-R-ROME.json").read_text())["of"] == "other settings"
     assert "skipped" in elsewhere.measure(Asked(quick=True, device="cpu", model="tiny")).figures
+
+
+def test_kept_figures_are_of_the_same_pair_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, pair = Asked(quick=False, device="cpu", model="tiny"), pairs.PAIRS[0]
+    first = elsewhere._digest(pair, asked, "abc")
+    assert elsewhere._digest(pair, asked, "abc") == first
+    assert elsewhere._digest(pair, asked, "abd") != first
+    assert elsewhere._digest(dataclasses.replace(pair, moments=not pair.moments), asked, "abc") != first
+    monkeypatch.setattr(elsewhere, "engine_source_digest", lambda: "another")
+    assert elsewhere._digest(pair, asked, "abc") != first
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"of": ')
+    assert elsewhere._read(broken) == elsewhere._read(tmp_path / "none.json") == {}
