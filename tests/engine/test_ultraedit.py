@@ -187,11 +187,28 @@ def test_one_token_has_no_spread_without_a_warm_up(tmp_path: Path) -> None:
     [
         ("transformer.h.2.mlp.down", "has no module 'transformer.h.2.mlp.down'"),
         ("transformer.h.2.ln_1", "'transformer.h.2.ln_1' is a LayerNorm and has no matrix to edit"),
+        ("lm_head", r"ultraedit.edit_modules: 'lm_head' is in none of the model's blocks.*\n.*transformer.h.0.mlp"),
     ],
 )
 def test_a_module_that_cannot_be_edited_is_told(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         make(make_forward("gpt2"), tmp_path, layers=(), edit_modules=(name,))
+
+
+def test_a_matrix_that_is_named_twice_is_told(tmp_path: Path) -> None:
+    name = "transformer.h.2.mlp.c_proj"
+    for again in (name, f"{name}.weight"):
+        with pytest.raises(UsageError, match=rf"'{name}' is named twice"):
+            make(make_forward("gpt2"), tmp_path, layers=(), edit_modules=(name, again))
+
+
+def test_a_job_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path) -> None:
+    editor = make(make_forward("gpt2"), tmp_path)
+    (first,) = editor.edit([EditJob("a", 1, (REQUESTS[0],))])
+    spoilt = tuple(replace(delta, u=delta.u * float("inf")) for delta in first.model)
+    good, bad = editor.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0],), spoilt, first.state)])
+    assert_close(matrices(good), matrices(first), 1e-4)
+    assert bad.error == "edit 2: inputs or gradients are not finite (NaN or infinity)"
 
 
 def test_a_preset_s_matrices_are_the_model_s(tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ class AnswerTokens:
         """The tokens of several jobs at one matrix."""
         return cls(torch.cat([each.x for each in parts]), torch.cat([each.g for each in parts]))
 
+    def is_finite(self) -> bool:
+        return bool(self.x.isfinite().all() and self.g.isfinite().all())
+
     @property
     def both(self) -> Tensor:
         """(n, d_k + d_o)"""
@@ -140,14 +143,21 @@ def tokens_of_jobs(
     loss: Literal["sum", "mean"],
     progress: ProgressCallback,
 ) -> list[list[AnswerTokens]]:
-    """Of each job and matrix, each job at its own model; a job that has none gets its error in ``results``.
+    """Of each job and matrix, each job at its own model.
+
+    A job that has none, or whose tokens are not finite, gets its error in ``results``.
 
     Args:
         loss: over all target tokens of a job.
     """
     rows = job_rows(resources.host.encoder, jobs, results, LOSSES[loss])
     found = list(job_gradients(resources, jobs, rows, matrices, progress))
-    return answer_tokens(found, len(jobs), len(matrices))
+    tokens = answer_tokens(found, len(jobs), len(matrices))
+    for index, (job, own) in enumerate(zip(jobs, tokens, strict=True)):
+        if results[index].error is None and not all(each.is_finite() for each in own):
+            error = f"edit {job.step}: inputs or gradients are not finite (NaN or infinity)"
+            results[index] = EditResult(error=error)
+    return tokens
 
 
 def updated(
@@ -174,7 +184,7 @@ def updated(
 
 
 def least_squares(x: Tensor, wanted: Tensor, ridge: float | Tensor) -> tuple[Tensor, Tensor]:
-    """U (d_o, n) and V (d_k, n) of the update U V^T that brings W x_t nearest to W x_t + v_t.
+    """U (d_o, n) and V (d_k, n) of the update U V^T that brings W x_t nearest to W x_t + v_t; U is NaN without one.
 
     Args:
         x: (n, d_k) inputs.
@@ -182,5 +192,7 @@ def least_squares(x: Tensor, wanted: Tensor, ridge: float | Tensor) -> tuple[Ten
         ridge: weight of the update's own norm; above 0.
     """
     identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    factor = torch.linalg.cholesky(x @ x.T + ridge * identity)
+    factor, info = torch.linalg.cholesky_ex(x @ x.T + ridge * identity)
+    if int(info) != 0:
+        factor = torch.full_like(factor, torch.nan)
     return torch.cholesky_solve(wanted, factor).T, x.T

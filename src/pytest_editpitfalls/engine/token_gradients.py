@@ -54,9 +54,11 @@ def named_matrices(
         editor: whose hyper-parameters they are, for messages.
 
     Raises:
-        UsageError: the model does not have one of them, or it has no matrix; or its MLPs have experts.
+        UsageError: the model does not have one of them, it has no matrix, it is in none of the blocks, or it is named
+            twice; or the model's MLPs have experts.
     """
-    found = []
+    found: dict[str, Matrix] = {}
+    blocks, example = host.family.blocks, f"{host.family.blocks}.0.{host.family.down_projection}"
     for name in edit_modules or map(host.down_projection_path, layers):
         path, where = name.removesuffix(".weight"), f"{editor}.edit_modules"
         module = host.module(path, where=where)
@@ -64,10 +66,18 @@ def named_matrices(
             raise UsageError(
                 f"'{path}' is a {type(module).__name__} and has no matrix to edit",
                 where=where,
-                fix=f"name projections of the MLP, such as '{host.family.blocks}.0.{host.family.down_projection}'",
+                fix=f"name projections of the MLP, such as '{example}'",
             )
-        found.append(matrix_at(host, path))
-    return tuple(found)
+        if not path.startswith(f"{blocks}."):
+            raise UsageError(
+                f"'{path}' is in none of the model's blocks ('{blocks}'), and matrices elsewhere cannot be edited",
+                where=where,
+                fix=f"name projections of the MLP, such as '{example}'",
+            )
+        if path in found:
+            raise UsageError(f"'{path}' is named twice", where=where, fix="name each matrix once")
+        found[path] = matrix_at(host, path)
+    return tuple(found.values())
 
 
 def edited_matrices(host: ModelAdapter, layers: Sequence[int]) -> tuple[Matrix, ...]:
