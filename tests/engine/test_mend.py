@@ -508,6 +508,30 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     assert float((whole.network.alphas.detach() - 1e-4).abs().min()) > 1e-4  # it has moved
 
 
+def test_a_step_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the second step of Adam: its tokens are not counted twice."""
+    forward, data = full("llama"), write_data(tmp_path / "d.jsonl")
+    whole = training(forward, data, tmp_path / "whole.safetensors")
+    for _ in range(3):
+        whole._step()
+    half = training(forward, data, tmp_path / "half.safetensors")
+    half._step()
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(half.objective, "losses", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        half._step()
+    half.save_checkpoint()
+    rest = training(forward, data, tmp_path / "half.safetensors")
+    rest.resume()
+    for _ in range(2):
+        rest._step()
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, rest.network.state_dict()[key]), key
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     forward, data = make_forward("gpt2"), write_data(tmp_path / "d.jsonl")
     out = tmp_path / "m.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from pytest_editpitfalls.engine.editors.rledit.hyperparameters import RleditHype
 from pytest_editpitfalls.engine.editors.rledit.network import RleditNetwork
 from pytest_editpitfalls.engine.editors.rledit.training import RLEDIT, RleditTrainingRun
 from pytest_editpitfalls.engine.forward import Forward
+from pytest_editpitfalls.engine.hypernetworks.display import Validation
 from pytest_editpitfalls.engine.hypernetworks.examples import Example
 from pytest_editpitfalls.engine.hypernetworks.weights import WeightsHeader, read_header, save_weights
 from pytest_editpitfalls.engine.lifelong_updates import AnswerTokens, grown, least_squares, shape_name
@@ -188,6 +190,22 @@ def test_a_training_with_means_is_applied_with_means(tmp_path: Path) -> None:
     by_mean = matrices(make(forward, tmp_path, network, options=options).edit(jobs)[0])
     with pytest.raises(AssertionError):
         assert_close(by_sum, by_mean, 1e-3)
+
+
+def test_a_job_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path) -> None:
+    forward = make_forward("gpt2")
+    editor = make(forward, tmp_path)
+    (first,) = editor.edit([EditJob("a", 1, (REQUESTS[0],))])
+    spoilt = tuple(replace(delta, u=delta.u * float("inf")) for delta in first.model)
+    good, bad = editor.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0],), spoilt, first.state)])
+    assert_close(matrices(good), matrices(first), 1e-4)
+    assert bad.error == "edit 2: inputs or gradients are not finite (NaN or infinity)"
+
+
+def test_an_update_that_cannot_be_solved_for_is_not_finite() -> None:
+    u, _ = least_squares(torch.full((2, 3), torch.nan), torch.ones(2, 4), 1.0)
+    assert u.shape == (4, 2)
+    assert bool(u.isnan().all())
 
 
 def test_one_bad_request_is_an_error_of_its_own(tmp_path: Path) -> None:
@@ -375,6 +393,108 @@ def test_a_step_that_is_not_finite_is_left_out_of_its_chain(tmp_path: Path, monk
     assert run.skipped == 5
     assert run.steps == 3
     assert all(bool(value.isfinite().all()) for value in run.network.state_dict().values())
+
+
+def test_a_gradient_that_overflows_costs_its_step_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses are finite, but what reaches the network is not."""
+    run = training(make_forward("gpt2"), write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors")
+    whole, calls = run._factors, itertools.count()
+
+    def steep(*args: Any) -> Any:
+        factors = whole(*args)
+        if next(calls) == 1:
+            factors = [(u + (u * 1e300 - (u * 1e300).detach()), v) for u, v in factors]
+        return factors
+
+    monkeypatch.setattr(run, "_factors", steep)
+    done = run.learn([run._example(number) for number in range(15)])
+    assert run.skipped == 5
+    assert sum(len(losses.edit) for losses in done) == 10
+    gradients = [parameter.grad for parameter in run.network.parameters()]
+    assert all(each is not None and bool(each.isfinite().all()) for each in gradients)
+    assert any(bool(each.any()) for each in gradients if each is not None)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_chain_that_is_not_finite_is_judged_as_infinitely_bad(steps: int, tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors"
+    run = training(make_forward("gpt2"), data, out, val_steps=5 * steps)
+    with torch.no_grad():
+        for name, parameter in run.network.named_parameters():
+            if name.endswith("step_sizes"):
+                parameter.fill_(torch.inf)
+    found = run._validate(run.network)
+    assert (found.total, found.success) == (float("inf"), 0.0)
+
+
+def test_any_loss_is_better_than_nan() -> None:
+    nan, inf, good = (Validation(total, total, total, 0.0) for total in (float("nan"), float("inf"), 3.0))
+    key = "loss/total_edit_val"
+    assert good.better_than(nan, key)
+    assert good.better_than(inf, key)
+    assert not nan.better_than(good, key)
+    assert not inf.better_than(nan, key)
+
+
+def edited_alive(run: RleditTrainingRun) -> int:
+    """Matrices of the edited ones' shape that are alive, the model's own aside."""
+    gc.collect()
+    shapes = {matrix.shape for matrix in run.network.matrices}
+    tensors = (each for each in gc.get_objects() if type(each) is Tensor)
+    return sum(1 for each in tensors if tuple(each.shape) in shapes and each.requires_grad and each.is_leaf)
+
+
+def test_a_longer_chain_takes_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training(make_forward("gpt2"), write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors", n_edits=1)
+    whole, alive = run._tokens, []
+
+    def count(*args: Any) -> Any:
+        alive.append(edited_alive(run))
+        return whole(*args)
+
+    monkeypatch.setattr(run, "_tokens", count)
+    done = run.learn([run._example(number) for number in range(6)])
+    assert alive[-1] == alive[1]
+    assert all(losses.edit.grad_fn is None and losses.locality.grad_fn is None for losses in done)
+
+
+def test_a_chain_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the second chain: what it has seen and skipped is not counted twice."""
+    forward, data = make_forward("llama", torch.float64), write_data(tmp_path / "d.jsonl")
+    values = {"max_iters": 45, "val_interval": 45, "num_seq": 3}
+    broken = 20 // 5  # the second chain's first step is left out, its third one is interrupted
+
+    def spoil(run: RleditTrainingRun, interrupted: int | None) -> None:
+        whole, calls = run._tokens, itertools.count(run.edits // 5)
+
+        def tokens(step: Any, weights: Any) -> Any:
+            number = next(calls)
+            if number == interrupted:
+                raise KeyboardInterrupt
+            found = whole(step, weights)
+            return [replace(own, g=own.g * float("nan")) for own in found] if number == broken else found
+
+        monkeypatch.setattr(run, "_tokens", tokens)
+        run.first = run.first or Validation(1.0, 1.0, 1.0, 0.0)
+
+    whole = training(forward, data, tmp_path / "whole.safetensors", **values)
+    spoil(whole, None)
+    while whole.edits < 45:
+        whole._step()
+    half = training(forward, data, tmp_path / "half.safetensors", **values)
+    spoil(half, 5)
+    with pytest.raises(KeyboardInterrupt):
+        half.run()
+    half.save_checkpoint()
+    rest = training(forward, data, tmp_path / "half.safetensors", **values)
+    rest.resume()
+    assert (rest.edits, rest.steps, rest.skipped) == (15, 1, 0)
+    spoil(rest, None)
+    while rest.edits < 45:
+        rest._step()
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, rest.network.state_dict()[key]), key
+    assert (rest.steps, rest.skipped) == (whole.steps, whole.skipped) == (3, 5)
 
 
 def test_from_a_model_and_data_to_an_edit(tmp_path: Path) -> None:

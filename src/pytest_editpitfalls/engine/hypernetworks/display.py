@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -29,10 +30,12 @@ class Validation:
     success: float
 
     def better_than(self, other: Validation | None, key: str) -> bool:
-        """By the published ``early_stop_key``."""
+        """By the published ``early_stop_key``; any loss is better than NaN."""
         if other is None:
             return True
-        return self.success > other.success if key == "edit/acc_val" else self.total < other.total
+        if key == "edit/acc_val":
+            return self.success > other.success
+        return _comparable(self.total) < _comparable(other.total)
 
     def __str__(self) -> str:
         return f"loss {self.total:.4f} (edit {self.edit:.3f}, KL {self.locality:.4f}), edit success {self.success:.1%}"
@@ -76,6 +79,10 @@ class TrainingDisplay(contextlib.AbstractContextManager["TrainingDisplay"]):
     def validated(self, edits: int, found: Validation, best: bool) -> None:
         """After a validation."""
         self._console.print(f"after {edits} edits: {found}{', the best so far' if best else ''}")
+
+
+def _comparable(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
 
 
 def _smooth(before: float | None, now: float) -> float:

@@ -99,6 +99,16 @@ class Losses:
     locality: Tensor
     success: Tensor
 
+    @classmethod
+    def infinite(cls, n: int) -> Losses:
+        """Of n examples that cannot be asked, because the edited model is not finite."""
+        worst = torch.full((n,), torch.inf)
+        return cls(worst, worst, torch.zeros(n, dtype=torch.bool))
+
+    def detached(self) -> Losses:
+        """The same figures without their graph, which keeps the edited matrices and their gradients alive."""
+        return Losses(self.edit.detach(), self.locality.detach(), self.success)
+
     def total(self, cedit: float, cloc: float) -> Tensor:
         """(n,) the training loss."""
         return cedit * self.edit + cloc * self.locality

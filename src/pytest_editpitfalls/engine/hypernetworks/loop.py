@@ -197,7 +197,14 @@ class TrainingRun(ABC, Generic[H, N]):
         count = min(self.edits_per_step, self._options.max_iters - self.edits)
         examples = [self._example(self.edits + place) for place in range(count)]
         self.optimiser.zero_grad()
-        done = self.learn(examples)
+        skipped, buffers = self.skipped, {name: each.clone() for name, each in self.network.named_buffers()}
+        try:
+            done = self.learn(examples)
+        except BaseException:
+            # A step that is interrupted (Ctrl-C) is made anew later: moments and counts must not keep a part of it.
+            self.skipped = skipped
+            self.network.load_state_dict(buffers, strict=False)
+            raise
         self.edits += count
         if not done:
             return

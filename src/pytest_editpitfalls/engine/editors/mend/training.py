@@ -70,7 +70,7 @@ class MendTrainingRun(TrainingRun[MendTraining, MendNetwork]):
                 self.skipped += len(chosen)
                 continue
             loss.backward()
-            done.append(losses)
+            done.append(losses.detached())
         return done
 
     def judge(self, network: MendNetwork, examples: Sequence[Example]) -> list[Losses]:

@@ -100,49 +100,79 @@ class RleditTrainingRun(TrainingRun[RleditTraining, RleditNetwork]):
         return losses.total(1.0, self._options.loc_coef)
 
     def learn(self, examples: Sequence[Example]) -> list[Losses]:
-        options, weights, done = self._options, self._unedited(), []
+        weights, moments = self._unedited(), self.network.moments()
         written: list[Sequence[Example]] = []  # newest first
+        done: list[Losses] = []
         for step in self._steps(examples):
-            tokens = self._tokens(step, weights)
-            if not all(bool(own.both.isfinite().all()) for own in tokens):
+            made = self._learnt([step, *written][: self._options.back_depth], weights, moments)
+            if made is None:
                 self.skipped += len(step)
                 continue
-            moments = grown(self.network.moments(), self._matrices, tokens)
-            factors = self._factors(self.network, tokens, moments)
-            updates = [(u.detach() @ v.T).to(w.dtype) for (u, v), w in zip(factors, weights, strict=True)]
-            edited = tuple((w + update).requires_grad_() for w, update in zip(weights, updates, strict=True))
-            found: list[Losses] = []
-            for back, earlier in enumerate([step, *written][: options.back_depth]):
-                share = options.time_decay**back / FACTS_OF_A_LOSS
-                for losses in self._losses(earlier, edited, weights):
-                    (share * self.total(losses).sum()).backward()
-                    if back == 0:
-                        found.append(losses)
-            slopes = [
-                each.grad + 2 * options.reg_coef * update  # type: ignore[operator]
-                for each, update in zip(edited, updates, strict=True)
-            ]
-            if not all(bool(slope.isfinite().all()) for slope in slopes):
-                self.skipped += len(step)
-                continue
-            torch.autograd.backward(
-                [u for u, _ in factors], [slope.double() @ v for slope, (_, v) in zip(slopes, factors, strict=True)]
-            )
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.grad_clip)
-            self.network.keep(moments)
-            weights = tuple(each.detach() for each in edited)
+            found, weights, moments = made
             written.insert(0, step)
             done += found
+        self.network.keep(moments)  # once: what is interrupted within the chain has changed nothing
         return done
+
+    def _learnt(
+        self, steps: Sequence[Sequence[Example]], before: Weights, moments: MomentsByShape
+    ) -> tuple[list[Losses], Weights, MomentsByShape] | None:
+        """Add a step's gradient to the chain's; None, with nothing added, where something is not finite.
+
+        Args:
+            steps: the step's facts, then those of the steps before it that it is judged by, newest first.
+            before: weights that the steps before left.
+            moments: of the tokens up to there.
+
+        Returns:
+            Losses of the step's own facts; the weights and moments that it leaves.
+        """
+        options, parameters = self._options, list(self.network.parameters())
+        tokens = self._tokens(steps[0], before)
+        if not all(own.is_finite() for own in tokens):
+            return None
+        moments = grown(moments, self._matrices, tokens)
+        factors = self._factors(self.network, tokens, moments)
+        updates = [(u.detach() @ v.T).to(w.dtype) for (u, v), w in zip(factors, before, strict=True)]
+        edited = tuple((w + update).requires_grad_() for w, update in zip(before, updates, strict=True))
+        found: list[Losses] = []
+        for back, earlier in enumerate(steps):
+            share = options.time_decay**back / FACTS_OF_A_LOSS
+            for losses in self._losses(earlier, edited, before):
+                (share * self.total(losses).sum()).backward()
+                if back == 0:
+                    found.append(losses.detached())
+        slopes = [
+            each.grad + 2 * options.reg_coef * update  # type: ignore[operator]
+            for each, update in zip(edited, updates, strict=True)
+        ]
+        if not all(bool(slope.isfinite().all()) for slope in slopes):
+            return None
+        gradients = torch.autograd.grad(
+            [u for u, _ in factors],
+            parameters,
+            [slope.double() @ v for slope, (_, v) in zip(slopes, factors, strict=True)],
+        )
+        # The norm of finite gradients can overflow, too, and would scale the whole chain's down to 0.
+        if not bool(torch.stack([each.norm() for each in gradients]).norm().isfinite()):
+            return None
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        return found, tuple(each.detach() for each in edited), moments
 
     def judge(self, network: RleditNetwork, examples: Sequence[Example]) -> list[Losses]:
         base = weights = self._unedited()
         moments = network.moments()
         for step in self._steps(examples):
             tokens = self._tokens(step, weights)
+            if not all(own.is_finite() for own in tokens):
+                return [Losses.infinite(len(examples))]
             moments = grown(moments, self._matrices, tokens)
             factors = self._factors(network, tokens, moments)
             weights = tuple(w + (u @ v.T).to(w.dtype) for (u, v), w in zip(factors, weights, strict=True))
+        if not all(bool(each.isfinite().all()) for each in weights):
+            return [Losses.infinite(len(examples))]
         return list(self._losses(examples, weights, base))
 
     @cached_property
