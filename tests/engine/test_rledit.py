@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -495,6 +496,25 @@ def test_a_chain_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: 
     for key, value in whole.network.state_dict().items():
         assert torch.equal(value, rest.network.state_dict()[key]), key
     assert (rest.steps, rest.skipped) == (whole.steps, whole.skipped) == (3, 5)
+
+
+def test_ctrl_c_waits_for_adam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain whose step of Adam was left out, or half made, could not be told from one that counts."""
+    data, out = write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors"
+    run = training(make_forward("gpt2"), data, out, n_edits=2)
+    before = {name: each.clone() for name, each in run.network.named_parameters()}
+    adam, handler = run.optimiser.step, signal.getsignal(signal.SIGINT)
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        adam()
+
+    monkeypatch.setattr(run.optimiser, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run._step()
+    assert (run.edits, run.steps) == (4, 1)
+    assert any(not torch.equal(each, before[name]) for name, each in run.network.named_parameters())
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_from_a_model_and_data_to_an_edit(tmp_path: Path) -> None:

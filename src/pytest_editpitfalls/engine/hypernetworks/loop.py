@@ -8,10 +8,13 @@ What the gradients of an edit are is the editor's own (`TrainingRun.learn`).
 
 from __future__ import annotations
 
+import contextlib
 import random
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -205,18 +208,22 @@ class TrainingRun(ABC, Generic[H, N]):
             self.skipped = skipped
             self.network.load_state_dict(buffers, strict=False)
             raise
-        self.edits += count
-        if not done:
-            return
+        with _uninterrupted():
+            self.edits += count
+            if done:
+                self._adam(sum(len(losses.edit) for losses in done))
+        if done and self._display is not None:
+            means = self._means(done)
+            self._display.step(self.edits, means.total, means.success)
+
+    def _adam(self, learnt: int) -> None:
+        """Give Adam the gradients of so many edits; they are skipped where the sum is not finite."""
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.grad_clip)
         if bool(norm.isfinite()):
             self.optimiser.step()
             self.steps += 1
         else:
-            self.skipped += sum(len(losses.edit) for losses in done)
-        if self._display is not None:
-            means = self._means(done)
-            self._display.step(self.edits, means.total, means.success)
+            self.skipped += learnt
 
     def _example(self, number: int) -> Example:
         """Edit ``number`` of the run: every fact once an epoch, each epoch in an order of its own."""
@@ -288,3 +295,20 @@ class TrainingRun(ABC, Generic[H, N]):
             versions={name: version(name) for name in ("pytest-editpitfalls", "torch", "transformers", "safetensors")},
             progress={"edits": self.edits, "steps": self.steps, "validation": asdict(self.best)},
         )
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # it does not come here
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda _, frame: came.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(signal.SIGINT, came[-1])
