@@ -141,7 +141,7 @@ class Checkout:
             file = folder / "__init__.py"
             try:
                 if file.is_file():
-                    exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+                    importlib.machinery.SourceFileLoader(module.__name__, str(file)).exec_module(module)
             except BaseException:  # the next one who asks is to hear why, too
                 module.__getattr__ = taken_from  # type: ignore[method-assign]
                 raise
