@@ -255,7 +255,7 @@ def test_exit_statuses(run: Run) -> None:
     status, _, err = run([fine], "--ignore=standing")
     assert status == 4
     assert "--ignore: unknown kind of finding 'standing'" in err
-    assert run([fine], "--stric")[0] == 2
+    assert run([fine], "--stric")[0] == 4
 
 
 def test_json_has_every_edit_by_its_line(run: Run) -> None:
