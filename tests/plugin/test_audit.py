@@ -81,17 +81,13 @@ def results_of(run_here):
     return results_of
 
 
-@pytest.fixture(scope="module")
-def audited(prepared, tmp_path_factory):
-    """A copy of all that in which the audit has run, in a process of its own, with every report; and that run."""
-    folder = tmp_path_factory.mktemp("audited") / "work"
-    shutil.copytree(prepared, folder)
-    reports = ("--pitfalls-html=out.html", "--pitfalls-markdown=out.md", "--pitfalls-json=out.json")
+def run_apart(folder, *arguments):
+    """Run in a process of its own: what this process imports for Ray, pytester would let it import once more."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     for name in ("CI", "GITHUB_STEP_SUMMARY"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *AUDIT, *reports],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -100,6 +96,16 @@ def audited(prepared, tmp_path_factory):
         timeout=300,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def audited(prepared, tmp_path_factory):
+    """A copy of all that in which the audit has run, in a process of its own, with every report; and that run."""
+    folder = tmp_path_factory.mktemp("audited") / "work"
+    shutil.copytree(prepared, folder)
+    reports = ("--pitfalls-html=out.html", "--pitfalls-markdown=out.md", "--pitfalls-json=out.json")
+    done = run_apart(folder, *AUDIT, *reports)
     return folder, json.loads((folder / "out.json").read_text()), done
 
 
@@ -155,10 +161,11 @@ def test_workers_and_a_replay_give_the_same(audited, run_here, results_of):
     assert "Weights that differ" in replayed.stdout
 
 
-def test_rays_actors_audit_too(audited, results_of):
+def test_rays_actors_audit_too(audited):
     pytest.importorskip("ray")
     folder, alone, _ = audited
-    actors, _ = results_of(folder, *AUDIT, "--pitfalls-fresh", "--pitfalls-engine=ray:1")
+    run_apart(folder, *AUDIT, "--pitfalls-fresh", "--pitfalls-engine=ray:1", "--pitfalls-json=actors.json")
+    actors = json.loads((folder / "actors.json").read_text())
     for case, values in probabilities(actors).items():
         assert values == pytest.approx(probabilities(alone)[case], rel=1e-4)
     assert actors["run"]["editors"][0]["checkpoint"] == alone["run"]["editors"][0]["checkpoint"]
