@@ -503,18 +503,22 @@ def test_ctrl_c_waits_for_adam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     data, out = write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors"
     run = training(make_forward("gpt2"), data, out, n_edits=2)
     before = {name: each.clone() for name, each in run.network.named_parameters()}
-    adam, handler = run.optimiser.step, signal.getsignal(signal.SIGINT)
+    adam, handler = run.optimiser.step, signal.default_int_handler
+    outside = signal.signal(signal.SIGINT, handler)  # pytest-xdist's workers ignore it
 
     def interrupted() -> None:
         signal.raise_signal(signal.SIGINT)
         adam()
 
     monkeypatch.setattr(run.optimiser, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run._step()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run._step()
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, outside)
     assert (run.edits, run.steps) == (4, 1)
     assert any(not torch.equal(each, before[name]) for name, each in run.network.named_parameters())
-    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_from_a_model_and_data_to_an_edit(tmp_path: Path) -> None:

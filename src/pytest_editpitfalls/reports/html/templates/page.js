@@ -20,6 +20,7 @@ function followHash() {
     }
   }
   if (story.open) shut();
+  setAddress(view()); // so that it follows the filters from here
   document.getElementById("count").textContent += ` – the link names a case that is not in this run: ${wanted.slice(0, 200)}`;
 }
 

@@ -85,7 +85,7 @@ function setAddress(wanted) {
 }
 
 function keepAddress() {
-  if (story.open) return; // its end brings the view back
+  if (story.open || location.hash.startsWith("#case=")) return; // the end of a story brings the view back
   const wanted = view();
   if (wanted || location.hash.includes("=")) setAddress(wanted);
 }
