@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pyte
 import pytest
@@ -15,7 +17,7 @@ from pytest_editpitfalls.engine.settings import Progress
 from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
 from pytest_editpitfalls.reports import progress
-from pytest_editpitfalls.reports.progress import Pace, ProgressLine
+from pytest_editpitfalls.reports.progress import Pace, ProgressLine, TerminalLine
 from pytest_editpitfalls.reports.view.words import time_line
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
@@ -190,6 +192,18 @@ def test_long_lines_stay_whole_as_well(project, columns):
     text = on_a_terminal(project.path, "--pitfalls-suite=reverse", "--pitfalls-limit=5", "-v", columns=columns)
     end = "".join(line.ljust(columns) for line in on_screens(text, columns)[-1])
     assert end.count("] PASSED") == 5
+
+
+@pytest.mark.parametrize(("written", "drawn"), [(0, True), (79, True), (80, False), (81, True), (160, False)])
+def test_a_full_row_is_not_written_over(monkeypatch, written, drawn):
+    """Behind its last letter the cursor still stands on it: going to the start of the row would lose the row."""
+    monkeypatch.setenv("TERM", "xterm")
+    file = io.StringIO()
+    writer = SimpleNamespace(width_of_current_line=written, fullwidth=80, _file=file)
+    plugins = {"terminalreporter": SimpleNamespace(_tw=writer, isatty=True)}
+    manager = SimpleNamespace(get_plugin=plugins.get)
+    TerminalLine(SimpleNamespace(pluginmanager=manager, get_verbosity=lambda: 0)).draw("0/3 cases")
+    assert ("0/3 cases" in file.getvalue()) is drawn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

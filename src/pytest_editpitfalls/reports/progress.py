@@ -77,8 +77,11 @@ class TerminalLine:
     def _put(self, text: str) -> None:
         """Write below pytest's own line, and go back to the end of that: its letters stay together."""
         writer = self._reporter()._tw
-        column = writer.width_of_current_line % writer.fullwidth  # a longer line goes on in the next row
-        text = encodable(text[: max(10, writer.fullwidth - 1)], getattr(writer._file, "encoding", None))
+        written, width = writer.width_of_current_line, writer.fullwidth
+        column = written % width  # a longer line goes on in the next row
+        if written and not column:  # the row is full: the cursor is on its last letter, and nothing leads back there
+            return
+        text = encodable(text[: max(10, width - 1)], getattr(writer._file, "encoding", None))
         below, back = ("\n", f"\x1b[1A\r\x1b[{column}C") if column else ("", "\r")
         with self._shown():
             writer._file.write(f"{below}\r{text}\x1b[K{back}")
