@@ -59,6 +59,7 @@ class EngineSession:
     measured: Mapping[tuple[str, str], float] = MappingProxyType({})  # the same for perplexities and divergences
     size = 4
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()  # announced at the start of every batch
     interrupt_after: int | None = None
     halved_after: int | None = None  # batches, whereupon memory runs out
     kills: Collection[str] = ()  # cases that take their process down
@@ -69,8 +70,9 @@ class EngineSession:
     fingerprint = "f" * 8
     batches = 0
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, announce: Any = None) -> None:
         self.settings = settings
+        self.announce = announce
         self.seconds = {"load": 0.25}
         self.model = FakeModel()
         self.tokenizer = "tokenizer"
@@ -81,7 +83,7 @@ class EngineSession:
         if cls.refuse is not None:
             raise UsageError(cls.refuse, where="--pitfalls-model", fix="take another one")
         announce(f"{settings.model}: takes 0.1 GB")
-        return cls(settings)
+        return cls(settings, announce)
 
     def under_seed(self, seed: int) -> EngineSession:
         other = copy.copy(self)
@@ -107,6 +109,8 @@ class EngineSession:
         )
         if self.interrupt_after is not None and type(self).batches >= self.interrupt_after:
             raise KeyboardInterrupt
+        for remark in self.remarks:
+            self.announce(remark)
         for program in programs:
             marker = Path(f"killed-{program.case_id}")
             if program.case_id in self.kills or (program.case_id in self.kills_once and not marker.exists()):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 STORED = "stored"
 """Argument of `Project.run`: take what is in the store."""
@@ -61,28 +65,16 @@ def command(*words: str) -> int:
 
 
 def on_a_terminal(folder: Path, *options: str, columns: int, term: str = "xterm") -> str:
-    """Run pytest with the fake editor on a pseudo-terminal and return everything that it showed; it has to pass."""
+    """Run pytest with the fake editor on a pseudo-terminal and return everything that it showed; it has to pass.
+
+    In a fork of this process: what is imported here need not be imported again.
+    """
     import pty
 
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            "--editor=rome",
-            *options,
-        ],
-        cwd=folder,
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "TERM": term, "COLUMNS": str(columns)},
-    )
-    os.close(follower)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # on forks beside threads
+        process, leader = pty.fork()
+    if not process:
+        _run_in_fork(folder, options, {"TERM": term, "COLUMNS": str(columns)})
     chunks = []
     while True:
         try:
@@ -93,5 +85,22 @@ def on_a_terminal(folder: Path, *options: str, columns: int, term: str = "xterm"
             break
         chunks.append(chunk)
     os.close(leader)
-    assert process.wait(timeout=120) == 0
-    return b"".join(chunks).decode()
+    _, status = os.waitpid(process, 0)
+    shown = b"".join(chunks).decode()
+    assert os.waitstatus_to_exitcode(status) == 0, shown
+    return shown
+
+
+def _run_in_fork(folder: Path, options: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    status = 70
+    try:
+        os.chdir(folder)
+        os.environ.update(variables)
+        for name, file, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+            stream = open(file, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        status = int(pytest.main(["-p", "no:cacheprovider", "-p", "no:randomly", "--editor=rome", *options]))
+        sys.stdout.flush()
+    finally:
+        os._exit(status)

@@ -206,6 +206,98 @@ def test_a_full_row_is_not_written_over(monkeypatch, written, drawn):
     assert ("0/3 cases" in file.getvalue()) is drawn
 
 
+BY_BATCHES = ("--pitfalls-suite=reverse", "--pitfalls-limit=3", "--pitfalls-batch-size=1", "--no-summary")
+REMARKS = ["pitfalls: tiny divisor", "pitfalls: once more"]
+
+
+def lines_of_items(result: pytest.RunResult) -> list[str]:
+    """Return what stands between the remark on the model and the end, without space at the ends of lines."""
+    lines = [line.rstrip() for line in result.outlines]
+    start = next(place for place, line in enumerate(lines) if "takes 0.1 GB" in line)
+    end = next(place for place, line in enumerate(lines) if re.match("=+ .* in ", line))
+    return lines[start + 1 : end]
+
+
+@pytest.mark.parametrize(
+    ("style", "ends"),
+    [("progress", ["[ 33%]", "[ 66%]", "[100%]"]), ("count", ["[1/3]", "[2/3]", "[3/3]"]), ("classic", ["", "", ""])],
+)
+def test_letters_go_on_behind_a_remark(project, monkeypatch, style, ends):
+    """Each line of letters begins with the path, once; no letter stands alone, no line is empty but pytest's own."""
+    monkeypatch.setenv("COLUMNS", "80")
+    project.engine(lose=case_ids("reverse", 3)[2:], remarks=("tiny divisor", "once more"))
+    lines = lines_of_items(project.run(*BY_BATCHES, "-o", f"console_output_style={style}"))
+    letters = ["pitfalls/reverse.py " + letter for letter in "..F"]
+    first, second, third = (
+        (text + end.rjust(79 - len(text))).rstrip() for text, end in zip(letters, ends, strict=True)
+    )
+    assert lines == ["", "pitfalls/reverse.py", *REMARKS, first, *REMARKS, second, *REMARKS, third, ""]
+
+
+def test_an_item_is_named_again_behind_a_remark(project, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    project.engine(remarks=("tiny divisor", "once more"))
+    lines = lines_of_items(project.run(*BY_BATCHES, "-v"))
+    items = [f"pitfalls/reverse.py::test_reverse[rome-smollm2-135m-{case}]" for case in case_ids("reverse", 3)]
+    wanted = ["", *(line for item in items for line in (item, *REMARKS, f"{item} PASSED")), ""]
+    assert [re.sub(" +\\[ *\\d+%]", "", line) for line in lines] == wanted
+
+
+def test_another_file_begins_behind_a_remark(project, monkeypatch):
+    """Behind a remark between two items pytest would go on with an empty line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    (project.path / "test_own.py").write_text("def test_it():\n    pass\n")
+    project.engine("""
+import pytest
+from pytest_editpitfalls.reports.progress import TerminalLine
+
+def pytest_configure(config):
+    global line
+    line = TerminalLine(config)
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish(nodeid):
+    line.announce(f"behind {nodeid.partition(':')[0]}")
+""")
+    lines = lines_of_items(project.run("test_own.py", project.whole("reverse", 2), "--no-summary"))
+    assert [line.partition("  ")[0] for line in lines] == [
+        "",
+        "test_own.py .",
+        "pitfalls: behind test_own.py",
+        "pitfalls/reverse.py .",
+        "pitfalls: behind pitfalls/reverse.py",
+        "pitfalls/reverse.py .",
+        "pitfalls: behind pitfalls/reverse.py",
+        "",
+    ]
+    assert lines[5].endswith("[100%]")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("options", [(), ("-v",)])
+def test_a_remark_takes_the_place_of_a_heading_on_a_terminal(project, options):
+    project.engine(remarks=("tiny divisor",))
+    text = on_a_terminal(project.path, *BY_BATCHES, *options, columns=60)
+    end = on_screens(text, 60)[-1]
+    assert end.count("pitfalls: tiny divisor") == 3
+    shown = "".join(line.ljust(60) for line in end)
+    assert shown.count("pitfalls/reverse.py") == 3
+    assert shown.count("PASSED" if options else "reverse.py . ") == 3
+
+
+def test_workers_letters_go_on_behind_a_remark(project, monkeypatch):
+    """In pytest-xdist's controller pytest shows letters alone, of whatever file."""
+    monkeypatch.setenv("COLUMNS", "80")
+    project.engine(
+        "def pytest_sessionstart(session):\n"
+        "    session.config.pluginmanager.get_plugin('terminalreporter').showfspath = False\n",
+        remarks=("tiny divisor", "once more"),
+    )
+    lines = lines_of_items(project.run(*BY_BATCHES))
+    ends = [f".{end.rjust(78)}" for end in ("[ 33%]", "[ 66%]", "[100%]")]
+    assert lines == [*REMARKS, ends[0], *REMARKS, ends[1], *REMARKS, ends[2]]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_that_moves_no_cursor_gets_no_line(project, monkeypatch):
     monkeypatch.setenv("CI", "")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.escaping import encodable, visible
 
+from .pytests_line import PytestsLine
+
 if TYPE_CHECKING:
     import pytest
 
@@ -52,7 +54,7 @@ class TerminalLine:
         reporter = self._reporter()
         if reporter is not None and self._config.get_verbosity() >= 0:
             with self._shown():
-                reporter.ensure_newline()
+                PytestsLine.of(self._config).end(reporter, can_erase=_is_drawn_on(reporter))
                 line = visible(text, keep_newlines=True)
                 encoding = getattr(reporter._tw._file, "encoding", None)
                 reporter.write_line(encodable(f"pitfalls: {line}", encoding))
