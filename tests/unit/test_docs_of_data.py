@@ -13,6 +13,8 @@ import pytest
 from pytest_editpitfalls import files
 from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Edit, pitfall_of
 from pytest_editpitfalls.results import records
+from pytest_editpitfalls.results.checkpoint_records import CheckpointRecord, EditedWeightRecord
+from pytest_editpitfalls.results.rerun_record import RerunRecord
 from pytest_editpitfalls.suites.discovery import shipped_suites
 from pytest_editpitfalls.suites.readers.own_format import OBJECTS, Header, HeldTable, ObjectsTable, RelationTable
 
@@ -82,8 +84,9 @@ def test_the_result_fields_are_documented() -> None:
         records.RelationInterval,
         records.GateRecord,
         records.RunRecord,
-        records.CheckpointRecord,
-        records.EditedWeightRecord,
+        CheckpointRecord,
+        EditedWeightRecord,
+        RerunRecord,
     ):
         for field in model.model_fields:
             assert f"`{field}`" in text or f"`{field}[]`" in text, f"{model.__name__}.{field}"

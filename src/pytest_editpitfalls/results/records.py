@@ -14,37 +14,14 @@ from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.statistics.intervals import Method
 
+from .checkpoint_records import CheckpointRecord
 from .comparison_records import ComparisonRecord, ReasonRecord, RelativeGateRecord
 from .record import Number, Record
+from .rerun_record import RerunRecord
 
 SCHEMA_VERSION = 1
 
 Outcome = Literal["passed", "failed", "xfailed", "skipped", "error"]
-
-
-class EditedWeightRecord(Record):
-    """One weight of an edited checkpoint that is not the base's."""
-
-    name: str = Field(description="its full name in the model; of tied weights the first")
-    shape: list[int]
-    change: Number = Field(
-        description="Frobenius norm of the difference, relative to that of the base's weight; null: that is all zero"
-    )
-    entries: Number = Field(description="share of its numbers that differ")
-    rank: int | None = Field(default=None, description="rank of the difference where it is 16 at most; null: higher")
-
-
-class CheckpointRecord(Record):
-    """A finished checkpoint that was audited: no editor edited."""
-
-    source: str = Field(description="the checkpoint: a directory, or another name of a model")
-    form: str = Field(description="`checkpoint` (all weights) or `LoRA adapter` (merged into the base)")
-    digest: str = Field(description="SHA-256 over the weights that differ")
-    compared: int = Field(ge=0, description="weights that were compared")
-    remarks: list[str] = Field(default_factory=list, description="what is to be known of it, such as rounded weights")
-    edited_weights: list[EditedWeightRecord] = Field(
-        default_factory=list, description="the weights that differ from the base's, rounding aside"
-    )
 
 
 class EditorRecord(Record):
@@ -140,6 +117,7 @@ class RunRecord(Record):
     started: str | None = Field(default=None, description="time of the start, ISO 8601 with zone")
     seconds: Number = Field(default=None, description="wall time of the run")
     command: list[str] = Field(default_factory=list, description="the arguments of pytest")
+    reruns: list[RerunRecord] = Field(default_factory=list, description="how a case is run again, by itself")
     exit_status: int | None = None
     seed: int = Field(default=0, description="seed of everything random; with several seeds the first")
     seeds: int = Field(default=1, ge=1, description="`--pitfalls-seeds`")

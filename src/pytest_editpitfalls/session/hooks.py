@@ -95,7 +95,7 @@ class SessionHooks:
         show(config, [notice for notice in notices if notice is not None])
         config.args = list(self.session.selection.paths)
         config.args_source = pytest.Config.ArgsSource.ARGS
-        self.recorder = Recorder(self.session, config.invocation_params.args)
+        self.recorder = Recorder(config, self.session)
         self.finalizer = Finalizer(config, self.session, self.recorder)
         self.is_empty_shard = False
         self.controller: Controller | None = None
@@ -176,7 +176,8 @@ class SessionHooks:
             batches.plan(cases)
             return
         size = self.worker.batch_size(len({case.planned for case in cases if case}), self.session.run)
-        facts = [None if case is None else case_facts(case) for case in cases]
+        pairs = zip(session.items, cases, strict=True)
+        facts = [None if case is None else case_facts(item, case) for item, case in pairs]
         self.directory.write_plan(batches.plan(cases, size), facts)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

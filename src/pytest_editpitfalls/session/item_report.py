@@ -26,6 +26,7 @@ from pytest_editpitfalls.results.records import CaseRecord, Outcome
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Verdict
 
+from .modules import is_own_test
 from .verdict_policy import VerdictPolicy
 
 
@@ -35,6 +36,7 @@ class ItemReport:
 
     Attributes:
         index: the case's place in its suite.
+        is_own_test: whether the item is a test of the user's own, and no item of a suite.
         timings: the case's share of its batch's time: stage -> seconds.
         seconds: spent outside of batches since the last report of this process: stage -> seconds.
         engine: the engine's description of editor and model, where it is new or has changed.
@@ -48,6 +50,7 @@ class ItemReport:
     kind: Kind
     index: int
     nodeid: str
+    is_own_test: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     engine: Mapping[str, Any] | None = None
@@ -81,15 +84,16 @@ class ItemReport:
         """Return the report of an item that no worker survives, by its `case_facts`: its case is an error."""
         named = {name: facts[name] for name in ("id", "source_index", "suite", "editor", "model")}
         record = CaseRecord(**named, outcome="error", reason=reason)
-        return cls(record, facts["kind"], facts["index"], nodeid)
+        return cls(record, facts["kind"], facts["index"], nodeid, facts["is_own_test"])
 
 
 _FACTS = tuple(each.name for each in fields(ItemReport) if each.name != "record")
 
 
-def case_facts(case: SelectedCase) -> dict[str, Any]:
+def case_facts(item: pytest.Item, case: SelectedCase) -> dict[str, Any]:
     """Return what `ItemReport.given_up` has to know of a case, as plain JSON types: it stands in the workers' plan."""
     return {
+        "is_own_test": is_own_test(item),
         "suite": case.suite.name,
         "kind": case.case.kind,
         "editor": case.editor,
@@ -164,6 +168,7 @@ class ItemReporter:
             case.case.kind,
             case.index,
             item.nodeid,
+            is_own_test(item),
             timings={stage: float(seconds) for stage, seconds in scores.timings.items()},
             seconds=self._executor.take_seconds(),
             engine=self._if_new(case, description),

@@ -69,6 +69,11 @@ class SuiteModule(pytest.Module):
         return items
 
 
+def is_own_test(item: pytest.Item) -> bool:
+    """Whether an item is a test of the user's own, and no item of a suite."""
+    return not isinstance(item.getparent(pytest.Module), SuiteModule)
+
+
 def collect_suites(session: pytest.Session, selection: Selection) -> list[pytest.Item]:
     """Return the items of the selected suites, in order; raises `UsageError` where a node id matches nothing."""
     items: list[pytest.Item] = []

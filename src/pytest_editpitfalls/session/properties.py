@@ -268,8 +268,7 @@ def collect_properties(session: pytest.Session, ours: PitfallsSession, selection
 def rerun_of_property(selected: SelectedProperty, run: RunConfig, edits: Sequence[DrawnEdit]) -> str:
     """Return the command that looks at these edits again."""
     from pytest_editpitfalls.properties.drawn import as_text
-
-    from .rerun import quoted
+    from pytest_editpitfalls.reports.view.reruns import quoted
 
     asked = run.properties
     return quoted(

@@ -27,9 +27,11 @@ from pytest_editpitfalls.results.aggregates import (
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
 from pytest_editpitfalls.results.records import PropertyRecord, RunRecord, RunResults
+from pytest_editpitfalls.results.rerun_record import RerunRecord
 
 from .item_report import ItemReport
 from .properties import property_names
+from .rerun import rerun_records
 from .session import PitfallsSession
 
 SEVERITY = ("skipped", "passed", "xfailed", "failed", "error")
@@ -42,9 +44,9 @@ Key = tuple[str, str, str, str]
 class Recorder:
     """All reports of a run."""
 
-    def __init__(self, session: PitfallsSession, command: tuple[str, ...]) -> None:
+    def __init__(self, config: pytest.Config, session: PitfallsSession) -> None:
+        self.config = config
         self.session = session
-        self.command = command
         self.reports: dict[Key, ItemReport] = {}
         self.engines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.suites: dict[str, Mapping[str, Any]] = {}
@@ -167,7 +169,8 @@ class Recorder:
             {
                 "started": self.started.isoformat(timespec="seconds"),
                 "seconds": time.perf_counter() - self._clock,
-                "command": [encodable(word, "utf-8") for word in self.command],
+                "command": [encodable(word, "utf-8") for word in self.config.invocation_params.args],
+                "reruns": self._reruns(),
                 "seed": self._first_seed(),
                 "seeds": run.seeds,
                 "device": first.get("model", {}).get("device"),
@@ -186,6 +189,10 @@ class Recorder:
                 "first_result": self.first_result,
             }
         )
+
+    def _reruns(self) -> list[RerunRecord]:
+        suites = {suite.name: suite for suite in self.session.selection.suites}
+        return rerun_records(self._ordered(), suites, self.config, self.session.run)
 
     def _first_seed(self) -> int:
         """Return what the results were computed under: a replay takes what is stored, whatever the run's seed is."""

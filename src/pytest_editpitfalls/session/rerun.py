@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
 
 from pytest_editpitfalls.engine.edited_checkpoint.declare import checkpoint_labels
+from pytest_editpitfalls.escaping import encodable
 from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.options.command_line import SHORT_FORMS
 from pytest_editpitfalls.options.config import RunConfig, model_labels
 from pytest_editpitfalls.options.defaults import DEFAULT_MODEL
-from pytest_editpitfalls.options.editor_labels import as_typed
+from pytest_editpitfalls.options.editor_labels import as_typed, editor_name, seed_of
+from pytest_editpitfalls.reports.view.reruns import quoted
+from pytest_editpitfalls.results.rerun_record import ID, RerunRecord
+from pytest_editpitfalls.suites.suite import Suite
 
-from .modules import SuiteModule
+from .item_report import ItemReport
+from .modules import is_own_test
 from .selection import parse_target
 
 
 def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
     """Return the pytest command that selects ``item`` from the directory where pytest was started."""
-    here = item.config.invocation_params.dir
-    module = item.getparent(pytest.Module)
-    suite_option: list[str] = []
-    if not isinstance(module, SuiteModule):
-        file, colons, name = item.nodeid.partition("::")
-        target = [os.path.relpath(item.config.rootpath / file, here).replace(os.sep, "/") + colons + name]
-    elif parse_target(item.nodeid, here) is None:  # the user has a file of that name
-        target = ["-k", case.id]
-        suite_option = _suite_options(case, run)
-    else:
-        target = [item.nodeid]
-        if case.suite.spec != case.suite.name:
-            suite_option = _suite_options(case, run)
-    return quoted(["pytest", *target, *suite_option, *settings_of(case, run)])
+    suite = None if is_own_test(item) else case.suite
+    selects, options = _words(item.nodeid, case.case.id, suite, case, item.config, run)
+    return quoted(["pytest", *selects, *options])
 
 
-def _suite_options(case: SelectedCase, run: RunConfig) -> list[str]:
-    """Return the options that name the case's suite: its file, or the list of edits that it is made of."""
+def rerun_records(
+    reports: Iterable[ItemReport], suites: Mapping[str, Suite], config: pytest.Config, run: RunConfig
+) -> list[RerunRecord]:
+    """Return how the cases of a run are run again: one record for all cases of a suite with an editor on a model.
+
+    Where several tests are about one suite, those of fewer cases have records that name them.
+
+    Args:
+        suites: those that were collected as suites, by name.
+    """
+    groups: dict[tuple[str, str, str], list[ItemReport]] = {}
+    for report in reports:
+        groups.setdefault(report.record.key[:3], []).append(report)
+    records = []
+    for (name, editor, model), members in groups.items():
+        by_test: dict[tuple[bool, str], list[str]] = {}
+        for report in members:
+            by_test.setdefault((report.is_own_test, _without_id(report)), []).append(report.record.id)
+        most, _ = Counter({test: len(ids) for test, ids in by_test.items()}).most_common(1)[0]
+        for (is_own, node), ids in by_test.items():
+            suite = None if is_own else suites[name]
+            selects, options = _words(node, ID, suite, _Labels(editor, model), config, run)
+            named = [] if (is_own, node) == most else ids
+            if any(encodable(word, "utf-8") != word for word in (*selects, *options)):
+                continue  # the name of a file that no text can say
+            records.append(
+                RerunRecord(suite=name, editor=editor, model=model, selects=selects, options=options, cases=named)
+            )
+    return records
+
+
+def _without_id(report: ItemReport) -> str:
+    """Return the node id of a case with `ID` in the place of the case's own."""
+    before, _, after = report.nodeid.rpartition(report.record.id)
+    return f"{before}{ID}{after}"
+
+
+def _words(
+    nodeid: str, case_id: str, suite: Suite | None, selected: Selected, config: pytest.Config, run: RunConfig
+) -> tuple[list[str], list[str]]:
+    """Return the arguments that select an item, and the others; ``suite`` is None for a test of the user's own."""
+    here = config.invocation_params.dir
+    settings = settings_of(selected, run)
+    if suite is None:
+        file, colons, name = nodeid.partition("::")
+        return [os.path.relpath(config.rootpath / file, here).replace(os.sep, "/") + colons + name], settings
+    if parse_target(nodeid, here) is None:  # the user has a file of that name
+        return ["-k", case_id], [*_suite_options(suite, run), *settings]
+    return [nodeid], settings if suite.spec == suite.name else [*_suite_options(suite, run), *settings]
+
+
+def _suite_options(suite: Suite, run: RunConfig) -> list[str]:
+    """Return the options that name a suite: its file, or the list of edits that it is made of."""
     edits = run.edits
-    if edits is None or case.suite.source != edits.path:
-        return [f"--pitfalls-suite={case.suite.spec}"]
+    if edits is None or suite.source != edits.path:
+        return [f"--pitfalls-suite={suite.spec}"]
     return [
         f"--pitfalls-edits={edits.path}",
         *(["--pitfalls-together"] if edits.together else []),
@@ -67,6 +112,22 @@ class Selected(Protocol):
 
     @property
     def seed(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """An editor on a model."""
+
+    editor: str
+    model: str
+
+    @property
+    def engine_editor(self) -> str:
+        return editor_name(self.editor)
+
+    @property
+    def seed(self) -> int | None:
+        return seed_of(self.editor)
 
 
 def settings_of(case: Selected, run: RunConfig) -> list[str]:
@@ -111,8 +172,3 @@ def _checkpoints(case: Selected, run: RunConfig) -> list[str]:
     """Return the case's checkpoint, and those beside which alone its label is right."""
     own = run.checkpoints[case.editor]
     return [own] if case.editor in checkpoint_labels((own,)) else list(run.checkpoints.values())
-
-
-def quoted(words: list[str]) -> str:
-    """Return words as a line of this system's shell."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_editpitfalls.escaping import visible
-from pytest_editpitfalls.results.records import EditedWeightRecord, EditorRecord, RunResults
+from pytest_editpitfalls.results.checkpoint_records import EditedWeightRecord
+from pytest_editpitfalls.results.records import EditorRecord, RunResults
 
 from .words import count
 
