@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def gate(room: Path, *arguments: str, **inputs: str) -> subprocess.CompletedProc
         if not name.startswith(("GITHUB_", "PYTEST_", "PITFALLS_")) and name != "CI"
     }
     path = os.pathsep.join([str(room / "bin"), str(Path(sys.executable).parent), kept["PATH"]])
-    github = {"GITHUB_ACTIONS": "true", "CI": "true", "GITHUB_STEP_SUMMARY": str(room / "summary.md")}
+    files = {"GITHUB_STEP_SUMMARY": str(room / "summary.md"), "GITHUB_OUTPUT": str(room / "output")}
+    github = {"GITHUB_ACTIONS": "true", "CI": "true", **files}
     variables = {f"PITFALLS_{name.upper()}": value for name, value in inputs.items()}
     return subprocess.run(
         ["bash", str(SCRIPT), *arguments],
@@ -48,7 +50,11 @@ def gate(room: Path, *arguments: str, **inputs: str) -> subprocess.CompletedProc
 
 
 def test_a_gate_that_holds(project: Project) -> None:
+    (project.path / "pytest.ini").write_text("[pytest]\npitfalls_store = kept, here\n", encoding="utf-8")
     small = project.whole("reverse", 3).partition("=")[2]
+    places = gate(project.path, "places", editor="rome", suite=small)
+    assert (places.returncode, places.stdout) == (0, "")
+    assert outputs(project.path / "output")["store"] == str(project.path / "kept, here")
     done = gate(
         project.path, "run", "reports here", editor="rome", model="smollm2-135m", suite=small,
         arguments='--pitfalls-gate "reverse.cs_exp >= 0.9"\n-q',
@@ -59,6 +65,8 @@ def test_a_gate_that_holds(project: Project) -> None:
     assert [case["outcome"] for case in document["cases"]] == ["passed"] * 3
     assert "reverse.cs_exp >= 0.9" in document["run"]["command"]
     assert (project.path / "reports here" / "pitfalls.html").exists()
+    assert any((project.path / "kept, here").iterdir())
+    assert not (project.path / ".pitfalls").exists()
     assert "Pitfalls of knowledge edits" in (project.path / "summary.md").read_text(encoding="utf-8")
 
 
@@ -102,6 +110,8 @@ def test_the_status_of_a_usage_error_is_kept(project: Project) -> None:
     [
         ({"editor": ""}, "::error title=Input editor::no editor is named. Write for instance editor: rome"),
         ({"editor": " \n "}, "::error title=Input editor::no editor is named."),
+        ({"editor": "rome ''"}, "::error title=Input editor::a pair of quotes has nothing in it."),
+        ({"editor": "rome", "baseline": "''"}, "::error title=Input baseline::a pair of quotes has nothing in it."),
         ({"editor": "--editor=rome"}, "::error title=Input editor::'--editor=rome' is an option. Options go into"),
         ({"editor": "rome", "suite": "-x"}, "::error title=Input suite::'-x' is an option."),
         ({"editor": "rome", "suite": "-x%0A::b"}, "::error title=Input suite::'-x%250A::b' is an option."),
@@ -141,13 +151,14 @@ def test_every_input_reaches_pytest_as_it_is(told: Path) -> None:
     """Several words, spaces in quotes, and nothing that a shell would run."""
     done = gate(
         told, "run", "out", editor="rome memit", model="./a-model", suite="reverse\nsuites/easy.toml", baseline="main",
-        arguments="-k 'P36 or P40' --pitfalls-fail-on=\"*.cs_exp:10pp\"\n--pitfalls-set x=$(touch hole) `touch hole`;",
+        arguments="-k 'P36 or P40' -m '' --pitfalls-fail-on=\"*.cs_exp:10pp\"\n"
+        "--pitfalls-set x=$(touch hole) `touch hole`;",
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         "-m", "pytest", "--pitfalls-editor=rome", "--pitfalls-editor=memit", "--pitfalls-model=./a-model",
         "--pitfalls-suite=reverse", "--pitfalls-suite=suites/easy.toml", "--pitfalls-baseline=main",
         "--pitfalls-json=out/pitfalls.json", "--pitfalls-html=out/pitfalls.html",
-        "-k", "P36 or P40", "--pitfalls-fail-on=*.cs_exp:10pp", "--pitfalls-set", "x=$(touch", "hole)",
+        "-k", "P36 or P40", "-m", "", "--pitfalls-fail-on=*.cs_exp:10pp", "--pitfalls-set", "x=$(touch", "hole)",
         "`touch", "hole`;",
     ]  # fmt: skip
     assert not (told / "hole").exists()
@@ -160,12 +171,12 @@ def test_what_is_installed(told: Path) -> None:
 
 def test_the_action_passes_every_input_on_and_runs_none() -> None:
     scripts = [step for step in STEPS if "run" in step]
-    assert [step["run"].split()[2] for step in scripts] == ["check", "install", "run"]
+    assert [step["run"].split()[2] for step in scripts] == ["check", "install", "places", "run"]
     for step in scripts:
         assert "${{" not in step["run"], "an input in a script's text is run"
         assert step["shell"] == "bash"
     shared = [{name: value for name, value in step["env"].items() if name.startswith("PITFALLS_")} for step in scripts]
-    assert shared[0] == shared[1] == shared[2]
+    assert all(each == shared[0] for each in shared)
     read = set(re.findall(r"\$\{(PITFALLS_\w+)", SCRIPT.read_text(encoding="utf-8")))
     assert read == set(shared[0])
     used = set(re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text(encoding="utf-8")))
@@ -175,10 +186,46 @@ def test_the_action_passes_every_input_on_and_runs_none() -> None:
     assert all("default" in each for name, each in ACTION["inputs"].items() if name not in required)
 
 
+def outputs(file: Path) -> dict[str, str]:
+    """What a step has told the others."""
+    return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.fixture
+def places(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
+    """Run pytest as `gate places` does, in this process."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(project.path / "output"))
+    return lambda *options: project.pytester.runpytest_inprocess("-p", "gate_places", "-p", "no:randomly", *options)
+
+
+def test_arguments_say_where_the_store_is(project: Project, places: Callable[..., pytest.RunResult]) -> None:
+    (project.path / "pytest.ini").write_text("[pytest]\npitfalls_store = kept\n", encoding="utf-8")
+    options = ("--pitfalls-editor=rome", "--pitfalls-editor=memit", "--pitfalls-model=a,b\nc")
+    assert places(*options, "--pitfalls-store=its own").ret == 0
+    given = outputs(project.path / "output")
+    assert given["store"] == str(project.path / "its own")
+    assert re.fullmatch("[0-9a-f]{12}", given["asked"]), "a key of the cache has no comma and no line end"
+    (project.path / "output").unlink()
+    assert places("--pitfalls-editor=rome").ret == 0
+    assert outputs(project.path / "output")["store"] == str(project.path / "kept")
+    assert outputs(project.path / "output")["asked"] != given["asked"]
+
+
+def test_a_store_that_would_be_two_outputs(project: Project, places: Callable[..., pytest.RunResult]) -> None:
+    refused = places("--pitfalls-editor=rome", "--pitfalls-store=x\nasked=y")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["ERROR: --pitfalls-store: * has several lines"])
+    assert not (project.path / "output").exists()
+
+
 def test_what_was_computed_is_kept_when_the_gate_fails() -> None:
     (save,) = [step for step in STEPS if "cache/save" in step.get("uses", "")]
     (restore,) = [step for step in STEPS if "cache/restore" in step.get("uses", "")]
-    assert save["if"] == "always()"
+    (places,) = [step for step in STEPS if step.get("id") == "places"]
+    assert STEPS.index(places) < STEPS.index(restore) < STEPS.index(save)
+    assert save["if"].startswith("always()")
+    assert "${{ steps.places.outputs.store }}" in save["with"]["path"].splitlines()
     assert save["with"]["path"] == restore["with"]["path"]
     assert save["with"]["key"] == restore["with"]["key"]
 

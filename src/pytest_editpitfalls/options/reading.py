@@ -101,9 +101,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         fails_untaken=_fails_untaken(config),
         judge=_text(config, "judge"),
         held_only=bool(config.getoption("pitfalls_held_only") or ini_flag(config, "held_only")),
-        store_path=_path(config.getoption("pitfalls_store"), here, "--pitfalls-store")
-        or _path(ini_text(config, "store"), root, "the ini key pitfalls_store")
-        or config.rootpath / DEFAULT_STORE,
+        store_path=store_path(config),
         fresh=bool(config.getoption("pitfalls_fresh")),
         replay=_replay(config),
         replay_runs=_unique(config.getoption("pitfalls_replay_run") or ()),
@@ -114,6 +112,19 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         actors=actors,
         thresholds=tuple(ini_list(config, "thresholds")),
         short_forms_taken=config.stash.get(SHORT_FORMS_TAKEN, ()),
+    )
+
+
+def store_path(config: pytest.Config) -> Path:
+    """Return the store's directory: that of the option, of the ini key, or the default one in the rootdir.
+
+    Raises:
+        UsageError: the option or the key is no path.
+    """
+    return (
+        _path(config.getoption("pitfalls_store"), config.invocation_params.dir, "--pitfalls-store")
+        or _path(ini_text(config, "store"), config.rootpath, "the ini key pitfalls_store")
+        or config.rootpath / DEFAULT_STORE
     )
 
 
