@@ -1,4 +1,4 @@
-"""What authors of editors import. Names are imported when they are used: listing editors loads no torch."""
+"""What authors of editors import, and programs that edit. A name is imported when it is used: listing loads no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .engine.editable import EditableModel
     from .engine.editing.declaration import EditorDeclaration
     from .engine.editing.interface import EditJob, Editor, EditorResources, EditResult
     from .engine.hyperparameters.fields import Hyperparameters
@@ -29,6 +30,7 @@ __all__ = [
     "EditJob",
     "EditRequest",
     "EditResult",
+    "EditableModel",
     "Editor",
     "EditorDeclaration",
     "EditorResources",
@@ -45,6 +47,7 @@ __all__ = [
 
 _NAMES_BY_MODULE = {
     ".program": ("EditRequest", "SuitePrograms"),
+    ".engine.editable": ("EditableModel",),
     ".engine.editing.interface": ("EditJob", "Editor", "EditorResources", "EditResult"),
     ".engine.editing.declaration": ("EditorDeclaration",),
     ".engine.hyperparameters.fields": ("Hyperparameters",),

@@ -20,13 +20,13 @@ def write_results(results: RunResults, path: Path, *, where: str = "--pitfalls-j
     write_text(results.model_dump_json(indent=1) + "\n", path, where=where)
 
 
-def read_results(path: Path) -> RunResults:
-    """Read a result file.
+def read_results(path: Path | str) -> RunResults:
+    """Read a result file, as ``--pitfalls-json`` writes it.
 
     Raises:
         UsageError: it is absent, unreadable, too large, or no result file of this schema version.
     """
-    data = read_bounded(path, MAX_RESULT_BYTES)
+    data = read_bounded(Path(path), MAX_RESULT_BYTES)
     try:
         return RunResults.model_validate_json(data)
     except ValidationError as error:
