@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tiny_gguf import write_tiny_gguf
 
 from pytest_editpitfalls.engine.models import gguf as conversion
-from pytest_editpitfalls.engine.models import load, prepare, resolve
+from pytest_editpitfalls.engine.models import gguf_reading, load, prepare, resolve
 from pytest_editpitfalls.errors import UsageError
 
 TEXT = "The capital of France is Zürich,  two spaces"
@@ -78,3 +79,52 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     source = resolve(str(write_tiny_gguf(tmp_path / "a.gguf")), cache_dir=tmp_path / "cache")
     with pytest.raises(UsageError, match="cache directory cannot be written"):
         prepare(source)
+
+
+def test_the_header_is_read_once_and_as_the_package_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf as package
+
+    path = tmp_path / "a.gguf"
+    writer = package.GGUFWriter(path, "llama")
+    writer.add_array("some.words", ["", "Zürich", "x" * 300])
+    writer.add_array("some.numbers", [1, -2, 3])
+    writer.add_array("some.floats", [0.5, 1.5])
+    writer.add_array("some.switches", [True, False])
+    writer.add_string("some.text", "text")
+    writer.add_tensor("a.weight", torch.arange(6.0).reshape(2, 3).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    plain = package.GGUFReader(path)
+    with gguf_reading.read_once() as read:
+        quick = package.GGUFReader(str(path))
+        assert read(path) is quick
+    assert package.GGUFReader is type(plain)
+    assert list(quick.fields) == list(plain.fields)
+    for name, field in plain.fields.items():
+        other = quick.fields[name]
+        assert (other.offset, other.data, other.types) == (field.offset, field.data, field.types)
+        assert [(part.dtype, part.tolist()) for part in other.parts] == [
+            (part.dtype, part.tolist()) for part in field.parts
+        ]
+    assert [(each.name, each.data.tolist()) for each in quick.tensors] == [
+        (each.name, each.data.tolist()) for each in plain.tensors
+    ]
+    made: list[object] = []
+    kind = gguf_reading.bounded_reader()
+    first = kind.__init__
+    monkeypatch.setattr(kind, "__init__", lambda self, *args: (made.append(self), first(self, *args))[1])
+    prepare(resolve(str(write_tiny_gguf(tmp_path / "b.gguf")), cache_dir=tmp_path / "cache"))
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("kind", ["STRING", "UINT32"])
+def test_an_array_that_is_longer_than_the_file_is_refused(kind: str, tmp_path: Path) -> None:
+    from gguf import GGUFValueType
+
+    path = tmp_path / "a.gguf"
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k"
+    path.write_bytes(header + struct.pack("<IIQ", GGUFValueType.ARRAY, GGUFValueType[kind], 2**40) + bytes(64))
+    with pytest.raises(ValueError):
+        gguf_reading.bounded_reader()(path)

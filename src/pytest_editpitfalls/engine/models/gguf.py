@@ -25,6 +25,7 @@ from pytest_editpitfalls.errors import UsageError
 
 from .cache import CACHE_VARIABLE, locked, write_text
 from .file_state import file_sha256, state_key
+from .gguf_reading import bounded_reader, read_once
 from .loading_report import check_report
 
 CONVERSION = 1
@@ -56,9 +57,9 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
     from safetensors import SafetensorError
 
     try:
-        with locked(target):
+        with locked(target), read_once() as read:
             if not target.is_dir():
-                names = _check_room(gguf, target.parent)
+                names = _check_room(gguf, target.parent, read)
                 if announce is not None:
                     announce(f"converting {gguf.name} (once; later runs load the converted model)")
                 temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
@@ -81,12 +82,16 @@ def converted_directory(gguf: Path, cache: Path, announce: Callable[[str], None]
     return target
 
 
-def _check_room(gguf: Path, directory: Path) -> list[str]:
-    """Refuse before the long work when memory or disk cannot hold the float32 weights; the names of the tensors."""
+def _check_room(gguf: Path, directory: Path, read: Callable[[Path], Any] | None = None) -> list[str]:
+    """Refuse before the long work when memory or disk cannot hold the float32 weights; the names of the tensors.
+
+    Args:
+        read: opens the file, by `bounded_reader` where it is not given.
+    """
     import psutil
 
     try:
-        tensors = _bounded_reader()(gguf).tensors
+        tensors = (read or bounded_reader())(gguf).tensors
         parameters = sum(int(tensor.n_elements) for tensor in tensors)
         names = [str(tensor.name) for tensor in tensors]
     except Exception as error:  # the reader trusts the file: a damaged one ends in an exception of any type
@@ -105,19 +110,6 @@ def _check_room(gguf: Path, directory: Path) -> list[str]:
                 fix=f"use a smaller model, or a directory with room ({CACHE_VARIABLE}=DIRECTORY)",
             )
     return names
-
-
-def _bounded_reader() -> Any:
-    """The reader of the gguf package, without its endless loop over an array that is longer than the file."""
-    from gguf import GGUFReader
-
-    class BoundedReader(GGUFReader):  # type: ignore[misc]
-        def _get(self, offset: int, dtype: Any, count: int = 1, *rest: Any, **named: Any) -> Any:
-            if int(offset) + int(count) > len(self.data):
-                raise ValueError("it ends too early")
-            return super()._get(offset, dtype, count, *rest, **named)
-
-    return BoundedReader
 
 
 def load_gguf(gguf: Path) -> tuple[Any, Any]:
