@@ -96,6 +96,12 @@ def facts(session: nox.Session) -> None:
 
 
 @nox.session
+def text(session: nox.Session) -> None:
+    """Samples the embedded model's text for second moments anew and compares it; ``-- --write`` writes."""
+    run(session, ("python", "-m", "benchmarks.sampled_text", *session.posargs))
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Writes constraints.txt anew. It keeps what still fits; ``nox -s lock -- --upgrade`` takes the newest versions."""
     command = (

@@ -42,6 +42,9 @@ SAMPLED_LENGTH = 64
 TOKENS_PER_DIMENSION = 8
 """Self-sampled tokens per row of C: it has rank d_k with d_k tokens at the least, and little noise with many more."""
 
+SHIPPED_TEXTS = Path(__file__).parent / "texts"
+"""Texts that were sampled once and ship, under the names that they would have in the cache: the embedded model's."""
+
 SAMPLING = "sampling text for the second moment"
 
 
@@ -52,13 +55,17 @@ class SecondMoments:
         fingerprint: of the model's weights and tokenizer; part of the cache's key.
         cache: directory for finished matrices, their factorisations, and what unfinished passes have summed.
         max_tokens: padded tokens per forward pass.
+        texts: directory of sampled texts that ship.
     """
 
-    def __init__(self, forward: Forward, *, fingerprint: str, cache: Path, max_tokens: int) -> None:
+    def __init__(
+        self, forward: Forward, *, fingerprint: str, cache: Path, max_tokens: int, texts: Path = SHIPPED_TEXTS
+    ) -> None:
         self._forward = forward
         self._fingerprint = fingerprint
         self._cache = cache
         self._max_tokens = max_tokens
+        self._texts = texts
         self._loaded: dict[tuple[MomentSource, int], SecondMoment] = {}
 
     def emptied(self) -> SecondMoments:
@@ -174,16 +181,20 @@ class SecondMoments:
         return Documents(lambda skip: dataset_texts(source, skip), dataset_size(source), tokenise, limit)
 
     def _sampled(self, source: MomentSource, content: str, length: int, progress: ProgressCallback) -> list[list[int]]:
-        """Token ids of the model's own text; kept, because drawing it takes most of the time and serves every layer."""
+        """Token ids of the model's own text, drawn where it neither is in the cache nor ships.
+
+        It is kept, because drawing it takes most of the time and serves every layer.
+        """
         host = self._forward.host
         wanted = source.tokens or TOKENS_PER_DIMENSION * max(
             host.matrix_shape(layer)[1] for layer in range(host.n_layers)
         )
         count = -(-wanted // length)
         path = self._path(content, "documents")
-        if found := read_tensors(path, torch.device("cpu")):
-            ids = found[0].get("ids")
-            if ids is not None and ids.shape == (count, length) and ids.dtype == torch.int64:
+        for place in (path, self._texts / path.name):
+            found = read_tensors(place, torch.device("cpu"))
+            ids = None if found is None else found[0].get("ids")
+            if ids is not None and ids.shape == (count, length) and not ids.is_floating_point():
                 documents: list[list[int]] = ids.tolist()
                 return documents
         progress(Progress(SAMPLING, 0, wanted))
