@@ -13,11 +13,11 @@ import pyte
 import pytest
 from plugin_helpers import WITH_EACH_SUITE, case_ids, on_a_terminal
 
-from pytest_editpitfalls.engine.settings import Progress
+from pytest_editpitfalls.engine.settings import Expected, Progress
 from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.execution.planning import BatchGroup, PlannedCase
 from pytest_editpitfalls.reports import progress
-from pytest_editpitfalls.reports.progress import Pace, ProgressLine, TerminalLine
+from pytest_editpitfalls.reports.progress import Pace, ProgressLine, TerminalLine, workers_line
 from pytest_editpitfalls.reports.view.words import time_line
 
 R3 = ("--pitfalls-suite=reverse", "--pitfalls-limit=3")
@@ -327,15 +327,65 @@ def test_the_line_tells_rate_and_time_left(pytestconfig):
     assert line.line(Progress("edit", 3, 20), 4.0) == ("8/40 cases | batch of 4: edit 3/20 | 0.50 cases/s, 1:00 left")
 
 
-def test_the_first_batch_tells_a_rate_too(pytestconfig):
-    line = ProgressLine(pytestconfig)
-    line.start(tuple(PlannedCase(BatchGroup("reverse", "rome", "m"), index) for index in range(4)), 0, 40)
+def first_batch(config: pytest.Config, expected: Expected | None = None) -> ProgressLine:
+    line = ProgressLine(config)
+    batch = tuple(PlannedCase(BatchGroup("reverse", "rome", "m"), index) for index in range(4))
+    line.start(batch, 0, 40, expected)
+    return line
+
+
+def test_in_the_first_batch_the_time_left_is_that_of_edits(pytestconfig):
+    """What scoring takes is not known yet: with it the time would rise when the batch has ended."""
+    line = first_batch(pytestconfig)
+    assert line.line(None, 0.0) == "0/40 cases | batch of 4"
     assert line.line(Progress("second moment", 1, 2), 5.0) == "0/40 cases | batch of 4: second moment 1/2"
-    line._before_stage = 6.0
+    line._begin("edit", 6.0)
     assert line.line(Progress("edit", 0, 20), 6.0) == "0/40 cases | batch of 4: edit 0/20"
-    assert line.line(Progress("edit", 10, 20), 10.0) == (
-        "0/40 cases | batch of 4: edit 10/20 | 0.50 cases/s, 1:16 left"
+    assert line.line(Progress("edit", 10, 20), 10.0) == "0/40 cases | batch of 4: edit 10/20 | edits: 1:16 left"
+    line._begin("score", 15.0)
+    assert line.line(Progress("score", 0, 4), 15.0) == "0/40 cases | batch of 4: score 0/4"
+
+
+def test_earlier_runs_tell_the_time_left_before_the_first_step(pytestconfig):
+    line = first_batch(pytestconfig, Expected(40, seconds=80.0, batch=8.0, edits=0.75))
+    assert line.line(None, 0.0) == "0/40 cases | batch of 4 | 1:20 left, by earlier runs"
+    assert line.line(Progress("second moment", 1, 2), 5.0).endswith(": second moment 1/2 | 1:20 left, by earlier runs")
+    line._begin("edit", 5.0)
+    assert line.line(Progress("edit", 5, 20), 6.5).endswith(" | 1:18 left, by earlier runs")  # as fast as then
+    assert line.line(Progress("edit", 10, 20), 9.0).endswith(" | 1:18 left, by earlier runs")  # slower: it stands still
+    line._begin("score", 11.0)
+    assert line.line(Progress("score", 0, 4), 11.0).endswith(" | 1:14 left, by earlier runs")
+    assert line.line(Progress("score", 0, 4), 13.0).endswith(" | 1:12 left, by earlier runs")
+    line.stop()
+    line._spent = 14.0
+    line.reached(4)
+    assert line.line(Progress("edit", 0, 20), 0.0).endswith(" | 0.29 cases/s, 2:06 left")  # far slower than then
+
+
+def test_workers_tell_the_time_left_before_the_first_step():
+    states = {
+        "gw0": {"stage": "edit", "done": 0, "total": 20, "cases": 4, "expected": 2.0},
+        "gw1": {"stage": "loading m", "done": 0, "total": 0, "cases": 0, "expected": None},
+    }
+    pace = Pace()
+    assert workers_line(states, 0, 40, 0.0, pace, 0) == (
+        "0/40 cases | gw0: edit 0/20 of 4 | gw1: loading m | 0:40 left, by earlier runs"
     )
+    assert workers_line(states, 8, 40, 5.0, pace, 0).endswith(" | 0:27 left, by earlier runs")  # 8 from the store
+    assert workers_line(states, 12, 40, 10.0, pace, 4).endswith(" | 0.40 cases/s, 1:10 left")
+
+
+def test_a_run_after_another_has_a_time_left_at_once(project):
+    """The store knows what a case took; nobody's clock is read: the fake engine says 0.01 s, told as 100 s here."""
+    slow = "\nimport dataclasses\nfrom pytest_editpitfalls.store import earlier\nmean = earlier._mean\n" + (
+        "earlier._mean = lambda found: dataclasses.replace(mean(found), whole=100.0, edits=80.0)\n"
+    )
+    project.engine(slow)
+    assert "by earlier runs" not in on_a_terminal(project.path, *R3, columns=100)
+    again = on_a_terminal(project.path, "--pitfalls-suite=reverse", "--pitfalls-limit=9", columns=100)
+    first = re.search(r"\r(\d/9 cases \| batch of \d.*? \|.*?)\x1b", again)
+    assert first is not None
+    assert re.fullmatch(r"3/9 cases \| batch of \d \| 1[05]:00 left, by earlier runs", first[1])
 
 
 def test_the_time_left_rises_only_where_it_was_far_off():

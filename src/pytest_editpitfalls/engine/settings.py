@@ -65,6 +65,23 @@ class Progress:
     total: int
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What earlier runs let expect of a run whose first batch begins.
+
+    Attributes:
+        cases: those that have no scores yet.
+        seconds: what all of these will take, one behind another.
+        batch: what the first batch will take.
+        edits: the share of that which its edits take.
+    """
+
+    cases: int
+    seconds: float
+    batch: float
+    edits: float
+
+
 ProgressCallback = Callable[[Progress], None]
 
 

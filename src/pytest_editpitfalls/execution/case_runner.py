@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_editpitfalls.engine.settings import Expected
 from pytest_editpitfalls.errors import PitfallsError, UntrustedEditor
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import compute_metrics
@@ -226,7 +227,7 @@ class CaseRunner:
             self.check_repeatable()  # the model that is open makes room for the next one
         jobs = self._jobs(self.batches.containing(case.planned))
         first = next(job for job in jobs if case.planned in job.batch)
-        self._listener.start(first.batch, len(self._scores), len(self.batches))
+        self._listener.start(first.batch, len(self._scores), len(self.batches), self._expected(first))
         try:
             for answers in self._executor.run(case.planned, itertools.chain([first], self._remaining_jobs())):
                 self._keep(answers)
@@ -235,6 +236,13 @@ class CaseRunner:
             raise
         finally:
             self._listener.stop()
+
+    def _expected(self, first: Job) -> Expected | None:
+        """What earlier runs let expect; None once this run's first batch has ended, or where nobody sees it."""
+        if self.first_batch is not None or not self._listener.is_shown:
+            return None
+        left = [case for case in self.batches.all_selected() if case.planned not in self._scores]
+        return self._cache.expected([self.batches.selected(planned) for planned in first.batch], left)
 
     def _remaining_jobs(self) -> Iterator[Job]:
         """Yield the batches of the run that are not in the store, each looked up when it is asked for."""

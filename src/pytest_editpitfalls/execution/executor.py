@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_editpitfalls.engine.settings import Progress
+from pytest_editpitfalls.engine.settings import Expected, Progress
 from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 
 from .planning import Batch, PlannedCase
@@ -61,8 +62,11 @@ class ProgressListener(Protocol):
     def announce(self, text: str) -> None:
         """Show a remark of the engine ("model needs 0.6 GB")."""
 
-    def start(self, batch: Sized, done: int, total: int) -> None:
-        """A batch begins; ``done`` of ``total`` selected cases are finished."""
+    def busy(self, text: str) -> AbstractContextManager[None]:
+        """Show what goes on outside of batches ("loading smollm2-135m")."""
+
+    def start(self, batch: Sized, done: int, total: int, expected: Expected | None = None) -> None:
+        """A batch begins; ``done`` of ``total`` selected cases are finished; ``expected``: for the first one."""
 
     def reached(self, done: int) -> None:
         """So many of the selected cases are finished."""
@@ -71,7 +75,10 @@ class ProgressListener(Protocol):
         """The batch has come further."""
 
     def workers(self, latest: Mapping[str, Mapping[str, Any]]) -> None:
-        """What each process of an executor with several does: "stage", "done", "total" and "cases" of its batch."""
+        """What each process of an executor with several does: "stage", "done", "total" and "cases" of its batch.
+
+        Also "expected": the seconds of a case by earlier runs, until the first batch has ended; else None.
+        """
 
     def stop(self) -> None:
         """The batch has ended."""
@@ -93,27 +100,39 @@ class WorkerProgress:
         self._sink = sink
         self._worker = worker
         self._cases = 0
+        self._expected: Expected | None = None
         self._reported = 0.0
 
     def announce(self, text: str) -> None:
         """Ignored: what an engine remarks at its start is the same in each worker."""
 
-    def start(self, batch: Sized, done: int, total: int) -> None:
+    @contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Report it: the text stands for a stage without units."""
+        self._report(Progress(text, 0, 0))
+        yield
+
+    def start(self, batch: Sized, done: int, total: int, expected: Expected | None = None) -> None:
         """A batch begins."""
-        self._cases, self._reported = len(batch), 0.0
+        self._cases, self._expected, self._reported = len(batch), expected, 0.0
 
     def progress(self, progress: Progress) -> None:
         """Report it, at most twice a second."""
         now = time.monotonic()
         if now - self._reported >= INTERVAL:
             self._reported = now
-            facts = {
-                "stage": progress.stage,
-                "done": progress.done,
-                "total": progress.total,
-                "cases": self._cases,
-            }
-            self._sink.report_progress(self._worker, facts)
+            self._report(progress)
+
+    def _report(self, progress: Progress) -> None:
+        expected = self._expected
+        facts = {
+            "stage": progress.stage,
+            "done": progress.done,
+            "total": progress.total,
+            "cases": self._cases,
+            "expected": None if expected is None else expected.seconds / expected.cases,
+        }
+        self._sink.report_progress(self._worker, facts)
 
     def reached(self, done: int) -> None:
         """Ignored: the other process counts."""

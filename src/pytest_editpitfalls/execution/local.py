@@ -21,6 +21,7 @@ from .time_limit import BatchTimeout, time_limit, too_slow
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.engine.session import EngineSession
+    from pytest_editpitfalls.engine.settings import EngineSettings
 
 _ENGINE = "pytest_editpitfalls.engine.session"
 
@@ -74,20 +75,24 @@ class LocalExecutor:
                 from pytest_editpitfalls.engine.models import check_available
 
                 check_available(settings.model)
-            started = time.perf_counter()
-            from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
-
-            if self._imports is None:
-                self._imports = time.perf_counter() - started
-                if self._forked is not None:
-                    self._forked.opened()
-            self._opened = self._seeded = None  # lets the memory go before the next model comes
-            session = EngineSession.open(settings, announce=self._listener.announce)
+            with self._listener.busy(f"loading {model}"):
+                session = self._loaded(settings)
         except PitfallsError as error:
             self._refused[model] = error
             raise
         self._opened = (model, session)
         return session
+
+    def _loaded(self, settings: EngineSettings) -> EngineSession:
+        started = time.perf_counter()
+        from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
+
+        if self._imports is None:
+            self._imports = time.perf_counter() - started
+            if self._forked is not None:
+                self._forked.opened()
+        self._opened = self._seeded = None  # lets the memory go before the next model comes
+        return EngineSession.open(settings, announce=self._listener.announce)
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
         """Return how many cases are worth a batch, as far as is known now; see `EngineSession.batch_size`."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_editpitfalls.engine.settings import Expected
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, SuitePrograms
@@ -128,6 +129,23 @@ class ResultCache:
         if not record.is_error:
             self.stored.add(case.planned)
         return record.scores()
+
+    def expected(self, batch: Sequence[SelectedCase], left: Sequence[SelectedCase]) -> Expected | None:
+        """Return what the ``left`` cases will take, the first ``batch`` among them, by what is stored of earlier runs.
+
+        A case of which nothing is known counts as the mean of the others; None: nothing is known of the batch.
+        """
+        from pytest_editpitfalls.store.earlier import EarlierSeconds
+
+        model = self.description(batch[0])["model"]
+        earlier = EarlierSeconds(self.directory, str(model["device"]))
+        known = [each for case in left if (each := earlier.of(case.editor, case.model, case.suite.name)) is not None]
+        first = [each for case in batch if (each := earlier.of(case.editor, case.model, case.suite.name)) is not None]
+        if not first:
+            return None
+        whole, edits = sum(each.whole for each in first), sum(each.edits for each in first)
+        seconds = sum(each.whole for each in known) * len(left) / len(known)
+        return Expected(len(left), seconds, whole * len(batch) / len(first), edits / whole)
 
     def store(self, finished: Sequence[Finished], suite: SuitePrograms) -> None:
         """Write the finished cases of a batch. Never raises for a full or read-only disk: see `problem`."""

@@ -26,14 +26,14 @@ class WorkersLine:
 
     Args:
         progress: gives what each worker reported last.
-        count: gives the cases that are reported and the cases of the run.
+        count: gives the cases that are reported, the cases of the run, and those that were computed in it.
     """
 
     def __init__(
         self,
         line: TerminalLine,
         progress: Callable[[], Mapping[str, Mapping[str, Any]]],
-        count: Callable[[], tuple[int, int]],
+        count: Callable[[], tuple[int, int, int]],
     ) -> None:
         self._line = line
         self._progress = progress
@@ -68,11 +68,13 @@ class WorkersLine:
             progress = self._progress()
             if not progress:
                 continue
-            self._started = self._started or time.monotonic()
-            done, total = self._count()
+            if not self._started and any(each["total"] for each in progress.values()):  # not while models are loaded
+                self._started = time.monotonic()
+            done, total, computed = self._count()
+            elapsed = time.monotonic() - self._started if self._started else 0.0
             with self._lock:
                 if not self._stop.is_set():
-                    self._line.draw(workers_line(progress, done, total, time.monotonic() - self._started, self._pace))
+                    self._line.draw(workers_line(progress, done, total, elapsed, self._pace, computed))
 
 
 class DistributionHooks:
@@ -83,7 +85,7 @@ class DistributionHooks:
         self._line = WorkersLine(
             TerminalLine(config),
             controller.directory.progress,
-            lambda: (len(recorder.reports), controller.case_count()),
+            lambda: (len(recorder.reports), controller.case_count(), recorder.computed_count()),
         )
 
     @pytest.hookimpl(tryfirst=True)

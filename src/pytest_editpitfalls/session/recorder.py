@@ -80,6 +80,10 @@ class Recorder:
         known = self.reports.get(key)
         self.reports[key] = report if known is None else _merged(known, report)
 
+    def computed_count(self) -> int:
+        """Return how many reported cases were computed in this run, and not found in the store."""
+        return sum(not report.record.cached for report in self.reports.values())
+
     def add_property(self, record: PropertyRecord, usage_error: str | None) -> None:
         """Take what was found of one property; the latest, where an item is run again."""
         self.usage_error = self.usage_error or usage_error
