@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 import os
+import random
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,15 @@ from pytest_editpitfalls.reports.html.encoding import (
     encode_probability,
 )
 from pytest_editpitfalls.reports.html.figures import best_of
-from pytest_editpitfalls.reports.html.payload import summaries
-from pytest_editpitfalls.reports.html.words import number, words_of
+from pytest_editpitfalls.reports.html.payload import short, summaries
+from pytest_editpitfalls.reports.html.words import change, mean, scale, typographic, words_of
+from pytest_editpitfalls.reports.markdown import render_markdown
+from pytest_editpitfalls.reports.terminal import body, drawn
+from pytest_editpitfalls.reports.view.cases import fact_means
+from pytest_editpitfalls.reports.view.kinds import figure
 from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.verdicts import bound_figure
+from pytest_editpitfalls.reports.view.words import ends
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.comparison_records import (
     CaseKeyRecord,
@@ -113,14 +121,42 @@ def test_a_spread_is_kept_to_half_a_per_cent() -> None:
     assert decoded_factor(encode_factor(0.0, 0.0), 0.0, -1) == 0.0
 
 
-def test_numbers_are_shown_as_people_write_them() -> None:
-    assert [number(value) for value in (None, 0.6666, -0.25, -0.00001, 12345.6)] == [
-        "–",
-        "0.667",
-        "−0.250",
-        "0.000",
-        "1.23e+04",
-    ]
+def test_figures_are_those_of_the_terminal_and_of_markdown() -> None:
+    results = sample_results(6, ("rome", "memit"))
+    view, page, markdown = RunView(results), render_html(results), render_markdown(results)
+    width = 400
+    screen = "\n".join(drawn(body(view, width=width), width=width))
+    for table in view.tables:
+        for row in table.rows:
+            for name in (name for name in table.columns if name in row.cells):
+                told = f"{figure(name, row.cells[name].value)} {row.interval(name)}".strip()
+                assert told in screen
+                assert told in markdown
+                for part in (figure(name, row.cells[name].value), row.interval(name)):
+                    assert f">{typographic(part)}</td>" in page, (row.suite, name, part)
+    for gate in results.gates:
+        said = f"{bound_figure(gate.value)} {ends(gate.low, gate.high)}"
+        assert said in screen
+        assert f"| {said.replace(' ', ' | ', 1)} |" in markdown
+        assert f">{typographic(bound_figure(gate.value))}</td>" in page
+
+
+def test_what_is_no_share_is_shown_as_it_is() -> None:
+    assert [mean(value, "cs_exp") for value in (None, 0.6666, -0.25, -0.00001)] == ["–", "66.7", "−25.0", "0.0"]
+    assert [mean(value, "perplexity") for value in (12345.6, 1.5)] == ["1.23e+04", "1.5"]
+    assert [change(value, "cs_exp") for value in (None, 0.6666, -0.25, -0.00001)] == ["?", "+66.7", "−25.0", "+0.0"]
+    assert [change(value, "perplexity") for value in (0.25, -3.0)] == ["+0.25", "−3"]
+    assert scale(0.0, 1.0, "cs_exp") == "0 … 100 %"
+    assert scale(0.0, 5.0, "perplexity") == "0 … 5"
+
+
+def test_three_digits_are_left_when_the_page_rounds_again() -> None:
+    draw = random.Random(5)
+    values = [draw.random() * 10 ** draw.randint(-6, 3) for _ in range(2000)] + [n / 64 for n in range(640)]
+    for value in values:
+        sent = Decimal(repr(short(value)))
+        shown = sent.quantize(Decimal(1).scaleb(sent.adjusted() - 2), ROUND_HALF_UP) if sent else sent
+        assert float(shown) == float(f"{value:.3g}"), value
 
 
 def test_a_mean_with_an_unknown_prompt_is_unknown() -> None:
@@ -130,7 +166,7 @@ def test_a_mean_with_an_unknown_prompt_is_unknown() -> None:
         ProbeRecord(fact="old", state="12", probabilities=[]),
         ProbeRecord(fact="new_exp", state="12", probabilities=[0.25, 0.75]),
     ]
-    assert summaries(case) == [(None, 0.1, 0.5), (None, None, None), (0.5, 0.25, 0.75)]
+    assert summaries(case, fact_means(case)) == [(None, 0.1, 0.5), (None, None, None), (0.5, 0.25, 0.75)]
 
 
 def in_fours(numbers: list[int]) -> list[list[int]]:
@@ -162,7 +198,7 @@ def test_the_data_says_what_the_cases_say() -> None:
         assert told == [fact.sentence for fact in case.facts.values()]
         facts = data["factSets"][columns["factSet"][at]]
         assert facts == [[probe.fact, probe.state] for probe in case.probes]
-        for k, (mean, least, greatest) in enumerate(summaries(case)):
+        for k, (mean, least, greatest) in enumerate(summaries(case, fact_means(case))):
             text = columns["probes"][at][7 * k : 7 * k + 7]
             assert decoded(text[:3]) == pytest.approx(mean, rel=6e-3)
             assert decoded_factor(text[3:5], mean, -1) == pytest.approx(least, rel=6e-3)
@@ -265,7 +301,7 @@ def test_published_figures_need_editor_model_and_format() -> None:
     found = {(a.editor, a.model): view.published(a) for a in results.aggregates}
     assert [key for key, value in found.items() if value] == [("rome", "gpt2-xl")]
     page = render_html(results)
-    assert "0.659" in page
+    assert ">65.9<" in page
     assert "arXiv:2310.02129" in page
     results.run.models[1].source = "openai-community/gpt2-xl"
     view = RunView(results)

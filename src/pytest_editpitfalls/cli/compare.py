@@ -15,9 +15,9 @@ from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.options.editor_labels import without_seed
 from pytest_editpitfalls.reports.terminal import baseline_lines, gate_lines
+from pytest_editpitfalls.reports.view.kinds import figure, figure_change
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.tables import Group
-from pytest_editpitfalls.reports.view.words import percent
 from pytest_editpitfalls.results.comparison_records import RelativeGateRecord
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import GateRecord, RunResults
@@ -272,7 +272,7 @@ def _table(
         known = next((each for each in of_runs if each is not None), None)
         if known is None:
             continue
-        cells: list[str | Text] = [title, percent(known.base)]
+        cells: list[str | Text] = [title, figure(name, known.base)]
         for difference in of_runs:
             cells += ["", "", ""] if difference is None else _cells(difference)
         table.add_row(*cells)
@@ -280,17 +280,14 @@ def _table(
 
 
 def _cells(difference: Difference) -> list[str | Text]:
-    low, high = (_signed(end) for end in (difference.low, difference.high))
+    name = difference.metric
+    change, low, high = (figure_change(name, each) for each in (difference.change, difference.low, difference.high))
     if not difference.lost and not difference.won:
-        return [percent(difference.now), "", f"the same of {difference.n}"]
+        return [figure(name, difference.now), "", f"the same of {difference.n}"]
     worse, better = ("worse", "better") if difference.has_direction else ("higher", "lower")
     words, style = {True: (" better", "green"), False: (" worse", "red"), None: ("", "")}[difference.better]
     return [
-        percent(difference.now),
-        Text(f"{_signed(difference.change)} [{low}, {high}]{words}", style),
+        figure(name, difference.now),
+        Text(f"{change} [{low}, {high}]{words}", style),
         f"{difference.lost} {worse}, {difference.won} {better} of {difference.n}",
     ]
-
-
-def _signed(value: float | None) -> str:
-    return "?" if value is None else f"{100 * value + 0.0:+.1f}"

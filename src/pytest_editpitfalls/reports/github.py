@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.escaping import visible
 
+from .view.verdicts import bound_figure
 from .view.words import ends
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def gate_annotations(results: RunResults, environ: Mapping[str, str] = os.enviro
 
 
 def _absolute(gate: GateRecord) -> tuple[str, str]:
-    value = "" if gate.value is None else f"{gate.metric} = {gate.value:.4g}"
+    value = "" if gate.value is None else f"{gate.metric} = {bound_figure(gate.value)}"
     between = f" {ends(gate.low, gate.high)}".rstrip()
     return f"Gate failed: {gate.gate}", f"{_pair(gate.editor, gate.model)}{value}{between}"
 

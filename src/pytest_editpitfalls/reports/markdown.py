@@ -16,7 +16,7 @@ from .view.kinds import figure
 from .view.properties import PropertyRow
 from .view.run import RunView
 from .view.tables import Row
-from .view.verdicts import AnyGate, baseline_counts, state_of
+from .view.verdicts import AnyGate, baseline_counts, bound_figure, drop_figure, state_of
 from .view.weights import HEADINGS
 from .view.words import MARK, count, ends, lift, percent
 
@@ -172,7 +172,7 @@ def _gates(gates: Sequence[GateRecord]) -> list[str]:
             inert(gate.editor or ""),
             inert(gate.model or ""),
             _verdict(gate),
-            number(gate.value),
+            bound_figure(gate.value),
             ends(gate.low, gate.high),
             inert(gate.reason or "") if gate.passed is None else "",
         ]
@@ -197,12 +197,12 @@ def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
             inert(gate.editor or ""),
             inert(gate.model or ""),
             _verdict(gate),
-            number(gate.base),
-            number(gate.now),
-            number(gate.drop),
-            number(gate.upper),
+            drop_figure(gate.base),
+            drop_figure(gate.now),
+            drop_figure(gate.drop),
+            drop_figure(gate.upper),
             f"{gate.worse} / {gate.better}",
-            number(gate.detectable) if gate.detectable is not None else "none",
+            drop_figure(gate.detectable) if gate.detectable is not None else "none",
             inert(gate.reason or "") if gate.verdict != "pass" else "",
         ]
         for gate in sorted(gates, key=lambda gate: order.index(gate.verdict))
@@ -210,11 +210,6 @@ def _relative_gates(gates: Sequence[RelativeGateRecord]) -> list[str]:
     headings = ["gate", "suite", "editor", "model", "verdict", "base", "now", "drop", "at most (95 %)"]
     headings += ["cases worse / better", "finds (80 %)", "why"]
     return table(headings, rows, numbers_from=5)
-
-
-def number(value: float | None) -> str:
-    """Return a figure of a gate; "-" where it is unknown."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def _comparison(view: RunView) -> Iterator[list[str]]:

@@ -17,6 +17,7 @@ import pytest
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import pitfall_of
 from pytest_editpitfalls.reports.view.cases import headline, in_words
+from pytest_editpitfalls.reports.view.words import plain
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.cases.case import Kind
@@ -71,7 +72,7 @@ def story_of(case: CaseRecord, kind: Kind) -> str:
     """Return a case in words: which thresholds failed, its edits, facts before and after, metrics, remarks."""
     failed = any(threshold.passed is False for threshold in case.thresholds)
     lines = [headline(case, is_failing=failed or case.reason is not None), *in_words(case, pitfall_of(kind))]
-    lines += [f"{name} = {value:.4g}" for name, value in case.metrics.items() if value is not None]
+    lines += [f"{name} = {plain(value)}" for name, value in case.metrics.items() if value is not None]
     if case.held is False:
         lines.append("held: false (the model does not know the facts that are edited)")
     return "\n".join([*lines, *(f"note: {visible(note)}" for note in case.notes)])

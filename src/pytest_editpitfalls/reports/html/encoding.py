@@ -12,9 +12,13 @@ FACTOR_ZERO, FACTOR_UNKNOWN = 64**2 - 2, 64**2 - 1
 _FACTORS = 148  # steps per e: neighbours differ by 0.7 %, the last one stands for a factor of 1e12
 
 
+_PAIRS = [first + second for first in DIGITS for second in DIGITS]
+
+
 def encode_place(number: int, width: int) -> str:
-    """Return a number of at least 0 in so many characters of base 64."""
-    return "".join(DIGITS[number >> 6 * power & 63] for power in reversed(range(width)))
+    """Return a number of at least 0 in two, three or four characters of base 64."""
+    last = _PAIRS[number & 4095]
+    return last if width == 2 else DIGITS[number >> 12] + last if width == 3 else _PAIRS[number >> 12] + last
 
 
 def encode_probability(value: float | None) -> str:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.pitfalls import PublishedRow
-from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.kinds import figure, metric_named
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.tables import STRENGTHS, Controlled, Group, controlled_of
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, MetricAggregate
@@ -103,15 +103,14 @@ def best_of(name: str, cells: Sequence[tuple[float | None, bool | None]]) -> set
     metric = metric_named(name)
     if metric is None or metric.higher_is_better is None:
         return set()
-    shown = {
-        place: round(value, 3)
-        for place, (value, reliable) in enumerate(cells)
-        if value is not None and reliable is not False
+    known = {
+        place: value for place, (value, reliable) in enumerate(cells) if value is not None and reliable is not False
     }
+    shown = {place: figure(name, value) for place, value in known.items()}
     if len(set(shown.values())) < 2:
         return set()
-    wanted = (max if metric.higher_is_better else min)(shown.values())
-    return {place for place, value in shown.items() if value == wanted}
+    wanted = figure(name, (max if metric.higher_is_better else min)(known.values()))
+    return {place for place, text in shown.items() if text == wanted}
 
 
 def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateRecord]) -> SuitePart:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.garbage import held_back
 from pytest_editpitfalls.outputs import write_text
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.reports.view.verdicts import baseline_counts
@@ -24,10 +25,23 @@ from .charts import share_bar
 from .figures import matrix, outcome_counts, suite_parts
 from .payload import case_payload, embedded
 from .runs import beside, case_link, gate_rows, run_blocks
-from .words import OUTCOMES, duration, interval, lift_interval, number, signed, words_of
+from .words import (
+    OUTCOMES,
+    bound,
+    bound_interval,
+    change,
+    drop,
+    duration,
+    lift_over,
+    mean,
+    mean_interval,
+    p_value,
+    scale,
+    words_of,
+)
 
 DEFAULT_TITLE = "Pitfalls of knowledge edits"
-SCRIPTS = ("cases.js", "table.js", "story.js", "page.js")
+SCRIPTS = ("cases.js", "commands.js", "table.js", "story.js", "page.js")
 """In this order; together they are one script."""
 
 
@@ -45,6 +59,11 @@ def render_html(
         others: runs to compare with: their figures, and the cases whose outcome flipped.
         other_labels: what they are called; those without a label are "run 2", "run 3", ...
     """
+    with held_back():
+        return _rendered(results, title, others, other_labels)
+
+
+def _rendered(results: RunResults, title: str, others: Sequence[RunResults], other_labels: Sequence[str]) -> str:
     labels = [*other_labels, *(f"run {place + 2}" for place in range(len(other_labels), len(others)))]
     compared = list(zip(labels, others, strict=False))
     view = RunView(results)
@@ -124,11 +143,14 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "visible": visible, "duration": duration, "signed": signed}
+    environment.filters |= {"visible": visible, "duration": duration}
+    environment.filters |= {"mean": mean, "change": change, "bound": bound, "drop": drop, "p_value": p_value}
     environment.globals |= {
         "case_link": case_link,
-        "interval": interval,
-        "lift_interval": lift_interval,
+        "bound_interval": bound_interval,
+        "mean_interval": mean_interval,
+        "lift_over": lift_over,
+        "scale": scale,
         "too_few": TOO_FEW,
         "baseline_counts": baseline_counts,
     }

@@ -1,7 +1,7 @@
 """The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
 
 Of every fact and state it has the mean over the prompts to three significant digits, the least and the greatest
-probability to half a per cent, and of metrics four digits; all prompts and digits are in the run's JSON.
+probability to half a per cent, and of metrics six digits; all prompts and digits are in the run's JSON.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.metrics.metric import FactProbabilities
 from pytest_editpitfalls.options.defaults import NODE_FOLDER
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.program import STATE_WORDS
 from pytest_editpitfalls.reports.view.cases import fact_means, told_line
 from pytest_editpitfalls.reports.view.facts import FactLine, fact_lines, fewer, ordered_states, state_words
+from pytest_editpitfalls.reports.view.reruns import reruns
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.records import CaseRecord, RunResults
 
@@ -40,9 +42,8 @@ class Table(dict[T, int]):
         return self.setdefault(value, len(self))
 
 
-def summaries(case: CaseRecord) -> list[tuple[float | None, float | None, float | None]]:
+def summaries(case: CaseRecord, means: FactProbabilities) -> list[tuple[float | None, float | None, float | None]]:
     """Return mean, least and greatest probability of each fact and state, in the order of the record."""
-    means = fact_means(case)
     found = []
     for probe in case.probes:
         known = [value for value in probe.probabilities if value is not None]
@@ -50,11 +51,15 @@ def summaries(case: CaseRecord) -> list[tuple[float | None, float | None, float 
     return found
 
 
-def short(value: float | None, digits: int = 4) -> float | int | None:
-    """Return a number with few digits: an int where it is one."""
+def short(value: float | None) -> float | int | None:
+    """Return a number with six digits, or with three where the page's script would round the six in another way.
+
+    An int where it is one.
+    """
     if value is None or not math.isfinite(value):
         return None
-    rounded = float(f"{value:.{digits}g}")
+    text = f"{value:.5e}"
+    rounded = float(f"{value:.3g}" if text.partition("e")[0].endswith("500") else text)
     return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
 
 
@@ -69,7 +74,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets for _, state in facts)])
     shown = {name for table in view.tables for name in table.columns}
     return {
-        "format": 3,
+        "format": 4,
         "folder": NODE_FOLDER,
         # an object would put "2" before "12"
         "states": [(visible(state), state_words(state)) for state in states],
@@ -90,6 +95,10 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
             [visible(part) for part in (a.suite, a.editor, a.model, a.reliable_reason or "")]
             for a in [*view.results.aggregates, *view.results.by_seed]
             if a.reliable is False
+        ],
+        "reruns": [
+            [*map(visible, (each.suite, each.editor, each.model)), each.before, each.after, each.test, list(each.cases)]
+            for each in reruns(view.results.run.reruns)
         ],
         "others": [[visible(label), _outcomes_in(other, view.results.cases)] for label, other in others],
         **columns.as_json(),
@@ -126,7 +135,8 @@ class _Columns:
     def add(self, case: CaseRecord, kind: str, pitfall: AnyPitfall | None) -> None:
         """Add one case of this kind; ``pitfall`` is None where the kind is not installed."""
         string = self._string
-        lines = fact_lines(fact_means(case), case.facts, pitfall)
+        means = fact_means(case)
+        lines = fact_lines(means, case.facts, pitfall)
         # what is no probability has no place on the chart's scale: it is told in words
         measured = [
             text
@@ -156,7 +166,7 @@ class _Columns:
             "reason": 0 if _repeats_thresholds(case) else string(case.reason or ""),
             "held": -1 if case.held is None else int(case.held),
             "unequal": int(bool(case.unequal_tokens)),
-            "seconds": short(case.seconds, 3),
+            "seconds": short(case.seconds),
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,
             "measured": [string(text.strip()) for text in measured] or 0,
@@ -165,7 +175,7 @@ class _Columns:
             "factSet": self.fact_sets[tuple((visible(p.fact), visible(p.state)) for p in case.probes)],
             "probes": "".join(
                 encode_probability(mean) + encode_factor(least, mean) + encode_factor(greatest, mean)
-                for mean, least, greatest in summaries(case)
+                for mean, least, greatest in summaries(case, means)
             ),
             "wordSet": self.word_sets[self._words(case, prompts)],
             "first": _first(case, lines),

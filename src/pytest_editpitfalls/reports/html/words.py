@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import Metric
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
-from pytest_editpitfalls.reports.view.kinds import metric_named
-from pytest_editpitfalls.reports.view.words import ends
+from pytest_editpitfalls.reports.view.kinds import figure, figure_change, figure_interval, is_share, metric_named
+from pytest_editpitfalls.reports.view.verdicts import bound_figure, drop_figure, p_figure
+from pytest_editpitfalls.reports.view.words import ends, lift
 from pytest_editpitfalls.results.records import MetricAggregate
 
 OUTCOMES: dict[str, str] = {
@@ -71,29 +72,54 @@ def label_of(editor: str, model: str) -> str:
     return f"{visible(editor)} · {visible(model)}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a fraction with a fixed number of digits, as the JSON and thresholds have it; "–" where unknown."""
-    if value is None:
-        return "–"
-    text = f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
-    if not text.strip("-0."):
-        text = text.removeprefix("-")  # nobody gains from "-0.000"
-    return text.replace("-", "−")
+def typographic(text: str) -> str:
+    """Return a figure that the reports' view has written with a minus sign, and a dash where it is unknown."""
+    return "–" if text == "-" else text.replace("-", "−")
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return an interval in brackets, "" where there is none; a missing end is infinitely far out."""
-    return ends(low, high, number, minus="−")
+def mean(value: float | None, name: str, digits: int = 1) -> str:
+    """Return the mean of a metric as all tables write it: a share in per cent, another value as it is."""
+    return typographic(figure(name, value, digits))
 
 
-def signed(value: float | None) -> str:
-    """Return a difference with its sign."""
-    return f"+{number(value)}" if value is not None and value > 0 else number(value)
+def mean_interval(cell: MetricAggregate, name: str) -> str:
+    """Return the interval of a metric's mean in brackets, "" where there is none."""
+    return typographic(figure_interval(name, cell))
 
 
-def lift_interval(cell: MetricAggregate) -> str:
-    """Return the interval of a difference in brackets, "" where there is none."""
-    return "" if cell.low is None or cell.high is None else f"[{signed(cell.low)}, {signed(cell.high)}]"
+def change(value: float | None, name: str) -> str:
+    """Return a difference of means with its sign: of shares in points."""
+    return typographic(figure_change(name, value))
+
+
+def lift_over(cell: MetricAggregate) -> str:
+    """Return a lift in points with its interval."""
+    return typographic(lift(cell))
+
+
+def scale(axis_low: float, axis_high: float, name: str) -> str:
+    """Return the ends of an axis: "0 … 100 %"."""
+    return f"{mean(axis_low, name, 0)} … {mean(axis_high, name, 0)}{' %' if is_share(name) else ''}"
+
+
+def bound(value: float | None) -> str:
+    """Return a figure that a bound is held against: a fraction, as the gate is written."""
+    return typographic(bound_figure(value))
+
+
+def bound_interval(low: float | None, high: float | None) -> str:
+    """Return the interval of a figure that a bound is held against, "" where there is none."""
+    return typographic(ends(low, high))
+
+
+def drop(value: float | None) -> str:
+    """Return a figure of a gate on a drop: a fraction."""
+    return typographic(drop_figure(value))
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value."""
+    return typographic(p_figure(value))
 
 
 def duration(seconds: float | None) -> str:

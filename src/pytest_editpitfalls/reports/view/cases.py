@@ -12,6 +12,7 @@ from pytest_editpitfalls.program import ProbeScore
 from pytest_editpitfalls.results.records import CaseRecord
 
 from .facts import FactLine, fact_lines, fact_words, fewer, ordered_states
+from .words import plain
 
 Story = tuple[str, list[str]]
 """A headline, and lines below it."""
@@ -28,7 +29,7 @@ def fact_means(case: CaseRecord) -> FactProbabilities:
         ProbeScore(
             probe.fact,
             probe.state,
-            tuple(math.nan if each is None else each for each in probe.probabilities),
+            tuple([math.nan if each is None else each for each in probe.probabilities]),
             measure=probe.measure,
             texts=tuple(probe.texts),
         )
@@ -48,7 +49,7 @@ def headline(case: CaseRecord, *, is_failing: bool = True) -> str:
     if not is_failing:
         return name
     failed = ", ".join(
-        f"{each.metric} {each.value:.3g} (wanted {each.threshold.removeprefix(each.metric).strip()})"
+        f"{each.metric} {plain(each.value)} (wanted {each.threshold.removeprefix(each.metric).strip()})"
         for each in case.thresholds
         if each.passed is False and each.value is not None
     )

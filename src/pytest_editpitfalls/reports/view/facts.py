@@ -14,6 +14,8 @@ from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import STATE_WORDS, STATES
 from pytest_editpitfalls.results.records import FactRecord
 
+from .words import plain
+
 BASE = "0"
 """The state of the model before any edit."""
 
@@ -91,7 +93,7 @@ class FactLine:
 
     def number(self, state: str) -> str:
         """Return its value in a state."""
-        return f"{self.means[state]:.0%}" if self.measure == "said" else f"{self.means[state]:.3g}"
+        return f"{self.means[state]:.0%}" if self.measure == "said" else plain(self.means[state])
 
     @property
     def sayings(self) -> list[str]:

@@ -10,7 +10,7 @@ from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Topic
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.records import MetricAggregate
 
-from .words import ends, percent
+from .words import ends, percent, plain
 
 IN_EVERY_KIND = frozenset({"es", "ps"})
 """Columns that say whether the edit took."""
@@ -33,10 +33,20 @@ def metric_named(name: str, pitfall: AnyPitfall | None = None) -> Metric | None:
 
 def figure(name: str, value: float | None, digits: int = 1) -> str:
     """Return a metric's value as tables write it: a share in per cent, else as it is; "-" where it is unknown."""
+    return percent(value, digits) if is_share(name) else plain(value)
+
+
+def figure_change(name: str, change: float | None, digits: int = 1) -> str:
+    """Return a difference of a metric's means with its sign: of shares in points; "?" where it is unknown."""
+    if change is None:
+        return "?"
+    return f"{round(100 * change, digits) + 0.0:+.{digits}f}" if is_share(name) else f"{change + 0.0:+.3g}"
+
+
+def is_share(name: str) -> bool:
+    """Return whether a metric's values are written in per cent; one that is not known here is taken for a share."""
     metric = metric_named(name)
-    if metric is None or metric.is_share or value is None:
-        return percent(value, digits)
-    return f"{value:.3g}"
+    return metric is None or metric.is_share
 
 
 def figure_interval(name: str, cell: MetricAggregate, digits: int = 1) -> str:

@@ -19,6 +19,7 @@ class Rerun:
     Attributes:
         before, after: what stands before and behind the id, quoted for a shell. An id of letters, digits, dots, dashes
             and underscores, as suites have them, needs no quotes of its own.
+        test: node id of the test, with `{id}` in the place of the case's; "" where it is selected in another way.
         cases: ids of the cases that it is for; empty: all that no other one names.
     """
 
@@ -27,6 +28,7 @@ class Rerun:
     model: str
     before: str
     after: str
+    test: str
     cases: Sequence[str]
 
 
@@ -52,4 +54,5 @@ def _rerun(record: RerunRecord) -> Rerun | None:
     if visible(line) != line:
         return None
     before, _, after = line.partition(mark)
-    return Rerun(record.suite, record.editor, record.model, before, after, record.cases)
+    test = record.selects[-1] if "::" in record.selects[-1] else ""
+    return Rerun(record.suite, record.editor, record.model, before, after, test, record.cases)

@@ -15,7 +15,7 @@ from pytest_editpitfalls.results.gates import NO_EDIT_TOOK
 from pytest_editpitfalls.results.records import GateRecord, RunResults
 
 from .kinds import is_better
-from .words import MARK, ends
+from .words import MARK, ends, plain
 
 AnyGate = GateRecord | RelativeGateRecord
 
@@ -50,7 +50,7 @@ def reason_lines(results: RunResults) -> list[str]:
 def gate_line(gate: GateRecord) -> str:
     """Return a gate's verdict in words."""
     known = gate.passed is not None and gate.value is not None
-    value = f", {gate.metric} = {gate.value:.4g}" if known else f", {gate.reason}"
+    value = f", {gate.metric} = {bound_figure(gate.value)}" if known else f", {gate.reason}"
     between = f" {ends(gate.low, gate.high)}".rstrip() if known else ""
     mark = f" {MARK} {_distrust(gate)}" if gate.reliable is False or _no_edit_took(gate) else ""
     return visible(f"gate {gate.gate}{_said(gate)}{value}{between}{mark}")
@@ -64,16 +64,16 @@ def relative_gate_line(gate: RelativeGateRecord) -> str:
         text += " (fails: --pitfalls-inconclusive=fail)"
     if gate.verdict == "not_evaluated":
         return visible(f"{text}, {gate.reason}")
-    text += f", {gate.metric} {_number(gate.base)} -> {_number(gate.now)}, drop {_number(gate.drop)}"
-    text += f" (at most {_number(gate.upper)}), margin {_number(gate.margin)}"
+    text += f", {gate.metric} {drop_figure(gate.base)} -> {drop_figure(gate.now)}, drop {drop_figure(gate.drop)}"
+    text += f" (at most {drop_figure(gate.upper)}), margin {drop_figure(gate.margin)}"
     if gate.p_holm is not None:
-        text += f", p {gate.p_holm:.2g}"
+        text += f", p {p_figure(gate.p_holm)}"
     text += f"; {gate.worse} of {gate.n} cases worse, {gate.better} better"
     if gate.mcnemar_p is not None:
-        text += f" (McNemar p {gate.mcnemar_p:.2g})"
+        text += f" (McNemar p {p_figure(gate.mcnemar_p)})"
     if gate.verdict == "fail":
         return visible(f"{text} {MARK} {gate.reason}" if _no_edit_took(gate) else text)
-    found = "no drop" if gate.detectable is None else f"a true drop of {_number(gate.detectable)}"
+    found = "no drop" if gate.detectable is None else f"a true drop of {drop_figure(gate.detectable)}"
     return visible(f"{text}; finds {found} with 80 % power")
 
 
@@ -91,8 +91,19 @@ def _said(gate: AnyGate) -> str:
     return f"{where}: {word if word == 'passed' else word.upper()}"
 
 
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3g}"
+def bound_figure(value: float | None) -> str:
+    """Return a figure that a bound is held against: a fraction, as the gate is written; "-" where it is unknown."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def drop_figure(value: float | None) -> str:
+    """Return a figure of a gate on a drop: a fraction; "-" where it is unknown."""
+    return plain(value)
+
+
+def p_figure(value: float | None) -> str:
+    """Return a p-value; "-" where there is none."""
+    return "-" if value is None else f"{value:.2g}"
 
 
 ARROWS = {False: {True: "▲", False: "▼"}, True: {True: "^", False: "v"}}

@@ -20,13 +20,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
-def ends(
-    low: float | None, high: float | None, write: Callable[[float], str] = "{:.4g}".format, minus: str = "-"
-) -> str:
+def plain(value: float | None) -> str:
+    """Return a value of one case as it is, with three digits, as thresholds write it; "-" where it is unknown."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def ends(low: float | None, high: float | None, write: Callable[[float], str] = "{:.4g}".format) -> str:
     """Return an interval in brackets, "" where there is none; a missing end is infinitely far out."""
     if low is None and high is None:
         return ""
-    return f"[{f'{minus}inf' if low is None else write(low)}, {'inf' if high is None else write(high)}]"
+    return f"[{'-inf' if low is None else write(low)}, {'inf' if high is None else write(high)}]"
 
 
 def lift(cell: MetricAggregate, digits: int = 1, between: str = " ") -> str:

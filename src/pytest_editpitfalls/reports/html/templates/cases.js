@@ -92,7 +92,6 @@ function probes(i) {
   return facts;
 }
 
-const nodeId = (i) => `${data.folder}/${suite(i)}.py::test_${suite(i)}[${editor(i)}-${model(i)}-${id(i)}]`;
 const link = (i) => "#case=" + [suite(i), editor(i), model(i), id(i)].map(encodeURIComponent).join("/");
 const unreliable = new Map(data.unreliable.map(([s, e, m, reason]) => [[s, e, m].join("\n"), reason]));
 const reasonUnreliable = (i) => unreliable.get([suite(i), editor(i), model(i)].join("\n"));
@@ -105,11 +104,12 @@ function changed(i, other) {
 }
 
 const MINUS = "\u2212";
+// A value of one case in the digits of the other reports: as Python's ".3g".
 function show(value, digits = 3) {
   if (value === null || value === undefined) return "–";
-  if (value === 0 || value === 1) return String(value);
-  const size = Math.abs(value);
-  const text = size >= 1e-3 && size < 1e4 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1);
+  const [mantissa, power] = value.toExponential(digits - 1).split("e"), size = Math.abs(power);
+  const text = power < -4 || power >= digits ? `${Number(mantissa)}e${power < 0 ? "-" : "+"}${String(size).padStart(2, "0")}`
+    : String(Number(value.toPrecision(digits)));
   return text.replace(/-/g, MINUS);
 }
 

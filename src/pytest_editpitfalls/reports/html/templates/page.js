@@ -24,6 +24,7 @@ function followHash() {
   document.getElementById("count").textContent += ` – the link names a case that is not in this run: ${wanted.slice(0, 200)}`;
 }
 
+document.querySelectorAll("main .command").forEach(copies);
 startTable();
 startStory();
 takeView(location.hash.startsWith("#case=") ? "" : location.hash.slice(1));

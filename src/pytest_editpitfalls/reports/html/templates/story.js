@@ -118,6 +118,12 @@ function elsewhere(i) {
   return rows.length ? element("ul", { class: "elsewhere" }, ...rows) : null;
 }
 
+function again(i) {
+  const found = rerun(i);
+  if (!found) return [element("p", { class: "muted" }, "This result does not hold the command.")];
+  return [command(found.line), element("p", { class: "legend" }, "Runs this case alone, from the directory where pytest was started.")];
+}
+
 function origin(i) {
   const held = { 1: "yes", 0: "no: the base model does not hold the facts", "-1": "not asked" }[cases.held[i]];
   const rows = [["node id", nodeId(i)], ["row in the suite", cases.index[i]], ["subject", string(cases.subject[i]) || "–"], ["held", held],
@@ -144,6 +150,7 @@ function tell(i) {
     ...part("Metrics", metricTable(i)),
     ...part("Notes", notes),
     ...part("The same case elsewhere", elsewhere(i)),
+    ...part("Run it again", ...again(i)),
     ...part("Where it comes from", origin(i)));
   const place = shown.indexOf(i);
   document.getElementById("story-place").textContent = place < 0 ? "" : `${place + 1} of ${shown.length}`;
