@@ -273,6 +273,47 @@ def pytest_runtest_logfinish(nodeid):
     assert lines[5].endswith("[100%]")
 
 
+AS_FROM_A_WORKER = """
+import pytest, types
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report):
+    report.node = types.SimpleNamespace(gateway=types.SimpleNamespace(id="gw1"))
+    return (yield)
+"""
+MISSED = "cs_exp >= 1: failed, cs_exp = 0, missed by 1"
+
+
+@pytest.mark.parametrize("from_worker", [False, True])
+@pytest.mark.parametrize("width", [80, 160])
+def test_verbose_lines_have_the_reason(project, monkeypatch, width, from_worker):
+    monkeypatch.setenv("COLUMNS", str(width))
+    first, second, third = cases = case_ids("reverse", 3)
+    project.engine(AS_FROM_A_WORKER if from_worker else "", lose=[first], errors=[second], skips=[third])
+    result = project.run(*R3, "-v", "--tb=no", "-rf")
+    lines = [re.sub(r" +\[ *\d+%\]", "", line.rstrip()) for line in result.outlines]
+    names = [f"pitfalls/reverse.py::test_reverse[rome-smollm2-135m-{case}]" for case in cases]
+    words = ["FAILED", "ERROR", "SKIPPED"]
+    reasons = [MISSED, "the solve is singular", "the target has no tokens"]
+    wanted = []
+    for name, word, reason in zip(names, words, reasons, strict=True):
+        line = f"[gw1] {word} {name}" if from_worker else f"{name} {word}"
+        if width == 160:
+            wanted.append(f"{line} ({reason})")
+        else:
+            wanted += [line] if word == "SKIPPED" else [line, f"  {reason}"]
+    started = {*names, ""} if from_worker else {""}  # pytest tells there what begins
+    start = next(place for place, line in enumerate(lines) if line == wanted[0])
+    assert [line for line in lines[start : start + 2 * len(wanted)] if line not in started][: len(wanted)] == wanted
+    # the short summary is pytest's own
+    assert lines.count(f"FAILED {names[0]} - PitfallFailed: {MISSED}") == (width == 160)
+
+
+def test_without_v_no_reason_stands_among_the_letters(project):
+    project.engine(lose=case_ids("reverse", 3)[:1])
+    project.run(*R3, "--tb=no", "--no-summary").stdout.no_fnmatch_line("*missed by*")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("options", [(), ("-v",)])
 def test_a_remark_takes_the_place_of_a_heading_on_a_terminal(project, options):

@@ -43,6 +43,7 @@ from .notices import show
 from .outcome import PitfallFailed
 from .places import check_places
 from .properties import check_properties, collect_properties, property_wire, shows_itself
+from .reasons import ReasonHooks
 from .recorder import Recorder
 from .released_file import with_released
 from .rerun import rerun_command
@@ -101,6 +102,7 @@ class SessionHooks:
         self.controller: Controller | None = None
         if self.is_worker:
             return
+        config.pluginmanager.register(ReasonHooks(config), "editpitfalls-reasons")
         count = self.session.count_stored
         if self.session.is_distributed:
             self.controller = Controller(config, run)

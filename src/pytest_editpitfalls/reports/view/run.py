@@ -166,8 +166,13 @@ class RunView:
         """One line per reason why cases do not count."""
         outcomes = [case.outcome for case in self.results.cases if not case.is_scored]
         return [
-            f"{outcomes.count(outcome)} cases {words}: they do not count in the tables"
-            for outcome, words in (("error", "are errors"), ("skipped", "were skipped"))
+            f"1 case {one}: it does not count in the tables"
+            if (number := outcomes.count(outcome)) == 1
+            else f"{number} cases {several}: they do not count in the tables"
+            for outcome, one, several in (
+                ("error", "is an error", "are errors"),
+                ("skipped", "was skipped", "were skipped"),
+            )
             if outcome in outcomes
         ]
 
