@@ -22,8 +22,8 @@ from pytest_editpitfalls.store.maintenance import check, listing, merge, prune
 DAY = 86400.0
 
 
-def command(*args: object, status: int = 0) -> Result:
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(store_app, [str(arg) for arg in args])
+def command(*args: object, status: int = 0, columns: int = 200) -> Result:
+    done = CliRunner(env={"COLUMNS": str(columns)}).invoke(store_app, [str(arg) for arg in args])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == status, done.output
@@ -69,12 +69,18 @@ def test_list(tmp_path: Path) -> None:
         "memit",
         "v_lr 0.25",
         "reverse 3",
-        "1 errors",
+        "1 error",
         "1 skipped",
         "f" * 12,
         "replay only",
     ):
         assert word in text
+    narrow = command("list", "--store", store.path, columns=80).stdout
+    assert max(map(len, narrow.splitlines())) <= 80
+    said = " ".join(narrow.split())
+    assert f"{HEADER.key[:12]} {HEADER.editor} on tiny {'f' * 12}, seed 0, float32 reverse 3;" in said
+    assert "reverse 2, 1 error, 1 skipped;" in said
+    assert "differs in v_lr 0.25, once some run" in said
 
 
 def test_list_shows_labels_and_does_not_obey_them(tmp_path: Path) -> None:

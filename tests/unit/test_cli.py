@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from pytest_editpitfalls.cli.app import main
+from pytest_editpitfalls.cli.app import app, main
 from pytest_editpitfalls.engine.editors.presets import presets_table
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
-from pytest_editpitfalls.engine.models.known import known_names
+from pytest_editpitfalls.engine.models.known import KNOWN_MODELS, known_names
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -56,6 +60,22 @@ def test_editors_can_be_read_at_every_width(
     assert left_out == (width < 250)
 
 
+@pytest.mark.parametrize("width", [60, 80, 250])
+def test_models_can_be_read_at_every_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    status, out, _ = run(capsys, "models")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= width
+    words = set(out.split())
+    assert set(known_names()) <= words
+    if width > 60:
+        assert set(KNOWN_MODELS.values()) <= words  # no id is cut
+    assert ("kmeng01/memit/hparams/ROME/gpt2-medium.json" in words) == (width == 250)
+    assert "rome at 8, ft-l at 0, mend at 21-23" in " ".join(out.split()) or width == 250
+
+
 def test_the_version_and_short_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == (0, f"pytest-editpitfalls {version('pytest-editpitfalls')}\n", "")
     for args in ((), ("store",), ("compare",)):
@@ -87,7 +107,7 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     shown = {(name, preset["editor"]) for name, row in rows.items() for preset in row["presets"]}
     assert shown == {(preset.model, preset.editor) for preset in presets_table()}
     assert all(preset["source"] for row in rows.values() for preset in row["presets"])
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = run(capsys, "models")
     assert status == 0
     assert "kmeng01/memit/hparams/ROME/gpt2-xl.json" in out
@@ -119,3 +139,62 @@ def test_usage_of_the_command_itself(capsys: pytest.CaptureFixture[str]) -> None
     status, _, err = run(capsys, "train-mend")
     assert status == 4
     assert "--model" in err
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command and group, by the words that call it."""
+
+    def below(words: str, found: Any) -> Iterator[tuple[str, Any]]:
+        yield words, found
+        for name, each in getattr(found, "commands", {}).items():
+            yield from below(f"{words} {name}", each)
+
+    return below("editpitfalls", typer.main.get_command(app))
+
+
+def parsed(line: str) -> tuple[str, dict[str, Any]]:
+    """The words of the command that a line calls, and the values that it gets; nothing is run."""
+    words, rest = "editpitfalls", shlex.split(line)[1:]
+    found: Any = typer.main.get_command(app)
+    while rest and rest[0] in getattr(found, "commands", {}):
+        words, found, rest = f"{words} {rest[0]}", found.commands[rest[0]], rest[1:]
+    assert not getattr(found, "commands", None), line
+    return words, dict(found.make_context(words, rest).params)
+
+
+@pytest.mark.parametrize("words", [words for words, _ in commands()])
+def test_every_help_has_examples_that_can_be_given(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    status, out, _ = run(capsys, *words.split()[1:], "--help")
+    assert status == 0
+    lines = [line.strip().removeprefix("$ ") for line in out.splitlines() if line.strip().startswith("$ editpitfalls")]
+    assert lines
+    for line in lines:
+        called, values = parsed(line)
+        assert called == words or called.startswith(f"{words} ")
+        assert values
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("editpitfalls compare before.json after.json --gate reverse.cs_exp:2pp", "No such option"),
+        ("editpitfalls plot before.json", "Missing parameter"),
+    ],
+)
+def test_an_example_with_a_wrong_option_would_be_found(line: str, wrong: str) -> None:
+    with pytest.raises(Exception, match=wrong):
+        parsed(line)
+
+
+@pytest.mark.parametrize("words", [[], ["store"], ["suites"]])
+def test_a_command_line_that_asks_for_nothing_shows_the_help_and_is_no_success(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script whose variable is empty must not pass; the status is that of every other usage error."""
+    status, out, err = run(capsys, *words)
+    assert status == 4
+    assert "Usage: editpitfalls" in out + err
+    assert "Examples" in out + err or "Example:" in out + err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,12 @@ from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 from .calibrate import calibrate_app
 from .compare import compare
+from .examples import command, examples
 from .lint import lint
-from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_table
+from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_in_words
 from .noise import noise
 from .report import export, plot, report, table
-from .show import print_json
+from .show import print_json, show
 from .store import store_app
 from .suites import suites_app
 
@@ -34,6 +35,11 @@ _WRONG_OPTION = 2
 
 app = typer.Typer(
     help="Find out what a knowledge edit breaks. The cases themselves run with pytest --editor=NAME.",
+    epilog=examples(
+        "editpitfalls editors",
+        "editpitfalls compare before.json after.json --fail-on reverse.cs_exp:2pp",
+        "editpitfalls report run.json --html report.html",
+    ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -42,8 +48,23 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(suites_app, name="suites")
-for command in (compare, report, plot, table, export, noise, lint):
-    app.command()(command)
+_COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
+    compare: (
+        "editpitfalls compare before.json after.json",
+        "editpitfalls compare before.json after.json --fail-on reverse.cs_exp:2pp --strict",
+    ),
+    report: ("editpitfalls report run.json", "editpitfalls report 3f9a --html report.html --markdown report.md"),
+    plot: ("editpitfalls plot run.json --out plots --format pdf", "editpitfalls plot a.json b.json --out metrics.png"),
+    table: ("editpitfalls table rome.json memit.json", "editpitfalls table rome.json memit.json --latex --out t.tex"),
+    export: ("editpitfalls export run.json --released results",),
+    noise: (
+        "editpitfalls noise --editor rome --suite reverse --limit 20",
+        "editpitfalls noise first.json second.json",
+    ),
+    lint: ("editpitfalls lint edits.jsonl", "editpitfalls lint edits.csv --model smollm2-135m --strict"),
+}
+for each, lines in _COMMANDS.items():
+    command(app, *lines)(each)
 
 
 def _version(asked: bool) -> None:
@@ -64,7 +85,7 @@ def options(
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command()
+@command(app, "editpitfalls editors", "editpitfalls editors --json")
 def editors(
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/editors.md.")] = False,
@@ -77,17 +98,16 @@ def editors(
     elif as_json:
         print_json(editor_rows())
     else:
-        console = Console()
-        console.print(editors_table(console.width))
+        show([editors_table(Console().width)])
 
 
-@app.command()
+@command(app, "editpitfalls models", "editpitfalls models --json")
 def models(as_json: AsJson = False) -> None:
     """List the models with a short name, and the editors that have published hyper-parameters for them."""
     if as_json:
         print_json(model_rows())
     else:
-        Console().print(models_table())
+        show(models_in_words(Console().width))
 
 
 def train_network(
@@ -116,9 +136,13 @@ def train_network(
 
 for shipped in shipped_editors():
     if shipped.training:
-        app.command(TRAIN + shipped.name, help=f"Train the network that the editor {shipped.name} needs.")(
-            train_network
-        )
+        command(
+            app,
+            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data edits.jsonl --out {shipped.name}.safetensors",
+            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data edits.jsonl --out n.safetensors --resume",
+            name=TRAIN + shipped.name,
+            text=f"Train the network that the editor {shipped.name} needs.",
+        )(train_network)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from pytest_editpitfalls.escaping import visible
 
 from .calibrate_intervals import intervals
 from .compare import paired
+from .examples import command, examples
 from .runs import DEFAULT_STORE, StoreOption, SuiteOption, open_runs
 from .show import print_json
 
@@ -36,12 +37,22 @@ class _GatesByDefault(TyperGroup):
 
 
 calibrate_app = typer.Typer(
-    cls=_GatesByDefault, help="Simulate gates or intervals: do they keep what they promise? Alone: gates."
+    cls=_GatesByDefault,
+    help="Simulate gates or intervals: do they keep what they promise? Alone: gates.",
+    epilog=examples("editpitfalls calibrate gates --replications 100", "editpitfalls calibrate intervals --cases 50"),
 )
-calibrate_app.command()(intervals)
+command(
+    calibrate_app,
+    "editpitfalls calibrate intervals --cases 50 --replications 200",
+    "editpitfalls calibrate intervals --markdown --out intervals.jsonl",
+)(intervals)
 
 
-@calibrate_app.command()
+@command(
+    calibrate_app,
+    "editpitfalls calibrate gates --replications 100",
+    "editpitfalls calibrate gates before.json after.json --plot gates.png",
+)
 def gates(
     runs: Annotated[
         list[str] | None,

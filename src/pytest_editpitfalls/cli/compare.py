@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
@@ -24,7 +25,7 @@ from pytest_editpitfalls.results.records import GateRecord, RunResults
 from pytest_editpitfalls.suites.discovery import shipped_suites
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import metric_table, print_json, show
+from .show import metric_table, print_json, shared_out, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -250,31 +251,37 @@ def _tables(first: NamedRun, compared: Sequence[Compared]) -> Iterator[Table]:
             groups.setdefault(key, [{} for _ in compared])[place][difference.metric] = difference
     view = RunView(first.results)
     for group, found in groups.items():
-        yield _table(group, view.columns_of(group[0]), found, first, compared)
+        columns = view.columns_of(group[0])
+        pairs = list(zip(compared, found, strict=True))
+        yield from shared_out(pairs, partial(_table, group, columns, first, known=_first_of(found)))
+
+
+def _first_of(found: Sequence[Mapping[str, Difference]]) -> Mapping[str, Difference]:
+    """Metric -> what one of the runs says of it: the first run's value stands in each."""
+    return {name: difference for part in reversed(found) for name, difference in part.items()}
 
 
 def _table(
     group: Group,
     columns: Mapping[str, str],
-    found: Sequence[Mapping[str, Difference]],
     first: NamedRun,
-    compared: Sequence[Compared],
+    compared: Sequence[tuple[Compared, Mapping[str, Difference]]],
+    *,
+    known: Mapping[str, Difference],
 ) -> Table:
     suite, editor, model = group
     table = metric_table(f"{suite}, {editor} on {model} (%)")
     table.add_column(Text(visible(first.name)), justify="right", overflow="fold")
-    for each in compared:
+    for each, _ in compared:
         table.add_column(Text(visible(each.name)), justify="right", overflow="fold")
         table.add_column("change [90 %]", justify="right")
         table.add_column("cases", justify="right")
     for name, title in columns.items():
-        of_runs = [part.get(name) for part in found]
-        known = next((each for each in of_runs if each is not None), None)
-        if known is None:
+        if name not in known:
             continue
-        cells: list[str | Text] = [title, figure(name, known.base)]
-        for difference in of_runs:
-            cells += ["", "", ""] if difference is None else _cells(difference)
+        cells: list[str | Text] = [title, figure(name, known[name].base)]
+        for _, part in compared:
+            cells += _cells(part[name]) if name in part else ["", "", ""]
         table.add_row(*cells)
     return table
 

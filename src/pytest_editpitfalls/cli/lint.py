@@ -59,7 +59,7 @@ def lint(
 ) -> None:
     """Find the edits of a list that conflict: with each other, or with what stays true. No model is needed.
 
-    Exit status: 0 nothing conflicts, 1 edits conflict, 2 an option is unknown or missing, 4 a value or file is wrong.
+    Exit status: 0 nothing conflicts, 1 edits conflict, 4 an option, a value or a file is wrong.
     """
     from pytest_editpitfalls.edit_lists.lint import HELD, checks
     from pytest_editpitfalls.edit_lists.lint import lint as look

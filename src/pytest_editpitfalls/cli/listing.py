@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.markup import escape
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS, SHIPS
@@ -13,6 +15,9 @@ from pytest_editpitfalls.engine.editors.presets import preset_depth, presets_tab
 from pytest_editpitfalls.engine.models.known import EMBEDDED, KNOWN_MODELS, known_names
 from pytest_editpitfalls.errors import PitfallsError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.reports.grids import indented
+
+from .show import box_for_output, fits
 
 EDITOR_COLUMNS = {
     "name": "--editor",
@@ -75,7 +80,9 @@ def editors_table(width: int) -> Table:
     rows = editor_rows()
     others = any(row["origin"] != SHIPS for row in rows)
     names = _columns_within(width - (len("from") + 12 if others else 0))
-    table = Table(*(EDITOR_COLUMNS[name] for name in names), *(["from"] if others else []), show_lines=True)
+    table = Table(
+        *(EDITOR_COLUMNS[name] for name in names), *(["from"] if others else []), show_lines=True, box=box_for_output()
+    )
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True
@@ -83,7 +90,7 @@ def editors_table(width: int) -> Table:
         cells = [row["name"], row["error"]] if "error" in row else [row[key] for key in names]
         cells += [""] * (len(names) - len(cells))
         cells += [row["origin"]] if others else []
-        table.add_row(*(escape(visible(cell, keep_newlines=True)) for cell in cells))
+        table.add_row(*(Text(visible(cell, keep_newlines=True)) for cell in cells))
     if left := [heading for name, heading in EDITOR_COLUMNS.items() if name not in names]:
         table.caption = f"a wider terminal, --json or docs/editors.md has more: {', '.join(left)}"
     return table
@@ -125,18 +132,35 @@ def model_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def models_table() -> Table:
-    """The models, for a terminal."""
-    table = Table("--model", "Hugging Face id", "layers", "published hyper-parameters for", show_lines=True)
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = True
-    for row in model_rows():
-        presets = [f"{preset['editor']}{_layers(preset['layers'])}: {preset['source']}" for preset in row["presets"]]
+def models_in_words(width: int) -> Iterator[RenderableType]:
+    """The models, for a terminal with so many columns: a table, or where that has no room a few lines for each."""
+    rows = model_rows()
+    if fits(table := _models_table(rows), width):
+        yield table
+    else:
+        for row in rows:
+            depth = "" if row["layers"] is None else f"{row['layers']} layers"
+            yield Text(f"{row['name']:<16} {row['id']:<36} {depth}".rstrip(), no_wrap=True)
+            if row["presets"]:
+                yield indented(", ".join(map(_preset, row["presets"])))
+    yield Text("")
+    yield Text(
+        "With an editor: published hyper-parameters, and the layers that they write. Others, and every other causal "
+        "language model of a known family, have scaled defaults (docs/models.md); --json has the sources."
+    )
+
+
+def _models_table(rows: Iterable[dict[str, Any]]) -> Table:
+    table = Table("--model", "Hugging Face id", "layers", "published hyper-parameters for", box=box_for_output())
+    for row in rows:
+        presets = "\n".join(f"{_preset(preset)}: {preset['source']}" for preset in row["presets"])
         depth = "" if row["layers"] is None else str(row["layers"])
-        table.add_row(row["name"], row["id"], depth, escape("\n".join(presets) or "scaled defaults"))
-    table.caption = "every other causal language model of a known family: scaled defaults (docs/models.md)"
+        table.add_row(*map(Text, (row["name"], row["id"], depth, presets)))
     return table
+
+
+def _preset(preset: dict[str, Any]) -> str:
+    return f"{preset['editor']}{_layers(preset['layers'])}"
 
 
 def _layers(layers: list[int]) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +22,11 @@ from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.writer import read_results
 
 from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
-from .show import metric_table, print_json, show
+from .show import metric_table, print_json, shared_out, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from pytest_editpitfalls.comparison.noise import NoiseFloor, SourceNoise
 
@@ -101,28 +103,39 @@ def _tables(floors: Sequence[NoiseFloor]) -> Iterator[RenderableType]:
         groups.setdefault((floor.suite, floor.editor, floor.model), []).append(floor)
     for (suite, editor, model), members in groups.items():
         title = f"{suite}, {editor} on {model}, {members[0].runs} runs: largest difference of means, percentage points"
-        table = metric_table(title)
-        sources = list(dict.fromkeys(name for floor in members for name in floor.by_source))
-        for heading in (*sources, "any two", "sd of seeds", "cases that change", "gate"):
-            table.add_column(heading, justify="right", overflow="fold")
         moved = [floor for floor in members if floor.changed]
-        for floor in moved:
-            table.add_row(
-                floor.metric,
-                *(_points(found.largest if (found := floor.by_source.get(name)) else None) for name in sources),
-                _points(floor.largest),
-                _points(None if floor.seed is None else floor.seed.sd),
-                f"{floor.changed} of {floor.n}",
-                Text("-" if floor.margin is None else visible(f"{suite}.{floor.metric}:{floor.margin}")),
-            )
+        columns = _columns(moved, list(dict.fromkeys(name for floor in members for name in floor.by_source)))
         if moved:
-            yield table
+            yield from shared_out(list(columns.items()), partial(_table, title, moved))
         else:
             yield Text(visible(title), "bold")
         if same := [floor.metric for floor in members if not floor.changed]:
             yield Text(f"The same in every case of all runs: {', '.join(map(visible, same))}")
         yield from (Text(line) for line in _conclusions(members))
     yield Text("Each source: runs that differ in nothing else. gate: a margin above seeds and rounding together.")
+
+
+def _columns(moved: Sequence[NoiseFloor], sources: Sequence[str]) -> dict[str, list[str]]:
+    """Heading -> a cell for each metric."""
+    return {
+        **{
+            name: [_points(found.largest if (found := each.by_source.get(name)) else None) for each in moved]
+            for name in sources
+        },
+        "any two": [_points(each.largest) for each in moved],
+        "sd of seeds": [_points(None if each.seed is None else each.seed.sd) for each in moved],
+        "cases that change": [f"{each.changed} of {each.n}" for each in moved],
+        "gate": ["-" if each.margin is None else f"{each.suite}.{each.metric}:{each.margin}" for each in moved],
+    }
+
+
+def _table(title: str, moved: Sequence[NoiseFloor], columns: Sequence[tuple[str, list[str]]]) -> Table:
+    table = metric_table(title)
+    for heading, _ in columns:
+        table.add_column(Text(visible(heading)), justify="right", overflow="fold")
+    for place, floor in enumerate(moved):
+        table.add_row(floor.metric, *(Text(visible(cells[place])) for _, cells in columns))
+    return table
 
 
 def _points(value: float | None) -> str:

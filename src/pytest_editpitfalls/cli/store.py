@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.reports.grids import indented
 from pytest_editpitfalls.reports.view.words import count
 from pytest_editpitfalls.store.directory import Store
 from pytest_editpitfalls.store.maintenance import HeaderRow, Pruned, check, listing, merge, prune
 from pytest_editpitfalls.store.replay import SHORT
 
+from .examples import command, examples
 from .runs import DEFAULT_STORE
-from .show import print_json
+from .show import box_for_output, fits, print_json, show
 
 BROKEN = 1
 """Exit status of `check` where a file is broken."""
 
 store_app = typer.Typer(
-    help="Look after the store: what runs have computed.", no_args_is_help=True, add_completion=False
+    help="Look after the store: what runs have computed.",
+    epilog=examples("editpitfalls store list"),
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 StorePath = Annotated[Path, typer.Option("--store", metavar="PATH", help="Directory of the store.")]
 
 
-@store_app.command("list")
+@command(store_app, "editpitfalls store list", "editpitfalls store list --store results/.pitfalls --json", name="list")
 def list_runs(
     store: StorePath = DEFAULT_STORE, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
@@ -41,12 +48,13 @@ def list_runs(
     if as_json:
         print_json([row.as_json() for row in rows])
         return
-    Console().print(_table(rows))
+    table = _table(rows)
+    show([table] if fits(table, Console().width) else chain.from_iterable(map(_block, rows)))
     if opened.broken:
         typer.echo(f"{count(opened.broken, 'file')} cannot be read: editpitfalls store check", err=True)
 
 
-@store_app.command("check")
+@command(store_app, "editpitfalls store check", name="check")
 def check_files(store: StorePath = DEFAULT_STORE) -> None:
     """Read and verify every file; exit status 1 where one is broken."""
     report = check(Store.open(store, create=False))
@@ -63,7 +71,12 @@ def check_files(store: StorePath = DEFAULT_STORE) -> None:
         raise typer.Exit(BROKEN)
 
 
-@store_app.command("prune")
+@command(
+    store_app,
+    "editpitfalls store prune --keep-newest --dry-run",
+    "editpitfalls store prune --run 3f9a --older-than 30",
+    name="prune",
+)
 def prune_runs(
     store: StorePath = DEFAULT_STORE,
     keep_newest: Annotated[
@@ -93,7 +106,7 @@ def prune_runs(
     typer.echo(_removed(done, "would be removed" if dry_run else "removed"))
 
 
-@store_app.command("merge")
+@command(store_app, "editpitfalls store merge shard-1 shard-2 --store all", name="merge")
 def merge_stores(
     others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Stores to copy from.")],
     store: StorePath = DEFAULT_STORE,
@@ -112,21 +125,27 @@ def merge_stores(
 
 
 def _table(rows: list[HeaderRow]) -> Table:
-    table = Table("run", "editor", "model", "seed", "dtype", "differs in", "cases", "size", "written", show_lines=True)
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = True
+    headings = ("run", "editor", "model", "seed", "dtype", "differs in", "cases", "size", "written")
+    table = Table(*headings, show_lines=True, box=box_for_output())
     for row in rows:
-        cells = [
-            row.key[:SHORT],
-            *_facts(row),
-            "\n".join(f"{visible(name)} {visible(value)}" for name, value in row.differs.items()),
-            _cases(row),
-            _size(row.bytes),
-            _when(row.last_written),
-        ]
-        table.add_row(*map(escape, cells))
+        differs, cases = "\n".join(_differs(row)), "\n".join(_cases(row))
+        cells = [row.key[:SHORT], *_facts(row), differs, cases, _size(row.bytes), _when(row.last_written)]
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _block(row: HeaderRow) -> Iterator[RenderableType]:
+    """What a line of the table says, in a few lines: for terminals in which its columns have no room."""
+    editor, model, seed, dtype = (text.replace("\n", " ") for text in _facts(row))
+    known = f"{editor} on {model}, seed {seed}, {dtype}" if row.header is not None else editor
+    yield Text(f"{row.key[:SHORT]}  {known}")
+    yield indented(f"{', '.join(_cases(row))}; {_size(row.bytes)}, written {_when(row.last_written)}", by=2)
+    if row.differs:
+        yield indented(f"differs in {', '.join(_differs(row))}", by=2)
+
+
+def _differs(row: HeaderRow) -> list[str]:
+    return [f"{visible(name)} {visible(value)}" for name, value in row.differs.items()]
 
 
 def _facts(row: HeaderRow) -> list[str]:
@@ -139,10 +158,11 @@ def _facts(row: HeaderRow) -> list[str]:
     return [visible(header.editor) + once, model, str(header.seed), visible(header.dtype)]
 
 
-def _cases(row: HeaderRow) -> str:
-    lines = [f"{visible(suite)} {number}" for suite, number in sorted(row.cases.items())]
-    lines += [f"{number} {what}" for what, number in (("errors", row.errors), ("skipped", row.skipped)) if number]
-    return "\n".join(lines) or "none"
+def _cases(row: HeaderRow) -> list[str]:
+    found = [f"{visible(suite)} {number}" for suite, number in sorted(row.cases.items())]
+    found += [count(row.errors, "error")] if row.errors else []
+    found += [f"{row.skipped} skipped"] if row.skipped else []
+    return found or ["none"]
 
 
 def _removed(done: Pruned, verb: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pytest_editpitfalls.cli.knowledge import (
     FactsOption,
@@ -22,12 +23,16 @@ from pytest_editpitfalls.cli.knowledge import (
     RulesOption,
     read_knowledge,
 )
+from pytest_editpitfalls.cli.show import box_for_output, shared_out, show
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.defaults import DEFAULT_GROUP
 from pytest_editpitfalls.program import Score
 
 EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
+
+_RIVALS = "median of rivals"
 
 
 def build(
@@ -56,8 +61,6 @@ def build(
     """Build suites of facts that a model holds.
 
     Started again with the same --out, a build that was stopped goes on where it was.
-
-    Example: editpitfalls suites build --model smollm2-135m --suites reverse,coverage --cases 100 --out my-suites
     """
     from pytest_editpitfalls.building.build import Watch, check
     from pytest_editpitfalls.building.build import build as build_suites
@@ -86,7 +89,8 @@ def build(
         sheet = build_suites(
             session, session.source.short_name, knowledge, settings, out, _peak_gb, Watch(chosen, asked)
         )
-    Console().print(_table(sheet))
+    columns = ("cases", "strict", "default", "rules", "relations", "subjects", _RIVALS)
+    show(shared_out(columns, lambda names: _table(sheet, names)))
     for line in _shortfalls(sheet):
         typer.echo(line)
     typer.echo(f"Written to {out}: suites, relations.toml, objects.json, datasheet.md and datasheet.json.")
@@ -162,14 +166,16 @@ def _display(console: Console) -> Iterator[tuple[Any, Any]]:
     yield count, tell
 
 
-def _table(sheet: Mapping[str, Any]) -> Table:
-    table = Table(title=f"Suites built for {sheet['run']['model']}, {sheet['run']['seconds']:,.0f} s")
-    for column in ("suite", "cases", "strict", "default", "rules", "relations", "subjects", "median of rivals"):
-        table.add_column(column, justify="left" if column == "suite" else "right")
+def _table(sheet: Mapping[str, Any], columns: Sequence[str]) -> Table:
+    title = f"Suites built for {sheet['run']['model']}, {sheet['run']['seconds']:,.0f} s"
+    table = Table(title=Text(visible(title), justify="left"), title_justify="left", box=box_for_output())
+    table.add_column("suite", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
     for name, suite in sheet["suites"].items():
-        counts = (suite[key] for key in ("cases", "strict", "default", "rules", "relations", "subjects"))
         rivals = "" if suite["rivals"] is None else f"{suite['rivals']['median']:g}"
-        table.add_row(name, *(f"{count:,}" for count in counts), rivals)
+        cells = (rivals if column == _RIVALS else f"{suite[column]:,}" for column in columns)
+        table.add_row(Text(visible(name)), *cells)
     return table
 
 

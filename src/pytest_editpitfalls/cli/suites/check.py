@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from pytest_editpitfalls.cli.show import encoding, print_json, show
+from pytest_editpitfalls.cli.show import box_for_output, encoding, print_json, show
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import encodable, visible
-from pytest_editpitfalls.reports.terminal import is_ascii
 
 if TYPE_CHECKING:
     from pytest_editpitfalls.suites.checking import Finding, Material
@@ -130,7 +128,7 @@ def _table(material: Material, found: dict[str, list[Finding]]) -> Table:
     table = Table(
         title=Text(f"{cases:,} cases of {len(material.suites)} suite(s)", "bold", justify="left"),
         title_justify="left",
-        box=box.ASCII if is_ascii(encoding()) else box.SIMPLE_HEAD,
+        box=box_for_output(),
     )
     table.add_column("check", no_wrap=True)
     for level in LEVELS:
