@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from html_samples import HOSTILE, sample_results
+from html_samples import HOSTILE, KINDS, sample_results
 from property_samples import property_results
 
 from pytest_editpitfalls.reports.html import write_html
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.records import FactRecord, ProbeRecord
+from pytest_editpitfalls.results.rerun_record import RerunRecord
 
 BIG = 2500
 """Cases per suite: 12,500 in all, the size of the published benchmark."""
@@ -55,7 +57,22 @@ def big_page(big_results: RunResults, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def small_results() -> RunResults:
-    return sample_results(12, ("rome", "lora"), ("gpt2-xl",))
+    results = sample_results(12, ("rome", "lora"), ("gpt2-xl",))
+    for case in results.cases:
+        for fact in case.facts.values():
+            fact.relation, fact.label = case.rule.split("-")[0], f"label of {case.rule.split('-')[0]}"
+    results.run.reruns = [
+        RerunRecord(
+            suite=suite,
+            editor=editor,
+            model="gpt2-xl",
+            selects=[f"pitfalls/{suite}.py::test_{suite}[{editor}-gpt2-xl-{{id}}]"],
+            options=[f"--editor={editor}", "--pitfalls-suite=it's  mine.json"],
+        )
+        for suite in KINDS
+        for editor in ("rome", "lora")
+    ]
+    return results
 
 
 @pytest.fixture(scope="session")
@@ -216,6 +233,102 @@ def test_a_view_is_shared_by_its_address(browser: Browser, small_page: Path, sma
     browser.open(small_page, "#suite=nosuch&search=%25")  # of another run: what it does not have is left out
     assert browser.js("document.querySelector('[name=suite]').value") == ""
     assert "clear a filter" in browser.js("document.querySelector('#table tbody').textContent")
+
+
+HEADS = "[...document.querySelectorAll('#table thead button')].map(b => b.dataset.column)"
+
+
+def test_columns_are_chosen_by_keyboard_and_kept_in_the_address(browser: Browser, small_page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(small_page, "#suite=reverse")
+    usual = browser.js(HEADS)
+    assert "metric cm" in usual
+    assert "metric cs_gain" not in usual
+    browser.js("document.querySelector('#columns summary').focus()")
+    browser.press(Keys.ENTER)
+    browser.js("document.querySelector('#columns [value=\"metric cs_gain\"]').focus()")
+    browser.press(Keys.SPACE)
+    assert browser.js("document.activeElement.value") == "metric cs_gain"  # the focus stays
+    assert set(browser.js(HEADS)) == {*usual, "metric cs_gain"}
+    browser.js("document.querySelector('#columns [value=outcome]').click()")
+    shown = browser.js(HEADS)
+    assert "outcome" not in shown
+    browser.js("document.querySelector('[data-column=\"metric cs_gain\"]').click()")
+    address = browser.js("location.hash")
+    assert address.startswith("#suite=reverse&sort=metric+cs_gain&up=1&columns=suite,editor,rule,missed,es,ps,")
+    browser.open(small_page, address)
+    assert browser.js(HEADS) == shown
+    browser.js("[...document.querySelectorAll('#columns button')].find(b => b.textContent === 'as usual').click()")
+    assert browser.js(HEADS) == usual
+    assert browser.js("location.hash") == "#suite=reverse&sort=metric+cs_gain&up=1"  # the order stays
+    browser.open(small_page, "#columns=es,nosuch", width=390, height=780)
+    assert browser.js(HEADS) == ["id", "metric es"]
+    browser.js("document.querySelector('#columns').open = true")
+    assert browser.js("document.documentElement.scrollWidth") == 390
+    assert browser.js(f"[...{ROWS}[0].cells].map(cell => cell.dataset.title || '')") == ["", "ES"]
+    browser.open(small_page, "#columns=none")
+    assert browser.js(HEADS) == ["id"]
+    assert browser.console() == []
+
+
+@pytest.mark.parametrize("clipboard", ["refuses", "is absent", "works"])
+def test_the_command_that_reruns_a_case_is_copied(
+    browser: Browser, small_page: Path, small_results: RunResults, clipboard: str
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    case = small_results.cases[3]
+    browser.open(small_page, f"#case={case.suite}/{case.editor}/{case.model}/{case.id}")
+    theirs = {
+        "refuses": "{writeText: () => Promise.reject(new Error('no'))}",
+        "is absent": "undefined",
+        "works": "navigator.clipboard",
+    }[clipboard]
+    browser.driver.execute_script(f"Object.defineProperty(navigator, 'clipboard', {{value: {theirs}}})")
+    button = browser.driver.find_element("css selector", "#story .command button")
+    button.click()
+    wait(lambda: button.text == "copied")
+    browser.js("document.getElementById('story-close').click()")
+    field = browser.driver.find_element("css selector", "[name=search]")
+    field.send_keys(Keys.CONTROL, "v")
+    words = shlex.split(field.get_attribute("value"))
+    assert words == [
+        "pytest",
+        f"pitfalls/{case.suite}.py::test_{case.suite}[rome-gpt2-xl-{case.id}]",
+        "--editor=rome",
+        "--pitfalls-suite=it's  mine.json",
+    ]
+    assert browser.console() == []
+
+
+def test_a_result_without_commands_says_so(browser: Browser, hostile: tuple[Path, RunResults]) -> None:
+    path, results = hostile
+    results.run.reruns = []
+    browser.open(path)
+    browser.js(f"{ROWS}[0].querySelector('a').click()")
+    wait(lambda: browser.js("document.getElementById('story').open"))
+    assert "does not hold the command" in browser.js("document.getElementById('story-body').innerText")
+
+
+def test_numbers_are_rounded_as_on_the_terminal(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    case = next(each for each in small_results.cases if each.suite == "composite")
+    browser.open(small_page, f"#case={case.suite}/{case.editor}/{case.model}/{case.id}")
+    rows = browser.js(
+        "[...document.querySelectorAll('#story .metrics tr')].map(r => [r.title, r.cells[1].textContent])"
+    )
+    assert [text.replace("−", "-") for _, text in rows] == [
+        "–" if value is None else f"{value:.3g}" for value in case.metrics.values()
+    ]
+
+
+def test_rules_stand_in_words(browser: Browser, small_page: Path, small_results: RunResults) -> None:
+    rule = next(each.rule for each in small_results.cases if each.suite == "easy")
+    browser.open(small_page, f"#rule={rule}")
+    words = browser.js(f"[...new Set({ROWS}.map(row => row.querySelector('.text[title]').textContent))]")
+    assert words == [f"label of {rule}"]
+    assert browser.js("document.querySelector('[name=rule]').selectedOptions[0].text") == f"label of {rule}"
+    assert browser.js(f"{ROWS}.length") == sum(each.rule == rule for each in small_results.cases)
 
 
 def test_a_cell_of_the_overview_leads_to_its_cases(browser: Browser, small_page: Path) -> None:

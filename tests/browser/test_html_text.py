@@ -113,11 +113,11 @@ def test_a_probability_keeps_three_digits() -> None:
 
 
 def test_a_spread_is_kept_to_half_a_per_cent() -> None:
-    for value, mean, side in ((0.02, 0.5, -1), (0.9, 0.5, 1), (0.5, 0.5, 1), (1e-11, 0.9, -1), (0.0, 0.3, -1)):
-        assert decoded_factor(encode_factor(value, mean), mean, side) == pytest.approx(value, rel=5e-3)
+    for value, middle, side in ((0.02, 0.5, -1), (0.9, 0.5, 1), (0.5, 0.5, 1), (1e-11, 0.9, -1), (0.0, 0.3, -1)):
+        assert decoded_factor(encode_factor(value, middle), middle, side) == pytest.approx(value, rel=5e-3)
     assert decoded_factor(encode_factor(1e-30, 0.5), 0.5, -1) == pytest.approx(0.5e-12, rel=0.1)
-    for value, mean in ((None, 0.5), (0.5, None), (0.5, 0.0), (math.nan, 0.5), (0.1, math.inf)):
-        assert decoded_factor(encode_factor(value, mean), mean, 1) is None
+    for value, middle in ((None, 0.5), (0.5, None), (0.5, 0.0), (math.nan, 0.5), (0.1, math.inf)):
+        assert decoded_factor(encode_factor(value, middle), middle, 1) is None
     assert decoded_factor(encode_factor(0.0, 0.0), 0.0, -1) == 0.0
 
 
@@ -198,11 +198,11 @@ def test_the_data_says_what_the_cases_say() -> None:
         assert told == [fact.sentence for fact in case.facts.values()]
         facts = data["factSets"][columns["factSet"][at]]
         assert facts == [[probe.fact, probe.state] for probe in case.probes]
-        for k, (mean, least, greatest) in enumerate(summaries(case, fact_means(case))):
+        for k, (middle, least, greatest) in enumerate(summaries(case, fact_means(case))):
             text = columns["probes"][at][7 * k : 7 * k + 7]
-            assert decoded(text[:3]) == pytest.approx(mean, rel=6e-3)
-            assert decoded_factor(text[3:5], mean, -1) == pytest.approx(least, rel=6e-3)
-            assert decoded_factor(text[5:], mean, 1) == pytest.approx(greatest, rel=6e-3)
+            assert decoded(text[:3]) == pytest.approx(middle, rel=6e-3)
+            assert decoded_factor(text[3:5], middle, -1) == pytest.approx(least, rel=6e-3)
+            assert decoded_factor(text[5:], middle, 1) == pytest.approx(greatest, rel=6e-3)
 
 
 def test_thresholds_that_do_not_follow_from_metrics_are_kept() -> None:

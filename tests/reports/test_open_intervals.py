@@ -9,7 +9,7 @@ from report_samples import results
 
 from pytest_editpitfalls.reports.html import render_html
 from pytest_editpitfalls.reports.html.charts import Axis, forest
-from pytest_editpitfalls.reports.html.words import interval as html_interval
+from pytest_editpitfalls.reports.html.words import bound_interval, mean_interval
 from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.reports.view.kinds import figure_interval
 from pytest_editpitfalls.reports.view.verdicts import gate_line
@@ -23,7 +23,8 @@ def test_a_missing_end_is_infinitely_far_out() -> None:
     assert ends(0.25, None) == "[0.25, inf]"
     assert ends(None, None) == ""
     assert figure_interval("cs_exp", MetricAggregate(value=0.1, low=None, high=0.5, n=4)) == "[-inf, 50.0]"
-    assert html_interval(None, -0.5) == "[−inf, −0.500]"
+    assert bound_interval(None, -0.5) == "[−inf, −0.5]"
+    assert mean_interval(MetricAggregate(value=0.1, low=None, high=-0.5, n=4), "cs_exp") == "[−inf, −50.0]"
 
 
 def test_a_missing_end_is_drawn_to_the_edge_without_a_cap() -> None:

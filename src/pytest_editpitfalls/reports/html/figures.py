@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -47,9 +47,10 @@ class MetricFigures:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The cases of one rule (or relation) with one editor on one model."""
+    """The cases of one rule (or relation) with one editor on one model; ``name`` is the rule in words."""
 
     name: str
+    id: str
     label: str
     n: int
     outcomes: dict[str, int]
@@ -130,7 +131,7 @@ def _suite(place: int, name: str, view: RunView, aggregates: Sequence[AggregateR
     metrics = [
         _metric(words[metric], metric, view, aggregates, published) for metric in names if metric not in spoken_for
     ]
-    rules = [rule for group, cases in members.items() for rule in _rules(group, cases, names)]
+    rules = [rule for group, cases in members.items() for rule in _rules(group, cases, names, view.rules)]
     rules.sort(key=lambda rule: rule.name)
     rows = [row for row in published if row is not None]
     return SuitePart(
@@ -214,7 +215,7 @@ def _values(cases: Iterable[CaseRecord], name: str) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _rules(group: Group, cases: Sequence[CaseRecord], names: Sequence[str]) -> list[Rule]:
+def _rules(group: Group, cases: Sequence[CaseRecord], names: Sequence[str], in_words: Mapping[str, str]) -> list[Rule]:
     by_rule: dict[str, list[CaseRecord]] = {}
     for case in cases:
         by_rule.setdefault(case.rule, []).append(case)
@@ -223,7 +224,8 @@ def _rules(group: Group, cases: Sequence[CaseRecord], names: Sequence[str]) -> l
         counts, known = outcome_counts(members), {name: _values(members, name) for name in names}
         means = {name: math.fsum(values) / len(values) if values else None for name, values in known.items()}
         label = label_of(group[1], group[2])
-        rules.append(Rule(visible(rule) or "(no rule)", label, len(members), counts, share_bar(counts), means))
+        words = in_words[rule] or "(no rule)"
+        rules.append(Rule(words, visible(rule), label, len(members), counts, share_bar(counts), means))
     return rules
 
 

@@ -92,6 +92,7 @@ def _rendered(results: RunResults, title: str, others: Sequence[RunResults], oth
             outcomes=OUTCOMES,
             suites=suites,
             matrix=matrix(suites),
+            lines=view.outcomes,
             unreliable=[line.removeprefix(f"{MARK} ") for line in view.unreliable],
             below=[line.removeprefix(f"{MARK} ") for line in view.below],
             gates=gate_rows(results.gates),

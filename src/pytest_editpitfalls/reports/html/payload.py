@@ -71,6 +71,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
     columns = _Columns()
     for case in view.results.cases:
         columns.add(case, view.kinds.get(case.suite, case.suite), view.pitfalls.get(case.suite))
+    in_words = {visible(rule): words for rule, words in view.rules.items()}
     states = ordered_states([*STATE_WORDS, *(state for facts in columns.fact_sets for _, state in facts)])
     shown = {name for table in view.tables for name in table.columns}
     return {
@@ -101,6 +102,7 @@ def case_payload(view: RunView, others: Sequence[tuple[str, RunResults]] = ()) -
             for each in reruns(view.results.run.reruns)
         ],
         "others": [[visible(label), _outcomes_in(other, view.results.cases)] for label, other in others],
+        "ruleWords": [in_words[rule] for rule in columns.labels["rule"]],
         **columns.as_json(),
     }
 

@@ -16,6 +16,7 @@ from .cases import Story, headline, in_words, missed_by
 from .kinds import pitfall_of_record, without_released
 from .outcome import MISSED, Outcome, outcomes_of
 from .properties import PropertyTable, property_tables
+from .rules import rules_in_words
 from .tables import Group, Row, Table, published_row, row_of, tables_of
 from .weights import WeightTable, weight_tables
 from .words import first_result_line, time_line
@@ -74,6 +75,11 @@ class RunView:
                 rows.append(published_row(aggregate.suite, figures))
         floor = self.results.run.success_floor
         return tables_of(rows, self.topics, self.pitfalls, SUCCESS_FLOOR if floor is None else floor)
+
+    @cached_property
+    def rules(self) -> dict[str, str]:
+        """The rules of all cases in words."""
+        return rules_in_words(self.results.cases)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:

@@ -13,6 +13,7 @@ const suite = (i) => data.suites[cases.suite[i]];
 const editor = (i) => data.editors[cases.editor[i]];
 const model = (i) => data.models[cases.model[i]];
 const rule = (i) => data.rules[cases.rule[i]];
+const ruleWords = (i) => data.ruleWords[cases.rule[i]];
 const outcome = (i) => data.outcomes[cases.outcome[i]];
 
 // A number of base 64 in so many characters, and a row of places in tables.

@@ -126,7 +126,7 @@ function again(i) {
 
 function origin(i) {
   const held = { 1: "yes", 0: "no: the base model does not hold the facts", "-1": "not asked" }[cases.held[i]];
-  const rows = [["node id", nodeId(i)], ["row in the suite", cases.index[i]], ["subject", string(cases.subject[i]) || "–"], ["held", held],
+  const rows = [["node id", nodeId(i)], ["row in the suite", cases.index[i]], ["subject", string(cases.subject[i]) || "–"], ["rule", rule(i) || "–"], ["held", held],
     ["seconds", show(cases.seconds[i])], ["from a store", cases.cached[i] ? "yes" : "no"], ["digest", cases.digest[i] || "–"]];
   return element("dl", { class: "origin" }, ...rows.map(([name, value]) =>
     element("div", null, element("dt", null, name), element("dd", null, bdi(String(value))))));
@@ -140,7 +140,7 @@ function tell(i) {
   const body = document.getElementById("story-body");
   body.replaceChildren(
     element("h2", { id: "story-title" }, bdi(id(i)), " ", badge(outcome(i))),
-    element("p", { class: "sub" }, bdi(`${suite(i)} · ${rule(i) || "no rule"} · ${editor(i)} on ${model(i)}`)),
+    element("p", { class: "sub" }, bdi(`${suite(i)} · ${ruleWords(i) || "no rule"} · ${editor(i)} on ${model(i)}`)),
     ...(reasonUnreliable(i) ? [element("p", { class: "warning" }, element("strong", null, "! Unreliable: "), bdi(reasonUnreliable(i)))] : []),
     ...(reason ? [element("p", { class: "warning" }, bdi(reason))] : []),
     ...part("Thresholds", thresholdList(i)),

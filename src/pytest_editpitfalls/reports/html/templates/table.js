@@ -1,4 +1,4 @@
-// The case table: filters, sorting, pages. Filters and order are in the address, so that a view can be shared.
+// The case table: filters, sorting, pages, columns. All but the page is in the address, so that a view can be shared.
 const PER_PAGE = 100;
 const filters = document.getElementById("filters");
 const table = document.getElementById("table");
@@ -13,31 +13,82 @@ const COLUMNS = [
   { name: "suite", title: "suite", text: suite },
   { name: "editor", title: "editor", text: editor },
   { name: "model", title: "model", text: model },
-  { name: "rule", title: "rule", text: rule },
+  { name: "rule", title: "rule", text: ruleWords, about: rule },
   { name: "missed", title: "missed by", value: (i) => missed(i) || null, down: true },
 ];
 
 const RUN = "order of the run";
 
+// All columns that the table can have, whatever is filtered.
+const several = (column) => !["suite", "editor", "model"].includes(column.name) || data[`${column.name}s`].length > 1;
+const every = [
+  ...COLUMNS.filter(several),
+  ...Object.keys(data.metrics).map((name) => ({
+    name: `metric ${name}`, title: data.metrics[name].title, value: (i) => metric(i, name), metric: name,
+    down: data.metrics[name].better !== "higher is better",
+  })),
+];
+const usual = new Set(every.filter(({ metric }) => !metric || data.metrics[metric].inTable).map(({ name }) => name));
+let chosen = new Set(usual);
+
+// Those that some case of the filtered ones has a value for: what the table can be sorted by.
 function columns() {
   const sets = new Set(shown.map((i) => cases.metricSet[i]));
   const names = new Set([...sets].flatMap((place) => data.metricSets[place]));
-  const several = (column) => !["suite", "editor", "model"].includes(column.name)
-    || data[`${column.name}s`].length > 1;
-  return [
-    ...COLUMNS.filter(several),
-    ...Object.keys(data.metrics).filter((name) => names.has(name) && data.metrics[name].inTable).map((name) => ({
-      name: `metric ${name}`, title: data.metrics[name].title, value: (i) => metric(i, name), metric: name,
-      down: data.metrics[name].better !== "higher is better",
-    })),
-  ];
+  return every.filter(({ metric }) => !metric || names.has(metric));
+}
+
+const isShown = ({ name }) => name === "id" || chosen.has(name);
+
+// In the address a metric has its own name, unless another column is called so.
+const bases = new Set(COLUMNS.map(({ name }) => name));
+function plainName(name) {
+  const own = name.replace(/^metric /, "");
+  return bases.has(own) ? name : own;
+}
+
+function chosenText() {
+  const names = every.map(({ name }) => name).filter((name) => name !== "id");
+  if (names.every((name) => chosen.has(name) === usual.has(name))) return "";
+  return names.filter((name) => chosen.has(name)).map(plainName).join(",") || "none";
+}
+
+function choose(text) {
+  const wanted = new Set(text.split(","));
+  const known = every.map(({ name }) => name).filter((name) => wanted.has(plainName(name)));
+  chosen = new Set(known.length || text === "none" ? known : usual);
+  for (const box of document.querySelectorAll("#columns input")) box.checked = chosen.has(box.value);
+}
+
+function startColumns() {
+  const boxes = every.filter(({ name }) => name !== "id").map((column) => {
+    const box = element("input", { type: "checkbox", value: column.name });
+    box.addEventListener("change", () => {
+      if (box.checked) chosen.add(column.name);
+      else chosen.delete(column.name);
+      redraw();
+    });
+    const arrow = column.metric ? ` ${data.metrics[column.metric].arrow}` : "";
+    return element("label", { title: column.metric ? about(column.metric) : null }, box, ` ${column.title}${arrow}`);
+  });
+  const usualAgain = element("button", { type: "button", class: "quiet" }, "as usual");
+  const none = element("button", { type: "button", class: "quiet" }, "none");
+  usualAgain.addEventListener("click", () => { choose(""); redraw(); });
+  none.addEventListener("click", () => { choose("none"); redraw(); });
+  document.querySelector("#columns div").append(...boxes, usualAgain, none);
+  choose("");
+}
+
+function redraw() {
+  draw(columns());
+  keepAddress();
 }
 
 function haystack(i) {
   const told = edits(i).map((edit) => typeof edit === "string" ? edit : `${edit.question} ${edit.old} ${edit.new}`);
   const facts = words(i).map(({ prompt, joiner, object }) => `${prompt}${joiner}${object}`);
   const notes = cases.notes[i] ? cases.notes[i].map(string) : [];
-  return [id(i), string(cases.subject[i]), rule(i), suite(i), editor(i), model(i), ...told, ...facts, ...notes, string(cases.reason[i])]
+  return [id(i), string(cases.subject[i]), rule(i), ruleWords(i), suite(i), editor(i), model(i), ...told, ...facts, ...notes, string(cases.reason[i])]
     .join("\n").toLowerCase();
 }
 
@@ -56,12 +107,12 @@ function filter() {
     const list = data[`${name}s`];
     places[name] = wanted.get(name) === "" ? -1 : list.indexOf(wanted.get(name));
   }
-  const chosen = Object.entries(CHOICES).filter(([name]) => wanted.get(name)).map(([name, of]) => of[wanted.get(name)]);
+  const kept = Object.entries(CHOICES).filter(([name]) => wanted.get(name)).map(([name, of]) => of[wanted.get(name)]);
   const [kind, run] = (wanted.get("changed") || "").split("/");
   shown = [];
   for (let i = 0; i < total; i++) {
     if (Object.entries(places).some(([name, place]) => place >= 0 && cases[name][i] !== place)) continue;
-    if (!chosen.every((is) => is(i))) continue;
+    if (!kept.every((is) => is(i))) continue;
     if (kind && changed(i, Number(run)) !== kind) continue;
     if (words.length && !words.every((word) => haystacks[i].includes(word))) continue;
     shown.push(i);
@@ -75,7 +126,8 @@ function view() {
   const found = new URLSearchParams([...new FormData(filters)].filter(([name, value]) => value && name !== "sort"));
   if (order.column) found.set("sort", order.column);
   if (order.column && order.up) found.set("up", "1");
-  return String(found);
+  if (chosenText()) found.set("columns", chosenText());
+  return String(found).replaceAll("%2C", ","); // so that people can read it
 }
 
 function setAddress(wanted) {
@@ -100,6 +152,7 @@ function takeView(text) {
     }
   }
   order = { column: wanted.get("sort") || "", up: wanted.get("up") === "1" };
+  choose(wanted.get("columns") || "");
   filter();
   if (order.column && order.column !== RUN && !columns().some(({ name }) => name === order.column)) {
     order = { column: "", up: false };
@@ -167,7 +220,7 @@ function cell(column, i) {
       element("span", { class: "about" }, ...gist(i)));
   }
   if (column.name === "outcome") return element("td", { class: "outcome" }, badge(outcome(i)));
-  if (column.text) return element("td", { class: "text" }, bdi(column.text(i)));
+  if (column.text) return element("td", { class: "text", title: column.about ? column.about(i) : null }, bdi(column.text(i)));
   const value = column.value(i);
   const failed = column.metric && thresholds(i).some((t) => t.name === column.metric && t.passed === false);
   const attributes = { class: `num${failed ? " missed" : ""}`, "data-title": column.title };
@@ -175,7 +228,8 @@ function cell(column, i) {
   return element("td", attributes, show(value));
 }
 
-function draw(all) {
+function draw(known) {
+  const all = known.filter(isShown);
   table.tHead.rows[0].replaceChildren(...all.map(headline));
   const first = page * PER_PAGE;
   const rows = shown.slice(first, first + PER_PAGE).map((i) => {
@@ -197,11 +251,11 @@ function draw(all) {
   document.getElementById("next-page").disabled = page >= pages - 1;
   document.getElementById("pages").hidden = pages === 1;
   const sorting = filters.elements.sort;
-  const wanted = all.map((column) => `${column.name}`);
+  const wanted = known.map(({ name }) => name);
   if (wanted.join("\n") !== sorting.dataset.names) { // the narrow page has no column heads to sort by
     sorting.dataset.names = wanted.join("\n");
     sorting.replaceChildren(element("option", { value: "" }, "failed first"), element("option", { value: RUN }, RUN),
-      ...all.map((column) => element("option", { value: column.name }, column.title)));
+      ...known.map((column) => element("option", { value: column.name }, column.title)));
   }
   sorting.value = order.column;
 }
@@ -220,8 +274,10 @@ function fill(name, values) {
 }
 
 function startTable() {
+  startColumns();
   for (const name of ["suite", "editor", "model"]) fill(name, data[`${name}s`].map((value) => [value, value]));
-  fill("rule", data.rules.filter(Boolean).map((value) => [value, value]));
+  const inWords = data.rules.map((value, place) => [value, data.ruleWords[place]]).filter(([value]) => value);
+  fill("rule", inWords.sort(([, a], [, b]) => collator.compare(a, b)));
   for (const [name, of] of Object.entries(CHOICES)) {
     const values = Object.keys(of).filter((value) => Array.from({ length: total }, (_, i) => i).some(of[value]));
     if (values.length > 1) fill(name, values.map((value) => [value, value]));
