@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,18 +49,19 @@ def dots(
     count: int,
     cells: Sequence[tuple[float, MetricAggregate]],
     *,
+    factor: float = 100.0,
     spread: float = 0.7,
     line: bool = False,
     upright: bool = True,
 ) -> None:
-    """Draw means with their intervals, in per cent, side by side with those of other editors."""
+    """Draw means with their intervals, times ``factor``, side by side with those of other editors."""
     shift = _shift(place, count, spread)
     at = [x + shift for x, _ in cells]
-    means = [100 * (cell.value or 0.0) for _, cell in cells]
+    means = [factor * (cell.value or 0.0) for _, cell in cells]
     around: list[list[float]] = [[], []]
     for mean, (_, cell) in zip(means, cells, strict=True):
         # one whisker alone would say that the other side is sure; max: rounding
-        low, high = (mean, mean) if cell.low is None or cell.high is None else (100 * cell.low, 100 * cell.high)
+        low, high = (mean, mean) if cell.low is None or cell.high is None else (factor * cell.low, factor * cell.high)
         around[0].append(max(0.0, mean - low))
         around[1].append(max(0.0, high - mean))
     style = {
@@ -119,6 +121,36 @@ def panels(count: int, *, columns: int, height: float = 2.4) -> tuple[Figure, li
     return figure, drawn[:count]
 
 
+def rows_of_panels(
+    groups: Sequence[Sequence[float]], *, at_most: float, height: float = 2.4
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with panels of different widths, and the panels of each group.
+
+    Args:
+        groups: the widths of the panels of each group, which stand in one row.
+        at_most: widths that a row takes; a group that is wider has a row of its own.
+    """
+    from matplotlib.figure import Figure
+
+    rows: list[list[int]] = []
+    for place, widths in enumerate(groups):
+        if rows and sum(sum(groups[other]) for other in rows[-1]) + sum(widths) <= at_most:
+            rows[-1].append(place)
+        else:
+            rows.append([place])
+    totals = [sum(sum(groups[place]) for place in row) for row in rows]
+    figure = Figure(figsize=(_WIDTH, height * len(rows) + 0.4))
+    lines = figure.add_gridspec(len(rows), 1)
+    found: list[list[Axes]] = []
+    for number, (row, total) in enumerate(zip(rows, totals, strict=True)):
+        widths = [width for place in row for width in groups[place]]
+        rest = max(totals) - total  # a shorter row is not stretched
+        ratios = [*widths, rest] if rest > 1e-9 else widths
+        cells = iter(lines[number].subgridspec(1, len(ratios), width_ratios=ratios))
+        found += [[figure.add_subplot(next(cells)) for _ in groups[place]] for place in row]
+    return figure, found
+
+
 def legend(figure: Figure, labels: Sequence[str]) -> None:
     """Put one legend for all panels on top; the colours are those of `dots` and `boxes`."""
     from matplotlib.lines import Line2D
@@ -136,6 +168,17 @@ def legend(figure: Figure, labels: Sequence[str]) -> None:
 def label(text: str) -> str:
     """Return data as a label: control characters are shown, and a long one is cut."""
     return visible(text, at_most=60)
+
+
+def folded(text: str, width: int, behind: str = "") -> str:
+    """Return data as a label of several lines; a long one is cut, and what stands behind it is not."""
+    return textwrap.fill(visible(text, at_most=100) + behind, width, break_on_hyphens=False)
+
+
+def counted(counts: Iterable[int]) -> str:
+    """Return how many cases something is of: "n = 40", or "n = 38 to 40" where that is not one number."""
+    least, most = min(known := list(counts)), max(known)
+    return f"n = {least}" if least == most else f"n = {least} to {most}"
 
 
 def write_figures(

@@ -18,17 +18,19 @@ from pytest_editpitfalls.pitfalls import PITFALLS, topics
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.reports.view.cases import fact_means
 from pytest_editpitfalls.reports.view.facts import fact_words, follows_edits, ordered_states, state_words
-from pytest_editpitfalls.reports.view.kinds import metric_named
+from pytest_editpitfalls.reports.view.kinds import is_share, metric_named
+from pytest_editpitfalls.reports.view.rules import rules_in_words
 from pytest_editpitfalls.reports.view.run import RunView
 from pytest_editpitfalls.results.aggregates import summarise
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
 
-from .drawing import boxes, dots, legend, panels, write_figures
+from .drawing import boxes, counted, dots, folded, legend, panels, rows_of_panels, write_figures
 from .drawing import label as shown_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WHERE = "editpitfalls plot"
@@ -69,6 +71,12 @@ class Runs:
         found = metric_named(name, self.pitfalls[suite])
         assert found is not None, f"{name} is no metric of its kind"
         return found
+
+    def title(self, suite: str, name: str) -> str:
+        """Return a metric's title with an arrow that says which way is better."""
+        metric = metric_named(name, self.pitfalls[suite])
+        arrow = "" if metric is None else {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
+        return shown_label(name if metric is None else metric.title) + arrow
 
     def __iter__(self) -> Iterator[tuple[str, CaseRecord, AnyPitfall | None]]:
         """Each scored case with its series and its kind."""
@@ -120,25 +128,77 @@ def plots() -> dict[str, Callable[[Runs], Figure | None]]:
 
 
 def metrics(runs: Runs) -> Figure | None:
-    """Means with 95 % intervals: a panel for each suite, a colour for each editor."""
+    """Means with 95 % intervals: panels for each suite, a colour for each editor.
+
+    Metrics from 0 to 1 share a panel; one with another range has a panel of its own, on its own scale.
+    """
     cells: dict[str, dict[str, dict[str, MetricAggregate]]] = {}
     for run, view in runs.views.items():
         for each in view.results.aggregates:
-            found = {title: each.metrics.get(name) for name, title in view.columns_of(each.suite).items()}
-            known = {title: cell for title, cell in found.items() if cell is not None}
+            found = {name: each.metrics.get(name) for name in view.columns_of(each.suite)}
+            known = {name: cell for name, cell in found.items() if cell is not None and cell.value is not None}
             if known:
                 cells.setdefault(each.suite, {})[runs.label(each.editor, each.model, run)] = known
+    if not cells:
+        return None
+    panels_of = {suite: _panels(suite, found, runs) for suite, found in cells.items()}
+    wide = max(1.0, len(runs.series) / 4)
+    figure, axes_of = rows_of_panels(
+        [[wide * len(names) + _AXIS for names in parts] for parts in panels_of.values()], at_most=_ROW
+    )
+    for (suite, parts), several in zip(panels_of.items(), axes_of, strict=True):
+        for axes, names in zip(several, parts, strict=True):
+            drawn = [cell for of in cells[suite].values() for name, cell in of.items() if name in names]
+            factor = _percent_of(names[0])
+            for place, label in enumerate(runs.series):
+                of = cells[suite].get(label, {})
+                dots(
+                    axes,
+                    place,
+                    len(runs.series),
+                    [(x, of[name]) for x, name in enumerate(names) if name in of],
+                    factor=factor,
+                )
+            axes.set_xticks(range(len(names)), [folded(runs.title(suite, name), _TITLE) for name in names])
+            axes.set_xlim(-0.6, len(names) - 0.4)
+            axes.axhline(0, color="black", linewidth=0.6)
+            axes.set_ylabel("%" if factor == 100.0 else "")
+            _whole_ticks(axes.yaxis, names[0])
+            axes.set_title(shown_label(suite) + f", {counted(cell.n for cell in drawn)}" * (names is parts[0]))
+    legend(figure, list(runs.series))
+    return figure
 
-    def panel(axes: Axes, suite: str, found: Mapping[str, Mapping[str, MetricAggregate]]) -> None:
-        titles = list(dict.fromkeys(title for each in found.values() for title in each))
-        for place, label in enumerate(runs.series):
-            known = [(titles.index(title), cell) for title, cell in found.get(label, {}).items()]
-            dots(axes, place, len(runs.series), [(x, cell) for x, cell in known if cell.value is not None])
-        axes.set_xticks(range(len(titles)), titles)
-        axes.axhline(0, color="black", linewidth=0.6)
-        axes.set_ylabel("%")
 
-    return _figure(runs, cells, panel, columns=1 if len(runs.series) > 4 else 2)
+_AXIS = 0.9
+"""Width of an axis with its labels, in widths of a metric."""
+
+_ROW = 15.0
+"""Metrics and axes that a row holds."""
+
+_TITLE = 7
+"""Characters of a line of a metric's title."""
+
+
+def _panels(suite: str, found: Mapping[str, Mapping[str, MetricAggregate]], runs: Runs) -> list[list[str]]:
+    """The metrics of a suite by panel: those that share a scale, then each that does not."""
+    names = list(dict.fromkeys(name for each in found.values() for name in each))
+    alone = [name for name in names if (metric := metric_named(name, runs.pitfalls[suite])) and metric.high != 1.0]
+    shared = [name for name in names if name not in alone]
+    return [*([shared] if shared else []), *([name] for name in alone)]
+
+
+def _percent_of(name: str) -> float:
+    """What a metric is multiplied by: shares are drawn in per cent."""
+    return 100.0 if is_share(name) else 1.0
+
+
+def _whole_ticks(axis: Axis, name: str) -> None:
+    """Put ticks at whole numbers, where the values of a metric are counts."""
+    from matplotlib.ticker import MaxNLocator
+
+    metric = metric_named(name)
+    if metric is not None and 2.0 < metric.high < math.inf and metric.high.is_integer():
+        axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def shifts(runs: Runs) -> Figure | None:
@@ -156,14 +216,19 @@ def shifts(runs: Runs) -> Figure | None:
         for place, label in enumerate(runs.series):
             if drawn := [(x, found[key][label]) for x, key in enumerate(order) if label in found[key]]:
                 boxes(axes, place, len(runs.series), drawn)
+        width = max(8, 100 // len(order))
         names = [
-            f"{fact_words(pitfall, fact).short}\n{state_words(state).removeprefix('after ')}" for fact, state in order
+            f"{folded(fact_words(pitfall, fact).short or fact, width)}\n{state_words(state).removeprefix('after ')}"
+            for fact, state in order
         ]
-        axes.set_xticks(range(len(order)), names, fontsize=7)
+        axes.set_xticks(range(len(order)), names, fontsize=7 if len(order) <= 12 else 5)
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("probability")
 
-    return _figure(runs, values, panel, columns=1)
+    def title(suite: str) -> str:
+        return f"{suite}, {counted(len(each) for of in values[suite].values() for each in of.values())}"
+
+    return _figure(runs, values, panel, columns=1, title=title)
 
 
 def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
@@ -171,7 +236,7 @@ def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
     from matplotlib.ticker import MaxNLocator
 
     values: dict[tuple[str, str], dict[str, dict[int, list[CaseRecord]]]] = {}
-    counted: dict[tuple[str, str], str] = {}
+    counts_of: dict[tuple[str, str], str] = {}
     for label, case, pitfall in runs:
         if pitfall is None or pitfall.name not in kinds or (wanted := pitfall.plots_by_facts) is None:
             continue
@@ -180,19 +245,22 @@ def facts(runs: Runs, kinds: Sequence[str]) -> Figure | None:
             if case.metrics.get(name) is not None and len(asked) > 1:
                 known = values.setdefault((case.suite, name), {}).setdefault(label, {})
                 known.setdefault(len(asked), []).append(case)
-                counted[case.suite, name] = wanted.title
+                counts_of[case.suite, name] = wanted.title
 
     def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[int, list[CaseRecord]]]) -> None:
-        metric = runs.metric(*key)
+        metric, factor = runs.metric(*key), _percent_of(key[1])
         for place, label in enumerate(runs.series):
             cells = [(count, summarise(metric, each)) for count, each in sorted(found.get(label, {}).items())]
-            dots(axes, place, len(runs.series), cells, spread=0.3, line=True)
+            dots(axes, place, len(runs.series), cells, factor=factor, spread=0.3, line=True)
         axes.set_ylim(bottom=0 if metric.low == 0.0 else None)
-        axes.set_xlabel(counted[key])
-        axes.set_ylabel(f"{metric.title}, %")
+        axes.set_xlabel(counts_of[key])
+        axes.set_ylabel(f"{runs.title(*key)}{', %' if factor == 100.0 else ''}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _figure(runs, values, panel, columns=2, title=lambda key: key[0])
+    def title(key: tuple[str, str]) -> str:
+        return f"{key[0]}, {counted(sum(map(len, of.values())) for of in values[key].values())}"
+
+    return _figure(runs, values, panel, columns=2, title=title)
 
 
 def rules(runs: Runs) -> Figure | None:
@@ -203,24 +271,33 @@ def rules(runs: Runs) -> Figure | None:
             if case.metrics.get(name) is not None:
                 known = values.setdefault((case.suite, name), {}).setdefault(case.rule, {})
                 known.setdefault(label, []).append(case)
+    in_words = rules_in_words(case for _, case, _ in runs)
+
+    def name_of(found: Mapping[str, Sequence[CaseRecord]], rule: str) -> str:
+        return folded(in_words[rule], _RULE, f", {counted(map(len, found.values()))}")
 
     def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[CaseRecord]]]) -> None:
-        metric, order = runs.metric(*key), sorted(found)
+        metric, order, factor = runs.metric(*key), sorted(found, key=in_words.__getitem__), _percent_of(key[1])
         for place, label in enumerate(runs.series):
             cells = [(y, summarise(metric, found[rule][label])) for y, rule in enumerate(order) if label in found[rule]]
-            dots(axes, place, len(runs.series), cells, upright=False)
-        axes.set_yticks(range(len(order)), [shown_label(rule) for rule in order])
+            dots(axes, place, len(runs.series), cells, factor=factor, upright=False)
+        axes.set_yticks(range(len(order)), [name_of(found[rule], rule) for rule in order], fontsize=7)
         axes.invert_yaxis()
-        if metric.low == 0.0:
+        if metric.low == 0.0 and metric.high == 1.0:
             axes.set_xlim(-3, 103)
-        axes.set_xlabel("%")
+        axes.set_xlabel("%" if factor == 100.0 else "")
 
     def title(key: tuple[str, str]) -> str:
-        return f"{key[0]}: {runs.metric(*key).title}"
+        return f"{key[0]}: {runs.title(*key)}"
 
-    tallest = max(map(len, values.values()), default=0)
-    height = max(2.2, 0.25 * tallest * max(1.0, len(runs.series) / 4) + 0.8)
+    lines = [sum(1 + name_of(of, rule).count("\n") for rule, of in each.items()) for each in values.values()]
+    tallest = max([*(0.25 * len(each) * max(1.0, len(runs.series) / 4) for each in values.values()), 0.0])
+    height = max(2.2, max([tallest, *(0.14 * count for count in lines)]) + 0.8)
     return _figure(runs, values, panel, columns=2, height=height, title=title)
+
+
+_RULE = 30
+"""Characters of a line of a rule."""
 
 
 def _figure(
@@ -246,7 +323,10 @@ def _figure(
 def _shown_means(case: CaseRecord, pitfall: AnyPitfall | None) -> dict[tuple[str, str], float]:
     """Mean probability of each fact and state; numbered facts ("other:0", "other:1", ...) count as one."""
     found: dict[tuple[str, str], list[float]] = {}
-    for (fact, state), mean in fact_means(case).items():
+    means = fact_means(case)
+    for (fact, state), mean in means.items():
+        if (fact, state) in means.measures:
+            continue  # what is no probability has no place on its scale
         if follows_edits(state) and fact_words(pitfall, fact).short is not None:
             found.setdefault((_unnumbered(fact), state), []).append(mean)
     return {key: math.fsum(means) / len(means) for key, means in found.items()}
