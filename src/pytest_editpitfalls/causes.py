@@ -15,7 +15,7 @@ Wanted = Literal["nothing", "lines", "variables"]
 """What is shown of a cause: its lines of code, or the variables in its frames, too."""
 
 Raised = dict[str, tuple[str, BaseException]]
-"""By whom the edits belong to (`Program.edits_id`): the text that is reported, and what was raised."""
+"""By whom the edits belong to (`program.cause_id`): the text that is reported, and what was raised."""
 
 
 class Causes:
@@ -42,11 +42,11 @@ class Causes:
         finally:
             self._raised = None
 
-    def keep(self, edits_id: str, text: str, error: BaseException) -> None:
+    def keep(self, owner: str, text: str, error: BaseException) -> None:
         """Keep what was raised in a batch.
 
         Args:
-            edits_id: whose edits these are.
+            owner: whose edits these are, by `program.cause_id`.
             text: what the case's error says, without the editor's name.
         """
         if self._raised is None or self.wanted == "nothing":
@@ -55,13 +55,11 @@ class Causes:
             self._whole = error
         else:
             _empty_frames(error)
-        self._raised[edits_id] = (text, error)
+        self._raised[owner] = (text, error)
 
-    def assign(
-        self, case: Hashable, raised: Mapping[str, tuple[str, BaseException]], edits_id: str, error: str
-    ) -> None:
+    def assign(self, case: Hashable, raised: Mapping[str, tuple[str, BaseException]], owner: str, error: str) -> None:
         """Say that a case of the batch ended in ``error``; what was raised is its cause where that is what it says."""
-        text, cause = raised.get(edits_id, ("", None))
+        text, cause = raised.get(owner, ("", None))
         if cause is not None and (error == text or error.endswith(f"', {text}")):  # editor 'rome', edit 1: ...
             self._of_cases[case] = cause
 

@@ -200,6 +200,15 @@ class SuitePrograms:
         return self._programs
 
 
+SuitesOf = SuitePrograms | Sequence[SuitePrograms | None] | None
+"""The suite that programs are from: one for all of them, or one for each; None where it is not known."""
+
+
+def cause_id(suite: SuitePrograms | None, edits_id: str) -> str:
+    """Return by what `causes` keeps a cause: whose edits they are (`Program.edits_id`), in their suite."""
+    return edits_id if suite is None else f"{suite.name}/{edits_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeScore:
     """The answer to one probe: a value for each prompt or text.

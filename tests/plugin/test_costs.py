@@ -184,6 +184,34 @@ def test_the_engine_is_described_once_a_batch_and_reported_when_it_changes(proje
     assert [place for place, engine in enumerate(reported) if engine] == [0, 4]  # the second batch halved it
 
 
+def test_batches_behind_the_first_are_filled_with_cases_of_the_next_suites(project):
+    project.run("--pitfalls-suite=default", "--pitfalls-limit=3").assert_outcomes(passed=15)
+    calls = [call["ids"] for call in project.calls("run")]
+    assert [len(ids) for ids in calls] == [3, 4, 4, 4]  # the fake engine takes four at once
+    cases = project.results("--pitfalls-suite=default", "--pitfalls-limit=3", "stored")["cases"]
+    assert [each["cached"] for each in cases] == [True] * 15
+    assert sorted(id for ids in calls for id in ids) == sorted(each["id"] for each in cases)
+    assert len(project.calls("run")) == 4
+
+
+def test_editors_share_no_batch(project):
+    options = (
+        "--editor=rome",
+        "--editor=memit",
+        "--pitfalls-suite=reverse",
+        "--pitfalls-suite=easy",
+        "--pitfalls-limit=2",
+    )
+    project.run(*options).assert_outcomes(passed=8)
+    runs = [(call["run"], len(call["ids"])) for call in project.calls("run")]
+    assert runs == [("rome", 2), ("memit", 4), ("rome", 2)]
+
+
+def test_workers_run_no_cases_of_other_batches(project):
+    project.run("--pitfalls-suite=default", "--pitfalls-limit=3", "-n2").assert_outcomes(passed=15)
+    assert [len(call["ids"]) for call in project.calls("run")] == [3] * 5
+
+
 def test_no_digest_is_computed_at_collection(project, monkeypatch):
     def refuse(value):
         raise AssertionError("a digest at collection")

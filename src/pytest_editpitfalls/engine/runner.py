@@ -22,6 +22,7 @@ from pytest_editpitfalls.program import (
     CaseScores,
     Program,
     SuitePrograms,
+    SuitesOf,
 )
 
 from .chains.checkpoints import ChainFiles
@@ -52,7 +53,7 @@ def run_batch(
     encoder: Encoder,
     programs: Sequence[Program],
     progress: ProgressCallback = silent,
-    suite: SuitePrograms | None = None,
+    suites: SuitesOf = None,
     held: HeldAnswers | None = None,
     shared: SharedEdits | None = None,
     files: ChainFiles | None = None,
@@ -60,6 +61,7 @@ def run_batch(
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
 
     Args:
+        suites: that the programs are from.
         held: answers what the base model holds, where that takes passes of its own; it may know answers already.
         shared: keeps the edits that programs share from one batch to the next.
         files: keep long chains while they run, so that one that was stopped goes on where it was.
@@ -70,14 +72,17 @@ def run_batch(
     """
     if isinstance(editor, WritesModel) and len(programs) > 1:
         # One by one, so that a write outside of an edit is reported with the case that it belongs to.
-        return [run_batch(editor, scorer, encoder, [each], progress, suite, held, shared)[0] for each in programs]
+        return [
+            run_batch(editor, scorer, encoder, [run.program], progress, run.suite, held, shared)[0]
+            for run in Run.each(programs, suites)
+        ]
     started = time.perf_counter()
     progress = forwards_only(progress)
-    runs = [Run(program) for program in programs]
+    runs = Run.each(programs, suites)
     window = Window(scorer.forward.host)
     for run in runs:
         run.skipped = unscorable(run.program, encoder, window)
-    edit_programs(editor, runs, progress, suite, shared, files)
+    edit_programs(editor, runs, progress, shared, files)
     edited = time.perf_counter()
     try:
         probing = Probing(scorer, encoder, held or HeldAnswers(scorer.forward, encoder, max_tokens=scorer.max_tokens))
@@ -126,8 +131,8 @@ def edited_model_of(editor: Editor, program: Program, state: str, suite: SuitePr
             where=program.case_id,
             fix=did_you_mean(state, (known.name for known in program.states)),
         )
-    run = Run(replace(program, states=(chosen,)))
-    edit_programs(editor, [run], silent, suite)
+    run = Run(replace(program, states=(chosen,)), suite)
+    edit_programs(editor, [run], silent)
     wrong = run.error or _written_outside_of_edits(editor)
     if wrong is not None:
         raise CaseError(wrong, where=program.case_id)
@@ -161,7 +166,7 @@ def _score(probing: Probing, runs: Sequence[Run], progress: ProgressCallback, al
     progress(Progress("score", 0, len(runs)))
 
     def raised(run: Run, error: str, cause: Exception) -> None:
-        CAUSES.keep(run.program.edits_id, f"scoring: {error}", cause)
+        CAUSES.keep(run.cause, f"scoring: {error}", cause)
 
     isolated(lambda part: _score_together(probing, part), list(runs), _fail, remark, alone=alone, raised=raised)
     progress(Progress("score", len(runs), len(runs)))

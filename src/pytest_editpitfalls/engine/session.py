@@ -15,12 +15,13 @@ import transformers
 from numpy.typing import NDArray
 
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
-from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Program, SuitePrograms
+from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Program, SuitePrograms, SuitesOf
 
 from . import models
 from .batch_size.memory_model import tokens_that_fit
 from .batches_of_model import BatchSizes, shape_of
 from .chains.checkpoints import ChainFiles, is_long
+from .chains.run import Run
 from .description import described_model, versions
 from .editing.interface import EditorResources, KeepsState, SaysWhatItWrites, WritesModel
 from .editors_of_model import EditorsOfModel
@@ -138,7 +139,7 @@ class EngineSession:
         editor: str,
         programs: Sequence[Program],
         progress: ProgressCallback | None = None,
-        suite: SuitePrograms | None = None,
+        suite: SuitesOf = None,
         identity: Callable[[], str | None] | None = None,
     ) -> list[CaseScores]:
         """Edit and score; one answer per program, in order; a broken case is an answer with its error.
@@ -149,7 +150,7 @@ class EngineSession:
         Args:
             programs: what to run.
             progress: called with how far the batch is.
-            suite: all cases of the suite that the batch is from.
+            suite: all cases of the suite that the batch is from, or of that of each program.
             identity: asked where a chain is long; gives what its edited models depend on that the engine does not
                 know (the source of the code, the suite). None, or where it gives None: no chain is kept in files.
 
@@ -162,6 +163,7 @@ class EngineSession:
         watch = progress or silent
         chosen = self.editors.prepared(editor, watch)
         shared = self._shared.setdefault(editor, SharedEdits())
+        suites = {id(run.program): run.suite for run in Run.each(programs, suite)}
 
         def work(part: Sequence[Program], tokens: int, report: ProgressCallback) -> list[CaseScores]:
             self.editors.set_tokens(editor, tokens)
@@ -169,7 +171,8 @@ class EngineSession:
             self._held.max_tokens = scorer.max_tokens
             with self._products():
                 files = self._chain_files(editor, part, identity)
-                return run_batch(chosen, scorer, self.host.encoder, part, report, suite, self._held, shared, files)
+                own = [suites[id(program)] for program in part]
+                return run_batch(chosen, scorer, self.host.encoder, part, report, own, self._held, shared, files)
 
         size = self.editors.batch_size(editor)
         if isinstance(chosen, WritesModel):  # run one by one in any case

@@ -11,15 +11,18 @@ from pytest_editpitfalls.engine.settings import Expected
 from pytest_editpitfalls.errors import PitfallsError, UntrustedEditor
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.pitfalls import compute_metrics
-from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.program import CaseScores, Program
 
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
 from .judging import Judge
-from .planning import PlannedCase, Unit
+from .planning import BatchGroup, PlannedCase, Unit
 from .repeatability import Pair, RepeatCheck, Unrepeatable
 from .result_cache import ResultCache
 from .selected_case import CompiledSuites, SelectedCase
+
+SHORT = 4
+"""Edits of a case that shares a batch with cases of other suites: chains take hundreds of times as long."""
 
 
 @dataclass
@@ -96,7 +99,11 @@ class PendingBatches:
 
 
 class CaseRunner:
-    """The scores of a run's cases; ``first_batch``: seconds that the first batch took, None before."""
+    """The scores of a run's cases; ``first_batch``: seconds that the first batch took, None before.
+
+    Args:
+        alone: whether no other process runs cases of this run: then batches are filled up with cases of other suites.
+    """
 
     def __init__(
         self,
@@ -107,9 +114,12 @@ class CaseRunner:
         listener: ProgressListener,
         isolated_units: Callable[[], Iterable[Unit]] = tuple,
         judge: Judge | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
         self.batches = PendingBatches(isolated_units)
         self._judge = judge
+        self._fills = alone and executor.no_model is None and not run.isolate
         self.first_batch: float | None = None
         self._run = run
         self._executor = executor
@@ -226,7 +236,7 @@ class CaseRunner:
         if is_local and self._computed and case.model not in {model for _, model in self._computed}:
             self.check_repeatable()  # the model that is open makes room for the next one
         jobs = self._jobs(self.batches.containing(case.planned))
-        first = next(job for job in jobs if case.planned in job.batch)
+        first = self._filled(next(job for job in jobs if case.planned in job.batch))
         self._listener.start(first.batch, len(self._scores), len(self.batches), self._expected(first))
         try:
             for answers in self._executor.run(case.planned, itertools.chain([first], self._remaining_jobs())):
@@ -260,11 +270,35 @@ class CaseRunner:
             yield self._job_of([self.batches.selected(planned) for planned in part])
             missing = missing[len(part) :]
 
+    def _filled(self, job: Job) -> Job:
+        """A job with as many cases as the engine takes: the next ones of the same editor and model, of any suite.
+
+        Not the first one: its answers are waited for.
+        """
+        if not self._fills or self.first_batch is None or not all(map(_is_short, job.programs)):
+            return job
+        size = self._executor.batch_size(job.editor, job.model, len(self.batches))
+        more = itertools.islice(self._alike(job), max(0, size - len(job.batch)))
+        return self._job_of([*map(self.batches.selected, job.batch), *more])
+
+    def _alike(self, job: Job) -> Iterator[SelectedCase]:
+        """Yield the cases without scores that could be in the same batch as a job's."""
+        group, there = job.batch[0].group, set(job.batch)
+        for batch in self.batches:
+            own = next((each.group for each in batch.cases), None)
+            if own is None or (own.editor, own.model) != (group.editor, group.model):
+                continue
+            self._look_up(batch)
+            for case in map(self.batches.selected, [each for each in batch.cases if each not in there]):
+                if _is_short(case.program()):
+                    yield case
+
     def _job_of(self, cases: Sequence[SelectedCase]) -> Job:
-        """The job of cases of one suite, editor and model."""
+        """The job of cases of one editor and model."""
         first = cases[0]
         batch, programs = tuple(case.planned for case in cases), tuple(case.program() for case in cases)
-        return Job(first.engine_editor, first.model, batch, programs, self._suites.of(first.suite), first.seed)
+        suites = tuple(self._suites.of(case.suite) for case in cases)
+        return Job(first.engine_editor, first.model, batch, programs, suites, first.seed)
 
     def _run_alone(self, job: Job) -> CaseScores:
         self._listener.start(job.batch, len(self._scores), len(self.batches))
@@ -287,11 +321,20 @@ class CaseRunner:
         if self.first_batch is None:
             self.first_batch = sum(scores.seconds for scores in answers.values())
         cases = [self.batches.selected(planned) for planned in answers]
-        first = cases[0]  # one batch is of one suite, editor and model
-        finished = [(case, self._scores[case.planned], self.metrics(case)) for case in cases]
-        self._cache.store(finished, self._suites.of(first.suite))
+        first = cases[0]  # one batch is of one editor and model
+        groups: dict[BatchGroup, list[SelectedCase]] = {}
+        for case in cases:
+            groups.setdefault(case.planned.group, []).append(case)
+        for group in groups.values():
+            finished = [(case, self._scores[case.planned], self.metrics(case)) for case in group]
+            self._cache.store(finished, self._suites.of(group[0].suite))
         self._computed.setdefault((first.engine_editor, first.model), []).extend(cases)
         if not self._run.isolate:  # there every case starts with the same
             self._repeat_check.computed(self._job_of(cases), list(answers.values()))
         self._cache.update_description(first, self._describe(first))
         self._listener.reached(len(self._scores))
+
+
+def _is_short(program: Program) -> bool:
+    """Whether a program may share a batch with those of other suites: it has few edits, all its own."""
+    return not program.shared and len(program.steps) <= SHORT

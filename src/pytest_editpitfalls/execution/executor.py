@@ -31,7 +31,7 @@ class Job:
     Attributes:
         editor: what the engine calls the editor (without ``+mle`` and the like).
         programs: one for each case of the batch.
-        suite: all cases of the suite, not only those of the batch.
+        suites: for each program, all cases of its suite, not only those of the batch.
         seed: what the editor draws under; None: the run's own.
     """
 
@@ -39,7 +39,7 @@ class Job:
     model: str
     batch: Batch
     programs: tuple[Program, ...]
-    suite: SuitePrograms
+    suites: tuple[SuitePrograms, ...]
     seed: int | None = None
 
     def __str__(self) -> str:
@@ -48,8 +48,9 @@ class Job:
 
     def only(self, batch: Batch) -> Job:
         """Return the same job for some of its cases."""
-        programs = dict(zip(self.batch, self.programs, strict=True))
-        return replace(self, batch=batch, programs=tuple(programs[case] for case in batch))
+        places = [self.batch.index(case) for case in batch]
+        programs, suites = tuple(map(self.programs.__getitem__, places)), tuple(map(self.suites.__getitem__, places))
+        return replace(self, batch=batch, programs=programs, suites=suites)
 
 
 class ProgressListener(Protocol):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.errors import CaseError, PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
-from pytest_editpitfalls.program import CaseScores
+from pytest_editpitfalls.program import CaseScores, cause_id
 
 from .executor import Answers, Job, ProgressListener
 from .forked import ForkedCases
@@ -120,10 +120,10 @@ class LocalExecutor:
                 progress = self._listener.progress
                 if self._forked is None:
                     scores = session.run(
-                        job.editor, job.programs, progress=progress, suite=job.suite, identity=identity
+                        job.editor, job.programs, progress=progress, suite=job.suites, identity=identity
                     )
                 else:
-                    scores = self._forked.run(session, job.editor, job.programs, progress, job.suite, identity)
+                    scores = self._forked.run(session, job.editor, job.programs, progress, job.suites[0], identity)
         except BatchTimeout:
             if len(job.batch) > 1:
                 self._listener.announce(f"{job} took longer than {limit:g} s: its cases run one by one")
@@ -131,14 +131,13 @@ class LocalExecutor:
                     yield from self.run_job(job.only((case,)))
                 return
             raised, scores = {}, [CaseScores(job.programs[0].case_id, error=too_slow(job.editor, limit))]
-        by_id = {each.case_id: each for each in scores}
-        missing = [program.case_id for program in job.programs if program.case_id not in by_id]
-        if missing:
-            raise CaseError(f"the engine gave no answer for case {missing[0]}")
-        for case, program in zip(job.batch, job.programs, strict=True):
-            if (error := by_id[program.case_id].error) is not None:
-                CAUSES.assign(case, raised, program.edits_id, error)
-        yield {case: by_id[program.case_id] for case, program in zip(job.batch, job.programs, strict=True)}
+        for place, program in enumerate(job.programs):  # not by their ids: cases of two suites may have one
+            if place >= len(scores) or scores[place].case_id != program.case_id:
+                raise CaseError(f"the engine gave no answer for case {program.case_id}")
+        for case, program, suite, answer in zip(job.batch, job.programs, job.suites, scores, strict=True):
+            if answer.error is not None:
+                CAUSES.assign(case, raised, cause_id(suite, program.edits_id), answer.error)
+        yield dict(zip(job.batch, scores, strict=True))
 
     def _chain_identity(self, session: EngineSession, job: Job) -> str | None:
         from pytest_editpitfalls.store.identity import chain_identity, run_header
@@ -146,7 +145,7 @@ class LocalExecutor:
         settings = self._run.engine_settings(self._run.model_of(job.model))
         description = session.describe(job.editor)
         header = run_header(job.editor, settings, description, model_label=job.model, run_id="this run")
-        return chain_identity(header, job.suite)
+        return chain_identity(header, job.suites[0])  # long chains share no job with other suites
 
     def take_seconds(self) -> dict[str, float]:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""

@@ -35,7 +35,7 @@ LEAST_BATCH = 4
 
 @dataclass(frozen=True, slots=True)
 class BatchGroup:
-    """What may share a batch: cases of one suite, edited by one editor in one model (labels)."""
+    """What is planned together: cases of one suite, edited by one editor in one model (labels)."""
 
     suite: str
     editor: str

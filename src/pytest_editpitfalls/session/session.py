@@ -80,7 +80,10 @@ class PitfallsSession:
         tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
         self.cache = ResultCache(run, run_id, tell_stored, self.judge)
         self.executor = _executor(run, listener, sharing)
-        self.runner = CaseRunner(run, self.executor, self.cache, programs, listener, isolated_units, self.judge)
+        alone = directory is None
+        self.runner = CaseRunner(
+            run, self.executor, self.cache, programs, listener, isolated_units, self.judge, alone=alone
+        )
         self.models = ModelLender(run, self.executor, programs, listener)
         self.reporter = ItemReporter(
             self.runner,

@@ -17,7 +17,7 @@ from pytest_editpitfalls.engine.overlay import EditedModel, folded, not_finite
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part
 from pytest_editpitfalls.engine.shared_edits import SharedEdits
 from pytest_editpitfalls.errors import CaseError
-from pytest_editpitfalls.program import NOTHING_CHANGED, SuitePrograms
+from pytest_editpitfalls.program import NOTHING_CHANGED
 
 from .checkpoints import ChainFiles, kept_on_the_way
 from .prefixes import Prefix, Steps
@@ -31,7 +31,6 @@ def edit_programs(
     editor: Editor,
     runs: Sequence[Run],
     progress: ProgressCallback,
-    suite: SuitePrograms | None = None,
     shared: SharedEdits | None = None,
     files: ChainFiles | None = None,
 ) -> None:
@@ -51,7 +50,7 @@ def edit_programs(
         for turn, planned in enumerate(turns):
             # One scale for all turns, so that the progress line never runs backwards.
             report = as_part(progress, turn, 1, len(turns))
-            _edit_turn(editor, [each for each in planned if each[0].open], report, suite, kept, alone=len(runs) == 1)
+            _edit_turn(editor, [each for each in planned if each[0].open], report, kept, alone=len(runs) == 1)
             for run, prefix in made:
                 if not uses[prefix]:
                     run.results.pop(prefix, None)
@@ -70,7 +69,6 @@ def _edit_turn(
     editor: Editor,
     wanted: Sequence[Wanted],
     progress: ProgressCallback,
-    suite: SuitePrograms | None,
     kept: SharedEdits,
     alone: bool,
 ) -> None:
@@ -80,7 +78,7 @@ def _edit_turn(
         if _shared_result(kept, run, prefix) is None:
             firsts.setdefault(_job_key(run, prefix), (run, prefix))
     missing = list(firsts.values())
-    jobs = [_job(run, prefix, suite) for run, prefix in missing]
+    jobs = [_job(run, prefix) for run, prefix in missing]
     starts = all(prefix.depth == 1 for _, prefix in wanted)
 
     def edit(part: list[EditJob]) -> list[EditResult]:
@@ -99,7 +97,7 @@ def _edit_turn(
         return EditResult(error=f"edit {job.step}: {error}")
 
     def raised(job: EditJob, error: str, cause: Exception) -> None:
-        CAUSES.keep(job.case_id, f"edit {job.step}: {error}", cause)
+        CAUSES.keep(job.cause, f"edit {job.step}: {error}", cause)
 
     results = isolated(edit, jobs, fail, remark, alone=alone, raised=raised)
     found: dict[_JobKey, EditResult] = {}
@@ -111,10 +109,10 @@ def _edit_turn(
         _take(editor, run, prefix, _shared_result(kept, run, prefix) or found[_job_key(run, prefix)])
 
 
-def _job(run: Run, prefix: Prefix, suite: SuitePrograms | None) -> EditJob:
+def _job(run: Run, prefix: Prefix) -> EditJob:
     before = run.before(prefix)
     requests = run.program.steps[prefix.step]
-    return EditJob(run.program.edits_id, prefix.step + 1, requests, before.model, before.state, suite)
+    return EditJob(run.program.edits_id, prefix.step + 1, requests, before.model, before.state, run.suite)
 
 
 def _shared_result(kept: SharedEdits, run: Run, prefix: Prefix) -> EditResult | None:

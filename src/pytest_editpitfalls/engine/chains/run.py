@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from pytest_editpitfalls.engine.editing.interface import EditResult
 from pytest_editpitfalls.engine.overlay import EditedModel
-from pytest_editpitfalls.program import ProbeScore, Program
+from pytest_editpitfalls.program import ProbeScore, Program, SuitePrograms, SuitesOf, cause_id
 
 from .prefixes import Prefix, Steps, prefixes_of
 
@@ -17,11 +18,13 @@ class Run:
     """One program.
 
     Attributes:
+        suite: that the program is from, if it is known.
         models: the edited models that its states name, by their steps.
         results: what the next steps of other models begin with; dropped as soon as none does.
     """
 
     program: Program
+    suite: SuitePrograms | None = None
     models: dict[Steps, EditedModel] = field(default_factory=lambda: {(): ()})
     results: dict[Prefix, EditResult] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -29,6 +32,18 @@ class Run:
     held_parts: dict[str, bool | None] = field(default_factory=dict)
     error: str | None = None
     skipped: str | None = None
+
+    @classmethod
+    def each(cls, programs: Sequence[Program], suites: SuitesOf) -> list[Run]:
+        """Return a run of each program."""
+        if not isinstance(suites, Sequence):
+            return [cls(program, suites) for program in programs]
+        return [cls(program, suite) for program, suite in zip(programs, suites, strict=True)]
+
+    @property
+    def cause(self) -> str:
+        """Whose edits these are, for `CAUSES`: cases of two suites may have one name."""
+        return cause_id(self.suite, self.program.edits_id)
 
     @property
     def open(self) -> bool:

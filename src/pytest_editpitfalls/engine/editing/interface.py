@@ -12,7 +12,7 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel
 from pytest_editpitfalls.engine.settings import EngineSettings, ProgressCallback, silent
-from pytest_editpitfalls.program import EditRequest, SuitePrograms
+from pytest_editpitfalls.program import EditRequest, SuitePrograms, cause_id
 
 V = TypeVar("V", bound=Hyperparameters)
 
@@ -37,6 +37,11 @@ class EditJob:
     model: EditedModel = ()
     state: Any = None
     suite: SuitePrograms | None = None
+
+    @property
+    def cause(self) -> str:
+        """Whose edits these are, where causes of errors are kept."""
+        return cause_id(self.suite, self.case_id)
 
 
 @dataclass(frozen=True)

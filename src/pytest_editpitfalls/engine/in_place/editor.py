@@ -150,7 +150,7 @@ class InPlaceEditor:
             raise
         except CaseError as error:
             if (cause := error.__cause__) is not None and not is_out_of_memory(cause):
-                CAUSES.keep(job.case_id, f"{where}: {error}", cause)
+                CAUSES.keep(job.cause, f"{where}: {error}", cause)
             return EditResult(error=f"{where}: {error}", notes=_at(where, notes))
         if (name := difference.not_finite()) is not None:
             return EditResult(error=f"{where}: '{name}' is not finite (NaN or infinity)", notes=_at(where, notes))

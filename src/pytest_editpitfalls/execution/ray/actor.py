@@ -111,7 +111,7 @@ class BatchActor:
         seed: int | None,
     ) -> Reply:
         """Run one batch; see `LocalExecutor.run_job`."""
-        job = Job(editor, model, batch, programs, suite, seed)
+        job = Job(editor, model, batch, programs, (suite,) * len(programs), seed)
         self._progress.start(batch, 0, len(batch))
         try:
             answers = {case: scores for part in self._executor.run_job(job) for case, scores in part.items()}

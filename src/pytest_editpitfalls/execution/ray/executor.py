@@ -161,8 +161,9 @@ class RayExecutor:
         while self._idle and (job := self._next_job()) is not None:
             actor = self._take_idle_actor(job.model)
             actor.job = job
-            if (suite := self._suites.get(job.suite.name)) is None:
-                suite = self._suites[job.suite.name] = ray.put(job.suite)
+            of_job = job.suites[0]  # that of all its cases: see `CaseRunner`
+            if (suite := self._suites.get(of_job.name)) is None:
+                suite = self._suites[of_job.name] = ray.put(of_job)
             reply = actor.handle.run.remote(job.editor, job.model, job.batch, job.programs, suite, job.seed)
             self._busy[reply] = actor
 
