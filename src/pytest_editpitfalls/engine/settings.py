@@ -19,6 +19,10 @@ three times as many passes stay full while the cases that have converged leave t
 """
 
 
+FETCH, SHOWN = "fetch and convert", 0.05
+"""The stage in which a model is brought here, and from how many seconds on it is one."""
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """One model and how to run it.

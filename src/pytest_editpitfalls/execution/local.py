@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.causes import CAUSES
+from pytest_editpitfalls.engine.settings import FETCH, SHOWN
 from pytest_editpitfalls.errors import CaseError, PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, cause_id
@@ -39,7 +41,7 @@ class LocalExecutor:
         self._seeded: tuple[int, EngineSession] | None = None  # the open model under another seed
         self._refused: dict[str, PitfallsError] = {}
         self._reported: set[tuple[str, str]] = set()
-        self._imports: float | None = None
+        self._imports: dict[str, float] | None = None  # by stage, until they are taken
         self._forked = ForkedCases() if run.isolate else None
 
     def is_open(self, model: str) -> bool:
@@ -71,10 +73,6 @@ class LocalExecutor:
         settings = self._run.engine_settings(self._run.model_of(model))
         settings = replace(settings, processes=self._sharing)
         try:
-            if _ENGINE not in sys.modules:
-                from pytest_editpitfalls.engine.models import check_available
-
-                check_available(settings.model)
             with self._listener.busy(f"loading {model}"):
                 session = self._loaded(settings)
         except PitfallsError as error:
@@ -84,15 +82,22 @@ class LocalExecutor:
         return session
 
     def _loaded(self, settings: EngineSettings) -> EngineSession:
-        started = time.perf_counter()
-        from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
+        from pytest_editpitfalls.engine.models import fetched_meanwhile
 
+        announce = self._listener.announce
+        with nullcontext() if _ENGINE in sys.modules else fetched_meanwhile(settings.model, announce):
+            started = time.perf_counter()
+            from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
+
+            imported = time.perf_counter()
         if self._imports is None:
-            self._imports = time.perf_counter() - started
+            self._imports = {"imports": imported - started}
+            if (waited := time.perf_counter() - imported) >= SHOWN:
+                self._imports[FETCH] = waited
             if self._forked is not None:
                 self._forked.opened()
         self._opened = self._seeded = None  # lets the memory go before the next model comes
-        return EngineSession.open(settings, announce=self._listener.announce)
+        return EngineSession.open(settings, announce=announce)
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
         """Return how many cases are worth a batch, as far as is known now; see `EngineSession.batch_size`."""
@@ -151,14 +156,14 @@ class LocalExecutor:
         """Return the seconds spent outside of batches since the last call ("imports", "load", "prepare rome")."""
         fresh: dict[str, float] = {}
         if self._imports:
-            fresh["imports"], self._imports = self._imports, 0.0
+            fresh, self._imports = self._imports, {}
         if self._opened is None:
             return fresh
         label, session = self._opened
         for stage, seconds in session.seconds.items():
             if (label, stage) not in self._reported:
                 self._reported.add((label, stage))
-                fresh[stage] = float(seconds)
+                fresh[stage] = fresh.get(stage, 0.0) + float(seconds)
         return fresh
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ this package does not import torch.
 
 from __future__ import annotations
 
+from .ahead import fetched_meanwhile
 from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
@@ -26,6 +27,7 @@ __all__ = [
     "cache_directory",
     "check_available",
     "check_finite",
+    "fetched_meanwhile",
     "fingerprint",
     "known_names",
     "load",
