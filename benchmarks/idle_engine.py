@@ -37,7 +37,7 @@ class IdleExecutor:
     def is_open(self, model: str) -> bool:
         return True
 
-    def describe(self, editor: str, model: str) -> dict[str, Any]:
+    def describe(self, editor: str, model: str, seed: int | None = None) -> dict[str, Any]:
         facts = {
             "name": model,
             "fingerprint": "0" * 64,
@@ -46,7 +46,7 @@ class IdleExecutor:
             "device": "cpu",
         }
         versions = {"torch": "0", "transformers": "0"}
-        return {"editor": {"hyperparameters": {}}, "model": facts, "seed": 0, "versions": versions}
+        return {"editor": {"hyperparameters": {}}, "model": facts, "seed": seed or 0, "versions": versions}
 
     def batch_size(self, editor: str, model: str, cases: int) -> int:
         return BATCH
@@ -55,7 +55,10 @@ class IdleExecutor:
         job = next(iter(jobs))
         yield {case: _scores(program) for case, program in zip(job.batch, job.programs, strict=True)}
 
-    def session(self, model: str) -> NoReturn:
+    def run_again(self, job: Job) -> CaseScores:
+        return _scores(job.programs[0])
+
+    def session(self, model: str, seed: int | None = None) -> NoReturn:
         raise NotImplementedError(self.no_model)
 
     def take_seconds(self) -> dict[str, float]:
@@ -90,6 +93,6 @@ class NothingStored(ResultCache):
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     """Take the place of the engine that the run would make, before it is made."""
-    vars(session)["make_executor"] = lambda *_: IdleExecutor()
+    vars(session)["_executor"] = lambda *_: IdleExecutor()
     if os.environ.get(NO_STORE) == "1":
         vars(session)["ResultCache"] = NothingStored
