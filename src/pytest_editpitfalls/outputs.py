@@ -60,8 +60,8 @@ def check_writable(path: Path, *, where: str) -> None:
         raise _not_writable(path, _reason(error, path), where) from None
 
 
-def write_text(text: str, path: Path, *, where: str) -> None:
-    """Write ``text`` (UTF-8) to ``path``.
+def write_text(text: str | Iterable[str], path: Path, *, where: str) -> None:
+    """Write ``text``, or one piece of it after another, as UTF-8 to ``path``.
 
     A file is written beside itself and put in its place in one move; where ``path`` is a link, the file that it leads
     to is, and the link stays. Pipes, devices and files that are open already (``/dev/fd/3``) are written into.
@@ -69,7 +69,7 @@ def write_text(text: str, path: Path, *, where: str) -> None:
     Raises:
         UsageError: it cannot be written (``where``: the option that asked for it); an earlier file is left as it was.
     """
-    data = text.encode("utf-8")
+    data = (piece.encode("utf-8") for piece in ([text] if isinstance(text, str) else text))
     try:
         if is_standard_output(path):
             _print(data)
@@ -164,12 +164,12 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _replace(data: bytes, path: Path, mode: int | None) -> None:
+def _replace(data: Iterable[bytes], path: Path, mode: int | None) -> None:
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=".tmp")
         with open(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files that only the owner may read; a report is an ordinary file.
@@ -203,21 +203,21 @@ def _opened_pipe(path: Path) -> int | None:
         return None
 
 
-def _write_into(descriptor: int, data: bytes) -> None:
+def _write_into(descriptor: int, data: Iterable[bytes]) -> None:
     with open(descriptor, "wb") as file:
-        file.write(data)
+        file.writelines(data)
 
 
-def _print(data: bytes) -> None:
+def _print(data: Iterable[bytes]) -> None:
     stream = sys.stdout
     if stream is None:
         raise OSError(errno.EBADF, "there is no standard output")
     stream.flush()
     if (binary := getattr(stream, "buffer", None)) is not None:
-        binary.write(data)
+        binary.writelines(data)
         binary.flush()
     else:
-        stream.write(data.decode("utf-8"))
+        stream.writelines(piece.decode("utf-8") for piece in data)
         stream.flush()
 
 

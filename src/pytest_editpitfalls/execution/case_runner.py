@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_editpitfalls.engine.settings import Expected
@@ -31,15 +32,19 @@ class PendingBatch:
 
     Attributes:
         cases: the cases that have no scores yet, in order.
-        is_looked_up: whether all of them have been looked up in the store.
+        missing: those of them that are known not to be in the store.
     """
 
     cases: dict[PlannedCase, None]
-    is_looked_up: bool = False
+    missing: set[PlannedCase] = field(default_factory=set)
 
 
 class PendingBatches:
-    """The selected cases of a run, cut into batches; isolated units run apart, since a worker died in their batch."""
+    """The selected cases of a run, cut into batches; isolated units run apart, since a worker died in their batch.
+
+    Attributes:
+        finished: the cases that have had scores.
+    """
 
     def __init__(self, isolated_units: Callable[[], Iterable[Unit]] = tuple) -> None:
         self._isolated_units = isolated_units
@@ -47,7 +52,8 @@ class PendingBatches:
         self._selected: dict[PlannedCase, SelectedCase] = {}
         self._batches: tuple[PendingBatch, ...] = ()
         self._batch_of: dict[PlannedCase, PendingBatch] = {}
-        self._finished: set[PlannedCase] = set()
+        self._waiting: Counter[PlannedCase] = Counter()
+        self.finished: set[PlannedCase] = set()
 
     def plan(self, items: Sequence[SelectedCase | None], size: int = planning.UNLIMITED) -> list[tuple[int, ...]]:
         """Take the items of the run, None for those without a case; batches are cut from these and nothing else.
@@ -55,6 +61,7 @@ class PendingBatches:
         Returns the items of each batch.
         """
         self._items = [None if item is None else item.planned for item in items]
+        self._waiting = Counter(planned for planned in self._items if planned is not None)
         self._selected = {item.planned: item for item in items if item is not None}
         batches = planning.plan(self._selected, size)
         self._batches = tuple(PendingBatch(dict.fromkeys(batch)) for batch in batches)
@@ -74,16 +81,22 @@ class PendingBatches:
         for unit in self._isolated_units():
             isolated = {self._items[item] for item in unit}
             if case in isolated:
-                left = (each for each in self._selected if each in isolated and each not in self._finished)
+                left = (each for each in self._selected if each in isolated and each not in self.finished)
                 return PendingBatch(dict.fromkeys(left))
         planned = self._batch_of.get(case)
         return PendingBatch({case: None}) if planned is None else planned
 
     def finish(self, case: PlannedCase) -> None:
         """The case has its scores."""
-        self._finished.add(case)
+        self.finished.add(case)
         if (batch := self._batch_of.get(case)) is not None:
             batch.cases.pop(case, None)
+            batch.missing.discard(case)
+
+    def reported(self, case: PlannedCase) -> bool:
+        """One item about the case is over; whether it was the last of the plan."""
+        self._waiting[case] -= 1
+        return self._waiting[case] <= 0
 
     def __iter__(self) -> Iterator[PendingBatch]:
         """Iterate over the planned batches."""
@@ -178,12 +191,25 @@ class CaseRunner:
         """
         self.batches.add(case)
         if case.planned not in self._scores:
-            self._look_up(self.batches.containing(case.planned))
+            self._is_missing(case.planned, self.batches.containing(case.planned))
+            self._cache.report_stored()
         if case.planned not in self._scores:
             if self._run.replay:
                 raise self._cache.missing(case, self._suites.of(case.suite))
-            self._compute(case)
+            if case.planned in self.batches.finished:  # it was let go, and is asked for again
+                self._finish(case.planned, self._again(self._job_of([case])))
+            else:
+                self._compute(case)
         return self._scores[case.planned]
+
+    def reported(self, case: SelectedCase) -> None:
+        """An item about the case is over: behind the last one the case's scores are let go.
+
+        With thousands of cases they would be most of what the process holds.
+        """
+        if self.batches.reported(case.planned):
+            self._scores.pop(case.planned, None)
+            self._metrics.pop(case.planned, None)
 
     def metrics(self, case: SelectedCase) -> dict[str, float | None]:
         """Return the metrics of a case that has scores; computed once for the store, the verdict and the record."""
@@ -208,23 +234,43 @@ class CaseRunner:
     def _describe(self, case: SelectedCase) -> dict[str, Any]:
         return self._executor.describe(case.engine_editor, case.model, case.seed)
 
-    def _look_up(self, batch: PendingBatch) -> None:
-        """Look the cases of a batch up in the store, once."""
-        if batch.is_looked_up:
-            return
+    def _look_up(self, planned: PlannedCase) -> bool:
+        """Look one case up in the store; whether it is there."""
+        case = self.batches.selected(planned)
+        if not self._cache.has_run_of(case):
+            if self._run.replay:
+                self._cache.select_stored_runs()
+            else:
+                self._cache.add_run(case, self._describe(case))
+        scores = self._cache.lookup(case, self._suites.of(case.suite))
+        if scores is None:
+            return False
+        self._finish(planned, scores)
+        self._cached.add(planned)
+        return True
+
+    def _missing(self, batch: PendingBatch, count: int) -> list[PlannedCase]:
+        """The next cases of a batch that are not in the store, at most ``count``; each is looked up once.
+
+        No more are looked up than that takes: programs and scores of thousands of cases need not be held together.
+        """
+        found: list[PlannedCase] = []
         for planned in tuple(batch.cases):
-            case = self.batches.selected(planned)
-            if not self._cache.has_run_of(case):
-                if self._run.replay:
-                    self._cache.select_stored_runs()
-                else:
-                    self._cache.add_run(case, self._describe(case))
-            if (scores := self._cache.lookup(case, self._suites.of(case.suite))) is not None:
-                self._finish(planned, scores)
+            if len(found) == count:
+                break
+            if self._is_missing(planned, batch):
+                found.append(planned)
+            else:
                 batch.cases.pop(planned, None)
-                self._cached.add(planned)
-        batch.is_looked_up = True
-        self._cache.report_stored()
+        return found
+
+    def _is_missing(self, planned: PlannedCase, batch: PendingBatch) -> bool:
+        """Whether the store does not have a case of a batch, which is looked up once."""
+        if planned not in batch.missing:
+            if self._look_up(planned):
+                return False
+            batch.missing.add(planned)
+        return True
 
     def _finish(self, case: PlannedCase, scores: CaseScores) -> None:
         self._scores[case] = scores
@@ -237,7 +283,7 @@ class CaseRunner:
             self.check_repeatable()  # the model that is open makes room for the next one
         jobs = self._jobs(self.batches.containing(case.planned))
         first = self._filled(next(job for job in jobs if case.planned in job.batch))
-        self._listener.start(first.batch, len(self._scores), len(self.batches), self._expected(first))
+        self._listener.start(first.batch, len(self.batches.finished), len(self.batches), self._expected(first))
         try:
             for answers in self._executor.run(case.planned, itertools.chain([first], self._remaining_jobs())):
                 self._keep(answers)
@@ -251,24 +297,26 @@ class CaseRunner:
         """What earlier runs let expect; None once this run's first batch has ended, or where nobody sees it."""
         if self.first_batch is not None or not self._listener.is_shown:
             return None
-        left = [case for case in self.batches.all_selected() if case.planned not in self._scores]
+        left = [case for case in self.batches.all_selected() if case.planned not in self.batches.finished]
         return self._cache.expected([self.batches.selected(planned) for planned in first.batch], left)
 
     def _remaining_jobs(self) -> Iterator[Job]:
         """Yield the batches of the run that are not in the store, each looked up when it is asked for."""
         for batch in self.batches:
-            self._look_up(batch)
             yield from self._jobs(batch)
 
     def _jobs(self, batch: PendingBatch) -> Iterator[Job]:
         """Cut what is left of a batch to what the engine takes, which it knows better after its first batch."""
-        missing = tuple(batch.cases)
-        while missing:
-            case = self.batches.selected(missing[0])
+        left = PendingBatch(dict(batch.cases), batch.missing)
+        while left.cases:
+            case = self.batches.selected(next(iter(left.cases)))
             size = self._executor.batch_size(case.engine_editor, case.model, len(self.batches))
-            part = planning.cut(missing, size)[0]
-            yield self._job_of([self.batches.selected(planned) for planned in part])
-            missing = missing[len(part) :]
+            part = self._missing(left, planning.part_size(len(left.cases), size))
+            self._cache.report_stored()
+            if part:
+                yield self._job_of([self.batches.selected(planned) for planned in part])
+            for planned in part:
+                left.cases.pop(planned, None)
 
     def _filled(self, job: Job) -> Job:
         """A job with as many cases as the engine takes: the next ones of the same editor and model, of any suite.
@@ -288,10 +336,11 @@ class CaseRunner:
             own = next((each.group for each in batch.cases), None)
             if own is None or (own.editor, own.model) != (group.editor, group.model):
                 continue
-            self._look_up(batch)
-            for case in map(self.batches.selected, [each for each in batch.cases if each not in there]):
-                if _is_short(case.program()):
+            for planned in [each for each in batch.cases if each not in there]:
+                case = self.batches.selected(planned)
+                if _is_short(case.program()) and self._is_missing(planned, batch):
                     yield case
+        self._cache.report_stored()
 
     def _job_of(self, cases: Sequence[SelectedCase]) -> Job:
         """The job of cases of one editor and model."""
@@ -301,8 +350,13 @@ class CaseRunner:
         return Job(first.engine_editor, first.model, batch, programs, suites, first.seed)
 
     def _run_alone(self, job: Job) -> CaseScores:
-        self._listener.start(job.batch, len(self._scores), len(self.batches))
-        self._listener.announce(f"{job.editor}: {job} is run again, to see whether it gives the same")
+        """A case once more, for the repeat check."""
+        return self._again(job, f"{job.editor}: {job} is run again, to see whether it gives the same")
+
+    def _again(self, job: Job, announcement: str | None = None) -> CaseScores:
+        self._listener.start(job.batch, len(self.batches.finished), len(self.batches))
+        if announcement is not None:
+            self._listener.announce(announcement)
         try:
             return self._executor.run_again(job)
         except PitfallsError as error:
@@ -332,7 +386,7 @@ class CaseRunner:
         if not self._run.isolate:  # there every case starts with the same
             self._repeat_check.computed(self._job_of(cases), list(answers.values()))
         self._cache.update_description(first, self._describe(first))
-        self._listener.reached(len(self._scores))
+        self._listener.reached(len(self.batches.finished))
 
 
 def _is_short(program: Program) -> bool:

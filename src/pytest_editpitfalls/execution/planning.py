@@ -72,11 +72,20 @@ def plan(cases: Iterable[PlannedCase], size: int) -> tuple[Batch, ...]:
 
 def cut(batch: Batch, size: int) -> list[Batch]:
     """Cut into the fewest parts of at most ``size`` cases; their lengths differ by one at most."""
-    if size < 1:
-        raise ValueError(f"batch size {size} is less than 1")
-    parts = -(-len(batch) // size)
+    parts = _parts(len(batch), size)
     bounds = [len(batch) * part // max(1, parts) for part in range(parts + 1)]
     return [batch[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def part_size(cases: int, size: int) -> int:
+    """Cases of the first part that `cut` makes of so many, of at least one."""
+    return cases // _parts(cases, size)
+
+
+def _parts(cases: int, size: int) -> int:
+    if size < 1:
+        raise ValueError(f"batch size {size} is less than 1")
+    return -(-cases // size)
 
 
 def fair_size(cases: int, workers: int, largest: int) -> int:

@@ -5,9 +5,9 @@ Collecting, and the controller of a distributed run, need no store: it is import
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_editpitfalls.engine.settings import Expected
 from pytest_editpitfalls.errors import CaseError
@@ -31,6 +31,13 @@ Finished = tuple[SelectedCase, CaseScores, Mapping[str, "float | None"]]
 """A case, what the engine answered, and its metrics."""
 
 
+class TellStored(Protocol):
+    """Is told what this process knows to be in the store."""
+
+    def __call__(self, cases: Set[PlannedCase], /, *, anew: bool) -> object:
+        """Take further cases, or, ``anew``, all of them."""
+
+
 class ResultCache:
     """Scores of earlier runs, found by what they depend on, and those of this one as they come.
 
@@ -39,7 +46,7 @@ class ResultCache:
 
     Args:
         run_id: what all processes of this run share and no other run has.
-        tell_stored: is told `stored` when it has changed.
+        tell_stored: is told what has come to `stored`.
         judge: scores what is said; what another one scored is not found.
     """
 
@@ -47,12 +54,13 @@ class ResultCache:
         self,
         run: RunConfig,
         run_id: str,
-        tell_stored: Callable[[Set[PlannedCase]], object] | None = None,
+        tell_stored: TellStored | None = None,
         judge: Judge | None = None,
     ) -> None:
         self._judge = judge
         self.stored: set[PlannedCase] = set()
         self._tell_stored = tell_stored
+        self._untold: set[PlannedCase] = set()
         self._run = run
         self._run_id = run_id
         self._headers: dict[Pair, RunHeader] = {}
@@ -127,7 +135,8 @@ class ResultCache:
         if record is None or (record.is_error and not self._run.replay):
             return None
         if not record.is_error:
-            self.stored.add(case.planned)
+            self._add_stored([case.planned])
+        self._keys.pop(case.planned, None)
         return record.scores()
 
     def expected(self, batch: Sequence[SelectedCase], left: Sequence[SelectedCase]) -> Expected | None:
@@ -167,14 +176,21 @@ class ResultCache:
                 for case, scores, metrics in finished
             ]
         )
+        for case, _, _ in finished:
+            self._keys.pop(case.planned, None)
         pairs = zip(finished, kept, strict=True)
-        self.stored.update(case.planned for (case, scores, _), is_kept in pairs if is_kept and scores.error is None)
+        self._add_stored([case.planned for (case, scores, _), is_kept in pairs if is_kept and scores.error is None])
         self.report_stored()
 
     def report_stored(self) -> None:
-        """Pass on what is in the store: after looking up a batch, as after each change of it."""
-        if self._tell_stored is not None:
-            self._tell_stored(self.stored)
+        """Pass on what is in the store: after cases were looked up, as after each change of it."""
+        if self._tell_stored is not None and self._untold:
+            self._tell_stored(self._untold, anew=False)
+            self._untold.clear()
+
+    def _add_stored(self, cases: Sequence[PlannedCase]) -> None:
+        self._untold.update(case for case in cases if case not in self.stored)
+        self.stored.update(cases)
 
     def forget(self, case: SelectedCase) -> None:
         """Take all that the case's editor has ever stored on this model out of the store, not only this run's."""
@@ -182,7 +198,9 @@ class ResultCache:
             self.directory.remove_all_of(header.key)
         pair = _pair(case)
         self.stored -= {each for each in self.stored if (each.group.editor, each.group.model) == pair}
-        self.report_stored()
+        self._untold.clear()
+        if self._tell_stored is not None:
+            self._tell_stored(self.stored, anew=True)
 
     def update_description(self, case: SelectedCase, description: dict[str, Any]) -> None:
         """Keep the description that an editor has after its first batch, and whenever its batch size has changed.

@@ -202,7 +202,6 @@ def unequal_tokens(kind: str, scores: Iterable[ProbeScore]) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=1024)
 def compile_case(case: Case, multi_label: bool = False) -> Program:
     """Return the program that the engine runs for ``case``; the latest ones are remembered.
 
@@ -211,6 +210,12 @@ def compile_case(case: Case, multi_label: bool = False) -> Program:
         multi_label: Multi-Label Edit: the second step of a round edit writes all true objects together. It changes
             no other kind that ships.
     """
+    return _compiled(case, multi_label)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(case: Case, multi_label: bool) -> Program:
+    """Called in one way only: ``f(x, True)`` and ``f(x, multi_label=True)`` are two calls to `lru_cache`."""
     return pitfall_of(case.kind).compile(case, multi_label)
 
 

@@ -17,6 +17,21 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 """A finite number, or None."""
 
 
+def _all_finite(values: object) -> object:
+    if not isinstance(values, list):
+        return values
+    try:
+        if math.isfinite(sum(values)):  # the usual case; a call for each number took longer than all else of a record
+            return values
+    except TypeError:  # an unknown one among them, or something that is refused in a moment
+        pass
+    return [_finite(value) for value in values]
+
+
+Numbers = Annotated[list[float | None], BeforeValidator(_all_finite)]
+"""A list of `Number`, checked at once."""
+
+
 class Record(BaseModel):
     """Base of all records: fields that it does not know are refused."""
 

@@ -16,7 +16,8 @@ from pytest_editpitfalls.statistics.intervals import Method
 
 from .checkpoint_records import CheckpointRecord
 from .comparison_records import ComparisonRecord, ReasonRecord, RelativeGateRecord
-from .record import Number, Record
+from .packing import PackableRecord
+from .record import Number, Numbers, Record
 from .rerun_record import RerunRecord
 
 SCHEMA_VERSION = 1
@@ -153,7 +154,7 @@ class ProbeRecord(Record):
         "round: object (o1), new_object (o*), other:0, other:1, ... in file order"
     )
     state: str = Field(description="0 base model, 1 after edit 1, 12 after both, 2 after edit 2 alone")
-    probabilities: list[Number] = Field(
+    probabilities: Numbers = Field(
         description="a value for each prompt or text, rewrite prompt first, then the paraphrases in order; of the "
         "measure `probability` exp of the mean log-probability of the object's tokens"
     )
@@ -199,8 +200,10 @@ class ThresholdRecord(Record):
     missed_by: Number = Field(default=None, description="how far beyond the bound, where it failed")
 
 
-class CaseRecord(Record):
+class CaseRecord(PackableRecord):
     """One case with one editor on one model."""
+
+    PACKED = ("edits", "probes", "facts", "thresholds")
 
     id: str
     source_index: int = Field(ge=0, description="row in the suite's case file, from 0")

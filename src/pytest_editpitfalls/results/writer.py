@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,12 +13,28 @@ from pytest_editpitfalls.validation import usage_error
 
 from .records import RunResults
 
+_NO_CASES = '\n "cases": [],'
+
 MAX_RESULT_BYTES = 32 * MAX_FILE_BYTES
 
 
 def write_results(results: RunResults, path: Path, *, where: str = "--pitfalls-json") -> None:
     """Write ``results`` as JSON; as `write_text`."""
-    write_text(results.model_dump_json(indent=1) + "\n", path, where=where)
+    write_text(_pieces(results), path, where=where)
+
+
+def _pieces(results: RunResults) -> Iterator[str]:
+    """The text of ``results.model_dump_json(indent=1)``, case by case: the whole may take hundreds of megabytes."""
+    head, between, tail = results.model_copy(update={"cases": []}).model_dump_json(indent=1).partition(_NO_CASES)
+    yield head
+    if results.cases:
+        assert between, "the cases are a field of their own line"
+        opening = _NO_CASES.removesuffix("],")
+        for case in results.cases:
+            yield opening + "\n  " + case.model_dump_json(indent=1).replace("\n", "\n  ")
+            opening = ","
+        between = "\n ],"
+    yield f"{between}{tail}\n"
 
 
 def read_results(path: Path | str) -> RunResults:

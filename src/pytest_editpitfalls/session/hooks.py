@@ -36,7 +36,7 @@ from .distribution import DistributionHooks
 from .extensions import bridge_notice, register_extensions
 from .finalizer import Finalizer
 from .interruption import InterruptionHooks
-from .item_report import ItemReport, case_facts
+from .item_report import case_facts
 from .items import case_of, deselect_other_shards, sort_cases
 from .modules import SuiteModule, collect_suites
 from .notices import show
@@ -246,14 +246,29 @@ class SessionHooks:
             report.pitfall_property = found  # type: ignore[attr-defined]
         return report
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the item's report, in the process that writes results."""
-        if not self.is_worker and (wire := getattr(report, "pitfall", None)) is not None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let go what only this item needed: pytest keeps all items to the end of the run."""
+        result = yield
+        if (case := case_of(item)) is not None:
+            self.session.reporter.forget(item)
+            self.session.runner.reported(case)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, object, object]:
+        """Take the item's report, in the process that writes results; pytest's own goes on without it."""
+        if self.is_worker:
+            return (yield)
+        if (wire := getattr(report, "pitfall", None)) is not None:
             # "rerun": an attempt that failed and is repeated, says pytest-rerunfailures
-            self.recorder.add(ItemReport.from_wire(wire), counts=str(report.outcome) != "rerun")
-        if not self.is_worker and (found := getattr(report, "pitfall_property", None)) is not None:
+            self.recorder.add(self.session.reporter.read(wire), counts=str(report.outcome) != "rerun")
+        if (found := getattr(report, "pitfall_property", None)) is not None:
             self.recorder.add_property(PropertyRecord.model_validate(found["record"]), found["usage_error"])
+        result = yield
+        if wire is not None:
+            del report.pitfall  # the terminal keeps all reports
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

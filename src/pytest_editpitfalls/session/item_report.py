@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,7 @@ class ItemReporter:
         self._adapters = adapters
         self._judge = judge
         self._described: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._attached: tuple[Mapping[str, Any], ItemReport] | None = None
 
     def start(
         self,
@@ -205,7 +206,8 @@ class ItemReporter:
             # point at the test, not at the line of this package that skipped it
             path, line, _ = item.location
             report.longrepr = (path, (line or 0) + 1, f"Skipped: {visible(reason)}")
-        report.pitfall = ours.to_wire()  # type: ignore[attr-defined]
+        wire = report.pitfall = ours.to_wire()  # type: ignore[attr-defined]
+        self._attached = wire, replace(ours)
         if self._with_junit:
             theirs = [each for each in item.user_properties if not each[0].startswith(PREFIX)]  # no earlier attempt's
             item.user_properties[:] = [*theirs, *case_properties(ours.record)]
@@ -214,6 +216,18 @@ class ItemReporter:
             for adapter in self._adapters:
                 adapter.add(told)
         ours.seconds = {}  # a later report of the item must not count them again
+
+    def read(self, wire: Mapping[str, Any]) -> ItemReport:
+        """Read what a report carries; what this process has just attached needs no validation."""
+        if self._attached is not None and self._attached[0] is wire:
+            return self._attached[1]
+        return ItemReport.from_wire(wire)
+
+    def forget(self, item: pytest.Item) -> None:
+        """The item is over."""
+        self._attached = None
+        if ITEM_REPORT in item.stash:
+            del item.stash[ITEM_REPORT]
 
     def _suite_facts(self, suite: Suite) -> dict[str, Any]:
         judge = None if self._judge is None else self._judge.of_suite(suite)

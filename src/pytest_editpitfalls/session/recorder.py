@@ -78,7 +78,8 @@ class Recorder:
         if not counts:
             return
         known = self.reports.get(key)
-        self.reports[key] = report if known is None else _merged(known, report)
+        self.reports[key] = kept = report if known is None else _merged(known, report)
+        kept.record.pack()
 
     def computed_count(self) -> int:
         """Return how many reported cases were computed in this run, and not found in the store."""

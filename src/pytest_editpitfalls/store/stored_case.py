@@ -53,6 +53,24 @@ def _write_number(value: float) -> float | str:
 Number = Annotated[float, BeforeValidator(_read_number), PlainSerializer(_write_number)]
 """Any float, bit for bit (a NaN as a NaN); what is not finite is a text in JSON."""
 
+
+def _read_numbers(values: object) -> object:
+    if not isinstance(values, list):
+        return values
+    try:
+        sum(values)
+    except TypeError:  # a text among them
+        return [_read_number(value) for value in values]
+    return values
+
+
+def _write_numbers(values: list[float]) -> list[float | str] | list[float]:
+    return values if math.isfinite(sum(values)) else [_write_number(value) for value in values]
+
+
+Numbers = Annotated[list[float], BeforeValidator(_read_numbers), PlainSerializer(_write_numbers)]
+"""A list of `Number`: a call for each of them would take longer than the rest of a record."""
+
 Text = Annotated[str, BeforeValidator(lambda value: sayable(value) if isinstance(value, str) else value)]
 
 
@@ -68,7 +86,7 @@ class StoredProbe(_Stored):
 
     fact: Text
     state: Text
-    probabilities: list[Number]
+    probabilities: Numbers
     tokens: int | None = None
     measure: Measure = "probability"
     texts: list[Text] = Field(default_factory=list)

@@ -1,7 +1,8 @@
 """The directory through which the processes of one run exchange what xdist's own channel does not carry.
 
 The workers write the plan (they collect, the controller does not) and how far their batches are; the controller writes
-which items have to run apart. Each file is replaced in one move, so that nobody reads half of one.
+which items have to run apart. Each file is replaced in one move, so that nobody reads half of one; what grows with the
+run's cases is a file of lines that are added.
 """
 
 from __future__ import annotations
@@ -85,15 +86,24 @@ class RunDirectory:
                 latest[file.stem.removeprefix("progress-")] = progress
         return latest
 
-    def report_stored(self, worker: str, cases: Iterable[PlannedCase]) -> None:
-        """Report all cases of which a worker knows that they are in the store; never raises, as `report_progress`."""
-        with contextlib.suppress(OSError):
-            self._write(self.folder / f"stored-{worker}.json", [astuple(case) for case in cases])
+    def report_stored(self, worker: str, cases: Iterable[PlannedCase], *, anew: bool = False) -> None:
+        """Report cases of which a worker knows that they are in the store; never raises, as `report_progress`.
+
+        Args:
+            cases: those that it did not report before; with ``anew`` all.
+        """
+        lines = "".join(json.dumps([*astuple(case.group), case.index]) + "\n" for case in cases)
+        file = self.folder / f"stored-{worker}.jsonl"
+        with contextlib.suppress(OSError), file.open("w" if anew else "a", encoding="utf-8") as stored:
+            stored.write(lines)
 
     def stored_count(self) -> int:
         """Return how many cases the workers know to be in the store."""
-        files = self.folder.glob("stored-*.json")
-        return len({str(case) for file in files for case in json.loads(file.read_text(encoding="utf-8"))})
+        found: set[str] = set()
+        for file in self.folder.glob("stored-*.jsonl"):
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            found.update(line for line in lines if line.endswith("\n"))  # not one that is just being written
+        return len(found)
 
     def _write(self, path: Path, value: Any) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder)
