@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, replace
+from math import prod
 from typing import Any
 
 import torch
 import transformers
 
+from .matrices import matrix_shape
 from .model_adapter import ModelAdapter
+from .models.quantising import described
+from .quantised import quantised_modules
 
 
 def described_model(host: ModelAdapter, *, name: str, label: str, fingerprint: str, dtype: str) -> dict[str, Any]:
@@ -22,6 +26,7 @@ def described_model(host: ModelAdapter, *, name: str, label: str, fingerprint: s
         dtype: what its products are computed in.
     """
     family = host.family
+    quantised = described(host.model.config)
     declaration = asdict(replace(family, origin="")) if family.origin else None
     return {
         "name": name,
@@ -31,9 +36,10 @@ def described_model(host: ModelAdapter, *, name: str, label: str, fingerprint: s
         "family": family.name,
         **({"declared_by": family.origin, "declaration": declaration} if family.origin else {}),
         "layers": host.n_layers,
-        "parameters": sum(p.numel() for p in host.model.parameters()),
+        "parameters": _parameters(host.model),
         "dtype": dtype,
-        "device": _device_name(host.device),
+        **({"quantisation": quantised} if quantised else {}),
+        "device": _device_name(host),
     }
 
 
@@ -46,5 +52,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def _device_name(device: torch.device) -> str:
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+def _device_name(host: ModelAdapter) -> str:
+    device = host.device
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    return f"{name} and {len(host.devices) - 1} more" if host.is_spread else name
+
+
+def _parameters(model: Any) -> int:
+    """How many numbers the weights stand for: those of 4 bits are packed by twos."""
+    packed = {id(module.weight): module for _, module in quantised_modules(model)}
+    return sum(prod(matrix_shape(packed[id(p)])) if id(p) in packed else p.numel() for p in model.parameters())

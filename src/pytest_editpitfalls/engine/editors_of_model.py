@@ -15,6 +15,7 @@ from .editing.declaration import EditorDeclaration
 from .editing.interface import Editor, EditorResources
 from .editors.editor_registry import EDITORS
 from .editors.experts import check_experts
+from .editors.kept_weights import check_weights
 from .editors.resolution import resolve_hyperparameters
 from .hyperparameters.fields import Hyperparameters
 from .hyperparameters.module_names import module_name_notes
@@ -77,6 +78,7 @@ class EditorsOfModel:
                 config_path=settings.config_path,
             )
             check_experts(name, values, host.family)
+            check_weights(name, declaration, host)
             for note in module_name_notes(values, host.family):
                 self._announce(f"{name}: {note}")
             self._own_resources[name] = replace(self._resources, max_tokens=self.batch_size(name).choice.tokens)

@@ -79,9 +79,15 @@ def columns_from(tensor: Tensor, start: Tensor, width: int, *, dim: int) -> Tens
     Columns outside the tensor repeat its edge; the caller treats them as padding.
     """
     index = (start[:, None] + torch.arange(width, device=start.device)).clamp(0, max(tensor.shape[dim] - 1, 0))
+    index = index.to(tensor.device)
     shape = [1] * tensor.ndim
     shape[0], shape[dim] = index.shape
     return tensor.gather(dim, index.reshape(shape).expand(*tensor.shape[:dim], width, *tensor.shape[dim + 1 :]))
+
+
+def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
+    """These rows of keys or values, which lie where their block does."""
+    return tensor[rows.to(tensor.device)]
 
 
 class _KeptLayer(DynamicLayer):  # type: ignore[misc]
@@ -154,7 +160,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
         """
 
         def cut(tensor: Tensor) -> Tensor:
-            return columns_from(tensor if rows is None else tensor[rows], lengths - width, width, dim=2)
+            return columns_from(tensor if rows is None else rows_of(tensor, rows), lengths - width, width, dim=2)
 
         return self._map(cut, width, first)
 
@@ -165,7 +171,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
     def growing(self, rows: Tensor) -> KeptPrefix:
         """These rows of a prefix, keeping what the next call adds."""
         return KeptPrefix(
-            [None if each is None else (each[0][rows], each[1][rows]) for each in self._kept()],
+            [None if each is None else (rows_of(each[0], rows), rows_of(each[1], rows)) for each in self._kept()],
             self.length,
             grow=True,
         )
@@ -176,7 +182,7 @@ class KeptPrefix(Cache):  # type: ignore[misc]
 
     def select(self, rows: Tensor) -> KeptPrefix:
         """These rows of a prefix."""
-        return self._map(lambda tensor: tensor[rows], self.length, 0)
+        return self._map(lambda tensor: rows_of(tensor, rows), self.length, 0)
 
     def _map(self, change: Callable[[Tensor], Tensor], length: int, first: int) -> KeptPrefix:
         kept = [each if index >= first else None for index, each in enumerate(self._kept())]
@@ -267,7 +273,7 @@ class Forward:
                 past_key_values=cache,
                 use_cache=cache is not None,
             )
-        return taken[0]
+        return self.host.here(taken[0])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (n, vocabulary) of hidden states (n, hidden) that come out of the last block.
@@ -283,7 +289,7 @@ class Forward:
             output = self.host.model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=ids, use_cache=False
             )
-        logits: Tensor = output.logits[:, 0, :]
+        logits: Tensor = self.host.here(output.logits[:, 0, :])
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
     def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .quantised import plain
+
 
 def is_matrix(module: Any) -> bool:
     """Whether the module holds one matrix, (d_o, d_k) or transposed."""
@@ -18,8 +20,16 @@ def is_transposed(module: nn.Module) -> bool:
     return type(module).__name__ == "Conv1D"
 
 
+def matrix_of(module: Any) -> Tensor:
+    """(d_o, d_k) the numbers of a matrix, on its own device: dequantised, and the right way round."""
+    weight = plain(module.weight.detach())
+    return weight.T if is_transposed(module) else weight
+
+
 def matrix_shape(module: nn.Module) -> tuple[int, int]:
     """(d_o, d_k) of a matrix, whichever way round the module stores it."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features  # a quantised weight may be packed into another shape
     weight: Any = module.weight
     rows, columns = weight.shape
     # Decided by module type, never by shape: square matrices exist.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from .declared_paths import check_paths, found_at
 from .families import Family, experts_width
 from .matrices import matrix_shape
 from .tokens import Encoder
+
+ForwardHook = Callable[[Any, tuple[Any, ...], Tensor], Tensor]
+"""A forward hook of torch: (module, positional arguments, output) to the output that replaces it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,33 @@ class ModelAdapter:
 
     @property
     def device(self) -> torch.device:
+        """Where token ids go in. Of a model on several devices also where all that is not its own weights lies."""
         return torch.device(self._weight.device)
+
+    @cached_property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Every device that has some of the weights, that of `device` first."""
+        return tuple(dict.fromkeys([self.device, *(torch.device(each.device) for each in self.model.parameters())]))
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether its blocks lie on several devices."""
+        return len(self.devices) > 1
+
+    def here(self, tensor: Tensor) -> Tensor:
+        """What a block has taken or returned, on `device`."""
+        return tensor.to(self.device) if self.is_spread else tensor
+
+    def hook(self, hook: ForwardHook) -> ForwardHook:
+        """A forward hook for any module, which sees and returns tensors on `device` wherever the module lies."""
+        if not self.is_spread:
+            return hook
+
+        def moved(module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            here = tuple(self.here(each) if isinstance(each, Tensor) else each for each in args)
+            return hook(module, here, self.here(output)).to(output.device)
+
+        return moved
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,7 +87,7 @@ class ModelAdapter:
 
     @property
     def _weight(self) -> Tensor:
-        weight: Tensor = next(iter(self.model.parameters()))
+        weight: Tensor = self.model.get_input_embeddings().weight  # never quantised
         return weight
 
     @property

@@ -64,7 +64,7 @@ class EngineSession:
         self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
         self.seconds: dict[str, float] = {}
         self.forward = Forward(host)
-        self.dtype = "tf32" if settings.dtype == "tf32" else str(host.dtype).removeprefix("torch.")
+        self.dtype = _dtype_name(settings, host)
         self._sizes = BatchSizes(host, settings, announce)
         tokens = self._sizes.most_tokens
         moments = SecondMoments(
@@ -352,3 +352,8 @@ class EngineSession:
     def _products(self) -> AbstractContextManager[None]:
         """What the numbers depend on is the dtype that was asked for, not what else the process allows."""
         return float32_products(tf32=self.dtype == "tf32")
+
+
+def _dtype_name(settings: EngineSettings, host: ModelAdapter) -> str:
+    """The dtype as it was typed where torch has none of that name, otherwise that of the weights."""
+    return settings.dtype if settings.dtype in ("tf32", *models.QUANTISED) else str(host.dtype).removeprefix("torch.")

@@ -198,7 +198,7 @@ def token_gradients(
     """
     inputs: dict[str, Tensor] = {}
     probes: dict[str, Tensor] = {}
-    dtype = forward.host.edit_dtype
+    host, dtype = forward.host, forward.host.edit_dtype
 
     def probe(name: str) -> Any:
         def add(_module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -220,8 +220,8 @@ def token_gradients(
     shape = batch.rows.ids.shape
     found = []
     for matrix, grad in zip(matrices, grads, strict=True):
-        x = inputs[matrix.module].reshape(*shape, -1).to(dtype)
-        d = grad.reshape(*shape, -1).to(dtype)
+        x = host.here(inputs[matrix.module]).reshape(*shape, -1).to(dtype)
+        d = host.here(grad).reshape(*shape, -1).to(dtype)
         kept = batch.real & (x != 0).any(dim=2) & (d != 0).any(dim=2)
         found.append(TokenGradients(x, d, kept))
     return found

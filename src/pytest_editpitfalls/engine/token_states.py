@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .block_probe import first_tensor
 from .bucketing import buckets
 from .forward import LAUNCH_TOKENS, Forward, Rows
+from .model_adapter import ModelAdapter
 from .overlay import Overlay
 
 
@@ -46,7 +47,7 @@ def token_states(
         with overlay.rows(models, rows.real.sum(dim=1)), ExitStack() as stack:
             for names, of_output in ((inputs, False), (outputs, True)):
                 for name in names:
-                    hook = _keeping(name, seen, rows, of_output)
+                    hook = _keeping(host, name, seen, rows, of_output)
                     stack.callback(host.module(name).register_forward_hook(hook).remove)
             forward.blocks(rows, last=last)
         for at, place in enumerate(bucket):
@@ -55,11 +56,11 @@ def token_states(
 
 
 def _keeping(
-    name: str, seen: dict[str, Tensor], rows: Rows, of_output: bool
+    host: ModelAdapter, name: str, seen: dict[str, Tensor], rows: Rows, of_output: bool
 ) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
     def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # A model may flatten (rows, tokens) before its MLP (OPT). Cloned: Falcon adds to outputs in place.
         value = first_tensor(output).detach().clone() if of_output else args[0].detach()
-        seen[name] = value.reshape(*rows.ids.shape, -1)
+        seen[name] = host.here(value).reshape(*rows.ids.shape, -1)
 
     return keep

@@ -31,8 +31,8 @@ OutputChange = Callable[[Tensor], Tensor]
 
 
 def adding(update: Tensor) -> OutputChange:
-    """Adds ``update`` (rows, suffix columns, d_o) to the output, in the output's precision."""
-    return lambda output: output + update.to(output.dtype)
+    """Adds ``update`` (rows, suffix columns, d_o) to the output, in the output's precision and on its device."""
+    return lambda output: output + update.to(output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def capturing(module: nn.Module, start: Tensor, columns: int, dtype: torch.dtype
     def cut(tensor: Tensor) -> Tensor:
         # A model may flatten (rows, tokens) before its MLP (OPT). Gathering copies: Falcon adds to outputs in place.
         wide = tensor.detach().reshape(len(start), -1, tensor.shape[-1])
-        return columns_from(wide, start, columns, dim=1).to(dtype)
+        return columns_from(wide, start, columns, dim=1).to(start.device, dtype)
 
     def capture(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         captured.inputs, captured.outputs = cut(args[0]), cut(first_tensor(output))
@@ -266,7 +266,8 @@ class UpperBlocks:
         self, index: Sequence[int], rows: Sequence[PromptRow], model_of: Sequence[int], first_only: bool
     ) -> RowGroup:
         """Whole rows up to the block; from there on prefixes only, whose keys and values are kept."""
-        forward, block = self._forward, self._forward.host.blocks[self._layer]
+        forward, host = self._forward, self._forward.host
+        block = host.blocks[self._layer]
         start = self._longs(row.start for row in rows)
         prompt = self._longs(len(row.prompt) for row in rows)
         model = self._longs(model_of[row.job] for row in rows)
@@ -278,7 +279,7 @@ class UpperBlocks:
         cache = KeptPrefix.empty(forward.n_layers) if width else None
         with self._overlay.rows(model, prompt), ExitStack() as stack:
             if not self._straight:
-                handle = block.register_forward_pre_hook(lambda _m, args: block_input.append(args[0]))
+                handle = block.register_forward_pre_hook(lambda _m, args: block_input.append(host.here(args[0])))
                 stack.callback(handle.remove)
             captured = [
                 stack.enter_context(capturing(module, start, 1 if first_only else columns, self._dtype))

@@ -46,6 +46,8 @@ def checkpoint_declaration(label: str, checkpoint: str) -> EditorDeclaration:
         form="checkpoint",
         writes="whatever differs from the base model",
         draws=NOTHING,
+        needs_plain_weights="an audit compares the weights of two checkpoints, and exchanges them",
+        needs_one_device="an audit exchanges whole weights of a model that is on one device",
         hyperparameters=f"{__package__}.hyperparameters:NoHyperparameters",
         factory=make,
     )

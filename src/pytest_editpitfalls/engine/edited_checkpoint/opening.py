@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models.loading import (
     check_finite,
@@ -40,7 +38,7 @@ def open_edited(edited: EditedSource, base: ModelSource, host: ModelAdapter) -> 
     if _brings_tokenizer(edited):
         place = edited.source if edited.adapter is None else replace(edited.source, adapter=edited.adapter)
         check_same_tokenizer(host.tokenizer, load_tokenizer(place), edited.name, base.name)
-    refuse_unless_it_fits(edited.source, config, host.dtype, torch.device("cpu"))
+    refuse_unless_it_fits(edited.source, config, host.dtype, "cpu")
     model = load_weights(edited.source, config, host.dtype).requires_grad_(False)
     for adapter in (edited.source.adapter, edited.adapter):
         if adapter is not None:

@@ -59,6 +59,9 @@ class EditorDeclaration:
         violates: properties of editors that it is known not to have -> why (docs/properties.md).
         epsilon: property -> how far log-probabilities may be apart, in nats, where it is not the usual.
         restores: whether writing the old object back gives the unedited model, exactly.
+        needs_plain_weights: why the model's own weights have to be there as plain numbers, in words (it writes to
+            them); empty where the inputs and outputs of modules are enough, so that quantised weights will do.
+        needs_one_device: why the model cannot lie on several devices, in words; empty where it can.
         order: place of a shipped editor in lists, lowest first.
     """
 
@@ -83,6 +86,8 @@ class EditorDeclaration:
     violates: Mapping[str, str] = field(default_factory=dict)
     epsilon: Mapping[str, float] = field(default_factory=dict)
     restores: bool = False
+    needs_plain_weights: str = ""
+    needs_one_device: str = ""
     order: int = 0
 
     @property

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
-from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.matrices import matrix_of
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import DenseDelta, EditedModel, Overlay
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
@@ -130,11 +130,11 @@ class _DenseDeltas:
         """What decays is the whole matrix: Adam adds the delta's share to the gradient, this the rest."""
         for delta in self._deltas[job]:
             module: Any = self._host.module(delta.module)
-            weight = module.weight.T if is_transposed(module) else module.weight
+            weight = self._host.here(matrix_of(module))
             before = [old for old in self._models[job] if isinstance(old, DenseDelta) and old.module == delta.module]
             _add(delta.weight, [weight, *(old.weight for old in before)], self._decay)
             if delta.bias is not None:
-                _add(delta.bias, [module.bias, *(old.bias for old in before)], self._decay)
+                _add(delta.bias, [self._host.here(module.bias), *(old.bias for old in before)], self._decay)
 
 
 def _add(leaf: Tensor, parts: Sequence[Tensor | None], decay: float) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from pytest_editpitfalls.engine.forward import KeptPrefix
+from pytest_editpitfalls.engine.forward import KeptPrefix, rows_of
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.length + query_length, 0
 
     def keep(self, rows: Tensor) -> None:
-        self.pair = (self.pair[0][rows], self.pair[1][rows])
+        self.pair = (rows_of(self.pair[0], rows), rows_of(self.pair[1], rows))
 
 
 def _with_room(tensor: Tensor, room: int) -> Tensor:

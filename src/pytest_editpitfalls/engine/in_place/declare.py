@@ -173,6 +173,8 @@ def _batched(name: str, kind: type[Any], where: str) -> EditorDeclaration:
         violates=dict(getattr(kind, "violates", {})),
         epsilon=dict(getattr(kind, "epsilon", {})),
         restores=bool(getattr(kind, "restores", False)),
+        needs_plain_weights=str(getattr(kind, "needs_plain_weights", "")),
+        needs_one_device=str(getattr(kind, "needs_one_device", "")),
         suite=bool(getattr(kind, "suite", True)),  # every job has it; only the class can say that it does not use it
         hyperparameters=hyperparameters,
         factory=_checked(name, kind, getattr(kind, "prompts", None)),
@@ -210,6 +212,8 @@ def _in_place(name: str, function: Callable[..., Any], where: str) -> EditorDecl
         violates=options.violates,
         epsilon=options.epsilon,
         restores=options.restores,
+        needs_plain_weights="it is lent the model object, to write to its weights",
+        needs_one_device="it is lent the model object, and moves what it works with to that model's one device",
         hyperparameters=hyperparameters,
         factory=make,
     )

@@ -226,7 +226,7 @@ def _adding_to_first(vectors: Tensor) -> OutputChange:
     """Adds ``vectors`` (rows, d_o) to the first column, the subject's last token."""
 
     def add(output: Tensor) -> Tensor:
-        added = output[:, :1] + vectors[:, None].to(output.dtype)
+        added = output[:, :1] + vectors[:, None].to(output)
         return torch.cat([added, output[:, 1:]], dim=1)
 
     return add

@@ -11,7 +11,7 @@ from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import check_available, check_finite, load, memory_estimate, prepare
-from .placement import DTYPES, MemoryEstimate, available_memory, no_tf32, resolve_device, resolve_dtype
+from .placement import DTYPES, QUANTISED, MemoryEstimate, available_memory, no_tf32, resolve_device, resolve_dtype
 from .source import ModelSource, resolve
 from .worker_memory import WorkersEstimate, workers_estimate
 
@@ -20,6 +20,7 @@ __all__ = [
     "DTYPES",
     "EMBEDDED",
     "KNOWN_MODELS",
+    "QUANTISED",
     "MemoryEstimate",
     "ModelSource",
     "WorkersEstimate",

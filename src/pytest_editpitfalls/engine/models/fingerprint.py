@@ -57,7 +57,7 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
     state = _READ_FROM.get(model)
     memo: Path | None = None
     if source is not None and state is not None:
-        parts = (_FORMAT, state, str(model.dtype), version("transformers"), version("tokenizers"))
+        parts = (_FORMAT, state, _numbers(model), version("transformers"), version("tokenizers"))
         memo = source.cache / "fingerprints" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:40]}.txt"
         if memo.is_file():
             return memo.read_text(encoding="utf-8").strip()
@@ -76,6 +76,12 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
     if memo is not None:
         remember(memo, digest.hexdigest())
     return digest.hexdigest()
+
+
+def _numbers(model: Any) -> str:
+    """Dtype and, where there is one, quantisation: the same files may be loaded in several."""
+    found = getattr(model.config, "quantization_config", None)
+    return str(model.dtype) if found is None else f"{model.dtype} {found}"
 
 
 def _generation_settings(model: Any) -> dict[str, Any]:
@@ -105,6 +111,8 @@ def tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
     import torch
 
     digest = hashlib.sha256(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
-    data: Any = tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
+    from pytest_editpitfalls.engine.quantised import plain
+
+    data: Any = plain(tensor).detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
     digest.update(data)
     return digest.digest()

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_editpitfalls.engine.families import Family, family_for
-from pytest_editpitfalls.engine.quiet import without_bars
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.engine.families import family_for
+from pytest_editpitfalls.errors import UsageError
 
 from .adapters import Adapter, merge
 from .embedded import GGUF_SHA256, embedded_gguf
+from .explained import explained
 from .fingerprint import checkpoint_state, note_origin
-from .gguf import converted_directory, converted_name, first_line
+from .gguf import converted_directory, converted_name
 from .heads import auto_class
-from .hub import cached_copy, elsewhere, not_here, refuse_hub_adapter, unreachable
-from .known import known_names
+from .hub import cached_copy, refuse_hub_adapter
 from .loading_report import check_report
-from .placement import MemoryEstimate, estimate, resolve_device, resolve_dtype
-from .safety import check_config, check_directory, pickled
+from .placement import QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
+from .quantising import bits_of, check_method, check_quantising, quantisation_config
+from .safety import check_config, check_directory
 from .source import ModelSource, hub_directory, resolve
+from .spreading import device_map, free_for_weights, several_gpus, spread
 from .tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
@@ -71,18 +73,17 @@ def memory_estimate(source: ModelSource, dtype: str | None = None, device: str =
         UsageError: as `load`, but for the memory itself.
     """
     config = load_config(source)
-    place = resolve_device(device)
-    return _estimate(source, config, family_for(config), resolve_dtype(dtype, place, config.dtype), place)
+    return _estimate(source, config, resolve_dtype(dtype, resolve_device(device), config.dtype), device, dtype)
 
 
 def load_config(source: ModelSource) -> PretrainedConfig:
     """Return the config of a causal language model that the engine can work with.
 
     Raises:
-        UsageError: it cannot be fetched or read, is quantised, is an encoder-decoder or has no head for the
-            next token.
+        UsageError: it cannot be fetched or read, is quantised in a way that cannot be read, is an encoder-decoder or
+            has no head for the next token.
     """
-    with _explained(source):  # the checks, too: a config may hold anything
+    with explained(source):  # the checks, too: a config may hold anything
         return _checked_config(source)
 
 
@@ -96,12 +97,7 @@ def _checked_config(source: ModelSource) -> PretrainedConfig:
         refuse_hub_adapter(source)
     config: PretrainedConfig = AutoConfig.from_pretrained(_place(source), **_options(source))
     check_config(config, where, source.hub_id or source.name)
-    if getattr(config, "quantization_config", None) is not None:
-        raise UsageError(
-            "the checkpoint is quantised, and editors need its weights as plain matrices",
-            where=where,
-            fix="use the unquantised checkpoint, or a GGUF file, which is dequantised",
-        )
+    check_method(config, where)
     if getattr(config, "is_encoder_decoder", False):
         raise UsageError(
             f"'{config.model_type}' is an encoder-decoder model",
@@ -122,7 +118,7 @@ def load(
 
     Args:
         source: from `resolve`.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" is several GPUs where the model does not fit on the first.
         dtype: a name of `placement.DTYPES`; None means float32 on a CPU, the checkpoint's own on a GPU.
         announce: called with one line about an adapter that was merged, or weights that are not used.
 
@@ -132,17 +128,45 @@ def load(
     """
     place = resolve_device(device)
     config = load_config(source)
+    check_quantising(config, dtype, f"model '{source.name}'")
     dtype_there = resolve_dtype(dtype, place, config.dtype)
-    refuse_unless_it_fits(source, config, dtype_there, place)
+    memory = refuse_unless_it_fits(source, config, dtype_there, device, dtype)
+    if source.adapter is not None and memory.bits is not None:
+        raise _adapter_on_quantised(source, dtype)
     state = _state(source)
     tokenizer = load_tokenizer(source)
-    model = load_weights(source, config, dtype_there, announce)
+    quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
+    model = load_weights(source, config, dtype_there, announce, quantised)
+    if memory.bits is not None:
+        _multiply_quantised(model, source, dtype)
     if source.adapter is not None:
         merge_adapter(model, source, source.adapter, announce)
     check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
     note_origin(model, state, _state(source))
     model.requires_grad_(False)
-    return model.eval().to(place), tokenizer
+    model.eval()
+    return (spread(model, memory.places) if memory.places else model.to(place)), tokenizer
+
+
+def _multiply_quantised(model: PreTrainedModel, source: ModelSource, dtype: str | None) -> None:
+    from pytest_editpitfalls.engine.quantised import multiply_exactly
+
+    if not multiply_exactly(model):
+        raise UsageError(
+            f"nothing of {type(model).__name__} was quantised: its projections are no nn.Linear",
+            where=f"model '{source.name}'",
+            fix="leave --pitfalls-dtype out" if dtype in QUANTISED else "use the unquantised checkpoint",
+        )
+
+
+def _adapter_on_quantised(source: ModelSource, dtype: str | None) -> UsageError:
+    return UsageError(
+        "a LoRA adapter cannot be merged into quantised weights",
+        where=f"model '{source.name}'",
+        fix="leave --pitfalls-dtype out"
+        if dtype in QUANTISED
+        else "merge the adapter into the unquantised model, and quantise the result (--pitfalls-dtype=nf4 or int8)",
+    )
 
 
 def load_tokenizer(source: ModelSource) -> Any:
@@ -153,7 +177,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _explained(source, "its tokenizer"):
+    with explained(source, "its tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(_tokenizer_place(source), **_options(source))
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
@@ -164,15 +188,37 @@ def load_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def refuse_unless_it_fits(source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, place: Any) -> None:
-    """Raise `UsageError` where there is too little memory for the model's weights and what editors keep."""
-    memory = _estimate(source, config, family_for(config), dtype, place)
+def refuse_unless_it_fits(
+    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype, device: str, asked: str | None = None
+) -> MemoryEstimate:
+    """Raise `UsageError` where there is too little memory for the model's weights and what editors keep.
+
+    Args:
+        dtype: of what is computed, and of weights that are not quantised.
+        device: as in `load`.
+        asked: the dtype as typed: it may quantise.
+    """
+    memory = _estimate(source, config, dtype, device, asked)
     if not memory.fits:
         raise UsageError(
             f"the model does not fit: {memory}",
             where=f"model '{source.name}'",
-            fix="use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16",
+            fix=f"{_more_room(device)}use a smaller model, a device with more memory, or --pitfalls-dtype=bfloat16, "
+            "int8 or nf4",
         )
+    return memory
+
+
+def _more_room(device: str) -> str:
+    """What several GPUs would help, where this process uses one of them."""
+    import torch
+
+    shared = os.environ.get("PYTEST_XDIST_WORKER")
+    if device == "auto" and shared and torch.cuda.is_available():
+        return "with fewer workers (-n) each has more GPUs, and the model is spread over them; otherwise "
+    if device.startswith("cuda") and several_gpus():
+        return "--pitfalls-device=auto spreads it over all GPUs; otherwise "
+    return ""
 
 
 def load_weights(
@@ -180,17 +226,19 @@ def load_weights(
     config: PretrainedConfig,
     dtype: torch.dtype,
     announce: Callable[[str], None] | None = None,
+    quantised: Any = None,
 ) -> PreTrainedModel:
     """Return a model on the CPU, without its adapter.
 
     Args:
         config: from `load_config`.
         announce: called with one line about weights that are not used.
+        quantised: from `quantisation_config`, where the weights are to be quantised.
 
     Raises:
         UsageError: the model cannot be read, or is not what its checkpoint says (`check_report`).
     """
-    with _explained(source):
+    with explained(source):
         loaded: Any = auto_class(config, source.name).from_pretrained(
             _place(source),
             dtype=dtype,
@@ -199,6 +247,7 @@ def load_weights(
             use_safetensors=True,
             # Where peft is installed, transformers would apply an adapter by itself: it finds none in this folder.
             adapter_kwargs={"subfolder": "no-adapter"},
+            **({} if quantised is None else {"quantization_config": quantised}),
             **_options(source),
         )
     model, report = loaded
@@ -211,7 +260,7 @@ def merge_adapter(
     model: PreTrainedModel, source: ModelSource, adapter: Adapter, announce: Callable[[str], None] | None = None
 ) -> None:
     """Merge an adapter into a model of `load_weights`; raises `UsageError` as `merge`."""
-    with _explained(source, "its adapter"):
+    with explained(source, "its adapter"):
         merge(model, adapter, announce)
 
 
@@ -226,7 +275,10 @@ def check_finite(model: Any, source: ModelSource, where: str | None = None) -> N
     """
     import torch
 
-    for name, weight in model.named_parameters():
+    from pytest_editpitfalls.engine.quantised import plain
+
+    for name, parameter in model.named_parameters():
+        weight = plain(parameter)
         if weight.numel() and not all(math.isfinite(edge) for edge in torch.aminmax(weight)):
             bad = weight.numel() - int(weight.isfinite().sum())
             raise UsageError(
@@ -278,90 +330,30 @@ def _options(source: ModelSource) -> dict[str, Any]:
     return options
 
 
-def _estimate(source: ModelSource, config: PretrainedConfig, family: Family, dtype: Any, device: Any) -> MemoryEstimate:
+def _estimate(
+    source: ModelSource, config: PretrainedConfig, dtype: Any, device: str, asked: str | None
+) -> MemoryEstimate:
     import torch
 
     from pytest_editpitfalls.engine.declared_paths import check_paths
     from pytest_editpitfalls.engine.matrices import matrix_shape
 
+    family, place = family_for(config), resolve_device(device)
     make: Any = auto_class(config, source.name).from_config
-    with _explained(source), torch.device("meta"):
+    with explained(source), torch.device("meta"):
         skeleton = make(config, trust_remote_code=source.allow_remote_code)
         skeleton.tie_weights()
     check_paths(skeleton, family)
     d_k = 0  # of experts no second moments are taken
     if not family.mixture:
         d_k = matrix_shape(skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}"))[1]
-    return estimate(source.short_name, skeleton, d_k, dtype, device)
-
-
-@contextmanager
-def _quiet(source: ModelSource) -> Iterator[None]:
-    """Loading without warnings and progress bars between pytest's lines; downloads keep their bars."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with nullcontext() if source.kind == "hub" else without_bars():
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-@contextmanager
-def _explained(source: ModelSource, part: str = "it") -> Iterator[None]:
-    """Turn what transformers, safetensors and the hub raise into one message; of a damaged file that is any type."""
-    try:
-        with _quiet(source):
-            yield
-    except UsageError:
-        raise
-    except Exception as error:
-        raise _usage_error(error, source, part) from error
-
-
-def _usage_error(error: BaseException, source: ModelSource, part: str) -> UsageError:
-    where = f"model '{source.name}'"
-    if "trust_remote_code" in str(error):
-        return UsageError(
-            "the model needs code from its repository, which is not run",
-            where=where,
-            fix="use a model whose architecture transformers knows itself",
-        )
-    if "use_safetensors=True" in str(error) and source.hub_id is not None:
-        return pickled(where, source.hub_id)
-    if "does not recognize this architecture" in str(error):
-        return UsageError(
-            f"transformers does not know its architecture: {first_line(error)}",
-            where=where,
-            fix="install a newer transformers, then declare its family: docs/families.md",
-        )
-    if source.kind != "hub":
-        return UsageError(
-            f"{part} cannot be loaded: {first_line(error)}",
-            where=where,
-            fix="give a directory that save_pretrained has written, with the tokenizer's files in it",
-        )
-    causes = _cause_names(error)
-    what, fix = f"{part} cannot be loaded: {first_line(error)}", "check the id; " + elsewhere(source)
-    if "GatedRepoError" in causes:
-        what = f"access to '{source.hub_id}' is restricted"
-        fix = "accept its licence on its Hugging Face page and log in with 'hf auth login'"
-    elif "RepositoryNotFoundError" in causes:
-        what = f"Hugging Face has no public model '{source.hub_id}'"
-        fix = did_you_mean((source.hub_id or "").rpartition("/")[2], known_names())
-    elif "RevisionNotFoundError" in causes:
-        what, fix = f"'{source.hub_id}' has no revision '{source.revision}'", "check the part after '@'"
-    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout"}:
-        return not_here(source, unreachable() or "Hugging Face cannot be reached")
-    return UsageError(what, where=where, fix=fix)
-
-
-def _cause_names(error: BaseException | None) -> set[str]:
-    names: set[str] = set()
-    while error is not None:
-        names.update(kind.__name__ for kind in type(error).__mro__)
-        error = error.__cause__ or error.__context__
-    return names
+    memory = estimate(source.short_name, skeleton, d_k, dtype, place, bits_of(config, asked))
+    gpus = several_gpus() if device == "auto" and not memory.fits else ()
+    if not gpus:
+        return memory
+    free = free_for_weights(gpus, memory.moment_bytes)
+    share = memory.weights_bytes / max(1, memory.parameters * dtype.itemsize)
+    places = device_map(skeleton, family.blocks, dtype, gpus, [int(each / share) for each in free])
+    return replace(
+        memory, device=f"{len(gpus)} GPUs ({gpus[0]} to {gpus[-1]})", available_bytes=sum(free), places=places or {}
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,18 @@ from pytest_editpitfalls.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("bfloat16", "float16", "float32", "float64", "tf32")
+
+@dataclass(frozen=True)
+class Quantised:
+    """A number format of weights that a library quantises to on loading; what is computed with is a default dtype."""
+
+    library: str
+    bits: int
+
+
+QUANTISED = {"int8": Quantised("torchao", 8), "nf4": Quantised("bitsandbytes", 4)}
+
+DTYPES = ("bfloat16", "float16", "float32", "float64", "tf32", *QUANTISED)
 """What ``--pitfalls-dtype`` takes. "tf32" is float32 whose matrix products a GPU makes in TF32."""
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
@@ -25,9 +37,11 @@ class MemoryEstimate:
         model: short name.
         parameters: number of weights, tied ones counted once.
         dtype: name of their dtype.
+        bits: bits of a quantised weight; None where none is.
         weights_bytes: bytes of the weights.
         moment_bytes: bytes of one second moment and its factor in float64 (2 * 8 * d_k^2).
         available_bytes: free memory there.
+        places: module -> GPU of a model that is spread over several; empty where it is on one device.
     """
 
     model: str
@@ -37,21 +51,27 @@ class MemoryEstimate:
     moment_bytes: int
     device: str
     available_bytes: int
+    bits: int | None = None
+    places: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
-        return self.weights_bytes + self.moment_bytes <= self.available_bytes
+        return bool(self.places) or self.weights_bytes + self.moment_bytes <= self.available_bytes
 
     def __str__(self) -> str:
         return (
-            f"{self.model}: {self.parameters / 1e6:,.0f} M parameters in {self.dtype} take "
+            f"{self.model}: {self.parameters / 1e6:,.0f} M parameters in {self._numbers} take "
             f"{self.weights_bytes / 1e9:.2f} GB, one second moment {self.moment_bytes / 1e9:.2f} GB; "
             f"{self.available_bytes / 1e9:.1f} GB available on {self.device}"
         )
 
+    @property
+    def _numbers(self) -> str:
+        return self.dtype if self.bits is None else f"{self.bits} bits (embeddings and norms in {self.dtype})"
+
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" is cuda where there is one, otherwise cpu.
+    """Return the device of that name; "auto" is cuda where there is one, otherwise cpu. One GPU: see `spreading`.
 
     Raises:
         UsageError: no such device here, or not a device's name.
@@ -92,7 +112,7 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
     """Return the dtype to load the weights in.
 
     Args:
-        name: one of `DTYPES`; None means float32 on a CPU and the checkpoint's dtype elsewhere.
+        name: one of `DTYPES`; None, and what is quantised, means float32 on a CPU and the checkpoint's dtype elsewhere.
         checkpoint: ``config.dtype`` of the model; None is read as float32.
 
     Raises:
@@ -100,7 +120,7 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
     """
     import torch
 
-    if name is None:
+    if name is None or name in QUANTISED:
         kept = str(checkpoint).removeprefix("torch.")
         name = kept if device.type != "cpu" and kept in DTYPES else "float32"
     if name not in DTYPES:
@@ -144,16 +164,34 @@ def host_memory() -> int:
     return min(available, limit - used + int(statistics.get("file", 0)))
 
 
-def estimate(model: str, skeleton: Any, d_k: int, dtype: torch.dtype, device: torch.device) -> MemoryEstimate:
-    """Return the estimate of a model whose weights are on the meta device (``skeleton``)."""
+def estimate(
+    model: str, skeleton: Any, d_k: int, dtype: torch.dtype, device: torch.device, bits: int | None = None
+) -> MemoryEstimate:
+    """Return the estimate of a model whose weights are on the meta device (``skeleton``).
+
+    Args:
+        bits: of a quantised weight: of every linear layer but the head.
+    """
     name = str(dtype).removeprefix("torch.")
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     return MemoryEstimate(
         model=model,
         parameters=parameters,
         dtype=name,
-        weights_bytes=parameters * BYTES[name],
+        weights_bytes=parameters * BYTES[name] - (0 if bits is None else _saved(skeleton, BYTES[name], bits)),
         moment_bytes=2 * 8 * d_k * d_k,
         device=str(device),
         available_bytes=available_memory(device),
+        bits=bits,
     )
+
+
+def _saved(skeleton: Any, width: int, bits: int) -> int:
+    """Bytes that quantising saves: what is kept of ``width`` bytes is ``bits`` and a scale for 64 weights."""
+    head = skeleton.get_output_embeddings()
+    count = sum(
+        module.weight.numel()
+        for module in skeleton.modules()
+        if module is not head and type(module).__name__ in ("Linear", "Conv1D")
+    )
+    return int(count * (width - bits / 8 - 4 / 64))

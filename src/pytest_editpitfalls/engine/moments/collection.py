@@ -124,7 +124,7 @@ def _reading(forward: Forward, layers: Sequence[int]) -> Iterator[dict[int, Tens
 
     hooks = [
         forward.host.down_projection(layer).register_forward_pre_hook(
-            lambda _m, args, layer=layer: read(layer, args[0])
+            lambda _m, args, layer=layer: read(layer, forward.host.here(args[0]))
         )
         for layer in layers
     ]

@@ -5,7 +5,7 @@ A new kind of change is a dataclass with `Change`'s methods; nothing else has to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -13,8 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-ForwardHook = Callable[[Any, tuple[Any, ...], Tensor], Tensor]
-"""A forward hook of torch: (module, positional arguments, output) to the output that replaces it."""
+from pytest_editpitfalls.engine.model_adapter import ForwardHook as ForwardHook
 
 
 @dataclass

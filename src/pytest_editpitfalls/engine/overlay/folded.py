@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_editpitfalls.engine.matrices import is_matrix, is_transposed
+from pytest_editpitfalls.engine.quantised import is_quantised
 
 from .change import EditedModel, RowContext
 from .dense import DenseDelta, StackedDense
@@ -61,7 +62,7 @@ class StackedFolded(StackedDense):
         """
         asked = set(rows.models.tolist())
         deltas = self.models[next(iter(asked))] if len(asked) == 1 else ()
-        if len(deltas) != 1 or not is_matrix(module):
+        if len(deltas) != 1 or not is_matrix(module) or is_quantised(module.weight):
             return None
         (delta,) = deltas
         owner: Any = module

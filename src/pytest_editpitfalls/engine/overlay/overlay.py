@@ -128,7 +128,7 @@ class Overlay:
                 if own is not None:
                     stack.enter_context(own)
                 elif (hook := stacked.hook(rows)) is not None:
-                    handle = self._host.module(name).register_forward_hook(hook)
+                    handle = self._host.module(name).register_forward_hook(self._host.hook(hook))
                     stack.callback(handle.remove)
             yield rows
 

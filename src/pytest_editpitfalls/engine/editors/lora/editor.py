@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
 from pytest_editpitfalls.engine.fine_tuning.training_loop import Batch, Schedule, TrainingRow, train_jobs
-from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.matrices import is_transposed, matrix_shape
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import EditedModel, ForwardHook, LowRankDelta, Overlay, low_rank_hook
 from pytest_editpitfalls.engine.settings import ProgressCallback, as_part, silent
@@ -194,7 +194,7 @@ class _StackedAdapters:
                 if keep is not None:
                     hook = _behind_dropout(hook, keep[:, :, column : column + a.shape[2]])
                 column += a.shape[2]
-                handle = self._host.module(name).register_forward_hook(hook)
+                handle = self._host.module(name).register_forward_hook(self._host.hook(hook))
                 stack.callback(handle.remove)
             yield
 
@@ -241,7 +241,7 @@ def _start(
     a, b = [], []
     for name in modules:
         module: Any = host.module(name)
-        d_o, d_k = module.weight.shape[::-1] if is_transposed(module) else module.weight.shape
+        d_o, d_k = matrix_shape(module)
         a.append((torch.rand(rank, d_k, generator=generator) * 2 - 1) / d_k**0.5)
         b.append(torch.zeros(d_o, rank))
     return tuple(a), tuple(b)

@@ -45,16 +45,16 @@ class Objective:
 
     def losses(self, network: MendNetwork, examples: Sequence[Example], gradients: Sequence[TokenGradients]) -> Losses:
         """Losses of the edited models, with a graph to the network's parameters where gradients are enabled."""
-        device, n = self._forward.host.device, len(examples)
+        host, n = self._forward.host, len(examples)
         # Row i and row n + i are asked of example i's edited model.
         asked = [example.rephrase for example in examples] + [example.locality for example in examples]
-        batch = TargetBatch.of(asked, device)
+        batch = TargetBatch.of(asked, host.device)
         hidden = self._lower.of([row.ids for row in asked])
         updates = network.updates(gradients)
         with ExitStack() as stack:
             for matrix, (u, v) in zip(self._matrices, updates, strict=True):
                 hook = low_rank_hook(u.repeat(2, 1, 1), v.repeat(2, 1, 1))
-                handle = self._forward.host.module(matrix.module).register_forward_hook(hook)
+                handle = host.module(matrix.module).register_forward_hook(host.hook(hook))
                 stack.callback(handle.remove)
             out = self._forward.blocks(batch.rows, first=self._first, hidden=hidden)
         return losses_of(self._forward, batch, out, self._base(asked[n:]))

@@ -41,7 +41,7 @@ from transformers.activations import ACT2FN
 from pytest_editpitfalls.engine.chains.keeping import keepable
 from pytest_editpitfalls.engine.draws import generator_of
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult, ShippedEditor
-from pytest_editpitfalls.engine.matrices import is_transposed
+from pytest_editpitfalls.engine.matrices import matrix_of
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import Overlay, without
 from pytest_editpitfalls.engine.sampling import context_templates
@@ -226,7 +226,7 @@ def _matrix(host: ModelAdapter, path: str) -> Tensor:
             where="wise.module",
             fix=f"leave module out, or name a linear layer such as {host.family.down_projection}",
         )
-    return (weight.T if is_transposed(module) else weight).detach().to(host.edit_dtype)
+    return host.here(matrix_of(module)).to(host.edit_dtype)
 
 
 _FIXED = {"bloom": "gelu_fast"}
