@@ -14,7 +14,6 @@ from pytest_editpitfalls.engine.moments import SecondMoments
 from pytest_editpitfalls.engine.overlay import EditedModel, prefix_of
 from pytest_editpitfalls.engine.scoring import Question, Scorer
 from pytest_editpitfalls.engine.settings import EngineSettings
-from pytest_editpitfalls.errors import UsageError
 from tests.engine.locate_then_edit import CORPUS, REQUESTS, TEMPLATES
 
 TRAINED = [each.name for each in shipped_editors() if each.training]
@@ -79,8 +78,3 @@ def answers(name: str, forward: Forward, directory: Path, edits: int = 1, cases:
     found = Scorer(forward, max_tokens=60).mean_log_probs(models, asked)
     assert len(set(found)) > len(PROMPTS) * len(TARGETS), "no edit has changed anything"
     return found
-
-
-def unsuitable(error: UsageError) -> bool:
-    """Whether it says that an editor does not edit models of a family."""
-    return "cannot edit" in str(error) or "mixture" in str(error)

@@ -159,7 +159,7 @@ def test_fewer_long_chains_run_together_where_memory_is_short() -> None:
         return [CaseScores(each.case_id) for each in part]
 
     shape = Shape(layers=2, d_model=1000, d_k=4000, vocabulary=100, width=4)
-    limits = Limits(shape, torch.device("cpu"), 16, 768, lambda: 4 * GB)
+    limits = Limits(shape, (torch.device("cpu"),), 16, 768, lambda: 4 * GB)
     chains = [Program(f"{n}", (), (State("all", tuple(range(5000))),), ()) for n in range(16)]
     said: list[str] = []
     size = BatchSize(limits, nn.Module(), fixed=(16, "as asked for"), announce=said.append)
@@ -220,7 +220,7 @@ def batch_size(
     fixed: int | None = None, *, free: int = 10**15, most: int = 16, tokens: int = 4096, **more: Any
 ) -> BatchSize:
     return BatchSize(
-        Limits(SHAPE, torch.device("cpu"), most, tokens, lambda: free),
+        Limits(SHAPE, (torch.device("cpu"),), most, tokens, lambda: free),
         nn.Identity(),
         fixed=None if fixed is None else (fixed, "as asked for"),
         **more,
@@ -324,7 +324,7 @@ def test_the_first_part_is_small_and_made_of_the_longest_where_memory_could_be_s
 def test_a_first_part_above_the_small_one_would_fit_if_it_took_four_times_the_estimate(
     free: int, most: int, tokens: int
 ) -> None:
-    limits = Limits(SHAPE, torch.device("cpu"), most, tokens, lambda: free)
+    limits = Limits(SHAPE, (torch.device("cpu"),), most, tokens, lambda: free)
     estimate, cases = limits.estimate(), limits.measured_cases()
     assert 1 <= cases <= min(limits.choice(estimate).cases, 16)
     if cases > MEASURED_CASES:
@@ -409,7 +409,7 @@ def test_the_meter_counts_what_lies_between_passes_and_the_largest_pass() -> Non
 
     collect_garbage()  # what other tests left must not be freed meanwhile
     base = Base()
-    meter, kept = MemoryMeter(base, torch.device("cpu")), []
+    meter, kept = MemoryMeter(base, [torch.device("cpu")]), []
     with meter.open():
         base(input_ids=torch.zeros(2, 3, dtype=torch.long))
         kept.append(torch.ones(5_000_000))
@@ -433,7 +433,7 @@ def test_memory_that_has_been_freed_before_is_counted_when_it_is_taken_again() -
     blocks = [torch.ones(5_000_000) for _ in range(20)]
     above = torch.ones(1000)  # so that the heap does not shrink
     del blocks
-    meter = MemoryMeter(nn.Identity(), torch.device("cpu"))
+    meter = MemoryMeter(nn.Identity(), [torch.device("cpu")])
     with meter.open():
         large = torch.ones(40_000_000)
         for _ in range(10):  # the thread needs a moment
@@ -449,7 +449,7 @@ def test_on_a_gpu_the_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: taken[0])
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda _: max(taken))
     monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda _: None)
-    meter = MemoryMeter(nn.Identity(), torch.device("cuda"))
+    meter = MemoryMeter(nn.Identity(), [torch.device("cuda")])
     with meter.open():
         for _ in range(3):  # every look counts
             taken.append(taken.pop(0))

@@ -159,8 +159,8 @@ def _config(**values: Any) -> Callable[[Path], None]:
         (lambda path: (path / "model.safetensors").unlink(), "it cannot be loaded"),
         (lambda path: (path / "config.json").write_text("{"), "it cannot be loaded"),
         (_config(intermediate_size=100), "have another shape than config.json says"),
-        (_config(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised"),
-        (_config(quantization_config={"quant_method": "bitsandbytes"}), "quantised"),
+        (_config(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised by gptq"),
+        (_config(quantization_config={"bits": 4}), "quantised by an unnamed method"),
         (
             _config(architectures=["LlamaForSequenceClassification"]),
             "Classification, which has no head that predicts the",

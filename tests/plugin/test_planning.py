@@ -98,3 +98,23 @@ def test_workers_know_how_many_share_their_device(names, workers, sharing):
     assert max(held.count(each) for each in held) == sharing
     setup = WorkerSetup("here", workers, sharing=sharing)
     assert WorkerSetup.of({"pitfalls": asdict(setup)}) == setup
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "device", "each"),
+    [
+        ("", 3, "auto", []),
+        ("0", 3, "auto", ["0"]),
+        ("0123", 4, "auto", ["0", "1", "2", "3"]),
+        ("0123", 2, "auto", ["0,1", "2,3"]),
+        ("01234", 2, "auto", ["0,1", "2,3"]),
+        ("0123", 1, "auto", ["0,1,2,3"]),
+        ("0123", 2, "cuda", ["0", "1", "2", "3"]),
+    ],
+)
+def test_few_workers_have_several_gpus_each(gpus, workers, device, each):
+    shared = Gpus.shared_out(tuple(gpus), workers, device)
+    assert list(shared.names) == each
+    environment: dict[str, str] = {}
+    WorkerSetup("here", workers, shared.take("gw0")).apply(environment)
+    assert environment.get("CUDA_VISIBLE_DEVICES") == (each[0] if each else None)

@@ -249,21 +249,32 @@ def test_without_ray(project, monkeypatch):
 
 @needs_ray
 @pytest.mark.parametrize(
-    ("resources", "device", "actors", "expected"),
+    ("resources", "device", "actors", "machines", "expected", "sharing"),
     [
-        ({"CPU": 16, "GPU": 4}, "auto", None, (4, 1, 1.0)),
-        ({"CPU": 16, "GPU": 4}, "cuda", 2, (2, 1, 1.0)),
-        ({"CPU": 16, "GPU": 2}, "auto", 3, (3, 1, 0.5)),
-        ({"CPU": 16, "GPU": 4}, "cpu", None, (8, 2, 0.0)),
-        ({"CPU": 1}, "auto", None, (1, 1, 0.0)),
-        ({"CPU": 2}, "auto", 3, (3, 1, 0.0)),
+        ({"CPU": 16, "GPU": 4}, "auto", None, 1, (4, 1, 1.0), 1),
+        ({"CPU": 16, "GPU": 4}, "cuda", 2, 1, (2, 1, 1.0), 1),
+        ({"CPU": 16, "GPU": 2}, "auto", 3, 1, (3, 1, 0.5), 2),
+        ({"CPU": 16, "GPU": 4}, "cpu", None, 1, (8, 2, 0.0), 8),
+        ({"CPU": 1}, "auto", None, 0, (1, 1, 0.0), 1),
+        ({"CPU": 2}, "auto", 3, 0, (3, 1, 0.0), 3),
+        # Few actors have several GPUs each, to spread a large model over, but never those of two machines.
+        ({"CPU": 16, "GPU": 4}, "auto", 2, 1, (2, 1, 2.0), 1),
+        ({"CPU": 16, "GPU": 8}, "auto", 3, 1, (3, 1, 2.0), 1),
+        ({"CPU": 16, "GPU": 8}, "auto", 1, 2, (1, 1, 4.0), 1),
+        ({"CPU": 16, "GPU": 8}, "auto", 3, 2, (3, 1, 2.0), 1),
+        ({"CPU": 16, "GPU": 8}, "auto", 5, 2, (5, 1, 1.0), 1),
     ],
 )
-def test_what_each_actor_gets(resources, device, actors, expected):
-    from pytest_editpitfalls.execution.ray.cluster import plan_layout
+def test_what_each_actor_gets(resources, device, actors, machines, expected, sharing):
+    from pytest_editpitfalls.execution.ray.cluster import _gpus_of_a_machine, plan_layout
 
-    found = plan_layout(resources, device, actors)
+    each = resources.get("GPU", 0) // max(1, machines)
+    nodes = [{"Alive": True, "Resources": {"GPU": each}}] * machines
+    nodes += [{"Alive": True, "Resources": {"CPU": 4}}, {"Alive": False, "Resources": {"GPU": 1}}]
+    found = plan_layout(resources, device, actors, _gpus_of_a_machine(nodes))
     assert (found.actors, found.cpus, found.gpus) == expected
+    assert found.sharing == sharing
+    assert ("GPUs" in str(found)) == (found.gpus > 1)
 
 
 @needs_ray

@@ -44,7 +44,7 @@ class BatchSizes:
             self._known[name] = BatchSize(
                 Limits(
                     shape_of(host),
-                    host.device,
+                    host.devices,
                     most_cases=chunk_size(asked, host.device.type == "cuda"),
                     most_tokens=self.most_tokens,
                     free=self.free_memory,
@@ -61,9 +61,14 @@ class BatchSizes:
         return tokens * (CPU_SCORING if self._host.device.type == "cpu" else 1)
 
     def free_memory(self) -> int:
-        """Bytes of the device that this process may count on, its share of them where others are there, too."""
-        device, processes = self._host.device, self._settings.processes
-        free = models.available_memory(device)
+        """Bytes that this process may count on, its share of them where others are there, too.
+
+        Of a model on several devices those of the fullest: what a batch takes is counted as if all of it lay there.
+        """
+        return min(map(self._free, self._host.devices))
+
+    def _free(self, device: torch.device) -> int:
+        free, processes = models.available_memory(device), self._settings.processes
         if device.type == "cuda":  # what torch holds for further tensors is not free for other processes
             kept = torch.cuda.memory_reserved(device)
             kept -= torch.cuda.memory_allocated(device)

@@ -22,7 +22,7 @@ def is_transposed(module: nn.Module) -> bool:
 
 def matrix_of(module: Any) -> Tensor:
     """(d_o, d_k) the numbers of a matrix, on its own device: dequantised, and the right way round."""
-    weight = plain(module.weight.detach())
+    weight = plain(module.weight).detach()
     return weight.T if is_transposed(module) else weight
 
 

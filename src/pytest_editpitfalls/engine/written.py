@@ -9,6 +9,7 @@ from typing import Any
 
 from .in_place.pristine import checksums
 from .overlay import EditedModel, ModelDifference
+from .quantised import plain
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class WrittenWeights:
 def watch_writing(model: Any, declared: tuple[str, ...] | None, edit: Callable[[], EditedModel]) -> WrittenWeights:
     """Make an edit, and see what it changes in the edited model, and in the base model beside it."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    before = dict(zip(tensors, checksums([each.data for each in tensors.values()]), strict=True))
+    before = dict(zip(tensors, checksums([plain(each).detach() for each in tensors.values()]), strict=True))
     names = tuple(dict.fromkeys(_changed(edit())))
     now = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    after = dict(zip(now, checksums([each.data for each in now.values()]), strict=True))
+    after = dict(zip(now, checksums([plain(each).detach() for each in now.values()]), strict=True))
     in_base = tuple(name for name in {**before, **after} if before.get(name) != after.get(name))
     return WrittenWeights(names, declared, in_base)
 

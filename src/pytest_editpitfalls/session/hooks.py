@@ -11,6 +11,7 @@ import pytest
 from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.edited_checkpoint.source import edited_source
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.editors.kept_weights import check_before_loading
 from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
@@ -23,6 +24,7 @@ from pytest_editpitfalls.options.editor_labels import (
     check_are_used,
     check_label,
     check_settings,
+    editor_name,
     under_seeds,
     unused_settings,
 )
@@ -305,5 +307,7 @@ def _check_names(run: RunConfig) -> None:
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
     sources = [resolve(model) for model in run.models]
+    if not run.replay:
+        check_before_loading([editor_name(label) for label in run.editors], sources, run.dtype)
     for checkpoint in () if run.replay else run.checkpoints.values():
         edited_source(checkpoint, sources[0])

@@ -52,6 +52,7 @@ class Limits:
     """What bounds a batch.
 
     Attributes:
+        devices: where the model lies.
         most_cases: more are no faster.
         most_tokens: more tokens in a pass are no faster.
         free: bytes of the device that this process may count on now.
@@ -59,7 +60,7 @@ class Limits:
     """
 
     shape: Shape
-    device: torch.device
+    devices: tuple[torch.device, ...]
     most_cases: int
     most_tokens: int
     free: Callable[[], int]
@@ -88,7 +89,7 @@ class Limits:
             self.free(),
             most_cases=self.most_cases,
             most_tokens=self.most_tokens,
-            device="GPU" if self.device.type == "cuda" else "CPU",
+            device="GPU" if self.devices[0].type == "cuda" else "CPU",
         )
 
 
@@ -192,7 +193,7 @@ class BatchSize:
 
     def _measured(self, chosen: Sequence[Program], work: Work, progress: ProgressCallback) -> list[CaseScores]:
         """The answers of the first part; what it took makes the choice for the others."""
-        meter = MemoryMeter(self._base_model, self._limits.device)
+        meter = MemoryMeter(self._base_model, self._limits.devices)
 
         def look(latest: Progress) -> None:
             # Editors report progress between two passes; before the scoring all edited models are there.

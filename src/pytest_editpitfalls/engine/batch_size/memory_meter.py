@@ -11,7 +11,7 @@ import ctypes
 import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
@@ -47,6 +47,7 @@ class MemoryMeter:
 
     Args:
         base_model: the model's blocks, without the head: every pass calls it.
+        devices: where it lies; what all of them take is added up.
 
     Attributes:
         between: the most that lay between two passes, as `look` has seen it.
@@ -54,9 +55,9 @@ class MemoryMeter:
         tokens: padded tokens of the largest pass.
     """
 
-    def __init__(self, base_model: nn.Module, device: torch.device) -> None:
+    def __init__(self, base_model: nn.Module, devices: Sequence[torch.device]) -> None:
         self._base_model = base_model
-        self._memory: _Memory = _CudaMemory(device) if device.type == "cuda" else _HostMemory()
+        self._memory: _Memory = _CudaMemory(devices) if devices[0].type == "cuda" else _HostMemory()
         self._before = self._looks = 0
         self.between = self.peak = self.tokens = 0
 
@@ -91,18 +92,19 @@ class MemoryMeter:
 class _CudaMemory:
     counts = True
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
 
     def living(self) -> int:
-        return int(torch.cuda.memory_allocated(self._device))
+        return sum(int(torch.cuda.memory_allocated(device)) for device in self._devices)
 
     @contextmanager
     def peak(self) -> Iterator[_Peak]:
         peak, before = _Peak(), self.living()
-        torch.cuda.reset_peak_memory_stats(self._device)
+        for device in self._devices:
+            torch.cuda.reset_peak_memory_stats(device)
         yield peak
-        peak.value = int(torch.cuda.max_memory_allocated(self._device)) - before
+        peak.value = sum(int(torch.cuda.max_memory_allocated(device)) for device in self._devices) - before
 
 
 class _HostMemory:

@@ -14,7 +14,9 @@ from pytest_editpitfalls.engine.models.loading import (
     merge_adapter,
     refuse_unless_it_fits,
 )
+from pytest_editpitfalls.engine.models.quantising import described
 from pytest_editpitfalls.engine.models.source import ModelSource
+from pytest_editpitfalls.errors import UsageError
 
 from .same_model import check_config, check_same_tokenizer, check_shapes
 from .source import EditedSource
@@ -30,9 +32,15 @@ def open_edited(edited: EditedSource, base: ModelSource, host: ModelAdapter) -> 
 
     Raises:
         UsageError: it cannot be loaded, is not the same model (config, tokenizer, shapes), does not fit into memory
-            beside the base, or has NaN or infinity in it.
+            beside the base, is quantised, or has NaN or infinity in it.
     """
     config = load_config(edited.source)
+    if (quantisation := described(config)) is not None:
+        raise UsageError(
+            f"its weights are quantised ({quantisation}), and an audit compares plain ones",
+            where=f"--edited={edited.name}",
+            fix="save the edited model before it is quantised, and audit that",
+        )
     if edited.adapter is None:
         check_config(host.model.config, config, edited.name, base.name)
     if _brings_tokenizer(edited):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.models.checkpoint import config_of
 from pytest_editpitfalls.engine.models.placement import QUANTISED
 from pytest_editpitfalls.engine.models.quantising import described
+from pytest_editpitfalls.engine.models.source import ModelSource
 from pytest_editpitfalls.errors import UsageError
 
+from .editor_registry import EDITORS
 from .shipped import shipped_editors
 
 if TYPE_CHECKING:
@@ -45,10 +49,30 @@ def check_quantised(name: str, declaration: EditorDeclaration, quantisation: str
     raise UsageError(
         f"{name} cannot edit quantised weights ({quantisation}): {declaration.needs_plain_weights}",
         where=f"--editor={name}",
-        fix=f"use the model unquantised (without --pitfalls-dtype={'/'.join(QUANTISED)}), or {_others()}",
+        fix=f"use the model unquantised (--pitfalls-dtype is neither {' nor '.join(QUANTISED)}), or {_others()}",
     )
 
 
+def check_before_loading(names: Iterable[str], sources: Iterable[ModelSource], dtype: str | None) -> None:
+    """Refuse what can be refused before a weight is read: where the dtype quantises, or a directory's config says so.
+
+    Args:
+        names: of the run's editors.
+        sources: the run's models.
+        dtype: as typed.
+
+    Raises:
+        UsageError: as `check_quantised`.
+    """
+    for source in sources:
+        config = config_of(source.path) if source.kind == "directory" and source.path is not None else None
+        quantisation = dtype if dtype in QUANTISED else None if config is None else described(config)
+        for name in dict.fromkeys(names) if quantisation else ():
+            check_quantised(name, EDITORS.get(name), quantisation)
+
+
 def _others() -> str:
-    fit = [each.name for each in shipped_editors() if not (each.needs_plain_weights or each.needs_one_device)]
-    return f"an editor that needs the inputs and outputs of modules only ({', '.join(fit[:3])}, ...)"
+    shipped = shipped_editors()
+    fit = [each.name for each in shipped if not (each.needs_plain_weights or each.needs_one_device)]
+    which = "any of those that ship" if len(fit) == len(shipped) else ", ".join(fit)
+    return f"an editor that needs the inputs and outputs of modules only: {which}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,15 +209,14 @@ def refuse_unless_it_fits(
 
 
 def _more_room(device: str) -> str:
-    """What several GPUs would help, where this process uses one of them."""
+    """What several GPUs would help, where this process uses one."""
     import torch
 
-    shared = os.environ.get("PYTEST_XDIST_WORKER")
-    if device == "auto" and shared and torch.cuda.is_available():
-        return "with fewer workers (-n) each has more GPUs, and the model is spread over them; otherwise "
-    if device.startswith("cuda") and several_gpus():
-        return "--pitfalls-device=auto spreads it over all GPUs; otherwise "
-    return ""
+    if device == "cpu" or not torch.cuda.is_available():
+        return ""
+    if several_gpus():
+        return "" if device == "auto" else "--pitfalls-device=auto spreads it over all GPUs; otherwise "
+    return "take fewer workers (-n) than there are GPUs: each has several, and spreads the model over them; otherwise "
 
 
 def load_weights(

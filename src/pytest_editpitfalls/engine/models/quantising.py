@@ -20,7 +20,7 @@ INSTALL = 'pip install "pytest-editpitfalls[quantised]"'
 
 def method_of(config: Any) -> str | None:
     """How the checkpoint of a config is quantised ("bitsandbytes", "gptq", ...); None where it is not."""
-    found = getattr(config, "quantization_config", None)
+    found = _entry(config)
     if found is None:
         return None
     method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
@@ -85,17 +85,27 @@ def bits_of(config: Any, dtype: str | None) -> int | None:
         return QUANTISED[dtype].bits
     if method_of(config) is None:
         return None
-    return 4 if "4" in _words(config.quantization_config) else 8
+    return 4 if "4" in _words(_entry(config)) else 8
 
 
 def described(config: Any) -> str | None:
-    """The quantisation in a few words ("bitsandbytes nf4"); None where there is none."""
+    """The quantisation in a few words ("bitsandbytes nf4"); None where there is none.
+
+    Args:
+        config: of transformers, or the content of a ``config.json``.
+    """
     method = method_of(config)
-    return None if method is None else f"{method} {_words(config.quantization_config)}".rstrip()
+    return None if method is None else f"{method} {_words(_entry(config))}".rstrip()
+
+
+def _entry(config: Any) -> Any:
+    if isinstance(config, dict):
+        return config.get("quantization_config")
+    return getattr(config, "quantization_config", None)
 
 
 def _words(found: Any) -> str:
-    values = found if isinstance(found, dict) else found.to_dict()
+    values: dict[str, Any] = found if isinstance(found, dict) else found.to_dict()
     if values.get("load_in_8bit"):
         return "int8"
     if values.get("load_in_4bit"):

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,24 @@ class Layout:
     @property
     def sharing(self) -> int:
         """Actors that may share a device: those of a GPU; on CPUs all, as if they were on one machine."""
-        return round(1 / self.gpus) if self.gpus else self.actors
+        return max(1, round(1 / self.gpus)) if self.gpus else self.actors
 
     def __str__(self) -> str:
-        each = f"{self.gpus:g} GPU" if self.gpus else f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        each = f"{self.gpus:g} GPU{'s' * (self.gpus > 1)}" if self.gpus else f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
         return f"{self.actors} Ray actor{'s' * (self.actors > 1)} with {each}{' each' * (self.actors > 1)}"
 
 
-def plan_layout(resources: Mapping[str, float], device: str, actors: int | None) -> Layout:
+def plan_layout(
+    resources: Mapping[str, float], device: str, actors: int | None, gpus_of_a_machine: int | None = None
+) -> Layout:
     """Return one actor per GPU, or without GPUs one per `CPUS_PER_ACTOR`; or as many as are asked for.
+
+    Few actors get several GPUs each, which a model that does not fit on one is spread over (device "auto").
 
     Args:
         resources: what the cluster has, in Ray's words ("CPU", "GPU").
         actors: how many are asked for; None for automatic.
+        gpus_of_a_machine: the fewest that a machine with GPUs has, since no actor can have more; None: there is one.
 
     Raises:
         UsageError: a GPU is asked for where there is none.
@@ -65,9 +70,22 @@ def plan_layout(resources: Mapping[str, float], device: str, actors: int | None)
         )
     if gpus:
         number = actors or gpus
-        return Layout(number, 1, 1 / -(-number // gpus))
+        most = gpus_of_a_machine or gpus
+        on_a_machine = -(-number * most // gpus)
+        several = most // on_a_machine if device == "auto" else 1
+        return Layout(number, 1, float(several) if several > 1 else 1 / -(-number // gpus))
     number = actors or max(1, cpus // CPUS_PER_ACTOR)
     return Layout(number, max(1, cpus // number))
+
+
+def _gpus_of_a_machine(nodes: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the fewest GPUs that a machine with GPUs has; None without any.
+
+    Args:
+        nodes: as ``ray.nodes()`` describes them.
+    """
+    counts = [int(node.get("Resources", {}).get("GPU", 0)) for node in nodes if node.get("Alive", True)]
+    return min(filter(None, counts), default=None)
 
 
 class ProgressCollector:
@@ -109,7 +127,7 @@ class Cluster:
         self._run = run
         self._is_own = is_own
         self._started = 0
-        self.layout = plan_layout(ray.cluster_resources(), run.device, run.actors)
+        self.layout = plan_layout(ray.cluster_resources(), run.device, run.actors, _gpus_of_a_machine(ray.nodes()))
         self._class = ray.remote(BatchActor)
         self._collector = ray.remote(ProgressCollector).options(num_cpus=0).remote() if with_progress else None
         editors = editors_of(run)

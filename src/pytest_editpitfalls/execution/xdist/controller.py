@@ -59,7 +59,7 @@ class WorkerSetup:
     """What the controller gives a worker.
 
     Attributes:
-        gpu: the GPU, as ``CUDA_VISIBLE_DEVICES`` names it; None without one.
+        gpu: the GPU, or several with commas between, as ``CUDA_VISIBLE_DEVICES`` names them; None without one.
         threads: threads for torch on a CPU; None where the user has set their number.
         sharing: workers that share this one's device, this one included.
     """
@@ -96,11 +96,27 @@ class WorkerSetup:
 
 
 class Gpus:
-    """The GPUs of a run, one for each worker; a worker that is replaced leaves its own to the next."""
+    """The GPUs of a run, one for each worker; a worker that is replaced leaves its own to the next.
+
+    Attributes:
+        names: what each worker may be given.
+    """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self._holders: dict[str, str] = {}
+
+    @classmethod
+    def shared_out(cls, names: tuple[str, ...], workers: int, device: str) -> Gpus:
+        """Several for each worker where there are enough, as many for each, so that large models can be spread.
+
+        Args:
+            names: the GPUs.
+            workers: how many share them.
+            device: as typed; only "auto" spreads a model.
+        """
+        each = max(1, len(names) // max(1, workers)) if device == "auto" else 1
+        return cls(tuple(",".join(names[place * each :][:each]) for place in range(len(names) // each)))
 
     def take(self, worker: str) -> str | None:
         """Return the GPU that the fewest workers hold; None without any."""
@@ -139,7 +155,7 @@ class Controller:
 
     def __init__(self, config: pytest.Config, run: RunConfig) -> None:
         self._workers = len(config.getoption("tx") or ())
-        self._gpus = Gpus(visible_gpus(run.device))
+        self._gpus = Gpus.shared_out(visible_gpus(run.device), self._workers, run.device)
         self._memory = [] if run.replay else _memory(run, self._workers, on_gpu=bool(self._gpus.names))
         self._scheduler: BatchScheduling | None = None
         self.directory = RunDirectory(Path(tempfile.mkdtemp(prefix="editpitfalls-")))
