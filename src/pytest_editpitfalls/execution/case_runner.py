@@ -340,7 +340,6 @@ class CaseRunner:
                 case = self.batches.selected(planned)
                 if _is_short(case.program()) and self._is_missing(planned, batch):
                     yield case
-        self._cache.report_stored()
 
     def _job_of(self, cases: Sequence[SelectedCase]) -> Job:
         """The job of cases of one editor and model."""
