@@ -1,4 +1,4 @@
-"""What authors of editors import, and programs that edit. A name is imported when it is used: listing loads no torch."""
+"""What authors of editors import, and programs that edit. Names are imported when they are used: torch comes late."""
 
 from __future__ import annotations
 
