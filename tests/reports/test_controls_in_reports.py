@@ -108,15 +108,15 @@ def test_html_has_them_in_the_line_of_the_score() -> None:
     reverse = page[page.index('id="h-suite-0"') : page.index('id="h-suite-1"')]
     assert "▼ worse than doing nothing" in reverse
     assert "▼ below doing nothing" in reverse
-    assert '<td class="num beside" data-title="no edit">0.450</td>' in reverse
-    assert "−0.250 [−0.400, −0.100]" in reverse
+    assert '<td class="num beside" data-title="no edit">45.0</td>' in reverse
+    assert "−25.0 [−40.0, −10.0]" in reverse
     assert 'class="control"' in reverse
     figures = reverse[: reverse.index('<details class="rules">')]
     assert 'href="#metric-cs_exp"' in figures
     assert 'href="#metric-cs_exp_lift"' not in figures  # no line of its own: it stands beside its score
     assert "! Below doing nothing" in page
     composite = page[page.index('id="h-suite-1"') :]
-    assert "+0.171 [+0.080, +0.260]" in composite
+    assert "+17.1 [+8.0, +26.0]" in composite
     assert "▼" not in composite
 
 
@@ -125,8 +125,8 @@ def test_latex_has_one_line_without_an_edit_and_a_lift_below_each_editor() -> No
     lines = text.splitlines()
     at = next(place for place, line in enumerate(lines) if line.startswith("rome &"))
     assert lines[at - 1] == r"no edit & 45.00 & 43.00 &  & 45.00 & 50.00 &  &  \\"
-    assert lines[at + 1].startswith(r"\quad lift & {\scriptsize -25.0$^{\ddagger}$} & ")
-    assert lines[at + 2].startswith(r" & {\scriptsize [-40.0, -10.0]} & ")
+    assert lines[at + 1].startswith(r"\quad lift & {\scriptsize $-$25.0$^{\ddagger}$} & ")
+    assert lines[at + 2].startswith(r" & {\scriptsize [$-$40.0, $-$10.0]} & ")
     assert r"{\scriptsize +17.1}" in lines[at + 1]
     assert r"{\scriptsize [+8.0, +26.0]}" in lines[at + 2]
     assert r"$^{\ddagger}$ below doing nothing." in text
@@ -144,7 +144,7 @@ def test_where_the_interval_is_unknown_nothing_is_for_certain() -> None:
     assert all("-25.0 n too small" in " ".join(text.split()) for text in texts)
     assert "-25 n too small" in terminal(run, 80)
     page = re.sub(r"(?s)<script.*", "", render_html(run))
-    assert "−0.250 n too small" in page
+    assert "−25.0 n too small" in page
     assert r" & {\scriptsize n too small} & " in latex_tables([NamedRun("a", run)])
     assert not any("[]" in text or "None" in text for text in [*texts, page])
 
@@ -157,7 +157,7 @@ def test_a_mean_without_an_interval_says_that_there_are_too_few_cases() -> None:
     assert (row.interval("cm"), row.interval("es")) == ("n too small", "")
     for text in (terminal(run, 200), terminal(run, 60), render_markdown(run)):
         assert "37.5 n too small" in text
-    assert '0.375</td>\n    <td class="ci">n too small</td>' in render_html(run)
+    assert '37.5</td>\n    <td class="ci">n too small</td>' in render_html(run)
     for suite in run.run.suites:
         suite.format = "published"
     published = [row for row in RunView(run).tables[0].rows if row.published]
@@ -234,4 +234,4 @@ def test_a_kind_of_ones_own_has_them_everywhere() -> None:
     assert "-50.0 [-70.0, -20.0]" in render_markdown(run)
     assert "▼ worse than doing nothing" in render_html(run)
     assert r"\quad lift & 100" not in latex_tables([NamedRun("a", run)])
-    assert r"{\scriptsize -50.0$^{\ddagger}$}" in latex_tables([NamedRun("a", run)])
+    assert r"{\scriptsize $-$50.0$^{\ddagger}$}" in latex_tables([NamedRun("a", run)])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+from property_samples import property_results
 from report_samples import HOSTILE, results
 
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.pitfalls import METRICS
+from pytest_editpitfalls.pitfalls import METRICS, pitfall_of
 from pytest_editpitfalls.reports.latex import escaped, label, latex_tables
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
+from pytest_editpitfalls.results.records import AggregateRecord, MetricAggregate, RunRecord, SuiteRecord
 
 ALLOWED = {
     "caption",
@@ -19,6 +24,7 @@ ALLOWED = {
     "small",
     "setlength",
     "tabcolsep",
+    "belowcaptionskip",
     "resizebox",
     "ifdim",
     "width",
@@ -117,14 +123,69 @@ def test_both_tables_and_the_best_in_bold() -> None:
     for place, (suite, metric) in enumerate(columns):
         values = {editor: value(run, suite, editor, metric) for editor in ("rome", "memit")}
         pick = max if METRICS.get(metric).higher_is_better else min
-        printed = {f"{100 * mean:.2f}" for mean in values.values()}
-        best = f"{100 * pick(values.values()):.2f}" if len(printed) > 1 else None
-        for editor, mean in values.items():
-            shown = f"{100 * mean:.2f}"
+        printed = {editor: f"{100 * mean:.2f}".replace("-", "$-$") for editor, mean in values.items()}
+        best = f"{100 * pick(values.values()):.2f}".replace("-", "$-$") if len({*printed.values()}) > 1 else None
+        for editor, shown in printed.items():
             assert rows[editor][place] == (rf"\textbf{{{shown}}}" if shown == best else shown), (
                 suite,
                 metric,
             )
+
+
+def test_a_page_is_wide_enough_for_every_table() -> None:
+    """Suites whose columns would be too many for one table have several."""
+    kinds = {"lifelong": "lifelong", "collapse": "collapse"}
+    cells = {
+        suite: {name: MetricAggregate(value=-0.5, low=-0.6, high=-0.4, n=3) for name in pitfall_of(kind).columns}
+        for suite, kind in kinds.items()
+    }
+    run = RunResults(
+        run=RunRecord(
+            suites=[
+                SuiteRecord(name=suite, kind=kind, format="own", source="s", digest="d", total=3, selected=3)
+                for suite, kind in kinds.items()
+            ]
+        ),
+        aggregates=[
+            AggregateRecord(suite=suite, editor="rome", model="m", n=3, metrics=each) for suite, each in cells.items()
+        ],
+    )
+    text = latex_tables([NamedRun("a", run)])
+    check(text)
+    assert re.findall(r"\\caption\{([^(]*) \(", text) == [
+        "What is left after many edits: lifelong",
+        "What is left after many edits: collapse",
+    ]
+    assert r"$-$50.00" in text  # no hyphen
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex (Debian: apt-get install texlive-latex-recommended)"
+)
+def test_every_sort_of_table_compiles_in_two_columns(tmp_path: Path) -> None:
+    runs = {
+        "plain": results(6),
+        "hostile": results(3, editors=[HOSTILE[:60], "<&>"], models=["gpt2-xl", "C:\\x_y^~#$%{}|"], hostile=HOSTILE),
+        "properties": property_results(),
+    }
+    tables = [latex_tables([NamedRun(name, run)]) for name, run in runs.items()]
+    head = "\n".join(line.replace(", ", "\n").removeprefix("% needs ") for line in tables[0].splitlines()[:1])
+    body = "\n".join(tables)
+    text = f"\\documentclass[twocolumn]{{article}}\n{head}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
+    (tmp_path / "tables.tex").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "tables.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "tables.pdf").read_bytes().startswith(b"%PDF")
+    assert "Overfull \\hbox" not in done.stdout  # no table is wider than its place
+    assert "Missing character" not in done.stdout
 
 
 def test_a_tie_of_all_editors_has_no_best() -> None:
@@ -164,7 +225,7 @@ def test_the_interval_of_a_lift_has_a_line_of_its_own() -> None:
     assert lifts
     for place in lifts:
         assert "[" not in lines[place]
-        assert re.search(r"^ &.*\{\\scriptsize \[[+-]\d+\.\d, [+-]\d+\.\d\]\}", lines[place + 1])
+        assert re.search(r"^ &.*\{\\scriptsize \[(\+|\$-\$)\d+\.\d, (\+|\$-\$)\d+\.\d\]\}", lines[place + 1])
 
 
 def test_headings_are_the_titles_of_the_metrics() -> None:

@@ -47,6 +47,9 @@ _BELOW = r"$^{\ddagger}$"
 _NARROW = 5
 """Columns of figures that fit into one column of a page; more take both."""
 
+_WIDEST = 12
+"""Columns of figures that can be read across a page; a suite that would make them more begins another table."""
+
 _NO_WIDER = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 """What follows is scaled down where it would be wider than its place."""
 
@@ -149,7 +152,10 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     for topic in order:
         suites = dict(sorted(tables.topics[topic].items(), key=lambda item: _place(item[1].pitfall)))
         for title, part in _parts(topic, suites):
-            parts.append(_table(title, label(title, labels), part, tables.by_model(part)))
+            narrow = _narrow(part)
+            for suites in narrow:
+                named = title if len(narrow) == 1 else f"{topic.title}: {', '.join(suites)}"
+                parts.append(_table(named, label(named, labels), suites, tables.by_model(suites)))
     head = "% needs \\usepackage{booktabs}, \\usepackage{graphicx}, \\usepackage[T1]{fontenc}, \\usepackage{textcomp}\n"
     return head + "\n".join([*parts, *properties])
 
@@ -163,6 +169,17 @@ def _parts(topic: Topic, suites: Mapping[str, _Suite]) -> Iterator[tuple[str, Ma
         return
     for group in groups:
         yield titled(topic, group), {name: suite for name, suite in suites.items() if suite.pitfall in group}
+
+
+def _narrow(suites: Mapping[str, _Suite]) -> list[dict[str, _Suite]]:
+    """The suites of a table in groups that a page is wide enough for."""
+    groups: list[dict[str, _Suite]] = []
+    for name, suite in suites.items():
+        if groups and sum(len(each.metrics) for each in groups[-1].values()) + len(suite.metrics) <= _WIDEST:
+            groups[-1][name] = suite
+        else:
+            groups.append({name: suite})
+    return groups
 
 
 def _place(pitfall: AnyPitfall | None) -> int:
@@ -213,7 +230,7 @@ def _property_tables(runs: Sequence[NamedRun], labels: set[str]) -> Iterator[str
         )
         heading = _row(["Property", "Says", *map(escaped, editors)])
         name = label(f"Properties of editors on {model}", labels)
-        yield _framed(caption, name, "l" * (len(editors) + 2), [heading], lines)
+        yield _framed(caption, name, "l" * (len(editors) + 2), [heading], lines, is_wide=True)
 
 
 def _is_unseen(row: PropertyRow) -> bool:
@@ -224,12 +241,14 @@ def _found(row: PropertyRow | None) -> str:
     return "--" if row is None else OUTCOMES[row.outcome] + (_MARK if _is_unseen(row) else "")
 
 
-def _framed(caption: str, name: str, columns: str, headings: Sequence[str], body: Iterable[str]) -> str:
-    table = "table" if len(columns) <= _NARROW + 1 else "table*"
+def _framed(
+    caption: str, name: str, columns: str, headings: Sequence[str], body: Iterable[str], *, is_wide: bool = False
+) -> str:
+    table = "table*" if is_wide or len(columns) > _NARROW + 1 else "table"
     text = [
         rf"\begin{{{table}}}",
         r"\centering\small",
-        r"\setlength{\tabcolsep}{3pt}",
+        r"\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",  # the caption stands above
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{name}}}",
         rf"{_NO_WIDER}{{\begin{{tabular}}{{{columns}}}",
@@ -331,8 +350,8 @@ def _lift(each: Controlled | None) -> tuple[str, str]:
         return "", ""
     points, _, interval = lift(each.lift).partition(" ")
     return (
-        rf"{{\scriptsize {points}{_BELOW if each.is_below else ''}}}",
-        rf"{{\scriptsize {interval}}}" if interval else "",
+        rf"{{\scriptsize {_minus(points)}{_BELOW if each.is_below else ''}}}",
+        rf"{{\scriptsize {_minus(interval)}}}" if interval else "",
     )
 
 
@@ -347,7 +366,12 @@ def _best(group: Sequence[_Line], column: Column) -> str | None:
 
 
 def _figure(value: float | None, name: str = "") -> str:
-    return "--" if value is None else figure(name, value, 2)
+    return "--" if value is None else _minus(figure(name, value, 2))
+
+
+def _minus(number: str) -> str:
+    """Return numbers with a minus sign in the place of a hyphen."""
+    return number.replace("-", "$-$")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -170,9 +170,9 @@ def label(text: str) -> str:
     return visible(text, at_most=60)
 
 
-def folded(text: str, width: int, behind: str = "") -> str:
-    """Return data as a label of several lines; a long one is cut, and what stands behind it is not."""
-    return textwrap.fill(visible(text, at_most=100) + behind, width, break_on_hyphens=False)
+def folded(text: str, width: int, *, breaks: bool = True) -> str:
+    """Return data as a label of several lines, cut where it is long; ``breaks``: within a word that is too long."""
+    return textwrap.fill(visible(text, at_most=100), width, break_on_hyphens=False, break_long_words=breaks)
 
 
 def counted(counts: Iterable[int]) -> str:

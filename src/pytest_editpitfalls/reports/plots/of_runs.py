@@ -78,6 +78,15 @@ class Runs:
         arrow = "" if metric is None else {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
         return shown_label(name if metric is None else metric.title) + arrow
 
+    def folded_title(self, suite: str, name: str) -> str:
+        """Return a metric's title in several lines."""
+        return folded(self.title(suite, name), _TITLE, breaks=False)
+
+    def width(self, suite: str, names: Sequence[str]) -> float:
+        """Return how wide metrics are beside one another: one where the longest word of their titles fits."""
+        words = [word for name in names for word in self.folded_title(suite, name).splitlines()]
+        return len(names) * max(1.0, max(map(len, words)) / (_TITLE - 0.5))
+
     def __iter__(self) -> Iterator[tuple[str, CaseRecord, AnyPitfall | None]]:
         """Each scored case with its series and its kind."""
         for label, cases in self.series.items():
@@ -144,7 +153,8 @@ def metrics(runs: Runs) -> Figure | None:
     panels_of = {suite: _panels(suite, found, runs) for suite, found in cells.items()}
     wide = max(1.0, len(runs.series) / 4)
     figure, axes_of = rows_of_panels(
-        [[wide * len(names) + _AXIS for names in parts] for parts in panels_of.values()], at_most=_ROW
+        [[wide * runs.width(suite, names) + _AXIS for names in parts] for suite, parts in panels_of.items()],
+        at_most=_ROW,
     )
     for (suite, parts), several in zip(panels_of.items(), axes_of, strict=True):
         for axes, names in zip(several, parts, strict=True):
@@ -159,7 +169,7 @@ def metrics(runs: Runs) -> Figure | None:
                     [(x, of[name]) for x, name in enumerate(names) if name in of],
                     factor=factor,
                 )
-            axes.set_xticks(range(len(names)), [folded(runs.title(suite, name), _TITLE) for name in names])
+            axes.set_xticks(range(len(names)), [runs.folded_title(suite, name) for name in names])
             axes.set_xlim(-0.6, len(names) - 0.4)
             axes.axhline(0, color="black", linewidth=0.6)
             axes.set_ylabel("%" if factor == 100.0 else "")
@@ -274,7 +284,7 @@ def rules(runs: Runs) -> Figure | None:
     in_words = rules_in_words(case for _, case, _ in runs)
 
     def name_of(found: Mapping[str, Sequence[CaseRecord]], rule: str) -> str:
-        return folded(in_words[rule], _RULE, f", {counted(map(len, found.values()))}")
+        return f"{folded(in_words[rule], _RULE)}\n{counted(map(len, found.values()))}"
 
     def panel(axes: Axes, key: tuple[str, str], found: Mapping[str, Mapping[str, list[CaseRecord]]]) -> None:
         metric, order, factor = runs.metric(*key), sorted(found, key=in_words.__getitem__), _percent_of(key[1])
