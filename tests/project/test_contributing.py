@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,19 @@ def test_what_the_architecture_names_is_there() -> None:
     assert rooms is not None
     listed = {word.rstrip("/") for line in rooms[1].splitlines() for word in re.findall(r"^(\w+)/ ", line)}
     assert listed == {path.name for path in package.iterdir() if path.is_dir() and path.name[0] not in "_."}
+
+
+def test_the_files_for_github_are_as_github_reads_them(tmp_path: Path) -> None:
+    """A misspelt key of a workflow or of the action fails here, and not on GitHub; those that pages show, too."""
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    workflows = [str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    for page in (ROOT / "docs").glob("*.md"):
+        for block in re.findall(r"(?ms)^```ya?ml\n(.*?)^```", page.read_text(encoding="utf-8")):
+            if "jobs:" in block:
+                shown = tmp_path / f"{page.stem}-{len(workflows)}.yml"
+                shown.write_text(block, encoding="utf-8")
+                workflows.append(str(shown))
+    assert len(workflows) == 4 + 3
+    for schema, files in (("github-workflows", workflows), ("github-actions", [str(ROOT / "action.yml")])):
+        done = subprocess.run([*check, schema, *files], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
