@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import re
 from pathlib import Path
@@ -42,17 +43,19 @@ def pages(nav: Any) -> list[str]:
 
 
 def test_every_page_has_one_place_in_the_navigation_and_on_the_first_page() -> None:
-    there = {path.name for path in DOCS.glob("*.md")}
+    there = {path.name for path in DOCS.glob("*.md")} | {path.name for path in DOCS.glob("*.ipynb")}
     placed = pages(CONFIG["nav"])
-    assert sorted(placed) == sorted(there)
-    assert placed[:2] == ["index.md", "tutorial.md"]
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\b", (DOCS / "index.md").read_text(encoding="utf-8")))
+    assert sorted(placed) == sorted(name.replace(".ipynb", ".md") for name in there)
+    assert placed[:3] == ["index.md", "tutorial.md", "notebook.md"]
+    linked = set(re.findall(r"\]\(([\w-]+\.(?:md|ipynb))\b", (DOCS / "index.md").read_text(encoding="utf-8")))
     assert there - linked == {"index.md"}
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
     assert CONFIG["theme"]["font"] is False
-    assert not {"extra_javascript", "extra_css", "repo_url"} & CONFIG.keys()
+    assert not {"extra_javascript", "repo_url"} & CONFIG.keys()
+    assert all((DOCS / sheet).exists() for sheet in CONFIG["extra_css"])
+    assert not re.search(r"@import|url\(", "".join((DOCS / sheet).read_text() for sheet in CONFIG["extra_css"]))
     assert CONFIG["strict"] is True
 
 
@@ -75,6 +78,31 @@ def test_the_api_page_gets_the_docstrings(hooks: Any) -> None:
     assert len(re.findall(r"(?m)^::: pytest_editpitfalls\.\w+$", page)) == 6
 
 
+def test_a_notebook_is_a_page_with_its_outputs(hooks: Any) -> None:
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "Words."]},
+        {
+            "cell_type": "code",
+            "source": ["1 + 1"],
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["printed\n"]},
+                {"output_type": "display_data", "data": {"image/png": "aGVsbG8=", "text/plain": ["<Figure>"]}},
+                {"output_type": "execute_result", "data": {"text/plain": ["2"]}},
+            ],
+        },
+    ]
+    page, pictures = hooks.page_of_notebook("name", {"cells": cells})
+    assert page.split("\n\n") == [
+        "# Title\nWords.",
+        "[Download the notebook](name.ipynb)",
+        "```python\n1 + 1\n```",
+        "```text\nprinted\n```",
+        "![What the cell above draws](images/name-1.png)",
+        "```text\n2\n```\n",
+    ]
+    assert pictures == {"images/name-1.png": b"hello"}
+
+
 def test_what_the_site_would_show_otherwise_is_found(hooks: Any) -> None:
     """Python-Markdown wants four spaces where GitHub is content with two."""
     on_github = hooks.counts_on_github("- a\n\n  ```\n  b\n  ```\n\n| c |\n|---|\n| d |\n")
@@ -82,10 +110,17 @@ def test_what_the_site_would_show_otherwise_is_found(hooks: Any) -> None:
     assert hooks.counts_on_the_site("<ul><li>a</li></ul><p><code>b</code></p>") == {"li": 1}
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{path.name}" for each in ("*.md", "*.ipynb") for path in DOCS.glob(each))]
+)
 def test_links_lead_to_files(page: str) -> None:
     """On GitHub and, for the README, on PyPI, which knows no other file: there they are absolute."""
-    text = re.sub(r"(?ms)^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".ipynb"):
+        text = "\n".join(
+            "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"
+        )
+    text = re.sub(r"(?ms)^```.*?^```", "", text)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path = link.partition("#")[0]
         for absolute in (BLOB, BLOB.replace("blob", "tree")):
@@ -98,7 +133,13 @@ def test_links_lead_to_files(page: str) -> None:
 
 def test_nothing_installs_a_release_that_is_not_there() -> None:
     """Extras of what is installed need no release; the plugin itself does. Change this with the first release."""
-    pages = (ROOT / "README.md", *DOCS.glob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "action.yml")
+    pages = (
+        ROOT / "README.md",
+        *DOCS.glob("*.md"),
+        *DOCS.glob("*.ipynb"),
+        *(ROOT / "examples").rglob("*.md"),
+        ROOT / "action.yml",
+    )
     lines = [line for page in pages for line in re.findall(r"pip install [^`\n#]*", page.read_text(encoding="utf-8"))]
     assert len(lines) > 10
     assert [line for line in lines if re.search(r"""(?<![/\w])pytest-editpitfalls(?=["'\s]|$)(?! @ git)""", line)] == []
