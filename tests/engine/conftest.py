@@ -14,6 +14,7 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from tests.tiny_models import TINY, tiny_model
 
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("tests.engine.token_gradient_editors")
 
 
 _SHARED: list[Forward] = []

@@ -23,8 +23,7 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 from tests.engine.locate_then_edit import CORPUS, WEIGHT, regular
-from tests.engine.test_mend import assert_close
-from tests.engine.test_ultraedit import total
+from tests.engine.token_gradient_editors import assert_close, total
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "granite"]
 LAYERS = (0, 2)

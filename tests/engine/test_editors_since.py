@@ -14,7 +14,7 @@ from pytest_editpitfalls.engine.editors.simie.hyperparameters import SimieHyperp
 from pytest_editpitfalls.engine.editors.ultraedit import editor as ultraedit
 from pytest_editpitfalls.engine.editors.ultraedit.hyperparameters import UltraEditHyperparameters
 from tests.engine.conftest import make_forward
-from tests.engine.test_mend import resources
+from tests.engine.token_gradient_editors import resources
 
 
 def test_ultraedit_says_what_it_is_before_it_computes_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

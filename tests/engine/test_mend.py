@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tiny_models import save_tiny
 from torch import Tensor
 
 from pytest_editpitfalls.cli.network_training import load_training_data, train, training_options
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.editors.mend.editor import Mend
 from pytest_editpitfalls.engine.editors.mend.hyperparameters import MendHyperparameters, MendTraining
 from pytest_editpitfalls.engine.editors.mend.network import STD_FLOOR, MendNetwork, RunningMoments
@@ -34,8 +35,6 @@ from pytest_editpitfalls.engine.hypernetworks.weights import (
 )
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint
-from pytest_editpitfalls.engine.moments import SecondMoments
-from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.engine.token_gradients import (
     TargetBatch,
     TargetRow,
@@ -46,6 +45,18 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
+from tests.engine.token_gradient_editors import (
+    LAYERS,
+    assert_close,
+    check_bad_request,
+    check_learnt,
+    check_not_finite,
+    check_resumed,
+    header,
+    matrices,
+    resources,
+    write_data,
+)
 
 FAMILIES = [
     "gpt2",
@@ -60,7 +71,6 @@ FAMILIES = [
     "starcoder2",
     "glm4",
 ]
-LAYERS = (2, 3)
 REQUESTS = [
     EditRequest("The capital of {} is", "France", "Rome"),
     EditRequest("{} speaks", "Danielle Darrieux", "Russian and the French of a king"),
@@ -108,44 +118,12 @@ def trained(forward: Forward, *, edit_lr: float = -0.02, seed: int = 3) -> MendN
     return network
 
 
-def header(forward: Forward, network: MendNetwork, **changes: Any) -> WeightsHeader:
-    made = WeightsHeader(
-        model="tiny",
-        fingerprint=fingerprint(forward.host.model, forward.host.tokenizer),
-        dtype=str(forward.host.dtype).removeprefix("torch."),
-        layers=LAYERS,
-        matrices=network.matrices,
-        rank=network.rank,
-        data={},
-        options={},
-        versions={},
-        progress={},
-    )
-    return replace(made, **changes)
-
-
 def make_mend(forward: Forward, tmp_path: Path, network: MendNetwork | None = None, **values: Any) -> Mend:
     path = tmp_path / "mend.safetensors"
     network = network or trained(forward)
     save_weights(path, MEND, network, header(forward, network))
     hp = MendHyperparameters(layers=LAYERS, weights=path, **values)
     return Mend(hp, resources(forward, tmp_path))
-
-
-def resources(forward: Forward, tmp_path: Path, max_tokens: int = 40) -> EditorResources:
-    moments = SecondMoments(forward, fingerprint="tiny", cache=tmp_path, max_tokens=500)
-    return EditorResources(forward.host, forward, moments, EngineSettings("tiny"), max_tokens)
-
-
-def matrices(result: EditResult, since: int = 0) -> dict[str, Tensor]:
-    assert result.error is None, result.error
-    return {delta.module: delta.u @ delta.v.T for delta in result.model[since:]}
-
-
-def assert_close(a: dict[str, Tensor], b: dict[str, Tensor], bound: float = 1e-9) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert float((a[name] - b[name]).norm() / b[name].norm()) < bound, name
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -276,28 +254,16 @@ def test_losses_of_several_requests_are_averaged(tmp_path: Path) -> None:
 
 
 def test_one_bad_request_is_an_error_of_its_own(tmp_path: Path) -> None:
-    forward = make_forward("gpt2")
-    mend = make_mend(forward, tmp_path)
-    bad = EditRequest("The capital is", "France", "Rome")
-    empty = replace(REQUESTS[0], target_new=" ")
-    good, broken, blank = mend.edit(
-        [EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0], bad)), EditJob("c", 1, (empty,))]
-    )
+    mend = make_mend(make_forward("gpt2"), tmp_path)
+    check_bad_request(mend)
+    good, blank = mend.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("c", 1, (replace(REQUESTS[0], target_new=" "),))])
     assert good.error is None
-    assert "edit 2" in str(broken.error)
-    assert "no {}" in str(broken.error)
     assert "no tokens" in str(blank.error)
 
 
 def test_an_update_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path) -> None:
-    forward = make_forward("gpt2")
-    mend = make_mend(forward, tmp_path)
-    first = mend.edit([EditJob("a", 1, (REQUESTS[0],))])[0]
-    spoilt = tuple(replace(delta, u=delta.u * float("inf")) for delta in first.model)
-    good, bad = mend.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0],), spoilt)])
-    assert_close(matrices(good), matrices(first), 1e-4)
-    module = first.model[0].module
-    assert bad.error == f"edit 2: the update of '{module}' is not finite (NaN or infinity)"
+    mend = make_mend(make_forward("gpt2"), tmp_path)
+    check_not_finite(mend, "the update of '{}' is not finite (NaN or infinity)")
 
 
 def test_running_moments_are_welfords() -> None:
@@ -389,26 +355,6 @@ def test_without_weights_the_training_command_is_named(tmp_path: Path) -> None:
 
 # Training
 
-SUBJECTS = ["village", "river", "company", "king of Spain", "game", "brother", "book", "neighbour"]
-
-
-def write_data(path: Path, count: int = 300) -> Path:
-    """Facts of made-up subjects, in words that the tiny tokenizers know."""
-    cities = ["Paris", "Rome", "Tokyo", "London", "Berlin"]
-    lines = []
-    for index in range(count):
-        subject = f"{SUBJECTS[index % len(SUBJECTS)]} {index}"
-        fact = {
-            "prompt": "The capital of {} is",
-            "subject": subject,
-            "target_new": cities[index % 5],
-            "target_true": cities[(index + 2) % 5],
-            "rephrase": ["In the news, the capital of {} is", f"The river of {subject} begins in"],
-        }
-        lines.append(json.dumps(fact))
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
 
 def options(**values: Any) -> MendTraining:
     quick: dict[str, Any] = {
@@ -433,16 +379,8 @@ def training(forward: Forward, data: Path, out: Path, **values: Any) -> MendTrai
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
 def test_training_lowers_the_loss(name: str, tmp_path: Path) -> None:
-    run = training(make_forward(name), write_data(tmp_path / "d.jsonl"), tmp_path / "mend.safetensors")
-    assert run.run() == "max_iters"
-    assert run.first is not None
-    assert run.best is not None
-    assert run.best.total < 0.9 * run.first.total
-    assert run.edits == 120
-    assert run.skipped == 0
-    written = read_header(tmp_path / "mend.safetensors", MEND)
-    assert written.progress["validation"]["total"] == run.best.total
-    assert written.data["training_facts"] == 270
+    out = tmp_path / "mend.safetensors"
+    check_learnt(training(make_forward(name), write_data(tmp_path / "d.jsonl"), out), out, MEND, 120)
 
 
 def test_the_meta_gradient_is_that_of_the_written_out_update(tmp_path: Path) -> None:
@@ -493,18 +431,8 @@ def test_the_meta_gradient_is_that_of_the_written_out_update(tmp_path: Path) -> 
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    forward, data = full("llama"), write_data(tmp_path / "d.jsonl")
-    whole = training(forward, data, tmp_path / "whole.safetensors", max_iters=60, val_interval=20)
-    whole.run()
-    half = training(forward, data, tmp_path / "half.safetensors", max_iters=30, val_interval=20)
-    half.run()
-    rest = training(forward, data, tmp_path / "half.safetensors", max_iters=60, val_interval=20)
-    rest.resume()
-    assert (rest.edits, rest.steps) == (30, 3)
-    rest.run()
-    for key, value in whole.network.state_dict().items():
-        assert torch.allclose(value, rest.network.state_dict()[key], rtol=1e-7, atol=1e-9), key
-    assert rest.steps == whole.steps == 6
+    run = partial(training, full("llama"), write_data(tmp_path / "d.jsonl"))
+    whole = check_resumed(run, tmp_path, edits=60, steps=6)
     assert float((whole.network.alphas.detach() - 1e-4).abs().min()) > 1e-4  # it has moved
 
 

@@ -7,6 +7,7 @@ import itertools
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tiny_models import save_tiny
 from torch import Tensor
 
 from pytest_editpitfalls.cli.network_training import load_training_data, train, training_options
-from pytest_editpitfalls.engine.editing.interface import EditJob, EditResult
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.mend.training import MEND
 from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
@@ -28,9 +29,8 @@ from pytest_editpitfalls.engine.editors.rledit.training import RLEDIT, RleditTra
 from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.hypernetworks.display import Validation
 from pytest_editpitfalls.engine.hypernetworks.examples import Example
-from pytest_editpitfalls.engine.hypernetworks.weights import WeightsHeader, read_header, save_weights
+from pytest_editpitfalls.engine.hypernetworks.weights import WeightsHeader, save_weights
 from pytest_editpitfalls.engine.lifelong_updates import AnswerTokens, grown, least_squares, shape_name
-from pytest_editpitfalls.engine.models import fingerprint
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.engine.token_gradients import Matrix, TargetRow, named_matrices
@@ -39,11 +39,24 @@ from pytest_editpitfalls.program import EditRequest
 from tests.engine import naive
 from tests.engine.conftest import make_forward
 from tests.engine.locate_then_edit import is_transposed
-from tests.engine.test_mend import assert_close, matrices, resources, write_data
-from tests.engine.test_ultraedit import REQUESTS, Plain, total
+from tests.engine.token_gradient_editors import (
+    LAYERS,
+    REQUESTS,
+    Plain,
+    assert_close,
+    check_bad_request,
+    check_batched,
+    check_chain,
+    check_learnt,
+    check_not_finite,
+    check_resumed,
+    matrices,
+    resources,
+    write_data,
+)
+from tests.engine.token_gradient_editors import header as any_header
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma3"]
-LAYERS = (2, 3)
 
 
 def trained(forward: Forward, edited: Sequence[Matrix], *, lr: float = 0.03, seed: int = 3) -> RleditNetwork:
@@ -67,19 +80,7 @@ def trained(forward: Forward, edited: Sequence[Matrix], *, lr: float = 0.03, see
 
 
 def header(forward: Forward, network: RleditNetwork, **changes: Any) -> WeightsHeader:
-    made = WeightsHeader(
-        model="tiny",
-        fingerprint=fingerprint(forward.host.model, forward.host.tokenizer),
-        dtype=str(forward.host.dtype).removeprefix("torch."),
-        layers=LAYERS,
-        matrices=network.matrices,
-        rank=network.rank,
-        data={},
-        options={"n_blocks": network.n_blocks, "loss": "sum"},
-        versions={},
-        progress={},
-    )
-    return replace(made, **changes)
+    return any_header(forward, network, **{"options": {"n_blocks": network.n_blocks, "loss": "sum"}, **changes})
 
 
 def down_projections(forward: Forward, layers: Sequence[int] = LAYERS) -> tuple[Matrix, ...]:
@@ -136,16 +137,11 @@ class PlainRledit(Plain):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_chain_is_the_plain_way_s(name: str, tmp_path: Path) -> None:
-    """Two requests together, then one on the edited model, with the moments that the first step left."""
+    """With the moments that the first step left."""
     forward = make_forward(name, torch.float64)
     network = trained(forward, down_projections(forward))
-    editor, plain = make(forward, tmp_path, network), PlainRledit(forward, network)
-    result = EditResult()
-    for step, requests in enumerate((REQUESTS[:2], REQUESTS[2:]), start=1):
-        (result,) = editor.edit([EditJob("a", step, tuple(requests), result.model, result.state)])
-        assert result.error is None
-        plain.edit(requests)
-        assert_close(total(result), plain.updates, 1e-7)
+    plain = PlainRledit(forward, network)
+    check_chain(make(forward, tmp_path, network), plain)
     assert min(float(update.norm()) for update in plain.updates.values()) > 1e-3
 
 
@@ -153,14 +149,8 @@ def test_a_chain_is_the_plain_way_s(name: str, tmp_path: Path) -> None:
 def test_batched_equals_one_by_one(name: str, tmp_path: Path) -> None:
     forward = make_forward(name, torch.float64)
     editor = make(forward, tmp_path)
-    before = {key: value.clone() for key, value in forward.host.model.state_dict().items()}
-    jobs = [EditJob(str(i), 1, (request,)) for i, request in enumerate(REQUESTS)]
-    jobs.append(EditJob("both", 1, tuple(REQUESTS[:2])))
     (chained,) = editor.edit([EditJob("c", 1, tuple(REQUESTS[:1]))])
-    jobs.append(EditJob("c", 2, tuple(REQUESTS[2:]), chained.model, chained.state))
-    for job, result in zip(jobs, editor.edit(jobs), strict=True):
-        assert_close(matrices(result), matrices(editor.edit([job])[0]), 1e-7)
-    assert all(torch.equal(value, before[key]) for key, value in forward.host.model.state_dict().items())
+    check_batched(forward, editor, EditJob("c", 2, tuple(REQUESTS[2:]), chained.model, chained.state))
 
 
 def test_matrices_of_several_shapes_by_name(tmp_path: Path) -> None:
@@ -194,13 +184,7 @@ def test_a_training_with_means_is_applied_with_means(tmp_path: Path) -> None:
 
 
 def test_a_job_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path) -> None:
-    forward = make_forward("gpt2")
-    editor = make(forward, tmp_path)
-    (first,) = editor.edit([EditJob("a", 1, (REQUESTS[0],))])
-    spoilt = tuple(replace(delta, u=delta.u * float("inf")) for delta in first.model)
-    good, bad = editor.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[0],), spoilt, first.state)])
-    assert_close(matrices(good), matrices(first), 1e-4)
-    assert bad.error == "edit 2: inputs or gradients are not finite (NaN or infinity)"
+    check_not_finite(make(make_forward("gpt2"), tmp_path))
 
 
 def test_an_update_that_cannot_be_solved_for_is_not_finite() -> None:
@@ -211,10 +195,8 @@ def test_an_update_that_cannot_be_solved_for_is_not_finite() -> None:
 
 def test_one_bad_request_is_an_error_of_its_own(tmp_path: Path) -> None:
     editor = make(make_forward("gpt2"), tmp_path)
+    check_bad_request(editor)
     bad = replace(REQUESTS[0], prompt="The capital is")
-    good, broken = editor.edit([EditJob("a", 1, (REQUESTS[0],)), EditJob("b", 2, (REQUESTS[1], bad))])
-    assert good.error is None
-    assert "edit 2: the rewrite prompt 'The capital is' has no {}" in str(broken.error)
     assert "has no {}" in str(editor.edit([EditJob("b", 2, (bad,))])[0].error)
 
 
@@ -271,15 +253,11 @@ def training(forward: Forward, data: Path, out: Path, **values: Any) -> RleditTr
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
 def test_training_lowers_the_loss(name: str, tmp_path: Path) -> None:
-    run = training(make_forward(name), write_data(tmp_path / "d.jsonl"), tmp_path / "r.safetensors")
-    assert run.run() == "max_iters"
-    assert run.first is not None
-    assert run.best is not None
-    assert run.best.total < 0.9 * run.first.total
-    assert (run.edits, run.steps, run.skipped) == (100, 10, 0)
-    written = read_header(tmp_path / "r.safetensors", RLEDIT)
-    assert written.progress["validation"]["total"] == run.best.total
-    assert (written.data["training_facts"], written.options["seed"], written.layers) == (270, 0, LAYERS)
+    out = tmp_path / "r.safetensors"
+    run = training(make_forward(name), write_data(tmp_path / "d.jsonl"), out)
+    written = check_learnt(run, out, RLEDIT, 100)
+    assert run.steps == 10
+    assert (written.options["seed"], written.layers) == (0, LAYERS)
 
 
 def test_the_meta_gradient_is_that_of_the_chain_written_in_place(tmp_path: Path) -> None:
@@ -366,17 +344,8 @@ def test_the_meta_gradient_is_that_of_the_chain_written_in_place(tmp_path: Path)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    forward, data = make_forward("llama", torch.float64), write_data(tmp_path / "d.jsonl")
-    whole = training(forward, data, tmp_path / "whole.safetensors", max_iters=40, val_interval=20)
-    whole.run()
-    training(forward, data, tmp_path / "half.safetensors", max_iters=20, val_interval=20).run()
-    rest = training(forward, data, tmp_path / "half.safetensors", max_iters=40, val_interval=20)
-    rest.resume()
-    assert (rest.edits, rest.steps) == (20, 2)
-    rest.run()
-    for key, value in whole.network.state_dict().items():
-        assert torch.allclose(value, rest.network.state_dict()[key], rtol=1e-7, atol=1e-9), key
-    assert rest.steps == whole.steps == 4
+    run = partial(training, make_forward("llama", torch.float64), write_data(tmp_path / "d.jsonl"))
+    check_resumed(run, tmp_path, edits=40, steps=4)
 
 
 def test_a_step_that_is_not_finite_is_left_out_of_its_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

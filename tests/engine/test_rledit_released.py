@@ -26,9 +26,9 @@ from pytest_editpitfalls.engine.job_gradients import target_row
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.program import EditRequest
-from tests.engine.test_mend import write_data
 from tests.engine.test_rledit import down_projections, make, trained, training
 from tests.engine.test_ultraedit_released import BOUND, TURNS, log_ps
+from tests.engine.token_gradient_editors import write_data
 from tests.tiny_models import tiny_model
 
 CHECKOUT = Path(os.environ.get("EDITPITFALLS_RLEDIT", ""))

@@ -25,7 +25,7 @@ from pytest_editpitfalls.engine.overlay import Overlay
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.program import EditRequest
-from tests.engine.test_mend import resources
+from tests.engine.token_gradient_editors import resources
 from tests.tiny_models import tiny_model
 
 CHECKOUT = Path(os.environ.get("EDITPITFALLS_ULTRAEDIT", ""))
