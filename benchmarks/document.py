@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.outputs import write_text
 
 from . import machine
 from .part import Asked, Measured
@@ -55,7 +56,7 @@ class Document:
 
     def write_json(self, path: Path) -> None:
         """Raises `UsageError` where the file cannot be written."""
-        _write(path, json.dumps(self.data(), indent=2) + "\n", "--json")
+        write_text(json.dumps(self.data(), indent=2) + "\n", path, where=f"--json {path}")
 
     def markdown(self) -> str:
         """All parts' sections behind one line about the run."""
@@ -64,7 +65,7 @@ class Document:
 
     def write_markdown(self, path: Path) -> None:
         """Raises `UsageError` where the file cannot be written."""
-        _write(path, self.markdown(), "--markdown")
+        write_text(self.markdown(), path, where=f"--markdown {path}")
 
     def origin(self) -> str:
         """When, what and where, in one line."""
@@ -96,7 +97,7 @@ class Document:
             for name, each in self.measured.items()
             if "skipped" not in each.figures or not generated(text, name).strip()
         }
-        _write(path, refreshed(text, sections), "--refresh-docs")
+        write_text(refreshed(text, sections), path, where="--refresh-docs")
 
 
 def refreshed(text: str, sections: Mapping[str, str]) -> str:
@@ -145,14 +146,3 @@ def _under_the_heading(markdown: str, line: str) -> str:
     """A section with ``line`` below its heading."""
     heading, _, rest = markdown.strip().partition("\n")
     return f"{heading}\n\n{line}\n{rest}"
-
-
-def _write(path: Path, text: str, option: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write: {error.strerror}",
-            where=f"{option} {path}",
-            fix="name a file in a directory that exists",
-        ) from error

@@ -96,6 +96,12 @@ def timed(work: Callable[[], T], device: str) -> tuple[float, T]:
     return time.perf_counter() - started, result
 
 
+def free(device: str) -> None:
+    """Give a GPU's memory back to other processes: this one holds what its tensors have left."""
+    if device != "cpu":
+        torch.cuda.empty_cache()
+
+
 def _wait(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize(device)

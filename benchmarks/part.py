@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ class Asked:
         edits: of a chain, where another number than the usual one is asked for.
         checkouts: directory with checkouts of repositories that have editors, or None.
         kept: directory where part "elsewhere" keeps what it has measured, and takes it from; None keeps nothing.
+        budget: seconds that part "gpu" may take, where other than the usual ones are asked for.
+        keep: takes what a long part has found so far, so that nothing is lost where it is broken off.
     """
 
     quick: bool
@@ -28,6 +31,8 @@ class Asked:
     edits: int | None = None
     checkouts: Path | None = None
     kept: Path | None = None
+    budget: float | None = None
+    keep: Callable[[Measured], None] = field(default=lambda _: None, compare=False)
 
 
 @dataclass(frozen=True)

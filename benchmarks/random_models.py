@@ -1,7 +1,7 @@
 """Random models of given shapes, ready to be edited: nothing is fetched, weights are made on the device.
 
-The tokenizer is trained on the measured programs' own text, the context templates are cut from it, and the second
-moment is the identity with a random part.
+The tokenizer is trained on the measured programs' own text, the context templates are cut from it, and second moments
+are those of that text, with a ridge: it has fewer tokens than they have rows.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
-from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import ModelSource
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.pitfalls import Program
+
+TEMPLATES = {"rome": ((5, 10), (10, 10)), "memit": ((10, 5),)}
+"""Pairs (length in tokens, number) of context templates, as editors sample them; the bare prompt is always added."""
+
+RIDGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class RandomModel:
-    """A random model with what ROME needs; made by `random_model`.
+    """A random model with what ROME and MEMIT need; made by `random_model`.
 
     Attributes:
         shape: its sizes.
-        table: ROME's hyper-parameters where they differ from the preset's.
+        tables: hyper-parameters where they differ from the presets', by editor.
         directory: for files that go away with the model.
     """
 
@@ -59,31 +61,28 @@ class RandomModel:
     device: str
     model: Any
     tokenizer: Any
-    table: dict[str, Any]
+    tables: dict[str, dict[str, Any]]
     directory: Path
 
     @property
     def parameters(self) -> int:
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def session(self, batch_size: int | None = None, *, tf32: bool = False) -> EngineSession:
+    def session(self, batch_size: int | None = None, *, dtype: str | None = None) -> EngineSession:
         """A session on the model as it is now.
 
         Args:
             batch_size: None means the automatic one.
-            tf32: whether it multiplies in TF32; the model's weights are float32 then.
+            dtype: "tf32" where it shall multiply in TF32; None takes the weights as they are.
         """
         settings = EngineSettings(
-            self.shape.name,
-            device=self.device,
-            dtype="tf32" if tf32 else None,
-            batch_size=batch_size,
-            config_tables={"rome": self.table},
+            self.shape.name, device=self.device, dtype=dtype, batch_size=batch_size, config_tables=self.tables
         )
         host = ModelAdapter.of(self.model, self.tokenizer, family_for(self.model.config))
-        # A source of its own, so that nothing of a random model is remembered in the user's cache.
+        # A source of its own, so that nothing of a random model is remembered in the user's cache. To hash gigabytes of
+        # random numbers would take longer than most measurements.
         source = ModelSource(self.shape.name, self.shape.name, "directory", self.directory, path=self.directory)
-        return EngineSession(settings, host, source)
+        return EngineSession(settings, host, source, fingerprint=f"random-{self.shape.name}-{self.model.dtype}")
 
 
 @contextmanager
@@ -101,26 +100,18 @@ def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iter
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    host = ModelAdapter.of(model, tokenizer, family_for(config))
-    table: dict[str, Any] = {"context_templates": context_templates(tokenizer, programs)}
     with tempfile.TemporaryDirectory() as directory:
-        kind = EDITORS.get("rome", where="benchmarks").hyperparameter_class()
-        values: Any = resolve_hyperparameters("rome", kind, shape.name, host.n_layers)
-        if values.mom2_adjustment:  # Llama's published presets leave C out
-            d_k = host.matrix_shape(values.layers[0])[1]
-            table["mom2_npz"] = str(_random_moment(Path(directory), d_k))
-        yield RandomModel(shape, device, model, tokenizer, table, Path(directory))
-
-
-def _random_moment(directory: Path, size: int) -> Path:
-    """The identity and a random positive semi-definite part, in the published files' format."""
-    random = np.random.default_rng(0).standard_normal((size, 64), dtype=np.float32)
-    matrix = random @ random.T / 64
-    matrix[np.diag_indices(size)] += 1
-    path = directory / "moment.npz"
-    arrays: dict[str, Any] = {"mom2.mom2": matrix, "mom2.count": np.array(1)}
-    np.savez(path, **arrays)
-    return path
+        corpus = Path(directory) / "corpus.txt"
+        corpus.write_text("\n".join(dict.fromkeys(_texts(programs))), encoding="utf-8")
+        tables: dict[str, dict[str, Any]] = {
+            editor: {
+                "context_templates": context_templates(tokenizer, programs, lengths),
+                "mom2_corpus": str(corpus),
+                "mom2_ridge": RIDGE,
+            }
+            for editor, lengths in TEMPLATES.items()
+        }
+        yield RandomModel(shape, device, model, tokenizer, tables, Path(directory))
 
 
 def trained_tokenizer(programs: Sequence[Program], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -143,14 +134,20 @@ def trained_tokenizer(programs: Sequence[Program], vocabulary: int) -> PreTraine
     )
 
 
-def context_templates(tokenizer: Any, programs: Sequence[Program]) -> list[str]:
-    """The bare prompt, ten texts of five tokens and ten of ten, as ROME samples them; here cut from the prompts."""
+def context_templates(
+    tokenizer: Any, programs: Sequence[Program], lengths: Sequence[tuple[int, int]] = TEMPLATES["rome"]
+) -> list[str]:
+    """The bare prompt and texts of so many tokens each, which editors sample; here cut from the prompts.
+
+    Args:
+        lengths: pairs (tokens, number of texts).
+    """
     texts = list(dict.fromkeys(_texts(programs)))
     found = ["{}"]
-    for length in (5, 10):
+    for length, count in lengths:
         long_enough = [ids for ids in tokenizer(texts)["input_ids"] if len(ids) >= length]
         cut = dict.fromkeys(tokenizer.decode(ids[:length]) for ids in long_enough)
-        found += [f"{text}. {{}}" for text in list(cut)[:10]]
+        found += [f"{text}. {{}}" for text in list(cut)[:count]]
     return found
 
 

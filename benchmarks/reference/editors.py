@@ -60,7 +60,7 @@ class Rome:
     """
 
     def __init__(self, borrowed: Borrowed) -> None:
-        self._borrowed = borrowed
+        self.borrowed = borrowed
         (self._layer,) = borrowed.hyperparameters["layers"]
         self.matrices = EditedMatrices(borrowed.host, [self._layer])
         self._inverse: Tensor | None = None
@@ -71,22 +71,22 @@ class Rome:
             self._write(request)
 
     def _write(self, request: EditRequest) -> None:
-        host, hyperparameters = self._borrowed.host, self._borrowed.hyperparameters
+        host, hyperparameters = self.borrowed.host, self.borrowed.hyperparameters
         module = host.down_projection(self._layer)
-        rows = template_rows(host, request, self._borrowed.templates)
+        rows = template_rows(host, request, self.borrowed.templates)
         u = at_subject(host, module, rows)[0].mean(dim=0)
         if hyperparameters["mom2_adjustment"]:
             u = (self._inverse_moment() @ u[:, None]).squeeze(1)
         u = u / u.norm()
-        learnt = learn(host, module, request, self._borrowed.templates, hyperparameters)
+        learnt = learn(host, module, request, self.borrowed.templates, hyperparameters)
         keys, values = at_subject(host, module, rows[:1])  # the bare prompt once more
         right = (learnt.value + learnt.delta - values[0]) / torch.dot(keys[0], u)
         self.matrices.add(self._layer, right[:, None] @ u[None, :])
 
     def _inverse_moment(self) -> Tensor:
         if self._inverse is None:
-            inverse = torch.linalg.inv(self._borrowed.moments[self._layer])
-            self._inverse = inverse.to(self._borrowed.host.edit_dtype)
+            inverse = torch.linalg.inv(self.borrowed.moments[self._layer])
+            self._inverse = inverse.to(self.borrowed.host.edit_dtype)
         return self._inverse
 
 
@@ -102,15 +102,15 @@ class Memit:
     """
 
     def __init__(self, borrowed: Borrowed) -> None:
-        self._borrowed = borrowed
+        self.borrowed = borrowed
         self._layers = list(borrowed.hyperparameters["layers"])
         self.matrices = EditedMatrices(borrowed.host, self._layers)
         self._moments = {layer: moment.to(borrowed.host.edit_dtype) for layer, moment in borrowed.moments.items()}
 
     def write(self, requests: Sequence[EditRequest]) -> None:
         """Edit the model in place."""
-        host, hyperparameters = self._borrowed.host, self._borrowed.hyperparameters
-        templates = self._borrowed.templates
+        host, hyperparameters = self.borrowed.host, self.borrowed.hyperparameters
+        templates = self.borrowed.templates
         last = host.blocks[self._layers[-1]]
         learnt = [learn(host, last, each, templates, hyperparameters, head_twice=True) for each in requests]
         targets = torch.stack([each.value + each.delta for each in learnt])
@@ -125,7 +125,7 @@ class Memit:
 
     def _keys(self, layer: int, rows: Sequence[Sequence[Row]]) -> Tensor:
         """(d_k, requests) float64: half the bare prompt's key and half the mean of the others."""
-        host = self._borrowed.host
+        host = self.borrowed.host
         flat = [row for each in rows for row in each]
         keys, _ = at_subject(host, host.down_projection(layer), flat)
         of_request = keys.reshape(len(rows), -1, keys.shape[1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from torch import Tensor
@@ -21,6 +23,7 @@ class InPlace(Protocol):
     """An editor that changes the weights and keeps no copy of them."""
 
     matrices: EditedMatrices
+    borrowed: Borrowed
 
     def write(self, requests: Sequence[EditRequest]) -> None:
         """Write the requests of one step."""
@@ -42,6 +45,22 @@ class ReferenceRunner:
         borrowed = Borrowed.of(session, editor)
         self._host = borrowed.host
         self._editor = EDITORS[editor](borrowed)
+
+    @property
+    def steps(self) -> int:
+        """Of a target vector's optimisation, at most."""
+        return int(self._editor.borrowed.hyperparameters["v_num_grad_steps"])
+
+    @contextmanager
+    def fewer_steps(self, count: int) -> Iterator[None]:
+        """While open, an optimisation has so many steps at most."""
+        whole = self._editor.borrowed
+        changed = {**whole.hyperparameters, "v_num_grad_steps": min(count, self.steps)}
+        self._editor.borrowed = replace(whole, hyperparameters=changed)
+        try:
+            yield
+        finally:
+            self._editor.borrowed = whole
 
     def run(self, program: Program) -> CaseScores:
         """Edit and score; the weights are as before when it returns or raises."""

@@ -42,6 +42,9 @@ from .written import WrittenWeights, watch_writing
 class EngineSession:
     """A loaded model with its editors, statistics and scorer. Made by `open`.
 
+    Args:
+        fingerprint: of the model, where it is known: to read all weights of a large one takes long.
+
     Attributes:
         host: the base model; its weights are never written.
         fingerprint: SHA-256 of config, tokenizer and weights.
@@ -56,12 +59,14 @@ class EngineSession:
         host: ModelAdapter,
         source: models.ModelSource,
         announce: Callable[[str], None] = lambda _: None,
+        *,
+        fingerprint: str | None = None,
     ) -> None:
         self.settings = settings
         self._announce = announce
         self.host = host
         self.source = source
-        self.fingerprint = models.fingerprint(host.model, host.tokenizer, source)
+        self.fingerprint = fingerprint or models.fingerprint(host.model, host.tokenizer, source)
         self.seconds: dict[str, float] = {}
         self.forward = Forward(host)
         self.dtype = _dtype_name(settings, host)
