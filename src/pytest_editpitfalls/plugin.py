@@ -49,7 +49,7 @@ def pytest_load_initial_conftests(
     if has_editor or command_line.short_forms_in(args):
         from .openmp import spin_briefly
 
-        spin_briefly()  # a conftest may import torch
+        early_config.stash[command_line.THREADS_SLEEP] = spin_briefly()  # a conftest may import torch
     result = yield
     early_config.stash[command_line.SHORT_FORMS_TAKEN] = command_line.add_short_forms(
         parser, args, has_editor=has_editor

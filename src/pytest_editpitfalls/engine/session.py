@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pytest_editpitfalls.errors import CaseError, UnscorableCase
 from pytest_editpitfalls.program import CaseScores, HeldAnswer, HeldQuestion, Program, SuitePrograms, SuitesOf
 
-from . import models
+from . import models, threads
 from .batch_size.memory_model import tokens_that_fit
 from .batches_of_model import BatchSizes, shape_of
 from .chains.checkpoints import ChainFiles, is_long
@@ -93,6 +93,7 @@ class EngineSession:
             UsageError: unknown or unsuitable model, no such device, not enough memory, no network, NaN in a weight.
         """
         started = time.perf_counter()
+        threads.keep_to_cores()
         source = models.resolve(settings.model)
         place = models.resolve_device(settings.device)  # before anything is fetched
         if settings.dtype is not None:

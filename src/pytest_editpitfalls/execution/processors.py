@@ -8,13 +8,33 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pytest_editpitfalls.cores import threads_given, usable_cores
+
 
 def processor_count() -> int:
     """Return the number of physical cores that this process may use, at least 1."""
-    import psutil
+    return usable_cores().count
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+def threads_in_words(workers: int = 1, environment: Mapping[str, str] | None = None) -> str:
+    """Return how many threads each of ``workers`` computes with on a CPU, and why so many.
+
+    What a process that has imported torch already says of itself counts: somebody may have set it there.
+    """
+    environment = os.environ if environment is None else environment
+    each = f" in each of {workers} workers" if workers > 1 else ""
+    if (given := threads_given(environment)) is not None:
+        return f"{_threads(given[1])}{each}, as {given[0]} says"
+    cores = usable_cores()
+    if workers > 1:
+        return f"{_threads(max(1, cores.count // workers))}{each}, a share of {cores.count}: {cores.why}"
+    if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() < cores.count:
+        return f"{_threads(torch.get_num_threads())}, as torch was set in this process"
+    return f"{_threads(cores.count)}: {cores.why}"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 def visible_gpus(device: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ SHORT_FORMS = {
 SHORT_FORMS_TAKEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 """The short forms that another plugin or conftest owns; filled in when the initial conftests are loaded."""
 
+THREADS_SLEEP: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether torch will read what makes its threads sleep soon: it does not where it was imported before that was set."""
+
 
 HELP = {
     "editor": "edit with EDITOR (for instance rome, or package.module:attribute for your own) and judge what it "

@@ -50,6 +50,7 @@ from .recorder import Recorder
 from .released_file import with_released
 from .rerun import rerun_command
 from .session import PitfallsSession
+from .threads import threads_line, too_late
 from .timers import seconds_per_test
 from .tracebacks import WHOLE, fold_output, style_of, wanted_causes, with_cause
 
@@ -93,6 +94,7 @@ class SessionHooks:
             bridge_notice(run),
             self.session.selection.left_out,
             unused_settings(run),
+            too_late(config, run),
             *self.session.selection.remarks,
         ]
         show(config, [notice for notice in notices if notice is not None])
@@ -118,6 +120,8 @@ class SessionHooks:
         """Say what is edited, in which model."""
         selection = self.session.selection
         lines = header(self.session.run, selection.suites, seconds_per_test(config))
+        if (threads := threads_line(config, self.session.run)) is not None:
+            lines.append(f"pitfalls: {threads}")
         return lines if selection.added is None else [*lines, visible(f"pitfalls: {selection.added}")]
 
     @pytest.hookimpl(wrapper=True)

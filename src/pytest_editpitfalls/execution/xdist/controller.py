@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_editpitfalls.cores import threads_given
 from pytest_editpitfalls.engine.settings import chunk_size
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.planning import fair_size
@@ -141,9 +142,9 @@ def automatic_workers(device: str) -> int:
 
 
 def shared_threads(workers: int, environment: Mapping[str, str] | None = None) -> int | None:
-    """Return the threads of each of ``workers`` on a CPU; None where the user has set ``OMP_NUM_THREADS``."""
+    """Return the threads of each of ``workers`` on a CPU; None where the user has set their number."""
     environment = os.environ if environment is None else environment
-    return None if environment.get("OMP_NUM_THREADS") else max(1, processor_count() // workers)
+    return None if threads_given(environment) is not None else max(1, processor_count() // workers)
 
 
 class Controller:
