@@ -424,9 +424,10 @@ def test_a_run_after_another_has_a_time_left_at_once(project):
     project.engine(slow)
     assert "by earlier runs" not in on_a_terminal(project.path, *R3, columns=100)
     again = on_a_terminal(project.path, "--pitfalls-suite=reverse", "--pitfalls-limit=9", columns=100)
+    # Six are left, or seven: a stored case behind the first batch is looked up later.
     first = re.search(r"\r(\d/9 cases \| batch of \d.*? \|.*?)\x1b", again)
     assert first is not None
-    assert re.fullmatch(r"3/9 cases \| batch of \d \| 1[05]:00 left, by earlier runs", first[1])
+    assert re.fullmatch(r"[23]/9 cases \| batch of \d \| 1[01]:[04]0 left, by earlier runs", first[1])
 
 
 def test_the_time_left_rises_only_where_it_was_far_off():
