@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .escaping import visible
 
@@ -67,13 +67,33 @@ class RowError(ValueError):
         self.field, self.what, self.fix = field, what, fix
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``."""
+def did_you_mean(word: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:
+    """Return ``did you mean 'x'?`` or the list of the known names, for use as a ``fix``.
+
+    Args:
+        also: what people call a known name elsewhere ("bf16") -> that name.
+    """
     import difflib  # pytest loads this module at every start
 
     names = sorted(set(known))
+    word = (also or {}).get(word.lower(), word)
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
     if close:
         match = next(name for name in names if name.lower() == close[0])
         return f"did you mean '{match}'? (known: {', '.join(names)})"
     return f"known: {', '.join(names) if names else 'none'}"
+
+
+def check_choice(
+    word: str, known: Iterable[str], *, what: str, where: str, also: Mapping[str, str] | None = None
+) -> None:
+    """Raise `UsageError` where a value is none of the few that there are.
+
+    Args:
+        what: what it names ("dtype").
+        where: the option.
+        also: as of `did_you_mean`.
+    """
+    names = tuple(known)
+    if word not in names:
+        raise UsageError(f"unknown {what} '{word}'", where=where, fix=did_you_mean(word, names, also))

@@ -223,7 +223,7 @@ def test_collecting_starts_nothing(project):
     [
         ((RAY, "-n2"), "*--pitfalls-engine=ray:2 and -n: Ray's actors and pytest-xdist's*"),
         (("--pitfalls-engine=slurm",), "*--pitfalls-engine: unknown engine 'slurm'*"),
-        (("--pitfalls-engine=ray:0",), "*--pitfalls-engine: unknown engine 'ray:0'*"),
+        (("--pitfalls-engine=ray:0",), "*--pitfalls-engine: 'ray:0' names no number of actors"),
         ((RAY, "--pitfalls-device=cuda:1"), "*--pitfalls-device=cuda:1: Ray gives each actor a GPU*"),
         ((RAY, "--pitfalls-device=cuda"), "*--pitfalls-device=cuda: the Ray cluster has no GPU*"),
     ],

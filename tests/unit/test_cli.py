@@ -117,7 +117,7 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     ("args", "words"),
     [
         (("editors", "--json", "--markdown"), "--json and --markdown are both given"),
-        (("train-mend", "--model=m", "--data=d", "--out=o", "--set=rank"), "'rank' is not KEY=VALUE"),
+        (("train-mend", "--model=gpt2", "--data=d", "--out=o", "--set=rank"), "'rank' is not KEY=VALUE"),
         (
             ("train-mend", "--model=no/such-directory/x.gguf", "--data=d", "--out=o"),
             "x.gguf",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pytest_editpitfalls.engine.editors.shipped import shipped_editors
+from pytest_editpitfalls.engine.editors.resolution import as_option, check_given
+from pytest_editpitfalls.engine.editors.shipped import shipped_editors, training_options_of
 from pytest_editpitfalls.errors import PitfallsError, UsageError
 
 from .calibrate import calibrate_app
@@ -19,6 +20,7 @@ from .examples import command, examples
 from .lint import lint
 from .listing import editor_rows, editors_markdown, editors_table, model_rows, models_in_words
 from .noise import noise
+from .placement import DeviceOption, checked_model
 from .report import export, plot, report, table
 from .show import print_json, show
 from .store import store_app
@@ -112,7 +114,7 @@ def models(as_json: AsJson = False) -> None:
 
 def train_network(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file.")],
+    model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file.", callback=checked_model)],
     data: Annotated[Path, typer.Option(help="Edits to train on: a .jsonl file, a suite or a directory of suites.")],
     out: Annotated[Path, typer.Option(help="Where the trained network goes (safetensors).")],
     option: Annotated[
@@ -122,13 +124,13 @@ def train_network(
         list[Path] | None,
         typer.Option(help="Suite whose subjects are not trained on, besides those that ship; may be repeated."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside OUT.")] = False,
 ) -> None:
-    given = _given(option or ())
+    given, editor = _given(option or ()), (context.info_name or "").removeprefix(TRAIN)
+    _check_training(editor, model, given)
     from pytest_editpitfalls.cli.network_training import load_training_data, train, training_options
 
-    editor = (context.info_name or "").removeprefix(TRAIN)
     options = training_options(editor, model, given)
     facts = load_training_data(data, exclude=exclude or (), max_facts=options.max_facts, seed=options.seed)
     train(editor, model, facts, out, options=options, device=device, resume=resume, console=Console())
@@ -156,6 +158,14 @@ def main(args: Sequence[str] | None = None) -> None:
         if ended.code == _WRONG_OPTION:
             raise SystemExit(USAGE_ERROR) from None
         raise
+
+
+def _check_training(editor: str, model: str, given: Mapping[str, str]) -> None:
+    """Raise `UsageError` for an unknown option of the training, or a bad value, before torch is imported."""
+    kind = training_options_of(editor)
+    if kind is not None:
+        with as_option("--set"):
+            check_given(editor, kind, model, None, given)
 
 
 def _given(entries: Sequence[str]) -> dict[str, str]:

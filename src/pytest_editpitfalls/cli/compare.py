@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.text import Text
 
-from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.errors import UsageError, check_choice
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.options.editor_labels import without_seed
@@ -99,8 +99,8 @@ def compare(
 
 
 def _inconclusive(text: str | None, strict: bool) -> Inconclusive:
-    if text is not None and text not in get_args(Inconclusive):
-        raise UsageError(f"'{text}' is not cases, excess, pass or fail", where="--inconclusive", fix="use one of these")
+    if text is not None:
+        check_choice(text, get_args(Inconclusive), what="value", where="--inconclusive")
     if strict and text not in (None, "fail"):
         raise UsageError(
             f"an inconclusive gate fails with --strict and does not with --inconclusive={text}",

@@ -14,6 +14,7 @@ from pytest_editpitfalls.escaping import encodable, visible
 from pytest_editpitfalls.garbage import held_back
 
 from .knowledge import FactsOption, LanguageOption, OverridesOption, RelationsOption, RulesOption, read_knowledge
+from .placement import DeviceOption, checked_model
 from .show import encoding, print_json
 
 if TYPE_CHECKING:
@@ -45,9 +46,13 @@ def lint(
     language: LanguageOption = "en",
     model: Annotated[
         str | None,
-        typer.Option(metavar="M", help="Ask this model which facts it holds of those that the edits undo."),
+        typer.Option(
+            metavar="M",
+            help="Ask this model which facts it holds of those that the edits undo.",
+            callback=checked_model,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="With --model: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings as well.")] = False,
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="Leave out a kind of finding; may be repeated.")

@@ -22,7 +22,7 @@ from pytest_editpitfalls.engine import models
 from pytest_editpitfalls.engine.batches_of_model import CPU_TOKENS, GPU_TOKENS
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.experts import check_experts
-from pytest_editpitfalls.engine.editors.resolution import resolve_hyperparameters
+from pytest_editpitfalls.engine.editors.resolution import as_option, resolve_hyperparameters
 from pytest_editpitfalls.engine.hypernetworks.checkpoint import checkpoint_path
 from pytest_editpitfalls.engine.hypernetworks.data import Continuation, TrainingData, TrainingFact, folded
 from pytest_editpitfalls.engine.hypernetworks.display import TrainingDisplay
@@ -215,13 +215,9 @@ def training_options(editor: str, model: str, given: Mapping[str, str] | None = 
     source = models.resolve(model)
     models.prepare(source)
     n_layers = int(load_config(source).num_hidden_layers)
-    try:
-        kind: type[TrainingHyperparameters] = EDITORS.get(editor).training_class().options_class
+    kind: type[TrainingHyperparameters] = EDITORS.get(editor).training_class().options_class
+    with as_option("--set"):
         return resolve_hyperparameters(editor, kind, source.short_name, n_layers, None, given)
-    except UsageError as error:
-        typed, meant = f"--pitfalls-set {editor}.", "--set "  # what this command calls its options
-        where, fix = ((text or "").replace(typed, meant) or None for text in (error.where, error.fix))
-        raise UsageError(error.what, where=where, fix=fix) from None
 
 
 def train(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.engine.models.placement import check_dtype
+from pytest_editpitfalls.errors import UsageError, check_choice
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.results.named import NamedRun
@@ -217,8 +218,11 @@ class _RunFailed(UsageError):
 
 def _checked(text: str) -> str:
     name, equals, value = text.partition("=")
-    if name not in VARIED:
-        raise UsageError(f"'{name}' cannot be varied", where="--vary", fix=did_you_mean(name, VARIED))
+    check_choice(name, VARIED, what="variation", where="--vary")
     if not (equals and value):
         raise UsageError(f"'{text}' is not NAME=VALUE", where="--vary", fix="write for instance --vary seed=1")
+    if name == "dtype":
+        check_dtype(value, where=f"--vary {text}")
+    elif not (value.isdecimal() or (name, value) == ("batch-size", "auto")):
+        raise UsageError(f"'{value}' is not a whole number", where="--vary", fix=f"write for instance --vary {name}=2")
     return text

@@ -12,7 +12,7 @@ from typing import cast, get_args
 
 import pytest
 
-from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.errors import UsageError, check_choice
 from pytest_editpitfalls.files import absolute, is_there
 from pytest_editpitfalls.outputs import STANDARD_OUTPUT
 
@@ -78,7 +78,7 @@ def build(config: pytest.Config, reports: Iterable[str]) -> RunConfig:
         if released or config_path is None
         else of_editors(read_config_file(config_path, config_source)),
         released=released,
-        device=_device(_text(config, "device") or "auto"),
+        device=_device(config),
         dtype=_text(config, "dtype"),
         batch_size=None if _text(config, "batch_size") in {None, "auto"} else _positive(config, "batch_size"),
         seed=seed,
@@ -201,8 +201,7 @@ def _success_floor(config: pytest.Config) -> float:
 
 def _fails_untaken(config: pytest.Config) -> bool:
     text = _text(config, "untaken") or "fail"
-    if text not in {"fail", "judge"}:
-        raise UsageError(f"'{text}' is neither fail nor judge", where="--pitfalls-untaken", fix="use one of the two")
+    check_choice(text, ("fail", "judge"), what="value", where=source_of(config, "untaken")[0])
     return text == "fail"
 
 
@@ -221,8 +220,8 @@ def _inconclusive(config: pytest.Config) -> Inconclusive:
         ),
     ):
         wanted = (text or "").strip()
-        if wanted and wanted not in get_args(Inconclusive):
-            raise UsageError(f"'{wanted}' is not cases, excess, pass or fail", where=names[0], fix="use one of these")
+        if wanted:
+            check_choice(wanted, get_args(Inconclusive), what="value", where=names[0])
         if wanted and is_strict and wanted != "fail":
             raise UsageError(
                 f"an inconclusive gate fails with {names[1]} and does not with {names[0]} {wanted}",
@@ -303,11 +302,10 @@ def _engine(config: pytest.Config) -> tuple[str, int | None]:
     text = _text(config, "engine") or "local"
     match = re.fullmatch(r"(local|ray)|ray:([1-9]\d{0,5})", text)
     if match is None:
-        raise UsageError(
-            f"unknown engine '{text}'",
-            where="--pitfalls-engine",
-            fix="use local, ray, or ray:4 for four actors",
-        )
+        where = source_of(config, "engine")[0]
+        name = text.partition(":")[0]
+        check_choice(name, ("local", "ray"), what="engine", where=where)
+        raise UsageError(f"'{text}' names no number of actors", where=where, fix="write for instance ray:4")
     if match[1] == "local" or config.getoption("pitfalls_replay"):
         return "local", None  # a replay runs nothing
     if config.getoption("dist", "no") != "no" and config.getoption("tx", None):
@@ -351,10 +349,12 @@ def _ini_model(name: str, root: Path) -> str:
     return os.path.normpath(path) if is_path else name
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise UsageError(f"unknown device '{text}'", where="--pitfalls-device", fix="use auto, cpu, cuda or cuda:N")
-    return text
+def _device(config: pytest.Config) -> str:
+    from pytest_editpitfalls.engine.models.placement import check_device
+
+    device = _text(config, "device") or "auto"
+    check_device(device, where=source_of(config, "device")[0])
+    return device
 
 
 def _output(text: str | None, folder: Path, source: str) -> Path | None:

@@ -12,8 +12,9 @@ from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.edited_checkpoint.source import edited_source
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.kept_weights import check_before_loading
-from pytest_editpitfalls.engine.models import DTYPES, no_tf32, resolve
-from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError, did_you_mean
+from pytest_editpitfalls.engine.editors.resolution import check_given
+from pytest_editpitfalls.engine.models import check_dtype, no_tf32, resolve
+from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.executor import ProgressListener, WorkerProgress
 from pytest_editpitfalls.execution.xdist.controller import Controller, WorkerSetup, check_distribution
@@ -79,6 +80,8 @@ class SessionHooks:
         if not self.is_worker:  # workers get what has been checked
             _check_names(run)
         run, taken = with_released(run)
+        if not (self.is_worker or run.replay):
+            _check_hyperparameters(run)
         run = under_seeds(run, lambda name: EDITORS.get(name).is_random)
         self.directory = directory
         self.session = PitfallsSession(config, run, listener, directory, sharing)
@@ -306,8 +309,8 @@ def _check_names(run: RunConfig) -> None:
         for editor in names:
             check_settings(editor, known, where=source)
     check_are_used(run)
-    if run.dtype is not None and run.dtype not in DTYPES:
-        raise UsageError(f"unknown dtype '{run.dtype}'", where="--pitfalls-dtype", fix=did_you_mean(run.dtype, DTYPES))
+    if run.dtype is not None:
+        check_dtype(run.dtype, where="--pitfalls-dtype")
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
     sources = [resolve(model) for model in run.models]
@@ -315,3 +318,13 @@ def _check_names(run: RunConfig) -> None:
         check_before_loading([editor_name(label) for label in run.editors], sources, run.dtype)
     for checkpoint in () if run.replay else run.checkpoints.values():
         edited_source(checkpoint, sources[0])
+
+
+def _check_hyperparameters(run: RunConfig) -> None:
+    """Raise `UsageError` for an unknown hyper-parameter or a bad value; imports no torch of its own."""
+    for editor in dict.fromkeys(map(editor_name, run.editors)):
+        table, overrides = run.config_tables.get(editor), run.overrides.get(editor)
+        if table or overrides:
+            kind = EDITORS.get(editor).hyperparameter_class()
+            for model in run.models:
+                check_given(editor, kind, model, table, overrides, config_path=run.config_path)

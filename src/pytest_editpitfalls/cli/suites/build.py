@@ -23,6 +23,7 @@ from pytest_editpitfalls.cli.knowledge import (
     RulesOption,
     read_knowledge,
 )
+from pytest_editpitfalls.cli.placement import DeviceOption, DtypeOption, checked_model
 from pytest_editpitfalls.cli.show import box_for_output, shared_out, show
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 from pytest_editpitfalls.escaping import visible
@@ -36,7 +37,12 @@ _RIVALS = "median of rivals"
 
 
 def build(
-    model: Annotated[str, typer.Option(help="Name, Hugging Face id, directory or GGUF file: its knowledge counts.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name, Hugging Face id, directory or GGUF file: its knowledge counts.", callback=checked_model
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Directory that the suites and the datasheet go to.")],
     facts: FactsOption = None,
     relations: RelationsOption = None,
@@ -55,8 +61,8 @@ def build(
     held_paraphrases: Annotated[
         float, typer.Option(help="Share of the paraphrases on which it has to win, too: 0 to 1.")
     ] = 0.5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, ...")] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
 ) -> None:
     """Build suites of facts that a model holds.
 

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pytest_editpitfalls.cli.placement import checked_model
 from pytest_editpitfalls.cli.show import box_for_output, encoding, print_json, show
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.escaping import encodable, visible
@@ -31,7 +32,8 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 def check(
     suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="Names, groups or files of suites.")],
     model: Annotated[
-        str | None, typer.Option(help="Check lengths and tokens under this model's tokenizer as well.")
+        str | None,
+        typer.Option(help="Check lengths and tokens under this model's tokenizer as well.", callback=checked_model),
     ] = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Show every prompt as it is asked.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Show every finding, not the first of each kind.")] = False,

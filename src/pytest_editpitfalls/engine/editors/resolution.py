@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +18,22 @@ from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 K = TypeVar("K", bound=Hyperparameters)
+
+
+_TYPED = re.compile(r"--pitfalls-set [^\s.]+\.")
+
+_SOME_DEPTH = 32
+"""Stands for the depth of a model that nobody has looked at yet."""
+
+
+@dataclass
+class _Merged:
+    """Values by key, and where each came from; ``given``: those of the user."""
+
+    start: Mapping[str, Any]
+    values: dict[str, Any]
+    given: dict[str, Any]
+    where: dict[str, str]
 
 
 def resolve_hyperparameters(
@@ -38,6 +57,65 @@ def resolve_hyperparameters(
     Raises:
         UsageError: an unknown key, a missing or a bad value; says which option or table it came from.
     """
+    merged = _merged(editor, kind, model_name, n_layers, config_table, overrides, config_path)
+    try:
+        checked = kind.model_validate(merged.values, context={"n_layers": n_layers})
+    except ValidationError as error:
+        raise _usage_error(error.errors(include_url=False)[0], editor, kind, merged) from None
+    named = [key for key in kind.at_most_one if getattr(checked, key) is not None]
+    if len(named) > 1:
+        raise UsageError(
+            f"{' and '.join(named)} are both given",
+            where=" and ".join(merged.where.get(key, key) for key in named),
+            fix="name one of them",
+        )
+    return checked
+
+
+def check_given(
+    editor: str,
+    kind: type[Hyperparameters],
+    model_name: str,
+    config_table: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    config_path: Path | None = None,
+) -> None:
+    """Check what the user gives by itself, before a model is there; arguments as of `resolve_hyperparameters`.
+
+    Raises:
+        UsageError: an unknown key, or a value that is wrong whatever the model's depth is.
+    """
+    if not (config_table or overrides):
+        return
+    merged = _merged(editor, kind, model_name, _SOME_DEPTH, config_table, overrides, config_path)
+    try:
+        kind.model_validate(merged.values)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            if found["loc"] and found["loc"][0] in merged.given:
+                raise _usage_error(found, editor, kind, merged) from None
+
+
+@contextmanager
+def as_option(option: str) -> Iterator[None]:
+    """What is said of ``--pitfalls-set EDITOR.KEY`` is said of the option by which a command takes these values."""
+    try:
+        yield
+    except UsageError as error:
+        where, fix = (_TYPED.sub(f"{option} ", text or "") or None for text in (error.where, error.fix))
+        raise UsageError(error.what, where=where, fix=fix) from None
+
+
+def _merged(
+    editor: str,
+    kind: type[Hyperparameters],
+    model_name: str,
+    n_layers: int,
+    config_table: Mapping[str, Any] | None,
+    overrides: Mapping[str, str] | None,
+    config_path: Path | None,
+) -> _Merged:
     start = preset_for(editor, model_name, n_layers) or kind.scaled(n_layers)
     values = dict(start)
     where = dict.fromkeys(values, f"preset '{values.get('source', '')}'")
@@ -52,37 +130,17 @@ def resolve_hyperparameters(
         where[key] = f"--pitfalls-set {editor}.{key}"
     implied = {key: value for key, value in kind.implied_by(given).items() if key not in given}
     where |= dict.fromkeys(implied, f"what the values given to '{editor}' imply")
-    values |= implied | given
-    try:
-        checked = kind.model_validate(values, context={"n_layers": n_layers})
-    except ValidationError as error:
-        raise _usage_error(error, editor, kind, start, values, where) from None
-    named = [key for key in kind.at_most_one if getattr(checked, key) is not None]
-    if len(named) > 1:
-        raise UsageError(
-            f"{' and '.join(named)} are both given",
-            where=" and ".join(where.get(key, key) for key in named),
-            fix="name one of them",
-        )
-    return checked
+    return _Merged(start, values | implied | given, given, where)
 
 
 def _from(directory: Path, value: Any) -> Any:
     return directory / value if isinstance(value, str) else value
 
 
-def _usage_error(
-    error: ValidationError,
-    editor: str,
-    kind: type[Hyperparameters],
-    start: Mapping[str, Any],
-    values: Mapping[str, Any],
-    where: Mapping[str, str],
-) -> UsageError:
-    """The first mistake, in our words."""
-    first = error.errors(include_url=False)[0]
+def _usage_error(first: Any, editor: str, kind: type[Hyperparameters], merged: _Merged) -> UsageError:
+    """One of pydantic's findings in our words."""
     key = str(first["loc"][0]) if first["loc"] else ""
-    place = where.get(key, f"hyper-parameters of '{editor}'")
+    place = merged.where.get(key, f"hyper-parameters of '{editor}'")
     if first["type"] == "extra_forbidden":
         names = [name for name in kind.model_fields if name != "source"]
         return UsageError(f"unknown hyper-parameter '{key}'", where=place, fix=did_you_mean(key, names))
@@ -91,8 +149,8 @@ def _usage_error(
     message = first["msg"].removeprefix("Value error, ")
     if not message[:2].isupper():  # "FT has no constraint" stays
         message = f"{message[:1].lower()}{message[1:]}"
-    shown = values.get(key, kind.model_fields[key].default if key in kind.model_fields else None)
-    example = f"without it, {key} would be {start[key]!r}; " if key in start else ""
+    shown = merged.values.get(key, kind.model_fields[key].default if key in kind.model_fields else None)
+    example = f"without it, {key} would be {merged.start[key]!r}; " if key in merged.start else ""
     return UsageError(
         f"bad value {shown!r}: {message}" if key else message,
         where=place,

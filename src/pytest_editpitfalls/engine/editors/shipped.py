@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
+from pytest_editpitfalls.engine.hypernetworks.hyperparameters import TrainingHyperparameters
 
 
 @cache
@@ -31,3 +32,17 @@ def shipped_editors() -> tuple[EditorDeclaration, ...]:
 def package_of(name: str) -> str:
     """Name of the package that a shipped editor is in."""
     return f"{__package__}.{name.replace('-', '_')}"
+
+
+def training_options_of(name: str) -> type[TrainingHyperparameters] | None:
+    """What the training of a shipped editor's network takes, from ``hyperparameters.py`` of its folder.
+
+    Torch-free. None where that module has no class for it: then it is known with the training alone, which takes torch.
+    """
+    module = importlib.import_module(f"{package_of(name)}.hyperparameters")
+    found = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, TrainingHyperparameters) and each.__module__ == module.__name__
+    ]
+    return found[0] if len(found) == 1 else None

@@ -11,7 +11,17 @@ from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import check_available, check_finite, load, memory_estimate, prepare
-from .placement import DTYPES, QUANTISED, MemoryEstimate, available_memory, no_tf32, resolve_device, resolve_dtype
+from .placement import (
+    DTYPES,
+    QUANTISED,
+    MemoryEstimate,
+    available_memory,
+    check_device,
+    check_dtype,
+    no_tf32,
+    resolve_device,
+    resolve_dtype,
+)
 from .source import ModelSource, resolve
 from .worker_memory import WorkersEstimate, workers_estimate
 
@@ -27,6 +37,8 @@ __all__ = [
     "available_memory",
     "cache_directory",
     "check_available",
+    "check_device",
+    "check_dtype",
     "check_finite",
     "fetched_meanwhile",
     "fingerprint",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,23 @@ QUANTISED = {"int8": Quantised("torchao", 8), "nf4": Quantised("bitsandbytes", 4
 
 DTYPES = ("bfloat16", "float16", "float32", "float64", "tf32", *QUANTISED)
 """What ``--pitfalls-dtype`` takes. "tf32" is float32 whose matrix products a GPU makes in TF32."""
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:0")
+"""What ``--pitfalls-device`` takes; with other numbers, too."""
+
+_CALLED = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float": "float32",
+    "single": "float32",
+    "fp64": "float64",
+    "double": "float64",
+    "gpu": "cuda",
+    "nvidia": "cuda",
+}
+"""Names of other tools."""
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
@@ -101,6 +119,17 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def check_device(name: str, *, where: str) -> None:
+    """Raise `UsageError` for what is no device's name; whether it is there is not asked, and torch is not imported."""
+    if not re.fullmatch(r"cuda:\d+", name):
+        check_choice(name, DEVICES, what="device", where=where, also=_CALLED)
+
+
+def check_dtype(name: str, *, where: str) -> None:
+    """Raise `UsageError` for what is no name of `DTYPES`; torch is not imported."""
+    check_choice(name, DTYPES, what="dtype", where=where, also=_CALLED)
+
+
 def gpu_count() -> int:
     """The CUDA devices that torch sees; CUDA itself is not started."""
     import torch
@@ -123,8 +152,7 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
     if name is None or name in QUANTISED:
         kept = str(checkpoint).removeprefix("torch.")
         name = kept if device.type != "cpu" and kept in DTYPES else "float32"
-    if name not in DTYPES:
-        raise UsageError(f"'{name}' is not a dtype", where="--pitfalls-dtype", fix=did_you_mean(name, DTYPES))
+    check_dtype(name, where="--pitfalls-dtype")
     if name == "tf32":
         if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
             raise no_tf32(str(device))
