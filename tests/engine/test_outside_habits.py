@@ -260,7 +260,7 @@ def test_a_table_becomes_the_object() -> None:
     ("text", "words"),
     [
         ("layers: [1]\n", r"HParams needs 'lr'\n  fix: give it: lr"),
-        ("layers: five\nlr: 0.5\nmore: 1\n", "bad value 'five' of 'layers': input should be a valid list"),
+        ("layers: five\nlr: 0.5\nmore: 1\n", "bad value 'five' of 'layers': this has to be a list"),
         ("layers: [1]\nlr: fast\nmore: 1\n", "bad value 'fast' of 'lr'"),
     ],
 )

@@ -143,7 +143,7 @@ def spoil_long(small: Any) -> None:
         ),
         (spoil_blank, "field edits.0.new_object", "the text is empty", "correct"),
         (spoil_spaces, "field edits.0.new_object", "starts or ends with a space", "correct"),
-        (spoil_number, "field edits.0.new_object", "valid string (found 7)", "correct"),
+        (spoil_number, "field edits.0.new_object", "a text (found 7)", "correct"),
         (spoil_new_object, "field edits.0.new_object", "'Tokyo' is a true object of Japan", "not true"),
         (spoil_chain, "field edits.1.subject", "'Bergen' does not continue the chain", "write 'Oslo'"),
         (spoil_no_conflict, "field edits.1.new_object", "'Japan' makes no conflict", "another object"),
@@ -225,7 +225,7 @@ def test_a_true_object_of_another_line_is_refused(small_suite: Make) -> None:
         ("prompt", "The capital of {} is ", "ends with a space"),
         ("paraphrases", ["{} has"], "at least 10 items"),
         ("paraphrases", ["{} has"] * 9 + ["has"], "exactly one {}"),
-        ("label", 3, "valid string"),
+        ("label", 3, "a text"),
     ],
 )
 def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object, what: str) -> None:
@@ -241,9 +241,9 @@ def test_a_wrong_relation_is_named(small_suite: Make, field: str, value: object,
 @pytest.mark.parametrize(
     ("field", "value", "what"),
     [
-        ("format", 2, "should be 1"),
+        ("format", 2, "has to be 1"),
         ("kind", "inverted", "unknown kind of pitfall 'inverted'"),
-        ("name", "a b", "pattern"),
+        ("name", "a b", "a name of at most 64 letters"),
         ("titel", "x", "unknown field 'titel'"),
         ("relations", "../relations.toml", "outside the suite's directory"),
         ("cases", "/etc/hostname", "outside the suite's directory"),
@@ -279,10 +279,10 @@ def test_a_link_out_of_the_directory_is_refused(small_suite: Make, tmp_path: Pat
         ("small.jsonl", b'{"id": "\\ud800"}\n', "not valid JSON", "small.jsonl:1"),
         ("small.jsonl", b"[" * 100_000, "not valid JSON", "small.jsonl:1"),
         ("small.toml", b"a = " + b"[" * 100_000, "not valid TOML", "small.toml"),
-        ("small.jsonl", b"[1]\n", "should be an object", "small.jsonl:1"),
+        ("small.jsonl", b"[1]\n", "has to be an object", "small.jsonl:1"),
         ("small.toml", b"format = \n", "not valid TOML", "small.toml"),
         ("relations.toml", b"[P36]\nlabel = 'x\n", "not valid TOML", "relations.toml"),
-        ("relations.toml", b"P36 = 1\n", "valid dictionary", "relation P36"),
+        ("relations.toml", b"P36 = 1\n", "an object with named fields", "relation P36"),
     ],
 )
 def test_a_broken_file_is_named(small_suite: Make, file: str, content: bytes, what: str, where: str) -> None:

@@ -214,7 +214,7 @@ def change(rows: list[dict[str, Any]], path: tuple[Any, ...], value: object) -> 
             conflict_rows(),
             (1, "edits", 0, "subject", "label"),
             7,
-            "valid string",
+            "a text",
             "row 1, field edits.0.subject.label",
         ),
         (
@@ -284,7 +284,7 @@ def test_another_file_is_refused(write: Callable[..., Path], rows: str, what: st
     [
         ({"P36": []}, "at least 1 item"),
         ({"P36": ["no slot"]}, "needs a {}"),
-        ({"P36": "x {}"}, "valid array"),
+        ({"P36": "x {}"}, "a list"),
     ],
 )
 def test_wrong_prompts_are_named(write: Callable[..., Path], prompts: Any, what: str) -> None:

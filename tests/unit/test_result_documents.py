@@ -365,7 +365,7 @@ def test_the_file_has_usual_permissions(small_suite: Callable[[str], Any], tmp_p
     ("content", "what"),
     [
         ("{", "not valid JSON"),
-        ('{"schema_version": 2, "run": {}}', "should be 1"),
+        ('{"schema_version": 2, "run": {}}', "has to be 1"),
         ('{"run": {"sead": 1}}', "did you mean 'seed'"),
         ('{"run": {}, "cases": [{"id": "a"}]}', "is missing"),
     ],

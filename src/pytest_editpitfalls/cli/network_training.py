@@ -37,6 +37,7 @@ from pytest_editpitfalls.outputs import check_writable, is_standard_output
 from pytest_editpitfalls.program import EditRequest
 from pytest_editpitfalls.suites.discovery import is_suite, shipped_suites
 from pytest_editpitfalls.suites.suite import load_suite, load_suites
+from pytest_editpitfalls.validation import usage_error
 
 VALIDATION_SHARE = 0.1
 """Share of the subjects that are kept for validation."""
@@ -153,13 +154,7 @@ def _read(path: Path, sources: dict[str, str]) -> list[TrainingFact]:
         try:
             facts.append(_Line.model_validate_json(line).fact())
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UsageError(
-                f"{field}: {first['msg']}" if field else first["msg"],
-                where=f"{path}, line {number}",
-                fix="each line is an object with prompt (with {}), subject, target_new, rephrase (a list)",
-            ) from None
+            raise usage_error(error, f"{path}, line {number}", _Line) from None
     return facts
 
 

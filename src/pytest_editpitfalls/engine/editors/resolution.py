@@ -16,6 +16,7 @@ from pytest_editpitfalls.engine.hyperparameters.fields import Hyperparameters
 from pytest_editpitfalls.engine.hyperparameters.released import is_released
 from pytest_editpitfalls.engine.hyperparameters.toml import toml_value
 from pytest_editpitfalls.errors import UsageError, did_you_mean
+from pytest_editpitfalls.validation import in_words
 
 K = TypeVar("K", bound=Hyperparameters)
 
@@ -146,9 +147,7 @@ def _usage_error(first: Any, editor: str, kind: type[Hyperparameters], merged: _
         return UsageError(f"unknown hyper-parameter '{key}'", where=place, fix=did_you_mean(key, names))
     if first["type"] == "missing" and len(first["loc"]) == 1:
         return UsageError(f"'{key}' is needed", where=place, fix=f"--pitfalls-set {editor}.{key}=VALUE")
-    message = first["msg"].removeprefix("Value error, ")
-    if not message[:2].isupper():  # "FT has no constraint" stays
-        message = f"{message[:1].lower()}{message[1:]}"
+    message = in_words(first)
     shown = merged.values.get(key, kind.model_fields[key].default if key in kind.model_fields else None)
     example = f"without it, {key} would be {merged.start[key]!r}; " if key in merged.start else ""
     return UsageError(

@@ -45,6 +45,10 @@ FALSE_IS_NONE = BeforeValidator(lambda value: None if value is False else value)
 """Released files write ``false`` where there is nothing."""
 
 
+_LONGEST = 200
+"""Characters of a path that a message shows."""
+
+
 class Hyperparameters(BaseModel):
     """Hyper-parameters of an editor; subclass it and declare fields under their published names.
 
@@ -110,9 +114,16 @@ class Hyperparameters(BaseModel):
     @field_validator("*")
     @classmethod
     def _file_exists(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.field_name in cls.path_fields and value is not None and not Path(value).is_file():
-            raise ValueError(f"there is no file {value}")
+        if info.field_name in cls.path_fields and value is not None and not _is_file(value):
+            raise ValueError(f"there is no file {str(value)[:_LONGEST]}")
         return value
+
+
+def _is_file(path: Any) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return False
 
 
 def at_depth(share: float, n_layers: int) -> int:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from pytest_editpitfalls.engine.hyperparameters.released import read_released
 from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.validation import in_words
 
 _LOADERS = ("from_hparams", "from_json")
 
@@ -156,9 +157,8 @@ def _checked(kind: type[Any], name: str, value: Any, where: str) -> Any:
     try:
         return _typed(_hints(kind), name, value)
     except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"]
         raise UsageError(
-            f"bad value {value!r} of '{name}': {message[:1].lower()}{message[1:]}",
+            f"bad value {value!r} of '{name}': {in_words(error.errors(include_url=False)[0])}",
             where=where,
             fix=f"see {kind.__name__}.{name}",
         ) from None
