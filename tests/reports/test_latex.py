@@ -280,5 +280,5 @@ def test_every_special_character_is_spelled(char: str) -> None:
 
 
 def test_a_run_without_cases_is_refused() -> None:
-    with pytest.raises(UsageError, match="no run has scored cases"):
+    with pytest.raises(UsageError, match="a: no case ran: there are no figures"):
         latex_tables([NamedRun("a", RunResults(run=results(1).run))])

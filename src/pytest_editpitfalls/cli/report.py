@@ -47,7 +47,9 @@ def report(
     _say_written(path for _, _, path in wanted)
     if not wanted:
         view = RunView(opened.results)
-        show(chain(body(view, width=Console().width, ascii_only=is_ascii(encoding())), _properties(view)))
+        summary = body(view, width=Console().width, ascii_only=is_ascii(encoding()))
+        # where an editor is known, its line says that no case was scored
+        show(chain(() if view.outcomes else _nothing(view), summary, _properties(view)))
 
 
 def _with_an_option_per_format(command: Callable[..., None]) -> None:
@@ -126,8 +128,14 @@ def _tables(runs: Sequence[NamedRun], width: int, *, ascii_only: bool = False) -
         if len(runs) > 1:
             yield Text(run.name, "bold")
         view = RunView(run.results)
+        yield from _nothing(view)
         yield from tables(view, width=width, ascii_only=ascii_only)
         yield from _properties(view)
+
+
+def _nothing(view: RunView) -> Iterator[RenderableType]:
+    if view.nothing:
+        yield Text(view.nothing, "yellow")
 
 
 def _properties(view: RunView) -> Iterator[RenderableType]:

@@ -16,7 +16,7 @@ from pytest_editpitfalls.results.records import AggregateRecord
 
 from .view.kinds import by_columns, figure, metric_named, titled, without_released
 from .view.properties import OUTCOMES, UNSEEN, PropertyRow
-from .view.run import RunView
+from .view.run import RunView, without_figures
 from .view.tables import Controlled, controlled_of
 from .view.words import lift
 
@@ -145,7 +145,7 @@ def latex_tables(runs: Sequence[NamedRun]) -> str:
     labels: set[str] = set()
     properties = list(_property_tables(runs, labels))
     if not (tables.topics or properties):
-        raise UsageError("no run has scored cases", where=WHERE, fix="name a run that has some")
+        raise UsageError(without_figures(runs), where=WHERE, fix="name a run with scored cases")
     order = [topic for topic in known_topics() if topic in tables.topics]
     order += [topic for topic in tables.topics if topic not in order]
     parts = []

@@ -63,13 +63,15 @@ def render_markdown(results: RunResults, *, at_most: int = LONGEST) -> str:
     """
     view = RunView(results)
     sections = [
+        [f"{_OPEN} {view.nothing}."] if view.nothing else [],
         _reasons(results),
         _gates(results.gates),
         _relative_gates(results.relative_gates),
         *_comparison(view),
         *_metrics(view),
     ]
-    sections += [*_properties(view), *_weights(view), *_worst(view), _facts(view)]
+    not_scored = [] if view.nothing else [f"- {line}" for line in view.not_scored]
+    sections += [not_scored, *_properties(view), *_weights(view), *_worst(view), _facts(view)]
     return fitted(verdict(results), [section for section in sections if section], at_most)
 
 

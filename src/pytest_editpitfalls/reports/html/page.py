@@ -93,6 +93,8 @@ def _rendered(results: RunResults, title: str, others: Sequence[RunResults], oth
             suites=suites,
             matrix=matrix(suites),
             lines=view.outcomes,
+            nothing=view.nothing,
+            not_scored=view.not_scored,
             unreliable=[line.removeprefix(f"{MARK} ") for line in view.unreliable],
             below=[line.removeprefix(f"{MARK} ") for line in view.below],
             gates=gate_rows(results.gates),

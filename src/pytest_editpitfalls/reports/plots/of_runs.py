@@ -20,7 +20,7 @@ from pytest_editpitfalls.reports.view.cases import fact_means
 from pytest_editpitfalls.reports.view.facts import fact_words, follows_edits, ordered_states, state_words
 from pytest_editpitfalls.reports.view.kinds import is_share, metric_named
 from pytest_editpitfalls.reports.view.rules import rules_in_words
-from pytest_editpitfalls.reports.view.run import RunView
+from pytest_editpitfalls.reports.view.run import RunView, without_figures
 from pytest_editpitfalls.results.aggregates import summarise
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import CaseRecord, MetricAggregate
@@ -113,7 +113,8 @@ def write_plots(
         if name not in known:
             raise UsageError(f"unknown plot '{name}'", where=WHERE, fix=did_you_mean(name, known))
     shown = Runs(runs)
-    if not shown.series and (words := not_drawn(runs)) is not None:
+    if not shown.series:
+        words = not_drawn(runs) or without_figures(runs)
         raise UsageError(f"there is nothing to draw: {words}", where=WHERE, fix="name runs with scored cases")
     wanted = {name: partial(draw, shown) for name, draw in known.items() if not only or name in only}
     return write_figures(wanted, out, file_format, where=WHERE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from pytest_editpitfalls.escaping import visible
@@ -10,6 +11,7 @@ from pytest_editpitfalls.options.defaults import SUCCESS_FLOOR
 from pytest_editpitfalls.pitfalls import METRICS, PublishedRow, Topic, merged
 from pytest_editpitfalls.pitfalls._registry import AnyPitfall
 from pytest_editpitfalls.results.comparison_records import CaseKeyRecord
+from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.records import AggregateRecord, CaseRecord, RunResults
 
 from .cases import Story, headline, in_words, missed_by
@@ -19,7 +21,7 @@ from .properties import PropertyTable, property_tables
 from .rules import rules_in_words
 from .tables import Group, Row, Table, published_row, row_of, tables_of
 from .weights import WeightTable, weight_tables
-from .words import first_result_line, time_line
+from .words import count, first_result_line, time_line
 
 
 class RunView:
@@ -168,18 +170,27 @@ class RunView:
         return [self.story(case, is_failing=is_failing) for case in known[:limit]], max(0, len(known) - limit)
 
     @property
+    def nothing(self) -> str:
+        """Why the run has no figures; "" where it has some, or only looked at properties."""
+        cases = self.results.cases
+        if any(case.is_scored for case in cases) or (self.results.properties and not cases):
+            return ""
+        counts = Counter(case.outcome for case in cases)
+        why = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+        return f"no case was scored ({why}): there are no figures" if cases else "no case ran: there are no figures"
+
+    @property
     def not_scored(self) -> list[str]:
         """One line per reason why cases do not count."""
-        outcomes = [case.outcome for case in self.results.cases if not case.is_scored]
+        counts: Counter[str] = Counter(case.outcome for case in self.results.cases if not case.is_scored)
+        words = {
+            "error": ("is an error: it does", "are errors: they do"),
+            "skipped": ("was skipped: it does", "were skipped: they do"),
+        }
         return [
-            f"1 case {one}: it does not count in the tables"
-            if (number := outcomes.count(outcome)) == 1
-            else f"{number} cases {several}: they do not count in the tables"
-            for outcome, one, several in (
-                ("error", "is an error", "are errors"),
-                ("skipped", "was skipped", "were skipped"),
-            )
-            if outcome in outcomes
+            f"{count(counts[outcome], 'case')} {one if counts[outcome] == 1 else several} not count in the tables"
+            for outcome, (one, several) in words.items()
+            if counts[outcome]
         ]
 
     @property
@@ -194,3 +205,9 @@ class RunView:
     def cached(self) -> int:
         """Cases that came from a store."""
         return sum(case.cached for case in self.results.cases)
+
+
+def without_figures(runs: Iterable[NamedRun]) -> str:
+    """Return why none of the runs has figures, for a message."""
+    found = {run.name: RunView(run.results).nothing for run in runs}
+    return visible("; ".join(f"{name}: {text}" for name, text in found.items() if text)) or "no run has figures"
