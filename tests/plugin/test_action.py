@@ -200,7 +200,9 @@ def places(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., p
 
 
 def test_arguments_say_where_the_store_is(project: Project, places: Callable[..., pytest.RunResult]) -> None:
-    (project.path / "pytest.ini").write_text("[pytest]\npitfalls_store = kept\n", encoding="utf-8")
+    (project.path / "pytest.ini").write_text(
+        f"[pytest]\npitfalls_store = ../{project.path.name}/kept*\n", encoding="utf-8"
+    )
     options = ("--pitfalls-editor=rome", "--pitfalls-editor=memit", "--pitfalls-model=a,b\nc")
     assert places(*options, "--pitfalls-store=its own").ret == 0
     given = outputs(project.path / "output")
@@ -208,7 +210,7 @@ def test_arguments_say_where_the_store_is(project: Project, places: Callable[...
     assert re.fullmatch("[0-9a-f]{12}", given["asked"]), "a key of the cache has no comma and no line end"
     (project.path / "output").unlink()
     assert places("--pitfalls-editor=rome").ret == 0
-    assert outputs(project.path / "output")["store"] == str(project.path / "kept")
+    assert outputs(project.path / "output")["store"] == str(project.path / "kept[*]"), "a pattern, without '..'"
     assert outputs(project.path / "output")["asked"] != given["asked"]
 
 
