@@ -24,8 +24,12 @@ def main(arguments: list[str]) -> int:
 
 def obey(order: dict[str, Any], events: IO[str]) -> int:
     """Run the steps of an order; returns the exit status."""
+    from transformers.utils.logging import disable_progress_bar
+
     from . import steps
     from .recorder import DeviceLost
+
+    disable_progress_bar()
 
     def emit(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")

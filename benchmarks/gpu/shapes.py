@@ -27,7 +27,10 @@ from .sizes import Sizes
 from .synchronisations import synchronisations
 
 COUNTED = 4
-"""Cases whose operations and synchronisations are counted."""
+"""Cases whose operations and synchronisations are counted, and of the first run."""
+
+KEPT = 32
+"""Cases whose answers are compared between precisions, at most."""
 
 FEW_STEPS = (2, 6)
 """Steps of the target vector after which today's way is timed, to know beforehand what a whole case takes."""
@@ -122,28 +125,32 @@ class _Shape:
         """Cases per second at the automatic batch size; as many cases as the time allows."""
         session, programs, device = self._session(precision), self._programs, self._random.device
         most = self._sizes.automatic
-        # The first part of more cases than one part is where the automatic size is measured.
-        first = min(session.batch_size(self._editor) + 1, most)
+        session.prepare(self._editor)
 
         def run(cases: int) -> tuple[float, list[CaseScores]]:
             return machine.timed(lambda: checked(session.run(self._editor, programs[:cases])), device)
 
-        cases, (taken, answers) = first, run(first)
+        end = time.monotonic() + seconds
+        cases = min(COUNTED, most)
+        taken, answers = run(cases)  # warms up, and says what a case takes at most
         found: Figures = {"first_run_seconds": round(taken, 2)}
-        left = seconds - taken
-        if left < taken:
-            found["not_warmed_up"] = True
-        else:
-            size = min(session.batch_size(self._editor), most)
-            again, _ = run(min(first, size))
-            # Not more than there is time for; a full batch where it fits: a part of one is slower by the case.
-            cases = max(min(first, size), min(most, int((left - again) / (again / min(first, size)))))
+        each = taken / cases
+        # The first part of more cases than one part is where the automatic size is measured.
+        first = min(session.batch_size(self._editor) + 1, most)
+        if 2 * first * each <= end - time.monotonic():
+            again, _ = run(first)
+            each = again / first
+        more = min(most, int((end - time.monotonic()) / each))
+        if more >= cases:
+            cases = more
             _reset_peak(device)
             taken, answers = run(cases)
+        else:
+            found["not_warmed_up"] = True
         found |= _rate(taken, cases)
         found |= {"batch": session.describe(self._editor)["batch"], **_peak(device)}
         found["prepare_seconds"] = round(session.seconds.get(f"prepare {self._editor}", 0.0), 2)
-        common = answers[: min(first, cases)]
+        common = answers[:KEPT]
         if self.answers:
             found["difference_of_log_p"] = differences(self.answers, common)
         else:

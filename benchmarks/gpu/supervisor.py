@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,7 +84,8 @@ class Supervisor:
             asked = {"sizes": self._sizes, "device": self._device, "steps": steps, "end": end, "known": known}
             order.write_text(json.dumps(asked), encoding="utf-8")
             events.touch()
-            process = subprocess.Popen([*self._command, str(order), str(events)], cwd=ROOT)
+            environment = {**os.environ, "HF_HUB_OFFLINE": "1"}  # nothing is fetched, and nobody waits for a network
+            process = subprocess.Popen([*self._command, str(order), str(events)], cwd=ROOT, env=environment)
             try:
                 with events.open(encoding="utf-8") as written:
                     ended = self._watch(process, written)

@@ -63,7 +63,7 @@ def test_bad_input_is_one_message(arguments: list[str], message: str, capsys: py
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["shapes", "--device", "cuda"]) == 4
+    assert command.main(["editing", "--device", "cuda"]) == 4
     assert "torch sees no CUDA device" in capsys.readouterr().err
 
 
