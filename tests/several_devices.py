@@ -139,5 +139,11 @@ class _Literals(TorchFunctionMode):
 @contextmanager
 def several_devices() -> Iterator[None]:
     """While open, "cpu:1" and higher are devices of their own."""
-    with _Literals(), _Factories():
-        yield
+    future: Any = torch.__future__
+    before = future.get_overwrite_module_params_on_conversion()
+    future.set_overwrite_module_params_on_conversion(True)  # Module.to() must not write into the parameter it has
+    try:
+        with _Literals(), _Factories():
+            yield
+    finally:
+        future.set_overwrite_module_params_on_conversion(before)

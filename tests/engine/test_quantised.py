@@ -94,6 +94,7 @@ def test_a_session_says_that_its_weights_are_quantised(
     model, other = session.describe("rome")["model"], plain_session.describe("rome")["model"]
     assert model["dtype"] == dtype
     assert model["quantisation"].startswith({"int8": "torchao Int8WeightOnly", "nf4": "bitsandbytes nf4"}[dtype])
+    assert model["computed_in"] == other["dtype"] == "float32"
     assert "quantisation" not in other
     assert model["fingerprint"] != other["fingerprint"]
     assert model["parameters"] == other["parameters"]
@@ -206,6 +207,7 @@ def test_a_library_that_is_missing_is_named(llama: Path, tmp_path: Path, monkeyp
         (lambda: load(resolve(str(directory)), "cpu"), "bitsandbytes"),
         (lambda: load(resolve(str(llama)), "cpu", "nf4"), "bitsandbytes"),
         (lambda: load(resolve(str(llama)), "cpu", "int8"), "torchao"),
+        (lambda: check_before_loading([], [], "int8"), "torchao"),
     ):
         with pytest.raises(UsageError, match=f"{library}, which is not installed") as raised:
             call()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pytest_editpitfalls.engine import models
+from pytest_editpitfalls.engine.editing.interface import EditJob
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.families import family_for
@@ -25,7 +26,9 @@ from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compile_case
 from tests.engine.conftest import ALL, EXPERTS, tolerance
+from tests.engine.locate_then_edit import REQUESTS
 from tests.engine.quick_editors import PROMPTS, TRAINED, answers
+from tests.engine.test_mend import make_mend, trained
 from tests.several_devices import several_devices
 from tests.store.store_samples import CASE
 from tests.tiny_models import save_tiny, tiny_model
@@ -35,17 +38,17 @@ PLENTY = 10**9
 PROGRAM = compile_case(CASE)
 
 
-def spread_forward(name: str) -> Forward:
+def spread_forward(name: str, layers: int = 3) -> Forward:
     """To be used where `several_devices` is open."""
-    model, tokenizer = tiny_model(name, layers=3, dtype=torch.float64)
+    model, tokenizer = tiny_model(name, layers=layers, dtype=torch.float64)
     family = family_for(model.config)
     places = spreading.device_map(model, family.blocks, torch.float64, GPUS, [PLENTY] * len(GPUS))
     assert places is not None
     return Forward(ModelAdapter.of(spreading.spread(model, places), tokenizer, family))
 
 
-def whole_forward(name: str) -> Forward:
-    model, tokenizer = tiny_model(name, layers=3, dtype=torch.float64)
+def whole_forward(name: str, layers: int = 3) -> Forward:
+    model, tokenizer = tiny_model(name, layers=layers, dtype=torch.float64)
     return Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
 
 
@@ -167,3 +170,15 @@ def test_editors_that_need_one_device_are_refused_by_name(two_gpus: Callable[...
             session.prepare("mine")
     finally:
         EDITORS.forget_added()
+
+
+def test_a_trained_network_edits_as_on_one_device(tmp_path: Path) -> None:
+    job, whole = EditJob("case", 1, (REQUESTS[0],)), whole_forward("llama", layers=4)
+    network = trained(whole)
+    (expected,) = make_mend(whole, tmp_path, network).edit([job])
+    with several_devices():
+        (found,) = make_mend(spread_forward("llama", layers=4), tmp_path, network).edit([job])
+        assert found.error is None
+        for change, other in zip(found.model, expected.model, strict=True):
+            assert change.module == other.module
+            assert torch.allclose((change.u @ change.v.transpose(0, 1)).cpu(), other.u @ other.v.T, atol=1e-9)

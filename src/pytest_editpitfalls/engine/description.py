@@ -38,7 +38,7 @@ def described_model(host: ModelAdapter, *, name: str, label: str, fingerprint: s
         "layers": host.n_layers,
         "parameters": _parameters(host.model),
         "dtype": dtype,
-        **({"quantisation": quantised} if quantised else {}),
+        **({"quantisation": quantised, "computed_in": str(host.dtype).removeprefix("torch.")} if quantised else {}),
         "device": _device_name(host),
     }
 

@@ -364,7 +364,8 @@ class CaseRunner:
             self._listener.stop()
 
     def _dtype_of(self, pair: Pair) -> str:
-        return str(self._executor.describe(*pair)["model"]["dtype"])
+        model = self._executor.describe(*pair)["model"]
+        return str(model.get("computed_in", model["dtype"]))  # quantised weights are computed with in another
 
     def _keep(self, answers: Answers) -> None:
         """Take the scores of a finished batch, and store them at once."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.models.checkpoint import config_of
 from pytest_editpitfalls.engine.models.placement import QUANTISED
-from pytest_editpitfalls.engine.models.quantising import described
+from pytest_editpitfalls.engine.models.quantising import check_library, described
 from pytest_editpitfalls.engine.models.source import ModelSource
 from pytest_editpitfalls.errors import UsageError
 
@@ -49,7 +49,7 @@ def check_quantised(name: str, declaration: EditorDeclaration, quantisation: str
     raise UsageError(
         f"{name} cannot edit quantised weights ({quantisation}): {declaration.needs_plain_weights}",
         where=f"--editor={name}",
-        fix=f"use the model unquantised (--pitfalls-dtype is neither {' nor '.join(QUANTISED)}), or {_others()}",
+        fix=f"use the model unquantised (another --pitfalls-dtype, or another checkpoint), or {_others()}",
     )
 
 
@@ -62,8 +62,9 @@ def check_before_loading(names: Iterable[str], sources: Iterable[ModelSource], d
         dtype: as typed.
 
     Raises:
-        UsageError: as `check_quantised`.
+        UsageError: as `check_quantised`; or the library that quantises is not installed.
     """
+    check_library(dtype)
     for source in sources:
         config = config_of(source.path) if source.kind == "directory" and source.path is not None else None
         quantisation = dtype if dtype in QUANTISED else None if config is None else described(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from .heads import auto_class
 from .hub import cached_copy, refuse_hub_adapter
 from .loading_report import check_report
 from .placement import QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
-from .quantising import bits_of, check_method, check_quantising, quantisation_config
+from .quantising import bits_of, check_method, check_quantising, library_quiet, quantisation_config
 from .safety import check_config, check_directory
 from .source import ModelSource, hub_directory, resolve
 from .spreading import device_map, free_for_weights, several_gpus, spread
@@ -134,8 +135,9 @@ def load(
         raise _adapter_on_quantised(source, dtype)
     state = _state(source)
     tokenizer = load_tokenizer(source)
-    quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
-    model = load_weights(source, config, dtype_there, announce, quantised)
+    with nullcontext() if memory.bits is None else library_quiet():
+        quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
+        model = load_weights(source, config, dtype_there, announce, quantised)
     if memory.bits is not None:
         _multiply_quantised(model, source, dtype)
     if source.adapter is not None:
