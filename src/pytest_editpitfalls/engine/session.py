@@ -27,7 +27,7 @@ from .editing.interface import EditorResources, KeepsState, SaysWhatItWrites, Wr
 from .editors_of_model import EditorsOfModel
 from .families import family_for
 from .forward import Forward
-from .held import HeldAnswers, object_vectors
+from .held import HeldAnswers, HeldMemory, object_vectors
 from .model_adapter import ModelAdapter
 from .moments import SecondMoments
 from .overlay import Overlay, prefix_of
@@ -72,16 +72,22 @@ class EngineSession:
         self.dtype = _dtype_name(settings, host)
         self._sizes = BatchSizes(host, settings, announce)
         tokens = self._sizes.most_tokens
+        known_by = f"{self.fingerprint}-torch.{self.dtype}"
         moments = SecondMoments(
             self.forward,
-            fingerprint=f"{self.fingerprint}-torch.{self.dtype}",
+            fingerprint=known_by,
             cache=source.cache / "second-moments",
             max_tokens=tokens_that_fit(self._sizes.free_memory(), shape_of(host).forward_bytes, 4 * tokens),
         )
         self._resources = EditorResources(host, self.forward, moments, settings, tokens)
         self.editors = self._made_editors()
         self._shared: dict[str, SharedEdits] = {}
-        self._held = HeldAnswers(self.forward, host.encoder, max_tokens=self._sizes.scoring_tokens(tokens))
+        self._held = HeldAnswers(
+            self.forward,
+            host.encoder,
+            max_tokens=self._sizes.scoring_tokens(tokens),
+            memory=HeldMemory(source.cache / "held" / f"{self.fingerprint[:32]}.jsonl", known_by),
+        )
         self._said: set[str] = set()  # what is announced once
         self._edited: list[str] = []  # the case whose edited model is open, here or under another seed
 

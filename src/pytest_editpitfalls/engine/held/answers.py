@@ -21,6 +21,7 @@ from pytest_editpitfalls.errors import UnscorableCase
 from pytest_editpitfalls.program import MAX_LISTED, HeldAnswer, HeldQuestion, Score
 
 from .labels import Goal, LabelTree, Search, Tokens
+from .memory import HeldMemory
 
 BOTH: tuple[Score, ...] = ("mean", "sum")
 
@@ -70,11 +71,15 @@ class HeldAnswers:
         forward: the base model.
         encoder: its texts.
         max_tokens: the most padded tokens per pass.
+        memory: the answers of earlier runs, by `holds`.
     """
 
-    def __init__(self, forward: Forward, encoder: Encoder, *, max_tokens: int) -> None:
+    def __init__(
+        self, forward: Forward, encoder: Encoder, *, max_tokens: int, memory: HeldMemory | None = None
+    ) -> None:
         self._forward, self._encoder = forward, encoder
         self.max_tokens = max_tokens
+        self._memory = memory
         self._known: dict[tuple[object, ...], bool | None] = {}
         self._tree = lru_cache(maxsize=256)(self._tree_of)
 
@@ -82,8 +87,14 @@ class HeldAnswers:
         """Return for each question whether the base model holds the fact, which takes fewer passes than `answers`."""
         keys = [_key(question) for question in questions]
         new = {key: question for key, question in zip(keys, questions, strict=True) if key not in self._known}
-        for key, answer in zip(new, self._answer(list(new.values()), silent, Goal.WINS_ALL), strict=True):
-            self._known[key] = answer.holds
+        if new and self._memory is not None:
+            self._known |= self._memory.get(list(new))
+            new = {key: question for key, question in new.items() if key not in self._known}
+        found = self._answer(list(new.values()), silent, Goal.WINS_ALL)
+        answers = {key: answer.holds for key, answer in zip(new, found, strict=True)}
+        self._known |= answers
+        if answers and self._memory is not None:
+            self._memory.add(answers)
         return [self._known[key] for key in keys]
 
     def answers(
