@@ -1,20 +1,30 @@
-"""Fetches the embedded model while this process imports torch, which takes as long. Torch-free."""
+"""Fetches the embedded model while this process imports torch and transformers. Importing it imports neither."""
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .embedded import GGUF_SHA256, embedded_gguf
 from .gguf import converted_name
 from .loading import check_available
 from .source import resolve
 
+_MODEL_CODE = (
+    "gguf",
+    "transformers.generation",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.llama.tokenization_llama",
+)
+"""What converting and loading the embedded model would import later, which takes as long as importing torch."""
+
 
 @contextmanager
 def fetched_meanwhile(name: str, announce: Callable[[str], None] | None = None) -> Iterator[None]:
-    """While open, what a model lacks is fetched; leaving waits for it.
+    """While open, what a model lacks is fetched; leaving waits for it, and imports the model's code meanwhile.
 
     What `check_available` refuses is refused at once.
 
@@ -42,6 +52,9 @@ def fetched_meanwhile(name: str, announce: Callable[[str], None] | None = None) 
     thread = threading.Thread(target=fetch, name="editpitfalls-fetch", daemon=True)
     thread.start()
     yield
+    for name in _MODEL_CODE:
+        with suppress(ImportError):  # if it is needed, it is missed where it is
+            importlib.import_module(name)
     thread.join()
     if raised:
         raise raised[0]
