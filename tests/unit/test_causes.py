@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_editpitfalls.causes import Causes
+from pytest_editpitfalls.program import SuitePrograms, cause_id
 
 
 class Big:
@@ -85,3 +86,16 @@ def test_a_case_gets_its_own() -> None:
     assert [str(causes.take(name)) for name in "bac"] == ["b", "a", "None"]
     causes.keep("d", "edit 1: d", ValueError())  # outside of a batch
     assert causes.take("d") is None
+
+
+def test_cases_of_two_suites_may_have_one_name() -> None:
+    causes = Causes()
+    causes.start("lines")
+    suites = [SuitePrograms(name, list) for name in ("reverse", "coverage")]
+    errors = [ValueError("one"), ValueError("two")]
+    with causes.of_batch() as found:
+        for suite, error in zip(suites, errors, strict=True):
+            causes.keep(cause_id(suite, "P36-0001"), "edit 1: it failed", error)
+    for suite in suites:
+        causes.assign(suite.name, found, cause_id(suite, "P36-0001"), "editor 'rome', edit 1: it failed")
+    assert [causes.take(suite.name) for suite in suites] == errors
