@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from gc import collect as collect_garbage  # before `no_garbage_collection` takes its place
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from pytest_editpitfalls.engine.batches_of_model import shape_of
 from pytest_editpitfalls.engine.isolation import BatchDoesNotFit
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings, Progress, ProgressCallback
+from pytest_editpitfalls.engine.walls import KnownWalls, Walls
+from pytest_editpitfalls.execution.xdist.run_directory import RunDirectory
 from pytest_editpitfalls.pitfalls import Probe, Program
 from pytest_editpitfalls.program import CaseScores, EditRequest, State
 from tests.tiny_models import save_tiny
@@ -264,6 +267,47 @@ def test_a_halved_batch_is_remembered() -> None:
     size.run(programs, machine)
     assert machine.sizes == [2] * 8
     assert said == ["batches of 2: memory ran out with 4"]
+
+
+def sharing(walls: Walls) -> dict[str, Any]:
+    key = "model", "rome"
+    return {"tell": partial(walls.tell, key), "told": partial(walls.told, key)}
+
+
+@pytest.mark.parametrize("fixed", [16, None])
+def test_a_halved_batch_is_told_to_the_other_workers(fixed: int | None, tmp_path: Path) -> None:
+    """Also to one that has not run anything yet, and would measure its first part."""
+    run = RunDirectory(tmp_path)
+    programs = [made(9, f"P{i}") for i in range(16)]
+    first, second = Machine(room=3), Machine(room=3)
+    batch_size(16, **sharing(run.walls("gw0"))).run(programs, first)
+    other = batch_size(fixed, **sharing(run.walls("gw1")))
+    assert other.cases == 2 if fixed else other.cases == 16
+    other.run(programs, second)
+    assert first.sizes[:4] == [16, 8, 4, 2]
+    assert second.sizes == [2] * 8
+    assert other.choice.why == "memory ran out in another worker, where 2 did fit"
+    third = Machine(room=3)  # another editor of theirs may take less memory
+    batch_size(8, tell=lambda _: None, told=partial(run.walls("gw1").told, ("model", "ft"))).run(programs, third)
+    assert third.sizes[0] == 8
+
+
+def test_the_least_that_any_worker_found_counts(tmp_path: Path) -> None:
+    run, key = RunDirectory(tmp_path), ("model", "rome")
+    run.walls("gw0").tell(key, 8)
+    own = run.walls("gw1")
+    own.tell(key, 4)
+    own.tell(key, 6)
+    (tmp_path / "walls-gw2.json").write_text("[[", encoding="utf-8")  # its worker was killed while it wrote
+    assert run.walls("gw3").told(key) == 4
+    assert run.walls("gw3").told(("other", "rome")) is None
+
+
+def test_a_case_that_does_not_fit_alone_is_not_told() -> None:
+    walls, machine = KnownWalls(), Machine(heavy=["P20"])
+    batch_size(4, **sharing(walls)).run([made(9, f"P{i}") for i in range(3)] + [made(20)], machine)
+    assert machine.sizes == [4, 2, 1, 3]
+    assert walls.known == {}
 
 
 def test_passes_on_a_cpu_are_not_made_smaller() -> None:

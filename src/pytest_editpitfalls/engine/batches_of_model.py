@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -41,6 +42,7 @@ class BatchSizes:
             fixed = None if asked is None else (asked, "as asked for")
             if declaration.form == "in place":
                 fixed = (1, "there is one model object to edit in place")
+            walls, key = self._settings.walls, (self._settings.model, name)
             self._known[name] = BatchSize(
                 Limits(
                     shape_of(host),
@@ -53,6 +55,8 @@ class BatchSizes:
                 host.model.base_model,
                 fixed=fixed,
                 announce=lambda text: self._announce(f"{name}: {text}"),
+                tell=partial(walls.tell, key),
+                told=partial(walls.told, key),
             )
         return self._known[name]
 

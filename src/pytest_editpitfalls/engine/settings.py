@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .walls import KnownWalls, Walls
+
 CPU_CASES, GPU_CASES = 16, 256
 """The most cases per batch where ``batch_size`` is automatic: more do not make a run faster.
 
@@ -37,6 +39,7 @@ class EngineSettings:
         overrides: ``--pitfalls-set`` values as typed, by editor.
         config_path: the file that ``config_tables`` came from; relative paths in it start there.
         processes: processes that share the memory of the device, this one included.
+        walls: where the processes of a run tell one another which batches did not fit.
     """
 
     model: str
@@ -48,6 +51,7 @@ class EngineSettings:
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     config_path: Path | None = None
     processes: int = 1
+    walls: Walls = field(default_factory=KnownWalls, compare=False, repr=False)
 
 
 def chunk_size(batch_size: int | None, on_gpu: bool) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.causes import CAUSES
 from pytest_editpitfalls.engine.settings import FETCH, SHOWN
+from pytest_editpitfalls.engine.walls import KnownWalls, Walls
 from pytest_editpitfalls.errors import CaseError, PitfallsError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, cause_id
@@ -29,14 +30,21 @@ _ENGINE = "pytest_editpitfalls.engine.session"
 
 
 class LocalExecutor:
-    """Runs batches in this process, one of ``sharing`` processes that share the device's memory."""
+    """Runs batches in this process, one of ``sharing`` processes that share the device's memory.
+
+    Args:
+        walls: where the processes of the run tell one another which batches did not fit.
+    """
 
     no_model: str | None = None
 
-    def __init__(self, run: RunConfig, listener: ProgressListener, sharing: int = 1) -> None:
+    def __init__(
+        self, run: RunConfig, listener: ProgressListener, sharing: int = 1, walls: Walls | None = None
+    ) -> None:
         self._run = run
         self._listener = listener
         self._sharing = sharing
+        self._walls = KnownWalls() if walls is None else walls
         self._opened: tuple[str, EngineSession] | None = None
         self._seeded: tuple[int, EngineSession] | None = None  # the open model under another seed
         self._refused: dict[str, PitfallsError] = {}
@@ -71,7 +79,7 @@ class LocalExecutor:
         if model in self._refused:
             raise self._refused[model]
         settings = self._run.engine_settings(self._run.model_of(model))
-        settings = replace(settings, processes=self._sharing)
+        settings = replace(settings, processes=self._sharing, walls=self._walls)
         try:
             with self._listener.busy(f"loading {model}"):
                 session = self._loaded(settings)

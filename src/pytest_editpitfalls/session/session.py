@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from pytest_editpitfalls.causes import CAUSES
+from pytest_editpitfalls.engine.walls import Walls
 from pytest_editpitfalls.errors import CaseError, UsageError
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.execution.case_runner import CaseRunner
@@ -79,8 +80,9 @@ class PitfallsSession:
         self.verdicts = VerdictPolicy(run, self.suites, self.baseline, knows_all_suites=not self.selection.paths)
         tell_stored = None if directory is None else partial(directory.report_stored, worker["workerid"])
         self.cache = ResultCache(run, run_id, tell_stored, self.judge)
-        self.executor = _executor(run, listener, sharing)
         alone = directory is None
+        walls = None if directory is None else directory.walls(worker["workerid"])
+        self.executor = _executor(run, listener, sharing, walls)
         self.runner = CaseRunner(
             run, self.executor, self.cache, programs, listener, isolated_units, self.judge, alone=alone
         )
@@ -157,10 +159,10 @@ class PitfallsSession:
         return scores
 
 
-def _executor(run: RunConfig, listener: ProgressListener, sharing: int) -> Executor:
+def _executor(run: RunConfig, listener: ProgressListener, sharing: int, walls: Walls | None) -> Executor:
     """Return the executor that the user asked for; it loads nothing before it is asked something."""
     if run.engine == "ray":
         from pytest_editpitfalls.execution.ray.executor import RayExecutor  # Ray is an optional dependency
 
         return RayExecutor(run, listener)
-    return LocalExecutor(run, listener, sharing)
+    return LocalExecutor(run, listener, sharing, walls)

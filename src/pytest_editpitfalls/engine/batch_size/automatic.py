@@ -100,6 +100,8 @@ class BatchSize:
         base_model: the model's blocks, without the head.
         fixed: cases of a batch where that is given, and why; None is automatic.
         announce: called with a message when memory, and nothing else, bounds a batch.
+        tell: called with the cases that did fit where memory ran out before.
+        told: asked for the same of other processes; None where it ran out in none.
 
     Attributes:
         choice: as it is now.
@@ -112,8 +114,12 @@ class BatchSize:
         *,
         fixed: tuple[int, str] | None = None,
         announce: Callable[[str], None] = lambda _: None,
+        tell: Callable[[int], None] = lambda _: None,
+        told: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._limits, self._base_model, self._announce = limits, base_model, announce
+        self._tell, self._told = tell, told
+        self._ran_out = False  # in this process, since a part did fit
         self._model = limits.estimate()
         self._is_open = fixed is None  # whether it is still to be measured
         first = limits.choice(self._model)
@@ -140,6 +146,7 @@ class BatchSize:
         Before the first part is measured a few times its size, so that it has the longest of some; not all that there
         may be, since their answers come together.
         """
+        self._heed_others()
         return min(self._limits.most_cases, CPU_CASES) if self._is_open else self.choice.cases
 
     def run(self, programs: Sequence[Program], work: Work, progress: ProgressCallback = silent) -> list[CaseScores]:
@@ -149,6 +156,7 @@ class BatchSize:
         answers: dict[int, CaseScores] = {}
         progress = forwards_only(progress)
         while left:
+            self._heed_others()
             part = left[: self._next(programs[left[0]], lengths[left[0]], len(left))]
             chosen = [programs[index] for index in part]
             whole = len(part) == len(programs)
@@ -162,16 +170,24 @@ class BatchSize:
                 found = None
             if found is None:
                 # Outside of the except clause, whose traceback would keep the batch's tensors alive.
-                self._is_open = False
+                self._is_open, self._ran_out = False, True
                 self.choice = self.choice.halved(len(part), least_tokens=LEAST_TOKENS)
                 free_memory()
                 continue
             if len(part) == 1 and found[0].error is not None:
                 self.choice = self._fits  # a case that does not even fit alone says nothing about the others
+                self._ran_out = False
             self._settle()
             answers.update(zip(part, found, strict=True))
             left = left[len(part) :]
         return [answers[index] for index in range(len(programs))]
+
+    def _heed_others(self) -> None:
+        """Take no more cases than did fit in a process where memory ran out."""
+        most = self._told()
+        if most is not None and most < self.choice.cases:
+            why = f"memory ran out in another worker, where {most} did fit"
+            self._fits = self.choice = replace(self.choice, cases=most, why=why)
 
     def _next(self, longest: Program, length: int, left: int) -> int:
         """Cases of the next part, of as many as are left."""
@@ -225,6 +241,9 @@ class BatchSize:
         """The choice has worked for a part."""
         if self.choice != self._fits and self.choice.cases < self._limits.most_cases:
             self._announce(f"batches of {self.choice.cases}: {self.choice.why}")
+        if self._ran_out:
+            self._tell(self.choice.cases)
+            self._ran_out = False
         self._fits = self.choice
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.walls import Key, KnownWalls
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.execution.executor import Answers, Job, ProgressSink, WorkerProgress
 from pytest_editpitfalls.execution.local import LocalExecutor
@@ -41,6 +42,7 @@ class Reply:
         seed: what the editor draws under; None: the run's own.
         description: of the editor and the model, as it is now.
         size: cases that the model takes at once with the editor.
+        walls: batches that did not fit, here or where the caller knows of it.
         seconds: spent outside of batches since the last reply.
     """
 
@@ -52,6 +54,7 @@ class Reply:
     answers: Answers = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    walls: Mapping[Key, int] = field(default_factory=dict)
 
 
 class ActorProgress(WorkerProgress):
@@ -77,7 +80,8 @@ class BatchActor:
     def __init__(self, name: str, run: RunConfig, sink: ProgressSink, sharing: int = 1) -> None:
         self._run = run
         self._progress = ActorProgress(sink, name)
-        self._executor = LocalExecutor(run, self._progress, sharing)
+        self._walls = KnownWalls()
+        self._executor = LocalExecutor(run, self._progress, sharing, self._walls)
 
     def ready(self, origin: RunOrigin, editors: tuple[Any, ...]) -> None:
         """Import what the run brings.
@@ -109,8 +113,11 @@ class BatchActor:
         programs: tuple[Program, ...],
         suite: SuitePrograms,
         seed: int | None,
+        walls: Mapping[Key, int],
     ) -> Reply:
-        """Run one batch; see `LocalExecutor.run_job`."""
+        """Run one batch, with what is known of batches that did not fit elsewhere; see `LocalExecutor.run_job`."""
+        for key, cases in walls.items():
+            self._walls.tell(key, cases)
         job = Job(editor, model, batch, programs, (suite,) * len(programs), seed)
         self._progress.start(batch, 0, len(batch))
         try:
@@ -123,7 +130,8 @@ class BatchActor:
         description = self._executor.describe(editor, model, seed)
         size = self._executor.batch_size(editor, model, 0)
         remarks, self._progress.remarks = tuple(self._progress.remarks), []
-        return Reply(editor, model, seed, description, size, answers or {}, remarks, self._executor.take_seconds())
+        seconds, walls = self._executor.take_seconds(), dict(self._walls.known)
+        return Reply(editor, model, seed, description, size, answers or {}, remarks, seconds, walls)
 
 
 def editors_of(run: RunConfig) -> list[CarriedEditor]:

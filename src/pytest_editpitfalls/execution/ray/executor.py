@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from pytest_editpitfalls.engine.walls import KnownWalls
 from pytest_editpitfalls.errors import CaseError, PitfallsError, UsageError
 from pytest_editpitfalls.execution.executor import Answers, Job, ProgressListener
 from pytest_editpitfalls.execution.planning import GIVEN_UP, Isolation, PlannedCase, fair_size
@@ -60,6 +61,7 @@ class RayExecutor:
         self._finished: deque[Answers] = deque()
         self._seconds: dict[str, float] = {}
         self._remarks: set[str] = set()
+        self._walls = KnownWalls()
         self._false_starts = 0
         self._waits_since: float | None = None
 
@@ -75,6 +77,7 @@ class RayExecutor:
         """Return how many cases the model takes at once, fewer where actors would wait for the last batch."""
         known = (reply for (name, label, _), reply in self._replies.items() if (name, label) == (editor, model))
         size = (next(known, None) or self._reply_about(editor, model, None)).size
+        size = min(size, self._walls.told((self._run.model_of(model), editor)) or size)
         assert self._cluster is not None
         return fair_size(cases, self._cluster.layout.actors, size)
 
@@ -164,7 +167,9 @@ class RayExecutor:
             of_job = job.suites[0]  # that of all its cases: see `CaseRunner`
             if (suite := self._suites.get(of_job.name)) is None:
                 suite = self._suites[of_job.name] = ray.put(of_job)
-            reply = actor.handle.run.remote(job.editor, job.model, job.batch, job.programs, suite, job.seed)
+            reply = actor.handle.run.remote(
+                job.editor, job.model, job.batch, job.programs, suite, job.seed, self._walls.known
+            )
             self._busy[reply] = actor
 
     def _next_job(self) -> Job | None:
@@ -222,6 +227,8 @@ class RayExecutor:
 
     def _accept(self, job: Job | None, reply: Reply) -> None:
         self._replies[reply.editor, reply.model, reply.seed] = reply
+        for key, cases in reply.walls.items():
+            self._walls.tell(key, cases)
         for stage, seconds in reply.seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
         for remark in reply.remarks:

@@ -16,6 +16,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
+from pytest_editpitfalls.engine.walls import Key, KnownWalls
 from pytest_editpitfalls.execution.planning import PlannedCase, Unit
 from pytest_editpitfalls.execution.repeatability import Unrepeatable
 
@@ -105,8 +106,43 @@ class RunDirectory:
             found.update(line for line in lines if line.endswith("\n"))  # not one that is just being written
         return len(found)
 
+    def walls(self, worker: str) -> WorkerWalls:
+        """Return where a worker tells the others which batches did not fit."""
+        return WorkerWalls(self, worker)
+
+    def report_walls(self, worker: str, known: KnownWalls) -> None:
+        """Report what a worker found; never raises, as `report_progress`."""
+        with contextlib.suppress(OSError):
+            self._write(self.folder / f"walls-{worker}.json", [[*key, cases] for key, cases in known.known.items()])
+
+    def known_walls(self) -> KnownWalls:
+        """Return what all workers have found."""
+        found = KnownWalls()
+        for file in self.folder.glob("walls-*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                for model, editor, cases in json.loads(file.read_text(encoding="utf-8")):
+                    found.tell((model, editor), cases)
+        return found
+
     def _write(self, path: Path, value: Any) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder)
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(value, file)
         os.replace(temporary, path)
+
+
+class WorkerWalls:
+    """One worker's `Walls`: what it finds goes into the run's directory, and what all have found comes from there."""
+
+    def __init__(self, directory: RunDirectory, worker: str) -> None:
+        self._directory, self._worker = directory, worker
+        self._own = KnownWalls()
+
+    def tell(self, key: Key, cases: int) -> None:
+        """Tell the other workers."""
+        self._own.tell(key, cases)
+        self._directory.report_walls(self._worker, self._own)
+
+    def told(self, key: Key) -> int | None:
+        """Ask what any worker has found."""
+        return self._directory.known_walls().told(key)
