@@ -29,6 +29,8 @@ PARTS = {
     "generation": "answers of edited models, one at a time in place against one batch",
     "chain": "many edits one after another: time, memory, and what is left of them",
     "elsewhere": "editors of others, from their checkouts, beside ours: agreement, time",
+    "busy": "a run beside processes that keep a core busy",
+    "scale": "thousands of cases: memory, time, files, workers",
     "plugin": "the plugin itself: collecting, starting, reporting",
     "gpu": "everything about a GPU in seven minutes; only where it is named, or with --device cuda",
 }
