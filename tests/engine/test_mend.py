@@ -294,7 +294,7 @@ def load(forward: Forward, path: Path, **changes: Any) -> tuple[MendNetwork, Wei
     asked: dict[str, Any] = {
         "fingerprint": fingerprint(host.model, host.tokenizer),
         "model": "tiny",
-        "dtype": host.dtype,
+        "dtype": host.precision,
         "layers": LAYERS,
         "matrices": edited_matrices(host, LAYERS),
         "network_dtype": host.edit_dtype,

@@ -204,7 +204,7 @@ def _network(editor: str) -> Target:
             EDITORS.get(editor).training_class().kind,
             fingerprint="abc",
             model="tiny",
-            dtype=torch.float32,
+            dtype="float32",
             layers=(0,),
             matrices=(Matrix("m", 2, 3),),
             network_dtype=torch.float32,

@@ -64,7 +64,7 @@ def test_saved_and_loaded_again(name: str, tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("dtype", [name for name in placement.DTYPES if name != "tf32"])
+@pytest.mark.parametrize("dtype", [name for name in placement.DTYPES if name not in ("tf32", placement.BF16_WEIGHTS)])
 def test_dtype_by_name(source: ModelSource, dtype: str) -> None:
     model, _ = load(source, device="cpu", dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
@@ -86,6 +86,52 @@ def test_tf32_is_float32_on_a_gpu_that_has_such_products(source: ModelSource, mo
         resolve_dtype("tf32", gpu)
     with pytest.raises(UsageError, match="'cpu' does not multiply in TF32"):
         load(source, device="cpu", dtype="tf32")
+
+
+def test_bf16_weights_are_refused_where_they_would_be_slower(
+    source: ModelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def capabilities(**known: object) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    capabilities(avx512_f=True, avx512_bf16=False, architecture="x86_64", l2_cache_size=1)
+    with pytest.raises(UsageError, match=r"dtype=bf16-weights: 'cpu' has no fast products of bfloat16.*AMX"):
+        load(source, device="cpu", dtype="bf16-weights")
+    for name in ("avx512_bf16", "amx_bf16", "bf16"):
+        capabilities(**{name: True})
+        assert resolve_dtype("bf16-weights", cpu) == torch.bfloat16
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # builds that do not use the instructions
+    with pytest.raises(UsageError, match="fast products"):
+        resolve_dtype("bf16-weights", cpu)
+    capability = [(8, 0), (7, 5)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability.pop(0))
+    assert resolve_dtype("bf16-weights", gpu, torch.float32) == torch.bfloat16
+    with pytest.raises(UsageError, match="Ampere"):
+        resolve_dtype("bf16-weights", gpu)
+
+
+def test_an_older_torch_reads_what_linux_says_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    for text, fast in (("flags : fpu avx512f avx512_bf16 amx_tile", True), ("flags : fpu avx512f", False)):
+        monkeypatch.setattr(placement.Path, "read_text", lambda *_, text=text, **__: text)
+        assert placement._has_bf16_products(torch.device("cpu")) is fast
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_bf16_weights_from_any_checkpoint(stored: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms keep what the file has; matrices are rounded once, and are mapped where the file has them so."""
+    monkeypatch.setattr(placement, "_has_bf16_products", lambda _: True)
+    original, _ = tiny_model("llama", dtype=stored)
+    place = resolve(str(save_tiny(tmp_path / "model", "llama", dtype=stored)))
+    model, _ = load(place, device="cpu", dtype="bf16-weights")
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    for (name, found), (_, expected) in zip(model.named_parameters(), original.named_parameters(), strict=True):
+        assert found.dtype == (torch.float32 if found.ndim == 1 else torch.bfloat16), name
+        assert torch.equal(found, expected.to(found.dtype)), name
+    estimate = memory_estimate(place, "bf16-weights", "cpu")
+    assert estimate.weights_bytes == 2 * estimate.parameters
 
 
 def test_memory_estimate(source: ModelSource) -> None:

@@ -138,6 +138,15 @@ def test_converted_weights_are_private(tmp_path: Path) -> None:
     assert "bfloat16 is converted to float32" in str(converted)
 
 
+def test_matrices_in_bfloat16_are_shared_where_the_file_has_them_so(tmp_path: Path) -> None:
+    half, full = (save_tiny(tmp_path / str(dtype), "llama", dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    stored = sum(tensor.nbytes for tensor in load_file(half / "model.safetensors").values())
+    mapped, rounded = known(half, "bf16-weights"), known(full, "bf16-weights")
+    assert (mapped.shared_bytes, rounded.shared_bytes) == (stored, 0)
+    assert rounded.private_bytes == mapped.private_bytes + stored
+    assert "float32 is converted to bfloat16" in str(rounded)
+
+
 def test_in_place_editors_have_private_weights(llama: Path) -> None:
     usual, in_place = known(llama), known(llama, in_place=True)
     assert in_place.shared_bytes == 0

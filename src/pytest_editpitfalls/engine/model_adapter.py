@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from pytest_editpitfalls.errors import UsageError
 
+from .bf16_weights import HALF, has_bf16_weights
 from .declared_paths import check_paths, found_at
 from .families import Family, experts_width
 from .matrices import matrix_shape
+from .models.placement import BF16_WEIGHTS
 from .tokens import Encoder
 
 ForwardHook = Callable[[Any, tuple[Any, ...], Tensor], Tensor]
@@ -78,7 +80,13 @@ class ModelAdapter:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._weight.dtype
+        """What its matrices are kept in."""
+        return HALF if has_bf16_weights(self.model) else self._weight.dtype
+
+    @property
+    def precision(self) -> str:
+        """The name that ``--pitfalls-dtype`` has for how its weights are kept."""
+        return BF16_WEIGHTS if has_bf16_weights(self.model) else str(self.dtype).removeprefix("torch.")
 
     @property
     def edit_dtype(self) -> torch.dtype:

@@ -48,7 +48,7 @@ class EngineSession:
     Attributes:
         host: the base model; its weights are never written.
         fingerprint: SHA-256 of config, tokenizer and weights.
-        dtype: what its products are computed in ("float32", "tf32").
+        dtype: what its products are computed in ("float32", "tf32", "bf16-weights").
         editors: makes and prepares them.
         seconds: time spent outside of batches, by stage ("fetch and convert", "load", "prepare NAME").
     """
@@ -368,4 +368,4 @@ class EngineSession:
 
 def _dtype_name(settings: EngineSettings, host: ModelAdapter) -> str:
     """The dtype as it was typed where torch has none of that name, otherwise that of the weights."""
-    return settings.dtype if settings.dtype in ("tf32", *models.QUANTISED) else str(host.dtype).removeprefix("torch.")
+    return settings.dtype if settings.dtype in ("tf32", *models.QUANTISED) else host.precision

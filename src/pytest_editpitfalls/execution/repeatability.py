@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
+from pytest_editpitfalls.engine.models import HALVES
 from pytest_editpitfalls.probes import Measure
 from pytest_editpitfalls.program import CaseScores
 
@@ -114,7 +115,7 @@ class RepeatCheck:
 
     def _difference(self, pair: Pair, first: _First) -> str | None:
         in_place = EDITORS.get(pair[0]).form == "in place"
-        in_half = self.dtype_of(pair) in {"bfloat16", "float16"}
+        in_half = self.dtype_of(pair) in HALVES
         allowed = LARGEST_IN_HALF if in_half else LARGEST if in_place else LARGEST_IN_BATCHES
         return difference(first.scores, self.run(first.job), allowed)
 

@@ -54,8 +54,8 @@ HELP = {
     "process that loads the model (slow)",
     "device": "auto, cpu, cuda or cuda:N (default: auto, which is cuda where there is one, and all GPUs together for a "
     "model that does not fit on one)",
-    "dtype": "float32, bfloat16, float16, float64 or tf32, or quantised on loading: int8 (torchao), nf4 (bitsandbytes) "
-    "(default: float32 on a cpu, the checkpoint's own on cuda)",
+    "dtype": "float32, bf16-weights, bfloat16, float16, float64 or tf32, or quantised on loading: int8 (torchao), nf4 "
+    "(bitsandbytes) (default: float32 on a cpu, the checkpoint's own on cuda)",
     "batch_size": "cases edited together: a number or auto (default: auto)",
     "seed": "seed of everything that is random (default: 0)",
     "seeds": "run each editor under N seeds, --pitfalls-seed and those after it, and take the variance between them "

@@ -315,7 +315,8 @@ def _check_names(run: RunConfig) -> None:
         raise no_tf32(run.device)
     sources = [resolve(model) for model in run.models]
     if not run.replay:
-        check_before_loading([editor_name(label) for label in run.editors], sources, run.dtype)
+        edit = (editor_name(label) for label in run.editors if label not in run.checkpoints)
+        check_before_loading(edit, sources, run.dtype)
     for checkpoint in () if run.replay else run.checkpoints.values():
         edited_source(checkpoint, sources[0])
 

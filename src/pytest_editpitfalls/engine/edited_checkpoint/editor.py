@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_editpitfalls.engine.editing.interface import EditJob, EditorResources, EditResult
+from pytest_editpitfalls.engine.models.placement import HALVES
 from pytest_editpitfalls.engine.models.source import resolve
 from pytest_editpitfalls.engine.settings import ProgressCallback, silent
 from pytest_editpitfalls.errors import UsageError
@@ -55,7 +56,7 @@ class EditedCheckpoint:
         host, base = resources.host, resolve(resources.settings.model)
         edited = edited_source(checkpoint, base)
         found = compare(host.model, open_edited(edited, base, host))
-        dtype = str(host.dtype).removeprefix("torch.")
+        dtype = host.precision
         if not any(change.edited for change in found.changes):
             raise _nothing_differs(checkpoint, resources.settings.model, found, dtype)
         return cls(name, edited, found, dtype, resources.settings.model)
@@ -130,7 +131,7 @@ def _nothing_differs(checkpoint: str, base: str, found: Comparison, dtype: str) 
         what = f"{len(found.changes)} of its {found.compared} weights differ from {base}, all by rounding to {half}"
         return UsageError(f"{what} alone: no edit is in it", where=where, fix=fix)
     what = f"nothing differs: all {found.compared} weights are those of {base}"
-    if dtype in ("float16", "bfloat16"):
+    if dtype in HALVES:
         what += f", in {dtype}"
         fix += f"; a small edit may be lost in {dtype}: --pitfalls-dtype=float32 shows it"
     return UsageError(what, where=where, fix=fix)

@@ -9,11 +9,11 @@ from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models.loading import (
     check_finite,
     load_config,
+    load_merged,
     load_tokenizer,
-    load_weights,
-    merge_adapter,
     refuse_unless_it_fits,
 )
+from pytest_editpitfalls.engine.models.placement import BF16_WEIGHTS
 from pytest_editpitfalls.engine.models.quantising import described
 from pytest_editpitfalls.engine.models.source import ModelSource
 from pytest_editpitfalls.errors import UsageError
@@ -47,10 +47,9 @@ def open_edited(edited: EditedSource, base: ModelSource, host: ModelAdapter) -> 
         place = edited.source if edited.adapter is None else replace(edited.source, adapter=edited.adapter)
         check_same_tokenizer(host.tokenizer, load_tokenizer(place), edited.name, base.name)
     refuse_unless_it_fits(edited.source, config, host.dtype, "cpu")
-    model = load_weights(edited.source, config, host.dtype).requires_grad_(False)
-    for adapter in (edited.source.adapter, edited.adapter):
-        if adapter is not None:
-            merge_adapter(model, edited.source, adapter)
+    adapters = [adapter for adapter in (edited.source.adapter, edited.adapter) if adapter is not None]
+    bf16_weights = host.precision == BF16_WEIGHTS
+    model = load_merged(edited.source, config, host.dtype, adapters, bf16_weights=bf16_weights).requires_grad_(False)
     check_shapes(host.model, model, edited.name, base.name)
     check_finite(model, edited.source, None if edited.adapter is None else str(edited.adapter.directory))
     return model

@@ -1,4 +1,4 @@
-"""Which editors can edit a model whose weights are quantised, or lie on several devices. Torch-free."""
+"""Which editors can edit a model whose weights are quantised, rounded, or on several devices. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.models.checkpoint import config_of
-from pytest_editpitfalls.engine.models.placement import QUANTISED
+from pytest_editpitfalls.engine.models.placement import BF16_WEIGHTS, QUANTISED
 from pytest_editpitfalls.engine.models.quantising import check_library, described
 from pytest_editpitfalls.engine.models.source import ModelSource
 from pytest_editpitfalls.errors import UsageError
@@ -26,6 +26,7 @@ def check_weights(name: str, declaration: EditorDeclaration, host: ModelAdapter)
         UsageError: it says that it cannot; says why, and which editors can.
     """
     check_quantised(name, declaration, described(host.model.config))
+    check_precision(name, declaration, host.precision)
     if host.is_spread and declaration.needs_one_device:
         raise UsageError(
             f"{name} cannot edit a model that lies on several devices ({', '.join(map(str, host.devices))}): "
@@ -53,8 +54,27 @@ def check_quantised(name: str, declaration: EditorDeclaration, quantisation: str
     )
 
 
+def check_precision(name: str, declaration: EditorDeclaration, precision: str | None) -> None:
+    """Refuse an editor that writes into matrices which are kept rounded.
+
+    What it adds would be rounded away, and its code would meet inputs of another dtype than the weights.
+
+    Args:
+        precision: what ``--pitfalls-dtype`` calls it; None is the default.
+
+    Raises:
+        UsageError: it edits in place, and the precision is "bf16-weights".
+    """
+    if precision == BF16_WEIGHTS and declaration.form == "in place":
+        raise UsageError(
+            f"'{name}' edits in place, and cannot write into matrices that are kept in bfloat16 beside float32 inputs",
+            where=f"--pitfalls-dtype={BF16_WEIGHTS}",
+            fix="--pitfalls-dtype=float32, or bfloat16 where its code can compute in that",
+        )
+
+
 def check_before_loading(names: Iterable[str], sources: Iterable[ModelSource], dtype: str | None) -> None:
-    """Refuse what can be refused before a weight is read: where the dtype quantises, or a directory's config says so.
+    """Refuse what the dtype, or the config of a model's directory, tells before a weight is read.
 
     Args:
         names: of the run's editors.
@@ -68,8 +88,8 @@ def check_before_loading(names: Iterable[str], sources: Iterable[ModelSource], d
     for source in sources:
         config = config_of(source.path) if source.kind == "directory" and source.path is not None else None
         quantisation = dtype if dtype in QUANTISED else None if config is None else described(config)
-        for name in dict.fromkeys(names) if quantisation else ():
-            check_quantised(name, EDITORS.get(name), quantisation)
+        for name, declaration in declarations.items():
+            check_quantised(name, declaration, quantisation)
 
 
 def _others() -> str:

@@ -286,7 +286,7 @@ class TrainingRun(ABC, Generic[H, N]):
         return WeightsHeader(
             model=self._model,
             fingerprint=self._fingerprint,
-            dtype=str(self._forward.host.dtype).removeprefix("torch."),
+            dtype=self._forward.host.precision,
             layers=tuple(self._options.layers),
             matrices=self._matrices,
             rank=self._options.rank,

@@ -49,7 +49,7 @@ class TrainedEditor(ShippedEditor[V], ABC, Generic[V, N]):
             kind,
             fingerprint=_fingerprint(resources),
             model=name,
-            dtype=host.dtype,
+            dtype=host.precision,
             layers=hyperparameters.layers,
             matrices=self._matrices,
             network_dtype=host.edit_dtype,

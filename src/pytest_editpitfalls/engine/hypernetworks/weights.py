@@ -139,7 +139,7 @@ def load_weights(
     *,
     fingerprint: str,
     model: str,
-    dtype: torch.dtype,
+    dtype: str,
     layers: Sequence[int],
     matrices: Sequence[Matrix],
     network_dtype: torch.dtype,
@@ -150,7 +150,7 @@ def load_weights(
     Args:
         fingerprint: of the loaded model.
         model: its name, for messages.
-        dtype: its dtype.
+        dtype: how its weights are kept ("float32").
         layers: the blocks that the hyper-parameters ask for; none where they name matrices (``edit_modules``).
         matrices: the matrices that they ask for.
         network_dtype: dtype that the network computes in.
@@ -159,10 +159,9 @@ def load_weights(
         UsageError: another model, dtype, other blocks or shapes; or a damaged file.
     """
     header, tensors = _read(path, kind, with_tensors=True)
-    name = str(dtype).removeprefix("torch.")
-    if header.dtype != name:
+    if header.dtype != dtype:
         raise UsageError(
-            f"the network was trained on {header.model} in {header.dtype}, but this run uses {name}",
+            f"the network was trained on {header.model} in {header.dtype}, but this run uses {dtype}",
             where=str(path),
             fix=f"load the model in {header.dtype}, or {kind.retrain}",
         )

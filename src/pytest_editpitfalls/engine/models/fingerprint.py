@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from .cache import remember
 from .file_state import state_key
+from .placement import BF16_WEIGHTS
 from .source import ModelSource
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ def fingerprint(model: Any, tokenizer: Any, source: ModelSource | None = None) -
 
 def _numbers(model: Any) -> str:
     """Dtype and, where there is one, quantisation: the same files may be loaded in several."""
+    from pytest_editpitfalls.engine.bf16_weights import has_bf16_weights
+
+    kept = BF16_WEIGHTS if has_bf16_weights(model) else str(model.dtype)
     found = getattr(model.config, "quantization_config", None)
-    return str(model.dtype) if found is None else f"{model.dtype} {found}"
+    return kept if found is None else f"{kept} {found}"
 
 
 def _generation_settings(model: Any) -> dict[str, Any]:

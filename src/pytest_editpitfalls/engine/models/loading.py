@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .gguf import converted_directory, converted_name
 from .heads import auto_class
 from .hub import cached_copy, refuse_hub_adapter
 from .loading_report import check_report
-from .placement import QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
+from .placement import BF16_WEIGHTS, QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .quantising import bits_of, check_method, check_quantising, library_quiet, quantisation_config
 from .safety import check_config, check_directory
 from .source import ModelSource, hub_directory, resolve
@@ -135,13 +135,15 @@ def load(
         raise _adapter_on_quantised(source, dtype)
     state = _state(source)
     tokenizer = load_tokenizer(source)
+    adapters = [] if source.adapter is None else [source.adapter]
+    quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
     with nullcontext() if memory.bits is None else library_quiet():
-        quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
-        model = load_weights(source, config, dtype_there, announce, quantised)
+        bf16_weights = dtype == BF16_WEIGHTS
+        model = load_merged(
+            source, config, dtype_there, adapters, announce, bf16_weights=bf16_weights, quantised=quantised
+        )
     if memory.bits is not None:
         _multiply_quantised(model, source, dtype)
-    if source.adapter is not None:
-        merge_adapter(model, source, source.adapter, announce)
     check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")
     note_origin(model, state, _state(source))
     model.requires_grad_(False)
@@ -219,6 +221,37 @@ def _more_room(device: str) -> str:
     if several_gpus():
         return "" if device == "auto" else "--pitfalls-device=auto spreads it over all GPUs; otherwise "
     return "take fewer workers (-n) than there are GPUs: each has several, and spreads the model over them; otherwise "
+
+
+def load_merged(
+    source: ModelSource,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    adapters: Sequence[Adapter],
+    announce: Callable[[str], None] | None = None,
+    *,
+    bf16_weights: bool = False,
+    quantised: Any = None,
+) -> PreTrainedModel:
+    """Return a model on the CPU with adapters merged into it, one after another; raises as `load_weights` and `merge`.
+
+    Args:
+        bf16_weights: whether ``dtype`` is that of its matrices alone, and all else is float32.
+        quantised: as in `load_weights`.
+    """
+    import torch
+
+    # What the file has in full reaches what stays in float32, and a matrix is rounded once.
+    read_as = torch.float32 if bf16_weights and (adapters or config.dtype != dtype) else dtype
+    model = load_weights(source, config, read_as, announce, quantised)
+    for adapter in adapters:
+        merge_adapter(model, source, adapter, announce)
+    if bf16_weights:
+        from pytest_editpitfalls.engine.bf16_weights import keep_matrices_in_bf16
+
+        model.requires_grad_(False)
+        keep_matrices_in_bf16(model, family_for(config).blocks)
+    return model
 
 
 def load_weights(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.errors import UsageError
 
-from .placement import QUANTISED
+from .placement import BF16_WEIGHTS, QUANTISED
 
 if TYPE_CHECKING:
     import torch
@@ -50,15 +50,16 @@ def check_method(config: Any, where: str) -> None:
 
 
 def check_quantising(config: Any, dtype: str | None, where: str) -> None:
-    """Refuse to quantise what cannot be.
+    """Refuse to quantise or round what cannot be.
 
     Args:
         dtype: as typed.
 
     Raises:
-        UsageError: ``dtype`` quantises, and the checkpoint is quantised already or the library is not installed.
+        UsageError: ``dtype`` quantises or is "bf16-weights", and the checkpoint is quantised already; the library is
+            not installed.
     """
-    if dtype not in QUANTISED:
+    if dtype not in (*QUANTISED, BF16_WEIGHTS):
         return
     if (method := method_of(config)) is not None:
         raise UsageError(

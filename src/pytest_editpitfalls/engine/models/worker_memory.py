@@ -23,7 +23,7 @@ from .checkpoint import StoredTensor, config_of, stored_tensors
 from .embedded import GGUF_SHA256
 from .file_state import file_sha256
 from .gguf import converted_name
-from .placement import BYTES, host_memory
+from .placement import BF16_WEIGHTS, BYTES, host_memory
 from .source import ModelSource, hub_directory, resolve
 
 PROCESS_BYTES = 380_000_000
@@ -137,18 +137,19 @@ def workers_estimate(
     if device != "cpu":
         return None
     wanted = dtype or "float32"
+    kept_as = "bfloat16" if wanted == BF16_WEIGHTS else wanted  # norms and biases are few
     source = resolve(model, cache_dir=cache_dir)
     read = _read(source, width=max(4, BYTES.get(wanted, 0)))
     if read is None or wanted not in BYTES:
         return None
-    others = [tensor for tensor in read.tensors if tensor.dtype != wanted]
+    others = [tensor for tensor in read.tensors if tensor.dtype != kept_as]
     joined = [tensor for tensor in read.tensors if read.experts and _EXPERTS in tensor.name]
     own = {*others, *joined}
     mapped = sum(tensor.bytes for tensor in read.tensors if tensor not in own)
     converted = BYTES[wanted] * sum(tensor.elements for tensor in own)
     copied = ""
     if others:
-        copied = f"a copy of the weights each: {others[0].dtype} is converted to {wanted}"
+        copied = f"a copy of the weights each: {others[0].dtype} is converted to {kept_as}"
     elif joined:
         copied = "a copy of the experts' weights each: they are joined when they are loaded"
     if not others and source.adapter is not None:
