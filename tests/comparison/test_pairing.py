@@ -131,6 +131,17 @@ def test_other_weights_are_refused() -> None:
     assert compare(Baseline.of(run([case("a")])), run([case("a")], models=unknown)).pairs
 
 
+def test_another_precision_is_named_where_the_weights_differ_by_it() -> None:
+    other = [ModelRecord(name="m", fingerprint="0" * 64)]
+    base = Baseline.of(run([case("a")], dtype="float32"))
+    precisions = r"another precision \(there float32, here bf16-weights\): m \(there ffffffffffff"
+    with pytest.raises(UsageError, match=precisions) as caught:
+        compare(base, run([case("a")], models=other, dtype="bf16-weights"))
+    assert "fix: --pitfalls-dtype=float32, or save a baseline in bf16-weights" in str(caught.value)
+    with pytest.raises(UsageError, match="other weights"):
+        compare(base, run([case("a")], models=other, dtype="float32"))
+
+
 def test_nothing_in_common_is_refused() -> None:
     base = Baseline.of(run([case("a")]))
     for stranger in (case("a", editor="memit"), case("a", model="other"), case("a", suite="easy")):

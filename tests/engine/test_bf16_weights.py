@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,7 +215,7 @@ def writes(model: Any, tokenizer: Any, requests: Any) -> None:
 
 def test_an_editor_that_writes_in_place_is_refused(sessions: dict[str, EngineSession]) -> None:
     EDITORS.add("writes", writes, origin="a test")
-    with pytest.raises(UsageError, match="dtype=bf16-weights: 'writes' edits in place, .*\n.*dtype=float32"):
+    with pytest.raises(UsageError, match=r"dtype=bf16-weights: 'writes' edits in place, .*\n.*dtype=float32"):
         sessions[BF16_WEIGHTS].run("writes", [PROGRAM])
     with pytest.raises(UsageError, match="'writes' edits in place"):
         check_before_loading(["rome", "writes"], [], BF16_WEIGHTS)

@@ -168,6 +168,7 @@ def check_protocol(
     digests: Mapping[tuple[str, str], str] | None,
     fingerprints: Mapping[str, str | None],
     judges: Mapping[str, JudgeRecord | None] | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Refuse a baseline that a run cannot be compared with; needs no results, so that it can be asked before the run.
 
@@ -178,6 +179,7 @@ def check_protocol(
         fingerprints: label -> fingerprint of the models of this run; None where it is not known yet.
         judges: suite -> what scores the texts of its cases here; None for compared words. Suites that are not in it,
             or all of them where it is None, are not looked at.
+        dtype: what the models of this run are computed in; None where it is not known.
 
     Raises:
         UsageError: the metrics are defined otherwise, another judge scored what is said, cases ask something else,
@@ -199,6 +201,13 @@ def check_protocol(
         and model.fingerprint is not None
         and model.fingerprint != here
     ]
+    before = base.machine.get("dtype")
+    if weights and dtype is not None and before is not None and dtype != before:
+        raise _other(
+            f"models are computed in another precision (there {before}, here {dtype}):",
+            weights,
+            fix=f"--pitfalls-dtype={before}, or save a baseline in {dtype} (--pitfalls-update-baseline)",
+        )
     if weights:
         raise _other("models of the same name have other weights or another configuration:", weights)
     if digests is None:
@@ -260,6 +269,7 @@ def compare(
         digests=digests,
         fingerprints={model.name: model.fingerprint for model in now.run.models},
         judges={suite.name: suite.judge for suite in now.run.suites},
+        dtype=now.run.dtype,
     )
     pairs = tuple(
         Pair(key, there, case) for key, case in here.items() if (there := base.by_key.get(partners[key])) is not None
@@ -303,14 +313,18 @@ def _hyper_parameters(base: Baseline, now: RunResults) -> Iterable[HyperParamete
                 )
 
 
-def _other(what: str, items: Iterable[str]) -> UsageError:
+def _other(
+    what: str,
+    items: Iterable[str],
+    fix: str = "compare with a baseline of the same protocol, or save a new one (--pitfalls-update-baseline)",
+) -> UsageError:
     listed = [visible(item, at_most=200) for item in items]
     shown = "; ".join(listed[:_SHOWN])
     more = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return UsageError(
         f"{what} {shown}{more}".rstrip(),
         where="baseline",
-        fix="compare with a baseline of the same protocol, or save a new one (--pitfalls-update-baseline)",
+        fix=fix,
     )
 
 

@@ -83,9 +83,9 @@ class _Experts(_Bf16):
 def keep_matrices_in_bf16(model: Any, blocks: str) -> None:
     """Round a model's matrices to bfloat16 and have everything else computed in float32.
 
-    Those are the linear layers and experts of its blocks, its head and its token embedding. What else it multiplies with
-    (a router, convolutions of an image) stays in float32, and so does a linear layer with a ``forward`` of its own that
-    does something else than W x + b.
+    Those are the linear layers and experts of its blocks, its head and its token embedding. What else it multiplies
+    with (a router, convolutions of an image) stays in float32, and so does a linear layer with a ``forward`` of its own
+    that does something else than W x + b.
 
     Args:
         model: a frozen Hugging Face causal language model, its weights in any floating-point dtype.
@@ -129,7 +129,7 @@ def _kind(module: nn.Module) -> type[_Bf16] | None:
 
 
 def _is_plain(module: Any) -> bool:
-    """Whether a linear layer computes W x + b: a subclass may have a ``forward`` of its own (Falcon's says the same)."""
+    """Whether a linear layer computes W x + b: a subclass may have its own ``forward`` (Falcon's does the same)."""
     matrix = module.weight.T if is_transposed(module) else module.weight
     x = torch.linspace(-1, 1, matrix.shape[1], dtype=matrix.dtype, device=matrix.device)[None]
     with torch.no_grad():
@@ -141,6 +141,6 @@ def _is_plain(module: Any) -> bool:
 
 
 @cache
-def _before(kind: type[_Bf16], own: type[nn.Module]) -> type[nn.Module]:
+def _before(kind: Any, own: Any) -> Any:
     """The class of that name that does what ``kind`` says and is ``own`` in all else."""
     return type(own.__name__, (kind, own), {"__module__": own.__module__, "__doc__": own.__doc__})

@@ -32,7 +32,7 @@ class EngineSettings:
     Attributes:
         model: name, Hugging Face id, directory or GGUF file.
         device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1".
-        dtype: "float32", "bf16-weights", "bfloat16", ...; None means float32 on a CPU and the checkpoint's own on a GPU.
+        dtype: "float32", "bf16-weights", ...; None means float32 on a CPU and the checkpoint's own on a GPU.
         seed: seed of everything random (context templates, sampled second-moment text).
         batch_size: cases per batch; None means automatic.
         config_tables: the tables of ``--pitfalls-config``, by editor.

@@ -165,11 +165,11 @@ class BaselinePolicy:
         if reasons and self.places:
             raise _incomplete(reasons, next(iter(self.places.values())))
 
-    def check_model(self, label: str, fingerprint: str | None) -> None:
+    def check_model(self, label: str, fingerprint: str | None, dtype: str | None = None) -> None:
         """Refuse a baseline of other weights when a model is open; raises `UsageError`."""
         if self.baseline is not None and not self._run.update_baseline and label not in self._fingerprints:
             self._fingerprints.add(label)
-            self._check(None, {label: fingerprint})
+            self._check(None, {label: fingerprint}, dtype=dtype)
 
     def judge(self, results: RunResults, suites: Iterable[Suite], part: str | None) -> Comparison | None:
         """Write the comparison and the relative gates into ``results``; returns the comparison, where there is one.
@@ -215,6 +215,7 @@ class BaselinePolicy:
         digests: Mapping[tuple[str, str], str] | None,
         fingerprints: Mapping[str, str | None],
         judges: Mapping[str, JudgeRecord | None] | None = None,
+        dtype: str | None = None,
     ) -> None:
         if self.baseline is None or self._run.update_baseline:
             return
@@ -224,6 +225,7 @@ class BaselinePolicy:
             digests=digests,
             fingerprints=fingerprints,
             judges=judges,
+            dtype=dtype,
         )
 
 

@@ -151,7 +151,7 @@ class PitfallsSession:
                 scores = self.runner.scores(case)
             if self.baseline.baseline is not None:
                 model = (self.runner.description(case) or {})["model"]
-                self.baseline.check_model(case.model, model.get("fingerprint"))
+                self.baseline.check_model(case.model, model.get("fingerprint"), model.get("dtype"))
         except UsageError as error:
             self.usage_error = str(error)
             item.session.shouldstop = self.usage_error.splitlines()[0]

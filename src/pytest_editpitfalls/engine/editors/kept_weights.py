@@ -82,9 +82,12 @@ def check_before_loading(names: Iterable[str], sources: Iterable[ModelSource], d
         dtype: as typed.
 
     Raises:
-        UsageError: as `check_quantised`; or the library that quantises is not installed.
+        UsageError: as `check_quantised` and `check_precision`; or the library that quantises is not installed.
     """
     check_library(dtype)
+    declarations = {name: EDITORS.get(name) for name in names}
+    for name, declaration in declarations.items():
+        check_precision(name, declaration, dtype)
     for source in sources:
         config = config_of(source.path) if source.kind == "directory" and source.path is not None else None
         quantisation = dtype if dtype in QUANTISED else None if config is None else described(config)

@@ -12,7 +12,6 @@ from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import check_available, check_finite, load, memory_estimate, prepare
 from .placement import (
-from .placement import (
     BF16_WEIGHTS,
     DTYPES,
     HALVES,
@@ -25,19 +24,15 @@ from .placement import (
     resolve_device,
     resolve_dtype,
 )
-    no_tf32,
-    resolve_device,
-    resolve_dtype,
-)
 from .source import ModelSource, resolve
 from .worker_memory import WorkersEstimate, workers_estimate
 
 __all__ = [
-    "CACHE_VARIABLE",
     "BF16_WEIGHTS",
+    "CACHE_VARIABLE",
     "DTYPES",
-    "HALVES",
     "EMBEDDED",
+    "HALVES",
     "KNOWN_MODELS",
     "QUANTISED",
     "MemoryEstimate",
