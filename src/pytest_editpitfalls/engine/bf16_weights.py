@@ -56,11 +56,11 @@ class _Head(_Matrix):
         rounded = x.to(HALF)
         product = linear(rounded, self.weight)
         with torch.no_grad():
-            flat, once = rounded.flatten(0, -2), product.flatten(0, -2)
-            rest = torch.addmm(once, flat, self.weight.T, beta=-1).reshape(
-                product.shape
-            )  # W x - what it was rounded to
-        logits = product.to(x.dtype) + rest
+            # W x - what it was rounded to: the library subtracts before it rounds.
+            rest = torch.addmm(product.flatten(0, -2), rounded.flatten(0, -2), self.weight.T, beta=-1)
+        logits = product.to(x.dtype).add_(
+            rest.reshape(product.shape)
+        )  # in place: they are the largest tensor of a pass
         return logits if self.bias is None else logits + self.bias
 
 
