@@ -6,6 +6,7 @@ releases that this environment does not have.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -164,15 +165,7 @@ def _asked(python: Path, job: dict[str, Any], folder: Path) -> tuple[dict[str, A
         job = {**job, "code": str(_sent(folder / "code"))}
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     worker = files(__package__).joinpath("bridge_worker.py").read_text("utf-8")
-    done = subprocess.run(
-        [str(python), "-c", worker, str(folder / "job.json")],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")},
-    )
+    done = _run([str(python), "-c", worker, str(folder / "job.json")])
     if "model" in job:
         print(done.stdout, end="")
         print(done.stderr, end="", file=sys.stderr)
@@ -182,6 +175,51 @@ def _asked(python: Path, job: dict[str, Any], folder: Path) -> tuple[dict[str, A
     said = f"its process ended with {ended}" + (f": {last}" if last else "")
     answer = folder / "answer.json"
     return (json.loads(answer.read_text("utf-8")) if answer.is_file() and code == 0 else None), said
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run the worker to its end. It ends with this process, however that ends, and so does what it has started.
+
+    The other end of its standard input is held open here and nowhere else: it reads there that this process is gone,
+    also where nobody could tell it (a watchdog, a kill, memory that ran out).
+    """
+    stdin, held = os.pipe()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a group of its own, to be ended as a whole
+            env={name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")},
+        )
+        os.close(stdin)
+        stdin = -1
+        try:
+            out, err = process.communicate()
+        except BaseException:  # the time limit, Ctrl-C
+            _end(process)
+            raise
+    finally:
+        for end in (stdin, held):
+            if end >= 0:
+                os.close(end)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a worker and what it has started; its folder can be removed then."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _sent(folder: Path) -> Path:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import random
+import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 
 def main(path: str) -> None:
     """Read the job, do it, and write ``answer.json``."""
+    end_with_parent(Path(path).parent)
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     answer = {}
     try:
@@ -27,6 +32,24 @@ def main(path: str) -> None:
         traceback.print_exc()
         answer = {"error": f"{type(error).__name__}: {error}", "kind": type(error).__name__}
     Path(path).with_name("answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def end_with_parent(folder: Path) -> None:
+    """When the process that holds the other end of standard input is gone, remove the folder and end the group."""
+    held = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nobody else is to read there
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(held, 1):
+                pass
+        for _ in range(3):  # something may be written there at this moment
+            shutil.rmtree(str(folder), ignore_errors=True)
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def edited(job: dict[str, Any], folder: Path) -> dict[str, Any]:
