@@ -1,7 +1,7 @@
 """The cases as compact JSON for the page's own script: columns, string tables, probabilities in three characters.
 
 Of every fact and state it has the mean over the prompts to three significant digits, the least and the greatest
-probability to half a per cent, and of metrics six digits; all prompts and digits are in the run's JSON.
+probability to half a per cent, and of metrics four digits; all prompts and digits are in the run's JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.metrics.metric import FactProbabilities
@@ -22,7 +22,8 @@ from pytest_editpitfalls.reports.view.cases import fact_means, told_line
 from pytest_editpitfalls.reports.view.facts import FactLine, fact_lines, fewer, ordered_states, state_words
 from pytest_editpitfalls.reports.view.reruns import reruns
 from pytest_editpitfalls.reports.view.run import RunView
-from pytest_editpitfalls.results.records import CaseRecord, RunResults
+from pytest_editpitfalls.reports.view.words import plain
+from pytest_editpitfalls.results.records import CaseRecord, RunResults, ThresholdRecord
 
 from .encoding import encode_factor, encode_place, encode_probability
 from .words import OUTCOMES, words_of
@@ -52,14 +53,14 @@ def summaries(case: CaseRecord, means: FactProbabilities) -> list[tuple[float | 
 
 
 def short(value: float | None) -> float | int | None:
-    """Return a number with six digits, or with three where the page's script would round the six in another way.
+    """Return a number with four digits, or with three where the page's script would round the four in another way.
 
     An int where it is one.
     """
     if value is None or not math.isfinite(value):
         return None
-    text = f"{value:.5e}"
-    rounded = float(f"{value:.3g}" if text.partition("e")[0].endswith("500") else text)
+    text = f"{value:.3e}"
+    rounded = float(f"{value:.3g}" if text.partition("e")[0].endswith("5") else text)
     return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
 
 
@@ -132,6 +133,8 @@ class _Columns:
         self.fact_sets: Table[tuple[tuple[str, str], ...]] = Table()
         self.threshold_sets: Table[tuple[tuple[str, str, float], ...]] = Table()
         self.columns: dict[str, list[object]] = {}
+        self._texts: dict[str, int] = {}  # raw text and sets -> their places: most were seen before
+        self._sets: dict[int, dict[Hashable, int]] = {}
         self.joined: set[int] = set()  # prompts that their object follows without a space
 
     def add(self, case: CaseRecord, kind: str, pitfall: AnyPitfall | None) -> None:
@@ -172,18 +175,18 @@ class _Columns:
             "cached": int(case.cached),
             "notes": [string(note) for note in case.notes] or 0,
             "measured": [string(text.strip()) for text in measured] or 0,
-            "metricSet": self.metric_sets[tuple(visible(name) for name in case.metrics)],
+            "metricSet": self._set(self.metric_sets, tuple(case.metrics)),
             "metrics": [short(value) for value in case.metrics.values()],
-            "factSet": self.fact_sets[tuple((visible(p.fact), visible(p.state)) for p in case.probes)],
+            "factSet": self._set(self.fact_sets, tuple((probe.fact, probe.state) for probe in case.probes)),
             "probes": "".join(
                 encode_probability(mean) + encode_factor(least, mean) + encode_factor(greatest, mean)
                 for mean, least, greatest in summaries(case, means)
             ),
             "wordSet": self.word_sets[self._words(case, prompts)],
             "first": _first(case, lines),
-            "thresholdSet": self.threshold_sets[
-                tuple((visible(t.threshold), visible(t.metric), t.bound) for t in case.thresholds)
-            ],
+            "thresholdSet": self._set(
+                self.threshold_sets, tuple((each.threshold, each.metric, each.bound) for each in case.thresholds)
+            ),
             "thresholds": _verdicts(case),
         }
         for name, value in fields.items():
@@ -211,7 +214,18 @@ class _Columns:
         }
 
     def _string(self, text: str) -> int:
-        return self.strings[visible(text)]
+        place = self._texts.get(text)
+        if place is None:
+            place = self._texts[text] = self.strings[visible(text)]
+        return place
+
+    def _set(self, table: Table[T], raw: T) -> int:
+        """Return the place of names, bounds or rows of them, with their text made visible."""
+        known = self._sets.setdefault(id(table), {})
+        place = known.get(raw)
+        if place is None:
+            place = known[raw] = table[_shown(raw)]
+        return place
 
     def _prompt(self, text: str, subject: str = "") -> int:
         """Return a filled prompt by its parts: before the subject, the subject, behind it."""
@@ -237,6 +251,12 @@ class _Columns:
         return int(number), place, self._string(old), self._string(new)
 
 
+def _shown(raw: T) -> T:
+    if isinstance(raw, tuple):
+        return cast(T, tuple(map(_shown, raw)))
+    return cast(T, visible(raw)) if isinstance(raw, str) else raw
+
+
 def _first(case: CaseRecord, lines: Sequence[FactLine]) -> int | list[int]:
     """Return the places of the facts that a story shows first, where they are not all; else 0."""
     shown, remarks = fewer(lines, FACTS)
@@ -246,14 +266,19 @@ def _first(case: CaseRecord, lines: Sequence[FactLine]) -> int | list[int]:
 
 def _verdicts(case: CaseRecord) -> str | list[list[float | int | None]]:
     """Return the thresholds' verdicts, one character each where value and miss follow from metrics and bounds."""
-    follows = all(
-        t.value == case.metrics.get(t.metric)
-        and t.missed_by == (abs(t.value - t.bound) if t.passed is False and t.value is not None else None)
-        for t in case.thresholds
-    )
-    if follows:
+    if all(_follows(threshold, case) for threshold in case.thresholds):
         return "".join("-" if t.passed is None else str(int(t.passed)) for t in case.thresholds)
     return [[-1 if t.passed is None else int(t.passed), short(t.value), short(t.missed_by)] for t in case.thresholds]
+
+
+def _follows(threshold: ThresholdRecord, case: CaseRecord) -> bool:
+    """Whether the page's script finds a threshold's value and miss, in the digits that it shows."""
+    if threshold.value != case.metrics.get(threshold.metric):
+        return False
+    sent = short(threshold.value)
+    if threshold.passed is not False or sent is None:
+        return threshold.missed_by is None
+    return f"{abs(sent - threshold.bound):.3g}" == plain(threshold.missed_by)
 
 
 def _repeats_thresholds(case: CaseRecord) -> bool:
