@@ -306,7 +306,7 @@ def test_the_file_comes_back_and_fits_its_schema(small_suite: Callable[[str], An
     path = tmp_path / "results.json"
     written = results(small_suite)
     write_results(written, path)
-    assert read_results(path) == written
+    assert read_results(path) == read_results(str(path)) == written
     document = json.loads(path.read_text("utf-8"))
     jsonschema.Draft202012Validator.check_schema(json_schema())
     jsonschema.validate(document, json_schema())
