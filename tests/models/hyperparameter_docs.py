@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from pytest_editpitfalls.engine.editors.presets import presets_table
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.fine_tuning.hyperparameters import FineTuningHyperparameters
@@ -45,11 +47,16 @@ def described_above(kind: type[Hyperparameters]) -> dict[str, str | None]:
     return {name: field.description for parent in parents for name, field in parent.model_fields.items()}
 
 
+def on_one_line(field: FieldInfo) -> str:
+    """The description, which may have several lines: a row of a table has one."""
+    return " ".join((field.description or "").split())
+
+
 def fields(kind: type[Hyperparameters]) -> str:
     """A table of the fields that no shared table describes in the same words."""
     above = described_above(kind)
     rows = [
-        f"| `{name}` | {'' if field.is_required() else shown(as_json(field.default))} | {field.description} |"
+        f"| `{name}` | {'' if field.is_required() else shown(as_json(field.default))} | {on_one_line(field)} |"
         for name, field in kind.model_fields.items()
         if name != "source" and above.get(name) != field.description
     ]

@@ -131,6 +131,17 @@ def test_links_lead_to_files(page: str) -> None:
             assert (DOCS / path).exists(), link
 
 
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_rows_stand_in_tables(page: str) -> None:
+    """A row behind an empty line, or one that goes on in the next line, is shown as text with bars."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", (ROOT / page).read_text(encoding="utf-8"))
+    for block in re.findall(r"(?m)(?:^\|.*\n?)+", text):
+        rows = block.splitlines()
+        assert len(rows) > 2, rows
+        assert re.fullmatch(r"\|(?: ?:?-+:? ?\|)+", rows[1]), rows[:2]
+        assert all(row.endswith("|") for row in rows), [row for row in rows if not row.endswith("|")]
+
+
 def test_nothing_installs_a_release_that_is_not_there() -> None:
     """Extras of what is installed need no release; the plugin itself does. Change this with the first release."""
     pages = (
