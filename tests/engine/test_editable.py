@@ -27,7 +27,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> EditableModel:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITPITFALLS_CACHE", str(folder / "cache"))
         return EditableModel.open(
-            str(folder / "tiny-llama"), overrides={"ft": {"layers": "[1]", "num_steps": "10", "lr": "0.05"}}
+            str(folder / "tiny-llama"), hyperparameters={"ft": {"layers": [1], "num_steps": "10", "lr": 0.05}}
         )
 
 
@@ -51,6 +51,7 @@ def test_probabilities_are_those_of_the_edited_model(opened: EditableModel) -> N
     assert rows[1][0] > 2 * rows[0][0], "the first edit takes"
     assert rows[2][1] > 2 * rows[1][1], "the second edit takes"
     assert opened.probabilities("ft", ROME, ASKED)[0] == pytest.approx(rows[0], rel=1e-5)
+    assert opened.probabilities("ft", [], ASKED) == [pytest.approx(rows[0], rel=1e-5)], "no edit, no further row"
     tokens = opened.tokenizer(" Rome", add_special_tokens=False)["input_ids"]
     with opened.edited("ft", ROME) as model:
         assert model is opened.model
@@ -107,6 +108,15 @@ def test_what_cannot_be_edited(opened: EditableModel, editor: str, edit: EditReq
 def test_two_at_a_time(opened: EditableModel) -> None:
     with opened.edited("ft", ROME), pytest.raises(CaseError, match="still open"):
         opened.probabilities("ft", TOKYO, ASKED)
+
+
+def test_a_hyperparameter_that_is_none(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "tiny-gpt2", "gpt2")
+    other = EditableModel.open(str(tmp_path / "tiny-gpt2"), hyperparameters={"ft": {"num_stepz": 3}})
+    with pytest.raises(UsageError, match="num_stepz"):
+        other.probabilities("ft", ROME, ASKED)
+    with pytest.raises(UsageError, match="hyperparameters: unknown editor 'romme'"):
+        EditableModel.open(str(tmp_path / "tiny-gpt2"), hyperparameters={"romme": {}})
 
 
 def test_no_such_model(tmp_path: Path) -> None:

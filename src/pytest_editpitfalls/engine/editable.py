@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError
+from pytest_editpitfalls.errors import CaseError, UnscorableCase, UsageError, did_you_mean
 from pytest_editpitfalls.program import EditRequest, Probe, Program, State
 
 from .editors.editor_registry import EDITORS
@@ -33,20 +34,39 @@ class EditableModel:
 
     @classmethod
     def open(
-        cls, model: str = "smollm2-135m", *, say: Callable[[str], None] = lambda _: None, **settings: Any
+        cls,
+        model: str = "smollm2-135m",
+        *,
+        device: str = "auto",
+        dtype: str | None = None,
+        seed: int = 0,
+        hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> EditableModel:
         """Load a model.
 
         Args:
             model: a name, Hugging Face id, directory or GGUF file.
-            say: called with notes, for instance what the model takes of the memory: ``say=print``.
-            settings: ``device``, ``dtype``, ``seed``, ``batch_size``, and ``overrides``: hyper-parameters as texts, by
-                editor (``{"rome": {"v_lr": "0.1"}}``).
+            device: "auto" (cuda when there is one), "cpu", "cuda" or "cuda:1".
+            dtype: "float32", "bfloat16", ...; None means float32 on a CPU and the checkpoint's own on a GPU.
+            seed: of everything that editors draw.
+            hyperparameters: by editor, those that differ from its own: ``{"rome": {"v_lr": 0.1}}``. A function of yours
+                has its keywords.
+            say: called with notes, such as what is fetched and what the model takes of the memory: ``say=print``.
 
         Raises:
-            UsageError: the model cannot be opened.
+            UsageError: the model cannot be opened, or hyper-parameters are of no editor.
         """
-        return cls(EngineSession.open(EngineSettings(model, **settings), say))
+        for editor in hyperparameters or {}:
+            if editor not in EDITORS:
+                raise UsageError(
+                    f"unknown editor '{editor}'", where="hyperparameters", fix=did_you_mean(editor, EDITORS)
+                )
+        overrides = {
+            editor: {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+            for editor, values in (hyperparameters or {}).items()
+        }
+        return cls(EngineSession.open(EngineSettings(model, device, dtype, seed, overrides=overrides), say))
 
     @property
     def model(self) -> Any:
