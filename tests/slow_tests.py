@@ -11,6 +11,7 @@ SLOW = {
     "models/test_hub.py": "waits for answers that do not come",
     "models/test_shared_pages.py": "processes that load a model",
     "calibration": "simulations",
+    "gpu": "every editor on a pretended GPU, and what needs a real one",
     "models/test_hyperparameters_of_every_editor.py": "hypothesis on every editor",
     "reports/test_commands.py": "commands in processes of their own",
     "reports/test_plots.py": "draws",

@@ -17,7 +17,7 @@ _MET = {True: "yes", False: "**no**", None: "-"}
 
 def render(figures: dict[str, Any]) -> str:
     """From the heading (level 2) on."""
-    parts = ["## On a GPU"]
+    parts = ["## Measured on a GPU"]
     if figures["rehearsal"]:
         parts.append(
             "**A rehearsal on the CPU with tiny models: it shows that the path works. No figure here is a GPU's.**"

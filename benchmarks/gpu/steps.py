@@ -43,8 +43,8 @@ def steps(sizes: str) -> tuple[Step, ...]:
     """The steps at one of `SIZES`."""
     small, *large = SIZES[sizes].shapes
     found = [
-        Step("agreement", "the CPU and the device agree", 60, ".between_devices:measure", {}),
-        Step("tests", "the tests marked gpu", 50, ".marked_tests:measure", {}),
+        Step("agreement", "the CPU and the device agree", 50, ".between_devices:measure", {}),
+        Step("tests", "the tests marked gpu", 70, ".marked_tests:measure", {}),
     ]
     found += [
         Step(
@@ -54,7 +54,7 @@ def steps(sizes: str) -> tuple[Step, ...]:
             ".shapes:measure",
             {"shape": shape, "editor": editor},
         )
-        for shape, weight in ((small, 100), *((each, 50) for each in large))
+        for shape, weight in ((small, 100), *((each, 40) for each in large))
         for editor in ("rome", "memit")
     ]
     return tuple(found)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from benchmarks.gpu.between_devices import CORPUS, differences_between, tables, train
 from benchmarks.programs import reverse_programs
 
+from pytest_editpitfalls.engine.editors.editor_registry import EDITORS
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import CACHE_VARIABLE, resolve
+from pytest_editpitfalls.engine.sampling import sampled_documents
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.pitfalls import Probe
-from pytest_editpitfalls.program import SuitePrograms
+from pytest_editpitfalls.probes import Divergence, Generated, Perplexity
+from pytest_editpitfalls.program import CaseScores, HeldQuestion, SuitePrograms
 from tests.gpu.pretended import CUDA, DeviceMismatch, OnGpu, moved, pretended_gpu
 from tests.tiny_models import save_tiny
 
@@ -60,7 +64,8 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
         with pretended_gpu():
             host = ModelAdapter.of(moved(cpu.host.model), cpu.host.tokenizer, cpu.host.family)
             settings = EngineSettings(str(path), device="cuda", dtype="float32", config_tables=own)
-            yield Sides(cpu, EngineSession(settings, host, resolve(str(path), cache_dir=folder / "gpu")))
+            gpu = EngineSession(settings, host, resolve(str(path), cache_dir=folder / "gpu"))
+        yield Sides(cpu, gpu)
 
 
 @pytest.mark.parametrize("editor", [each.name for each in shipped_editors()])
@@ -87,6 +92,54 @@ def test_a_step_of_a_target_vector_hardly_makes_the_cpu_wait(sides: Sides) -> No
             waits.append(gpu.waits)
     more = waits[1] - waits[0]
     assert more.total() <= 2 * 3, more
+
+
+PROMPTS = ("The capital of France is", "The author of the book is")
+OTHER_PROBES = (
+    Generated("said", "12", PROMPTS, ("Rome",), max_tokens=4),
+    Perplexity("fluency", "12", ("He is married to her, and she is married to him.", "The king of Spain")),
+    Divergence("drift", "12", PROMPTS),
+)
+
+
+def values(answers: list[CaseScores]) -> list[float]:
+    assert not [answer.error for answer in answers if answer.error]
+    return [value for answer in answers for probe in answer.probes for value in probe.probabilities]
+
+
+def test_texts_perplexities_and_divergences(sides: Sides) -> None:
+    case = replace(PROGRAMS[0], probes=OTHER_PROBES)
+    expected = sides.cpu.run("ft-l", [case])
+    with pretended_gpu():
+        found = sides.gpu.run("ft-l", [case])
+    assert values(found) == pytest.approx(values(expected), rel=1e-3, abs=1e-5)
+    assert [probe.texts for probe in found[0].probes] == [probe.texts for probe in expected[0].probes]
+
+
+def test_what_the_base_model_holds_and_an_open_edited_model(sides: Sides) -> None:
+    asked = HeldQuestion("edit1", PROMPTS, "Rome", ("Paris", "Rome", "the king of Spain"), ("mean", "sum"), share=0.5)
+
+    def all_of(session: EngineSession) -> list[Any]:
+        (held,) = session.held([asked], strongest=True)
+        (vector,) = session.object_vectors([(PROMPTS[0], "Rome")], 0.5)
+        with session.edited("ft-l", PROGRAMS[0], "12") as model:
+            logits = model(input_ids=torch.tensor([[1, 2, 3]], device=session.host.device)).logits
+        assert vector is not None
+        texts = sampled_documents(session.host, 12, length=6, seed=0, rows=2)
+        return [held.holds, sorted(held.wins or ()), len(texts), vector.tolist()[:8], logits[0, -1, :8].tolist()]
+
+    expected = all_of(sides.cpu)
+    with pretended_gpu():
+        found = all_of(sides.gpu)
+    assert found[:3] == expected[:3]
+    assert found[3] == pytest.approx(expected[3], rel=1e-4, abs=1e-5)
+    assert found[4] == pytest.approx(expected[4], rel=1e-4, abs=1e-4)
+
+
+def test_a_network_is_trained(sides: Sides, tmp_path: Path) -> None:
+    with pretended_gpu():
+        train(EDITORS.get("mend"), sides.gpu, PROGRAMS, tmp_path / "mend.safetensors")
+    assert (tmp_path / "mend.safetensors").stat().st_size > 1000
 
 
 def test_what_a_gpu_refuses_is_refused() -> None:
@@ -121,9 +174,3 @@ def test_gradients_are_the_cpu_s() -> None:
         (there.exp() * 3).sum().backward()
         assert isinstance(there.grad, OnGpu)
         assert torch.equal(there.grad.cpu(), here.grad)
-
-
-def test_the_cache_holds_nothing_of_it(sides: Sides) -> None:
-    folder = Path(sides.gpu.source.cache)
-    assert folder.name == "gpu"
-    assert list(folder.rglob("*.safetensors"))  # computed, not read from the CPU's
