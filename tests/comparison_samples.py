@@ -8,7 +8,8 @@ from typing import Any
 from pytest_editpitfalls.comparison.baseline import Baseline
 from pytest_editpitfalls.comparison.pairing import Comparison, compare
 from pytest_editpitfalls.results import CaseRecord, RunResults
-from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, ProbeRecord, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import ProbeRecord
+from pytest_editpitfalls.results.run_records import EditorRecord, ModelRecord, RunRecord, SuiteRecord
 
 KINDS: dict[str, Any] = {
     "reverse": "reverse",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pytest_editpitfalls.results import RunResults
-from pytest_editpitfalls.results.records import PropertyRecord, RunRecord
+from pytest_editpitfalls.results.records import PropertyRecord
+from pytest_editpitfalls.results.run_records import RunRecord
 
 EDITS = [
     "edit 1: The capital of China is ... Beijing -> New Delhi",

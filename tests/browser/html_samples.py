@@ -10,14 +10,8 @@ from pytest_editpitfalls.results import CaseRecord, RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import (
-    EditorRecord,
-    FactRecord,
-    ModelRecord,
-    ProbeRecord,
-    RunRecord,
-    SuiteRecord,
-)
+from pytest_editpitfalls.results.records import FactRecord, ProbeRecord
+from pytest_editpitfalls.results.run_records import EditorRecord, ModelRecord, RunRecord, SuiteRecord
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_threshold
 
 KINDS = {

@@ -46,7 +46,8 @@ from pytest_editpitfalls.results.comparison_records import (
     HyperParameterDifference,
     RelativeGateRecord,
 )
-from pytest_editpitfalls.results.records import ProbeRecord, RunRecord
+from pytest_editpitfalls.results.records import ProbeRecord
+from pytest_editpitfalls.results.run_records import RunRecord
 
 SHARED = Path(os.environ.get("EDITPITFALLS_SHARED", Path(__file__).parents[3] / "shared"))
 

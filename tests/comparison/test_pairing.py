@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_editpitfalls.comparison.baseline import FAILED, Baseline
 from pytest_editpitfalls.comparison.pairing import check_protocol, compare
 from pytest_editpitfalls.errors import UsageError
-from pytest_editpitfalls.results.records import EditorRecord, ModelRecord
+from pytest_editpitfalls.results.run_records import EditorRecord, ModelRecord
 
 OUTCOMES = ["passed", "failed", "xfailed", "skipped", "error"]
 NAMES = "abc"

@@ -561,7 +561,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_training_data(data)
     data.write_text('{"prompt": "x", "subject": "a", "target_new": "b", "rephrase": ["c"]}', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"d\.jsonl, line 1: prompt: .*needs a \{\}"):
+    with pytest.raises(UsageError, match=r"d\.jsonl, line 1, field prompt: .*needs a \{\}"):
         load_training_data(data)
     data.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="line 1"):

@@ -11,7 +11,8 @@ from pytest_editpitfalls.results import CaseRecord, RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.build import threshold_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import EditorRecord, ModelRecord, ProbeRecord, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import ProbeRecord
+from pytest_editpitfalls.results.run_records import EditorRecord, ModelRecord, RunRecord, SuiteRecord
 from pytest_editpitfalls.verdicts.thresholds import judge, parse_gate, parse_thresholds
 
 KINDS = {

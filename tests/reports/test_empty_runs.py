@@ -14,7 +14,7 @@ from pytest_editpitfalls.reports.html import render_html
 from pytest_editpitfalls.reports.markdown import render_markdown
 from pytest_editpitfalls.results import CaseRecord, RunResults
 from pytest_editpitfalls.results.aggregates import aggregate
-from pytest_editpitfalls.results.records import RunRecord, SuiteRecord
+from pytest_editpitfalls.results.run_records import RunRecord, SuiteRecord
 from pytest_editpitfalls.results.writer import write_results
 
 NO_CASE = "no case ran: there are no figures"

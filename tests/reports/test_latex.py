@@ -16,7 +16,8 @@ from pytest_editpitfalls.pitfalls import METRICS, pitfall_of
 from pytest_editpitfalls.reports.latex import escaped, label, latex_tables
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import AggregateRecord, MetricAggregate, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import AggregateRecord, MetricAggregate
+from pytest_editpitfalls.results.run_records import RunRecord, SuiteRecord
 
 ALLOWED = {
     "caption",

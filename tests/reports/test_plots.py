@@ -11,7 +11,8 @@ from report_samples import HOSTILE, results
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results import RunResults
 from pytest_editpitfalls.results.named import NamedRun
-from pytest_editpitfalls.results.records import AggregateRecord, MetricAggregate, RunRecord, SuiteRecord
+from pytest_editpitfalls.results.records import AggregateRecord, MetricAggregate
+from pytest_editpitfalls.results.run_records import RunRecord, SuiteRecord
 
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 NAMES = ["metrics", "shifts", "distortion", "rules"]

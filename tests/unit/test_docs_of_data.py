@@ -12,7 +12,7 @@ import pytest
 
 from pytest_editpitfalls import files
 from pytest_editpitfalls.pitfalls import METRICS, PITFALLS, Edit, pitfall_of
-from pytest_editpitfalls.results import records
+from pytest_editpitfalls.results import records, run_records
 from pytest_editpitfalls.results.checkpoint_records import CheckpointRecord, EditedWeightRecord
 from pytest_editpitfalls.results.rerun_record import RerunRecord
 from pytest_editpitfalls.suites.discovery import shipped_suites
@@ -83,7 +83,7 @@ def test_the_result_fields_are_documented() -> None:
         records.MetricAggregate,
         records.RelationInterval,
         records.GateRecord,
-        records.RunRecord,
+        run_records.RunRecord,
         CheckpointRecord,
         EditedWeightRecord,
         RerunRecord,

@@ -22,7 +22,7 @@ from pytest_editpitfalls.results import CaseRecord, RunResults, json_schema, rea
 from pytest_editpitfalls.results.aggregates import aggregate, summarise
 from pytest_editpitfalls.results.build import case_record
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import RunRecord
+from pytest_editpitfalls.results.run_records import RunRecord
 from pytest_editpitfalls.results.schema import schema_text
 from pytest_editpitfalls.results.writer import write_results
 from pytest_editpitfalls.suites import load_suite

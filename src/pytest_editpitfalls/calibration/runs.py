@@ -19,7 +19,8 @@ from pytest_editpitfalls.comparison.run_verdict import failing_gates, reasons_of
 from pytest_editpitfalls.options.config import Inconclusive
 from pytest_editpitfalls.results.aggregates import aggregate
 from pytest_editpitfalls.results.record import Record
-from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunRecord, RunResults, SuiteRecord
+from pytest_editpitfalls.results.records import CaseRecord, ProbeRecord, RunResults
+from pytest_editpitfalls.results.run_records import RunRecord, SuiteRecord
 from pytest_editpitfalls.statistics.drops import LEVEL
 
 from .gates import _error, _generator

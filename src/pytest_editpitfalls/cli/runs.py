@@ -12,7 +12,8 @@ import typer
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.results.named import NamedRun, with_unique_names
-from pytest_editpitfalls.results.records import CaseRecord, ModelRecord, RunRecord, RunResults, SuiteRecord
+from pytest_editpitfalls.results.records import CaseRecord, RunResults
+from pytest_editpitfalls.results.run_records import ModelRecord, RunRecord, SuiteRecord
 from pytest_editpitfalls.results.writer import read_results
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from pytest_editpitfalls.files import MAX_FILE_BYTES, is_there, read_bounded, re
 from pytest_editpitfalls.options.editor_labels import with_seed, without_seed
 from pytest_editpitfalls.outputs import check_writable, write_text
 from pytest_editpitfalls.results.record import Number, Record
-from pytest_editpitfalls.results.records import CaseRecord, EditorRecord, JudgeRecord, Outcome, RunResults
+from pytest_editpitfalls.results.records import CaseRecord, Outcome, RunResults
+from pytest_editpitfalls.results.run_records import EditorRecord, JudgeRecord
 from pytest_editpitfalls.validation import usage_error
 
 FORMAT = "pytest-editpitfalls baseline"

@@ -22,7 +22,8 @@ from pytest_editpitfalls.results.comparison_records import (
     HyperParameterDifference,
     MetricChange,
 )
-from pytest_editpitfalls.results.records import CaseRecord, JudgeRecord, RunResults
+from pytest_editpitfalls.results.records import CaseRecord, RunResults
+from pytest_editpitfalls.results.run_records import JudgeRecord
 
 from .baseline import FAILED, UNSCORED, Baseline, BaselineCase, CaseKey, scores_digest
 

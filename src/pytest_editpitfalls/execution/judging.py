@@ -20,7 +20,7 @@ from pytest_editpitfalls.pitfalls import compile_case
 from pytest_editpitfalls.probes import Generated
 from pytest_editpitfalls.program import CaseScores, ProbeScore, Program
 from pytest_editpitfalls.registry import imported
-from pytest_editpitfalls.results.records import JudgeRecord
+from pytest_editpitfalls.results.run_records import JudgeRecord
 from pytest_editpitfalls.suites.suite import Suite
 
 OPTION = "--pitfalls-judge"

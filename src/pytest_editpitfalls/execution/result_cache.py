@@ -13,7 +13,7 @@ from pytest_editpitfalls.engine.settings import Expected
 from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.program import CaseScores, SuitePrograms
-from pytest_editpitfalls.results.records import JudgeRecord
+from pytest_editpitfalls.results.run_records import JudgeRecord
 
 from .judging import OPTION, Judge, judged_key, says_something
 from .planning import PlannedCase

@@ -14,7 +14,8 @@ from pytest_editpitfalls.program import CaseScores
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import ThresholdResult, Verdict
 
-from .records import CaseRecord, EditorRecord, FactRecord, JudgeRecord, ModelRecord, Outcome, ThresholdRecord
+from .records import CaseRecord, FactRecord, Outcome, ThresholdRecord
+from .run_records import EditorRecord, JudgeRecord, ModelRecord
 
 
 def case_record(

@@ -23,7 +23,8 @@ from pytest_editpitfalls.files import is_there
 from pytest_editpitfalls.options.config import RunConfig
 from pytest_editpitfalls.options.editor_labels import seed_of, without_seed
 from pytest_editpitfalls.pitfalls import definitions_digest
-from pytest_editpitfalls.results.records import JudgeRecord, RunResults
+from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results.run_records import JudgeRecord
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.excuses import ACCEPTED, KNOWN_PITFALL
 

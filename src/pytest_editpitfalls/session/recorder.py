@@ -26,8 +26,9 @@ from pytest_editpitfalls.results.aggregates import (
 )
 from pytest_editpitfalls.results.build import editor_record, model_record, suite_facts
 from pytest_editpitfalls.results.gates import evaluate_gates
-from pytest_editpitfalls.results.records import PropertyRecord, RunRecord, RunResults
+from pytest_editpitfalls.results.records import PropertyRecord, RunResults
 from pytest_editpitfalls.results.rerun_record import RerunRecord
+from pytest_editpitfalls.results.run_records import RunRecord
 
 from .item_report import ItemReport
 from .properties import property_names

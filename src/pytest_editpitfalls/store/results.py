@@ -14,7 +14,8 @@ from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import compute_metrics, definitions_digest
 from pytest_editpitfalls.results.aggregates import aggregate, aggregate_held, aggregate_strengths
 from pytest_editpitfalls.results.build import case_record, editor_record, model_record, probe_facts, suite_facts
-from pytest_editpitfalls.results.records import CaseRecord, JudgeRecord, Outcome, RunRecord, RunResults, SuiteRecord
+from pytest_editpitfalls.results.records import CaseRecord, Outcome, RunResults
+from pytest_editpitfalls.results.run_records import JudgeRecord, RunRecord, SuiteRecord
 from pytest_editpitfalls.suites.suite import Suite
 from pytest_editpitfalls.verdicts.thresholds import Threshold, Verdict, applying, judge, parse_thresholds
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.results.checkpoint_records import EditedWeightRecord
-from pytest_editpitfalls.results.records import EditorRecord, RunResults
+from pytest_editpitfalls.results.records import RunResults
+from pytest_editpitfalls.results.run_records import EditorRecord
 
 from .words import count
 
