@@ -43,9 +43,6 @@ _TYPES = {
     "none_required": "left out",
     "path": "a path",
     "bytes": "a text",
-    "needs_python_object": "something else",
-    "is_instance_of": "something else",
-    "callable": "something else",
 }
 """What pydantic calls a finding, without its ending -> what the value has to be."""
 
@@ -62,7 +59,6 @@ _LIMITS = {
     "literal_error": "this has to be {expected}",
     "enum": "this has to be {expected}",
     "union_tag_invalid": "this has to be {expected_tags}",
-    "int_parsing_size": "this has to be a smaller number",
     "invalid_key": "the names of fields have to be texts",
 }
 """What pydantic calls a finding -> the words, with what it says of the limit."""
