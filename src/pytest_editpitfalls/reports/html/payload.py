@@ -53,14 +53,18 @@ def summaries(case: CaseRecord, means: FactProbabilities) -> list[tuple[float | 
 
 
 def short(value: float | None) -> float | int | None:
-    """Return a number with four digits, or with three where the page's script would round the four in another way.
+    """Return a number with four digits, or with as many more as its first three need to come out right in the script.
 
-    An int where it is one.
+    An int where it is one. A script rounds a last 5 up, and Python to the even digit.
     """
     if value is None or not math.isfinite(value):
         return None
-    text = f"{value:.3e}"
-    rounded = float(f"{value:.3g}" if text.partition("e")[0].endswith("5") else text)
+    rounded = float(f"{value:.3g}")
+    for digits in range(3, 9):
+        text = f"{value:.{digits}e}"
+        if text[text.index(".") + 3 : text.index("e")].rstrip("0") != "5":
+            rounded = float(text)
+            break
     return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
 
 
