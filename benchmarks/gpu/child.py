@@ -1,19 +1,17 @@
 """The process that measures: ``python -m benchmarks.gpu.child ORDER EVENTS``, started by `supervisor`.
 
-Writes one event of JSON a line into EVENTS (`steps.run` says which), each at once. Ends with `DEVICE_LOST` where CUDA
-refuses to go on in this process.
+Writes one event of JSON a line into EVENTS (`steps.run` says which), each at once. Ends with `supervisor.DEVICE_LOST`
+where CUDA refuses to go on in this process.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import IO, Any
-
-DEVICE_LOST = 3
-"""Exit status."""
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +26,7 @@ def obey(order: dict[str, Any], events: IO[str]) -> int:
 
     from . import steps
     from .recorder import DeviceLost
+    from .supervisor import DEVICE_LOST
 
     disable_progress_bar()
 
@@ -52,4 +51,7 @@ def obey(order: dict[str, Any], events: IO[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # nothing waits for a GPU that answers no more

@@ -25,7 +25,7 @@ def render(figures: dict[str, Any]) -> str:
     rates = figures["matrix_gflop_per_second"]
     words = {each.rate: each.words for each in reversed(PRECISIONS)}
     said = ", ".join(f"{rates[rate]:,.0f} GFLOP/s ({words[rate]})" for rate in words if rate in rates)
-    parts.append(f"Square matrix products of this run: {said}. {figures['budget_seconds']:g} s for all steps.")
+    parts.append(f"Square matrix products of this run: {said}. {figures['budget_seconds']:g} s for everything.")
     for name, own in figures["steps"].items():
         parts += [f"### {own['title'][0].upper()}{own['title'][1:]}", _state(own)]
         if own["units"]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ COMMAND = (sys.executable, "-m", "benchmarks.gpu.child")
 GRACE = 15.0
 """Seconds behind a step's limit after which its process is ended: a kernel that does not come back hears no alarm."""
 
-MOST_PROCESSES = 6
+DEVICE_LOST = 3
+"""Exit status of a process whose GPU answers no more; what it was at is written down."""
+
+MOST_DEATHS = 2
+"""Processes that one step may cost before the next step has its turn."""
+
+SILENT = "it did not answer, and its process was ended"
+LOST = "the GPU answered no more in this process"
+
 LOOK = 0.2
 """Seconds between two looks at what the process has written."""
 
@@ -61,12 +70,14 @@ class Supervisor:
         self._running: str | None = None
         self._unit: str | None = None
         self._kill_at = 0.0
+        self._heard = False  # whether the process has said anything
         self._reached: set[str] = set()
+        self._deaths: Counter[str] = Counter()
 
     def run(self) -> None:
         """Run until all steps have ended, or time is up."""
         end = time.monotonic() + self._seconds
-        for _ in range(MOST_PROCESSES):
+        while True:  # each process ends a step, or is one of the few that a step may cost
             left = [name for name in self.found if name not in self._reached]
             seconds = end - time.monotonic()
             if not left or seconds < 1:
@@ -75,6 +86,7 @@ class Supervisor:
 
     def _one_process(self, steps: Sequence[str], seconds: float) -> None:
         self._running = self._unit = None
+        self._heard = False
         self._kill_at = time.monotonic() + seconds + self._grace
         with tempfile.TemporaryDirectory() as folder:
             order, events = Path(folder) / "order.json", Path(folder) / "events"
@@ -111,12 +123,12 @@ class Supervisor:
             if time.monotonic() > self._kill_at:
                 process.kill()
                 process.wait()
-                return "it did not answer, and its process was ended"
+                return SILENT
             time.sleep(LOOK)
 
     def _take(self, event: dict[str, Any]) -> None:
         own = self.found[event["step"]]
-        self._running = event["step"]
+        self._running, self._heard = event["step"], True
         if "limit" in event:
             own["state"], own["limit_seconds"] = "running", event["limit"]
             self._kill_at = time.monotonic() + event["limit"] + self._grace
@@ -134,21 +146,21 @@ class Supervisor:
     def _close(self, ended: str) -> None:
         """The process is gone: what it was at has failed, and is not tried again."""
         if self._running is None:
-            if not self._reached:  # it has not even begun: another one would not either
-                for name, own in self.found.items():
-                    own["state"] = f"failed: {ended}"
+            if not self._heard:  # it has not even begun: another one would not either
+                for name in self.found.keys() - self._reached:
+                    self.found[name]["state"] = f"failed: {ended}"
                     self._reached.add(name)
             self._keep()
             return
         own = self.found[self._running]
+        self._deaths[self._running] += 1
         if self._unit is not None:
             own["units"][self._unit] = {"error": ended}
-        if self._unit is None or "did not answer" in ended:
+        knows_where = self._unit is not None or ended == LOST
+        if ended == SILENT or not knows_where or self._deaths[self._running] >= MOST_DEATHS:
             own["state"] = f"failed: {ended}"
             self._reached.add(self._running)
-        else:
-            own["state"] = "running"  # the next process goes on behind the unit
-        self._keep()
+        self._keep()  # otherwise the next process goes on behind the unit
 
 
 def _how_it_ended(status: int) -> str:
@@ -157,4 +169,4 @@ def _how_it_ended(status: int) -> str:
             return f"the process died of {signal.Signals(-status).name}"
         except ValueError:
             return f"the process died of signal {-status}"
-    return f"the process ended with status {status}"
+    return LOST if status == DEVICE_LOST else f"the process ended with status {status}"

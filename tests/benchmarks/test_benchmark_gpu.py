@@ -191,6 +191,9 @@ for step in order["steps"]:
             os.abort()
         if step == "hangs" and unit == "two":
             time.sleep(60)
+        if step == "loses":
+            emit(step=step, unit=unit, figures={"error": "CUDA error"})
+            os._exit(3)
         emit(step=step, unit=unit, figures={"pid": os.getpid()})
     emit(step=step, state="done", seconds=1)
 """
@@ -203,7 +206,7 @@ def test_a_process_that_dies_or_hangs_costs_its_unit_and_another_goes_on(tmp_pat
     supervisor = Supervisor(
         "tiny",
         "cpu",
-        [(name, name) for name in ("before", "dies", "hangs", "behind")],
+        [(name, name) for name in ("before", "dies", "hangs", "loses", "behind")],
         60,
         lambda: kept.append(json.dumps(supervisor.found)),
         command=(sys.executable, str(script)),
@@ -215,8 +218,10 @@ def test_a_process_that_dies_or_hangs_costs_its_unit_and_another_goes_on(tmp_pat
         "done",
         "done",
         "failed: it did not answer, and its process was ended",
+        "failed: the GPU answered no more in this process",
         "done",
     ]
+    assert [own["error"] for own in found["loses"]["units"].values()] == ["CUDA error"] * 2
     assert found["dies"]["units"]["one"] == {"error": "the process died of SIGABRT"}
     assert "pid" in found["dies"]["units"]["two"]
     assert "pid" in found["hangs"]["units"]["one"]
