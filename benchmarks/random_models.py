@@ -27,7 +27,8 @@ from pytest_editpitfalls.pitfalls import Program
 TEMPLATES = {"rome": ((5, 10), (10, 10)), "memit": ((10, 5),)}
 """Pairs (length in tokens, number) of context templates, as editors sample them; the bare prompt is always added."""
 
-RIDGE = 0.1
+RIDGE, CORPUS_LINES = 0.1, 1000
+"""Of second moments: a multiple of the mean eigenvalue, and how many texts they are of. Only their shape counts."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def random_model(shape: Shape, device: str, programs: Sequence[Program]) -> Iter
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with tempfile.TemporaryDirectory() as directory:
         corpus = Path(directory) / "corpus.txt"
-        corpus.write_text("\n".join(dict.fromkeys(_texts(programs))), encoding="utf-8")
+        texts = list(dict.fromkeys(_texts(programs)))[:CORPUS_LINES]
+        corpus.write_text("\n".join(texts), encoding="utf-8")
         tables: dict[str, dict[str, Any]] = {
             editor: {
                 "context_templates": context_templates(tokenizer, programs, lengths),

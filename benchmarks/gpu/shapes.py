@@ -29,6 +29,9 @@ from .synchronisations import synchronisations
 COUNTED = 4
 """Cases whose operations and synchronisations are counted, and of the first run."""
 
+GROWTH, LEAST_GROWTH = 4, 1.3
+"""How many times the cases of the run before a run has: until a GPU is full, more hardly take longer. And the least."""
+
 KEPT = 32
 """Cases whose answers are compared between precisions, at most."""
 
@@ -96,7 +99,7 @@ class _Shape:
             behind: precisions that are measured afterwards, and need time, too.
         """
         self._sessions.clear()  # those of other weights
-        units = [_Unit(f"{each.name} automatic", 4, partial(self._automatic, each)) for each in precisions]
+        units = [_Unit(f"{each.name} automatic", 6, partial(self._automatic, each)) for each in precisions]
         units.append(_Unit("operations", 0.5, partial(self._operations, precisions[0])))
         units += [
             _Unit(f"{each.name} reference", 4, partial(self._reference, each)) for each in precisions if each.reference
@@ -107,7 +110,7 @@ class _Shape:
             for each in precisions
         ]
         units.append(_Unit("synchronisations", 0.5, partial(self._synchronisations, precisions[0])))
-        later = sum(4 + len(self._sizes.batches) + 4 * each.reference for each in behind)
+        later = sum(6 + len(self._sizes.batches) + 4 * each.reference for each in behind)
         for place, unit in enumerate(units):
             share = unit.weight / (later + sum(each.weight for each in units[place:]))
             self._recorder.measure(unit.name, partial(unit.work, self._recorder.left() * share))
@@ -122,7 +125,7 @@ class _Shape:
         return self._sessions[precision.name]
 
     def _automatic(self, precision: Precision, seconds: float) -> Figures:
-        """Cases per second at the automatic batch size; as many cases as the time allows."""
+        """Cases per second at the automatic batch size, in runs of more and more cases while there is time."""
         session, programs, device = self._session(precision), self._programs, self._random.device
         most = self._sizes.automatic
         session.prepare(self._editor)
@@ -132,22 +135,24 @@ class _Shape:
 
         end = time.monotonic() + seconds
         cases = min(COUNTED, most)
-        taken, answers = run(cases)  # warms up, and says what a case takes at most
-        found: Figures = {"first_run_seconds": round(taken, 2)}
-        each = taken / cases
+        taken, answers = run(cases)
+        runs = [(cases, taken)]
         # The first part of more cases than one part is where the automatic size is measured.
-        first = min(session.batch_size(self._editor) + 1, most)
-        if 2 * first * each <= end - time.monotonic():
-            again, _ = run(first)
-            each = again / first
-        more = min(most, int((end - time.monotonic()) / each))
-        if more >= cases:
-            cases = more
+        cases = min(session.batch_size(self._editor) + 1, most)
+        while cases > runs[-1][0]:
+            left, wanted = end - time.monotonic(), expected(runs, cases, on_gpu=device != "cpu")
+            if wanted > left and len(runs) > 1:
+                cases = int(cases * left / wanted)
+            if (wanted > left and len(runs) < 2) or cases < LEAST_GROWTH * runs[-1][0]:
+                break
             _reset_peak(device)
             taken, answers = run(cases)
-        else:
+            runs.append((cases, taken))
+            cases = min(GROWTH * cases, most)
+        found: Figures = {"runs": [[count, round(each, 3)] for count, each in runs]}
+        if len(runs) == 1:
             found["not_warmed_up"] = True
-        found |= _rate(taken, cases)
+        found |= _rate(taken, runs[-1][0])
         found |= {"batch": session.describe(self._editor)["batch"], **_peak(device)}
         found["prepare_seconds"] = round(session.seconds.get(f"prepare {self._editor}", 0.0), 2)
         common = answers[:KEPT]
@@ -203,6 +208,24 @@ class _Shape:
     def _synchronisations(self, precision: Precision, _seconds: float) -> Figures:
         session, programs = self._session(precision), self._programs[:COUNTED]
         return synchronisations(lambda: checked(session.run(self._editor, programs)), self._random.device)
+
+
+def expected(runs: Sequence[tuple[int, float]], cases: int, *, on_gpu: bool) -> float:
+    """Seconds that so many cases will take, by what fewer of them took.
+
+    Args:
+        runs: (cases, seconds), the fewest cases first; the first of them has warmed up what comes behind it.
+        on_gpu: whether more cases may run beside one another.
+    """
+    count, seconds = runs[-1]
+    if not on_gpu or len(runs) > 2:
+        return seconds * cases / count  # at most
+    if len(runs) < 2:
+        return 2 * seconds  # a batch, and one more of a single case
+    # Two batches had taken twice what a batch takes at all, and their cases' own time.
+    before, earlier = runs[-2]
+    own = max((seconds - 2 * earlier) / (count - 2 * before), seconds / count / GROWTH)
+    return max(0.0, earlier - before * own) + cases * own
 
 
 def _rate(seconds: float, cases: int) -> dict[str, Any]:

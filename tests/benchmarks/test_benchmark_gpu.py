@@ -18,6 +18,7 @@ from benchmarks.gpu import marked_tests, recorder, steps
 from benchmarks.gpu.precisions import PRECISIONS
 from benchmarks.gpu.recorder import DeviceLost, Recorder
 from benchmarks.gpu.render import render
+from benchmarks.gpu.shapes import expected
 from benchmarks.gpu.sizes import SIZES, Sizes
 from benchmarks.gpu.steps import Step
 from benchmarks.gpu.supervisor import Supervisor
@@ -92,6 +93,17 @@ def test_the_whole_path_on_a_tiny_shape(monkeypatch: pytest.MonkeyPatch) -> None
     assert gpu.ratios(figures) == {}
     ratios = gpu.ratios(figures | {"rehearsal": False})
     assert set(ratios) == {"tiny.rome.float32"}
+
+
+def test_more_cases_are_run_where_they_fit_into_the_time() -> None:
+    assert expected([(4, 3.0)], 16, on_gpu=False) == pytest.approx(12.0)
+    assert expected([(4, 3.0)], 16, on_gpu=True) == pytest.approx(6.0)  # what fills a GPU is not known yet
+    # 17 cases were two batches: 1 s for each, and 0.5 s for each case of its own
+    assert expected([(4, 3.0), (17, 10.5)], 68, on_gpu=True) == pytest.approx(1 + 68 * 0.5)
+    assert expected([(4, 3.0), (17, 3.4)], 68, on_gpu=True) == pytest.approx(
+        3 - 4 * 0.05 + 68 * 0.05
+    )  # not for nothing
+    assert expected([(4, 3.0), (17, 3.4), (68, 5.0)], 136, on_gpu=True) == pytest.approx(10.0)
 
 
 # What fails
