@@ -35,10 +35,12 @@ SLOW = {
     "engine/test_overlay_and_scoring.py": "every family",
     "engine/test_presets_end_to_end.py": "every preset",
     "engine/test_rledit.py": "trains",
+    "engine/test_quantised.py": "every editor",
     "engine/test_rome.py": "every family",
     "engine/test_second_moments_pass.py": "whole passes over a corpus, and processes that die",
     "engine/test_session.py": "runs whole suites",
     "engine/test_simie.py": "against plain editing, in three families",
+    "engine/test_spread.py": "every family and every editor, on several devices",
     "engine/test_ultraedit.py": "against plain editing, in four families",
     "engine/test_wise.py": "trains",
     # Whole runs of pytest, in processes of their own.

@@ -23,7 +23,7 @@ from pytest_editpitfalls.engine.matrices import matrix_of, matrix_shape
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint, load, memory_estimate, quantising, resolve
 from pytest_editpitfalls.engine.models.quantising import INSTALL, described
-from pytest_editpitfalls.engine.quantised import plain, quantised_modules
+from pytest_editpitfalls.engine.quantised import multiply_exactly, plain, quantised_modules
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
@@ -42,6 +42,16 @@ FORMATS = [
 NAMES = [each.name for each in shipped_editors() if each.name not in TRAINED]
 
 
+class Eighths(nn.Parameter):
+    """A weight that holds eighths as whole numbers, as a library's would: what needs no library is tested with it."""
+
+    def dequantize(self) -> torch.Tensor:
+        return self.data.float() / 8
+
+
+Eighths.__module__ = "torchao.played"
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Blocks are as wide as a group of bitsandbytes."""
@@ -54,8 +64,14 @@ def forwards(llama: Path) -> Callable[[str], tuple[Forward, Forward]]:
 
     @cache
     def made(dtype: str) -> tuple[Forward, Forward]:
-        model, tokenizer = load(resolve(str(llama)), "cpu", dtype)
+        model, tokenizer = load(resolve(str(llama)), "cpu", "float32" if dtype == "played" else dtype)
         other, _ = load(resolve(str(llama)), "cpu", "float32")
+        if dtype == "played":
+            for module in model.model.layers.modules():
+                if isinstance(module, nn.Linear):
+                    eighths = (8 * module.weight.data).round().to(torch.int8)
+                    module.weight = Eighths(eighths, requires_grad=False)
+            assert multiply_exactly(model) == 4 * 7
         for name, module in quantised_modules(model):
             other.get_submodule(name).weight = nn.Parameter(plain(module.weight).clone(), requires_grad=False)
         family = family_for(model.config)
@@ -64,8 +80,11 @@ def forwards(llama: Path) -> Callable[[str], tuple[Forward, Forward]]:
     return made
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [pytest.param(name, *each.values, marks=each.marks) for name in NAMES for each in FORMATS]
+    + [(name, "played") for name in ("rome", "memit", "grace", "ft-l", "wise", "sphere", "lora")],
+)
 def test_every_editor_works_with_quantised_weights_or_is_refused(
     name: str, dtype: str, forwards: Callable[[str], tuple[Forward, Forward]], tmp_path: Path
 ) -> None:
@@ -148,7 +167,7 @@ def test_eight_bits_of_bitsandbytes_answer_each_row_by_itself(llama: Path, tmp_p
     assert torch.allclose(other(input_ids=ids).logits, alone, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dtype", ["played", *FORMATS])
 def test_a_gradient_through_quantised_weights_is_that_through_their_numbers(
     dtype: str, forwards: Callable[[str], tuple[Forward, Forward]]
 ) -> None:

@@ -6,6 +6,7 @@ There are no GPUs here: `several_devices` makes devices of the CPU that share no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ PLENTY = 10**9
 PROGRAM = compile_case(CASE)
 
 
+@cache
 def spread_forward(name: str, layers: int = 3) -> Forward:
     """To be used where `several_devices` is open."""
     model, tokenizer = tiny_model(name, layers=layers, dtype=torch.float64)
@@ -47,6 +49,7 @@ def spread_forward(name: str, layers: int = 3) -> Forward:
     return Forward(ModelAdapter.of(spreading.spread(model, places), tokenizer, family))
 
 
+@cache
 def whole_forward(name: str, layers: int = 3) -> Forward:
     model, tokenizer = tiny_model(name, layers=layers, dtype=torch.float64)
     return Forward(ModelAdapter.of(model, tokenizer, family_for(model.config)))
@@ -65,7 +68,6 @@ def check(name: str, editors: Sequence[str], tmp_path: Path, **edits: int) -> No
         spread = spread_forward(name)
         assert spread.host.is_spread
         assert set(spread.host.devices) == set(GPUS)
-        assert said(spread) == said(whole)
         for editor, values in expected.items():
             found = answers(editor, spread, tmp_path, **edits)
             assert found == pytest.approx(values, abs=tolerance(whole)), editor
@@ -74,6 +76,9 @@ def check(name: str, editors: Sequence[str], tmp_path: Path, **edits: int) -> No
 @pytest.mark.parametrize("name", ALL)
 def test_every_family_is_edited_as_on_one_device(name: str, tmp_path: Path) -> None:
     check(name, ["grace"] if name in EXPERTS else ["rome"], tmp_path, cases=1)
+    expected = said(whole_forward(name))
+    with several_devices():
+        assert said(spread_forward(name)) == expected
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bloom"])
@@ -82,8 +87,9 @@ def test_layers_on_two_devices_are_edited_together(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", [each.name for each in shipped_editors() if each.name not in TRAINED])
-def test_every_editor_edits_twice_as_on_one_device(name: str, tmp_path: Path) -> None:
-    check("llama", [name], tmp_path, edits=2, cases=1)
+def test_every_editor_edits_as_on_one_device(name: str, tmp_path: Path) -> None:
+    edits = 2 if name in ("memit", "alphaedit", "lora", "grace") else 1
+    check("llama", [name], tmp_path, edits=edits, cases=1)
 
 
 def shares(places: dict[str, torch.device], model: Any) -> list[float]:

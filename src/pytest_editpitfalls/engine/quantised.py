@@ -38,8 +38,8 @@ def plain(weight: Tensor) -> Tensor:
     library: Any = weight
     kind = type(weight).__name__
     if kind not in ("Params4bit", "Int8Params"):
-        found: Tensor = library.detach().dequantize()
-        return found
+        found: Tensor = library.dequantize()
+        return found.detach()
     from bitsandbytes import functional
 
     if kind == "Params4bit":

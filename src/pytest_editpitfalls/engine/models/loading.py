@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from .heads import auto_class
 from .hub import cached_copy, refuse_hub_adapter
 from .loading_report import check_report
 from .placement import BF16_WEIGHTS, QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
-from .quantising import bits_of, check_method, check_quantising, library_quiet, quantisation_config
+from .quantising import bits_of, check_method, check_quantising, quantisation_config
 from .safety import check_config, check_directory
 from .source import ModelSource, hub_directory, resolve
 from .spreading import device_map, free_for_weights, several_gpus, spread
@@ -137,11 +136,8 @@ def load(
     tokenizer = load_tokenizer(source)
     adapters = [] if source.adapter is None else [source.adapter]
     quantised = quantisation_config(dtype, dtype_there) if dtype in QUANTISED else None
-    with nullcontext() if memory.bits is None else library_quiet():
-        bf16_weights = dtype == BF16_WEIGHTS
-        model = load_merged(
-            source, config, dtype_there, adapters, announce, bf16_weights=bf16_weights, quantised=quantised
-        )
+    bf16_weights = dtype == BF16_WEIGHTS
+    model = load_merged(source, config, dtype_there, adapters, announce, bf16_weights=bf16_weights, quantised=quantised)
     if memory.bits is not None:
         _multiply_quantised(model, source, dtype)
     check_tokenizer(tokenizer, config, model.get_input_embeddings().weight.shape[0], f"model '{source.name}'")

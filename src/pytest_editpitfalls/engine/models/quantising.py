@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +72,6 @@ def check_library(dtype: str | None) -> None:
     if dtype in QUANTISED:
         library = QUANTISED[dtype].library
         _check_installed(library, f"'{dtype}' takes {library}", f"--pitfalls-dtype={dtype}")
-
-
-@contextmanager
-def library_quiet() -> Iterator[None]:
-    """While open, nobody logs warnings: the libraries tell on standard error which kernels they could not load."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def quantisation_config(dtype: str, computed_in: torch.dtype) -> Any:
