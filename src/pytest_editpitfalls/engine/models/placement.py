@@ -158,7 +158,7 @@ def resolve_dtype(name: str | None, device: torch.device, checkpoint: object = N
 
     if name is None or name in QUANTISED:
         kept = str(checkpoint).removeprefix("torch.")
-        name = kept if device.type != "cpu" and kept in DTYPES else "float32"
+        name = kept if device.type != "cpu" and kept in BYTES else "float32"
     check_dtype(name, where="--pitfalls-dtype")
     if name == "tf32":
         if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
