@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from torch.nn.functional import linear
 from .matrices import is_matrix, is_transposed
 
 HALF = torch.bfloat16
+
+_CONVERTED: WeakSet[Any] = WeakSet()
+"""The models that `keep_matrices_in_bf16` has made."""
 
 
 class _Bf16:
@@ -92,7 +96,8 @@ def keep_matrices_in_bf16(model: Any, blocks: str) -> None:
         blocks: full name of its list of blocks.
     """
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    kinds = {module: kind for module in model.get_submodule(blocks).modules() if (kind := _kind(module)) is not None}
+    kinds: dict[Any, Any] = {module: _kind(module) for module in model.get_submodule(blocks).modules()}
+    kinds = {module: kind for module, kind in kinds.items() if kind is not None}
     if _kind(head) is _Matrix:
         kinds[head] = _Head
     if isinstance(table, nn.Embedding):
@@ -104,18 +109,20 @@ def keep_matrices_in_bf16(model: Any, blocks: str) -> None:
         matrices = module.parameters(recurse=False) if kind is _Experts else [module.weight]
         shared = {id(matrix) for matrix in matrices}
         if not shared & elsewhere:  # a module that is left alone may use a matrix as well
-            module.__class__ = _before(kind, type(module))
+            own_class: Any = type(module)
+            module.__class__ = _before(kind, own_class)
             halves |= shared
     for parameter in model.parameters():
         parameter.data = parameter.data.to(HALF if id(parameter) in halves else torch.float32)
     for buffer in model.buffers():
         if buffer.dtype in (torch.float16, HALF):
             buffer.data = buffer.data.to(torch.float32)
+    _CONVERTED.add(model)
 
 
 def has_bf16_weights(model: Any) -> bool:
     """Whether `keep_matrices_in_bf16` made the model what it is."""
-    return any(isinstance(module, _Bf16) for module in (model.get_input_embeddings(), model.get_output_embeddings()))
+    return model in _CONVERTED
 
 
 def _kind(module: nn.Module) -> type[_Bf16] | None:
