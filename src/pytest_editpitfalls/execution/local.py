@@ -93,7 +93,7 @@ class LocalExecutor:
         from pytest_editpitfalls.engine.models import fetched_meanwhile
 
         announce = self._listener.announce
-        with nullcontext() if _ENGINE in sys.modules else fetched_meanwhile(settings.model, announce):
+        with nullcontext() if _ENGINE in sys.modules else fetched_meanwhile(settings, announce):
             started = time.perf_counter()
             from pytest_editpitfalls.engine.session import EngineSession  # with it come torch and transformers
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from pytest_editpitfalls.engine.settings import EngineSettings
+
 from .embedded import GGUF_SHA256, embedded_gguf
 from .gguf import converted_name
 from .loading import check_available
@@ -23,21 +25,22 @@ _MODEL_CODE = (
 
 
 @contextmanager
-def fetched_meanwhile(name: str, announce: Callable[[str], None] | None = None) -> Iterator[None]:
+def fetched_meanwhile(settings: EngineSettings, announce: Callable[[str], None] | None = None) -> Iterator[None]:
     """While open, what a model lacks is fetched; leaving waits for it, and imports the model's code meanwhile.
 
-    What `check_available` refuses is refused at once.
+    What `check_available` refuses is refused at once. Nothing is fetched where a device or dtype is asked for that may
+    not be there: that is refused first, for which torch is needed.
 
     Args:
-        name: of the model.
         announce: called with one line before something is fetched, by another thread.
 
     Raises:
         UsageError: the model is not here and cannot be fetched.
     """
-    check_available(name)
-    source = resolve(name)
-    if source.kind != "embedded" or converted_name(source.cache, GGUF_SHA256).is_dir():
+    check_available(settings.model)
+    source = resolve(settings.model)
+    is_plain = settings.device in ("auto", "cpu") and settings.dtype is None
+    if source.kind != "embedded" or not is_plain or converted_name(source.cache, GGUF_SHA256).is_dir():
         yield
         return
     raised: list[BaseException] = []
