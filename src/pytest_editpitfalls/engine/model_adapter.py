@@ -16,7 +16,7 @@ from .bf16_weights import HALF, has_bf16_weights
 from .declared_paths import check_paths, found_at
 from .families import Family, experts_width
 from .matrices import matrix_shape
-from .models.placement import BF16_WEIGHTS
+from .settings import BF16_WEIGHTS
 from .tokens import Encoder
 
 ForwardHook = Callable[[Any, tuple[Any, ...], Tensor], Tensor]

@@ -21,6 +21,9 @@ three times as many passes stay full while the cases that have converged leave t
 """
 
 
+BF16_WEIGHTS = "bf16-weights"
+"""The dtype float32 with the matrices kept, and multiplied, in bfloat16 (`engine.bf16_weights`)."""
+
 FETCH, SHOWN = "fetch and convert", 0.05
 """The stage in which a model is brought here, and from how many seconds on it is one."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ class Quantised:
 
 
 QUANTISED = {"int8": Quantised("torchao", 8), "nf4": Quantised("bitsandbytes", 4)}
-
-BF16_WEIGHTS = "bf16-weights"
-"""float32 with the matrices kept, and multiplied, in bfloat16 (`engine.bf16_weights`)."""
 
 DTYPES = ("bfloat16", BF16_WEIGHTS, "float16", "float32", "float64", "tf32", *QUANTISED)
 """What ``--pitfalls-dtype`` takes. "tf32" is float32 whose matrix products a GPU makes in TF32."""
