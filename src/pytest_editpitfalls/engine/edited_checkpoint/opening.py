@@ -13,9 +13,9 @@ from pytest_editpitfalls.engine.models.loading import (
     load_tokenizer,
     refuse_unless_it_fits,
 )
-from pytest_editpitfalls.engine.models.placement import BF16_WEIGHTS
 from pytest_editpitfalls.engine.models.quantising import described
 from pytest_editpitfalls.engine.models.source import ModelSource
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError
 
 from .same_model import check_config, check_same_tokenizer, check_shapes

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
 from pytest_editpitfalls.engine.models.checkpoint import config_of
-from pytest_editpitfalls.engine.models.placement import BF16_WEIGHTS, QUANTISED
+from pytest_editpitfalls.engine.models.placement import QUANTISED
 from pytest_editpitfalls.engine.models.quantising import check_library, described
 from pytest_editpitfalls.engine.models.source import ModelSource
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError
 
 from .editor_registry import EDITORS

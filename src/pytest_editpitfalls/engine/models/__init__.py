@@ -6,13 +6,14 @@ this package does not import torch.
 
 from __future__ import annotations
 
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
+
 from .ahead import fetched_meanwhile
 from .cache import CACHE_VARIABLE, cache_directory
 from .fingerprint import fingerprint
 from .known import EMBEDDED, KNOWN_MODELS, known_names
 from .loading import check_available, check_finite, load, memory_estimate, prepare
 from .placement import (
-    BF16_WEIGHTS,
     DTYPES,
     HALVES,
     QUANTISED,

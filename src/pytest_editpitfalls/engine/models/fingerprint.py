@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
+
 from .cache import remember
 from .file_state import state_key
-from .placement import BF16_WEIGHTS
 from .source import ModelSource
 
 if TYPE_CHECKING:

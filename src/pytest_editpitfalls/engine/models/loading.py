@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_editpitfalls.engine.families import family_for
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError
 
 from .adapters import Adapter, merge
@@ -19,7 +20,7 @@ from .gguf import converted_directory, converted_name
 from .heads import auto_class
 from .hub import cached_copy, refuse_hub_adapter
 from .loading_report import check_report
-from .placement import BF16_WEIGHTS, QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
+from .placement import QUANTISED, MemoryEstimate, estimate, resolve_device, resolve_dtype
 from .quantising import bits_of, check_method, check_quantising, quantisation_config
 from .safety import check_config, check_directory
 from .source import ModelSource, hub_directory, resolve

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError
 
-from .placement import BF16_WEIGHTS, QUANTISED
+from .placement import QUANTISED
 
 if TYPE_CHECKING:
     import torch

@@ -17,13 +17,14 @@ from typing import Any
 
 from pytest_editpitfalls.engine.batch_size.memory_model import Shape
 from pytest_editpitfalls.engine.families import experts_width, family_for
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError
 
 from .checkpoint import StoredTensor, config_of, stored_tensors
 from .embedded import GGUF_SHA256
 from .file_state import file_sha256
 from .gguf import converted_name
-from .placement import BF16_WEIGHTS, BYTES, host_memory
+from .placement import BYTES, host_memory
 from .source import ModelSource, hub_directory, resolve
 
 PROCESS_BYTES = 380_000_000
