@@ -60,7 +60,7 @@ class TerminalLine:
                 line = visible(text, keep_newlines=True)
                 encoding = getattr(reporter._tw._file, "encoding", None)
                 reporter.write_line(encodable(f"pitfalls: {line}", encoding))
-        if self._busy and _is_drawn_on(reporter):
+        if self._busy and reporter is not None and _is_drawn_on(reporter):
             self.draw(self._busy)
 
     @contextmanager
