@@ -107,7 +107,8 @@ def _row(precision: Any, units: dict[str, Any], sizes: list[str], rates: dict[st
         return None
     ours, theirs = units.get(f"{name} automatic", {}), units.get(f"{name} reference", {})
     seconds, today = ours.get("seconds_per_case"), theirs.get("seconds_per_case")
-    batch = f" (batch {ours['batch']['cases']})" if "batch" in ours else ""
+    batch = f" (batch {ours['batch']['cases']}, {ours['cases']} cases)" if "batch" in ours else ""
+    batch += ", not warmed up" if "not_warmed_up" in ours else ""
     return [
         f"{precision.words}{batch}",
         number(today, ".3f") + (" (extrapolated)" if "extrapolated" in theirs else ""),
