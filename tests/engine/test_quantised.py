@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pytest_editpitfalls.engine.forward import Forward
 from pytest_editpitfalls.engine.matrices import matrix_of, matrix_shape
 from pytest_editpitfalls.engine.model_adapter import ModelAdapter
 from pytest_editpitfalls.engine.models import fingerprint, load, memory_estimate, quantising, resolve
+from pytest_editpitfalls.engine.models.adapters import Adapter
 from pytest_editpitfalls.engine.models.quantising import INSTALL, described
 from pytest_editpitfalls.engine.quantised import multiply_exactly, plain, quantised_modules
 from pytest_editpitfalls.engine.session import EngineSession
@@ -250,3 +252,10 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
     directory = save_tiny(tmp_path / "gpt2", "gpt2")
     with pytest.raises(UsageError, match="nothing of GPT2LMHeadModel was quantised"):
         load(resolve(str(directory), cache_dir=tmp_path), "cpu", "int8")
+
+
+def test_an_adapter_is_not_merged_into_quantised_weights(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantising, "find_spec", lambda _: True)
+    source = replace(resolve(str(llama)), adapter=Adapter(llama, {}))
+    with pytest.raises(UsageError, match="a LoRA adapter cannot be merged into quantised weights"):
+        load(source, "cpu", "nf4")
