@@ -90,6 +90,10 @@ def test_model_labels_fit_into_node_ids():
             ["--pitfalls-dtype=tf32", "--pitfalls-device=cpu"],
             "--pitfalls-dtype=tf32: 'cpu' does not multiply in TF32*fix: --pitfalls-dtype=float32*",
         ),
+        (
+            ["--pitfalls-editor=mine=mine:edit", "--pitfalls-dtype=bf16-weights"],
+            "--pitfalls-dtype=bf16-weights: 'mine' edits in place*fix: --pitfalls-dtype=float32*",
+        ),
         (["--pitfalls-set=rome"], "--pitfalls-set: 'rome' is not EDITOR.KEY=VALUE*"),
         (["--pitfalls-set=rom.v_lr=1"], "--pitfalls-set: unknown editor 'rom'*"),
         (["--pitfalls-config=none.toml"], "*none.toml: no such file*"),
@@ -109,6 +113,7 @@ def test_model_labels_fit_into_node_ids():
     ids=lambda value: value[0].partition("=")[0] + value[0][-8:] if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_message_and_exit_4(project, arguments, message):
+    (project.path / "mine.py").write_text("def edit(model, tokenizer, requests): ...\n")
     (project.path / "broken.toml").write_text("[rome\n")
     (project.path / "flat.toml").write_text("v_lr = 1\n")
     (project.path / "other.toml").write_text("[rom]\nv_lr = 1\n")
