@@ -53,7 +53,7 @@ def run_batch(
     encoder: Encoder,
     programs: Sequence[Program],
     progress: ProgressCallback = silent,
-    suites: SuitesOf = None,
+    suite: SuitesOf = None,
     held: HeldAnswers | None = None,
     shared: SharedEdits | None = None,
     files: ChainFiles | None = None,
@@ -61,7 +61,7 @@ def run_batch(
     """Edit and score ``programs``; one answer each, in order. Never raises for a single broken case.
 
     Args:
-        suites: that the programs are from.
+        suite: all cases of the suite that the programs are from, or of that of each.
         held: answers what the base model holds, where that takes passes of its own; it may know answers already.
         shared: keeps the edits that programs share from one batch to the next.
         files: keep long chains while they run, so that one that was stopped goes on where it was.
@@ -74,11 +74,11 @@ def run_batch(
         # One by one, so that a write outside of an edit is reported with the case that it belongs to.
         return [
             run_batch(editor, scorer, encoder, [run.program], progress, run.suite, held, shared)[0]
-            for run in Run.each(programs, suites)
+            for run in Run.each(programs, suite)
         ]
     started = time.perf_counter()
     progress = forwards_only(progress)
-    runs = Run.each(programs, suites)
+    runs = Run.each(programs, suite)
     window = Window(scorer.forward.host)
     for run in runs:
         run.skipped = unscorable(run.program, encoder, window)

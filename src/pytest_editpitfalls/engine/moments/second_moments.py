@@ -45,6 +45,9 @@ TOKENS_PER_DIMENSION = 8
 SHIPPED_TEXTS = Path(__file__).parent / "texts"
 """Texts that were sampled once and ship, under the names that they would have in the cache: the embedded model's."""
 
+SHIPPED = " shipped"
+"""Behind the key of a text that ships."""
+
 SAMPLING = "sampling text for the second moment"
 
 
@@ -91,6 +94,8 @@ class SecondMoments:
         missing = [layer for layer in layers if (source, layer) not in self._loaded]
         if missing:
             content = _content_key(source, self._forward.host.device.type)
+            if self._shipped(content).is_file():
+                content += SHIPPED  # what was drawn before on this machine may be another text
             # Workers that start together: one computes, the others wait and read.
             with self._locked(content):
                 self._fill(source, content, missing, progress)
@@ -191,7 +196,7 @@ class SecondMoments:
         )
         count = -(-wanted // length)
         path = self._path(content, "documents")
-        for place in (path, self._texts / path.name):
+        for place in (self._shipped(content.removesuffix(SHIPPED)), path):
             found = read_tensors(place, torch.device("cpu"))
             ids = None if found is None else found[0].get("ids")
             if ids is not None and ids.shape == (count, length) and not ids.is_floating_point():
@@ -211,6 +216,10 @@ class SecondMoments:
     def _path(self, content: str, what: str) -> Path:
         key = json.dumps([self._fingerprint, content, what])
         return self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+    def _shipped(self, content: str) -> Path:
+        """Where the text ships, if it does."""
+        return self._texts / self._path(content, "documents").name
 
     def _matrix_path(self, content: str, layer: int) -> Path:
         return self._path(content, self._forward.host.down_projection_path(layer))
