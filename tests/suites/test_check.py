@@ -180,7 +180,7 @@ def test_lengths_in_words_and_in_tokens(
         ("warning", "P36-0000", "edit 2 replaces 'the old town of Rome' (5 words) by 'Oslo' (1)"),
     ]
     monkeypatch.setattr(COMMAND, "_tokens", lambda model: Letters())
-    _, document = check(path, "--model=letters")
+    _, document = check(path, "--model=gpt2")
     assert found(document, "lengths")[0] == (
         "warning", "P36-0000", "edit 1 replaces 'Paris' (6 tokens) by 'the old town of Rome' (21)",
     )  # fmt: skip
@@ -213,7 +213,7 @@ def test_what_a_tokenizer_cannot_write_or_merges(
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]")
     monkeypatch.setattr(COMMAND, "_tokens", lambda model: Encoder(tokenizer))
-    status, document = check(str(small("coverage").write()), "--model=words")
+    status, document = check(str(small("coverage").write()), "--model=gpt2")
     assert status == 1, "a case that cannot be asked is an error in a suite of one's own"
     assert {what for _, _, what in found(document, "tokens")} == {
         "the model's tokenizer does not know all of the target 'Oslo'"
