@@ -17,11 +17,9 @@ _MET = {True: "yes", False: "**no**", None: "-"}
 
 def render(figures: dict[str, Any]) -> str:
     """From the heading (level 2) on."""
-    parts = ["## Measured on a GPU"]
+    parts = ["## A rehearsal of part gpu" if figures["rehearsal"] else "## Measured on a GPU"]
     if figures["rehearsal"]:
-        parts.append(
-            "**A rehearsal on the CPU with tiny models: it shows that the path works. No figure here is a GPU's.**"
-        )
+        parts.append("**On the CPU, with tiny models: it shows that the path works. No figure here is a GPU's.**")
     rates = figures["matrix_gflop_per_second"]
     words = {each.rate: each.words for each in reversed(PRECISIONS)}
     said = ", ".join(f"{rates[rate]:,.0f} GFLOP/s ({words[rate]})" for rate in words if rate in rates)

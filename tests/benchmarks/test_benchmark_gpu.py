@@ -84,7 +84,7 @@ def test_the_whole_path_on_a_tiny_shape(monkeypatch: pytest.MonkeyPatch) -> None
     assert units["bfloat16 automatic"]["difference_of_log_p"]["max"] > 0
     assert json.loads(json.dumps(figures)) == figures
     text = render(figures)
-    assert "A rehearsal on the CPU" in text
+    assert text.startswith("## A rehearsal of part gpu")
     assert "| `tests/a.py::test_two[a b]`" not in text
     assert "- `tests/a.py::test_two[a b]`" in text
     assert "### Rome on a random model of the shape of tiny" in text
