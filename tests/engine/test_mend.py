@@ -313,7 +313,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load(forward, path, matrices=edited_matrices(make_forward("gpt2").host, LAYERS))
     assert "train-mend" in str(caught.value)
     with pytest.raises(UsageError, match="in float64, but this run uses bfloat16"):
-        load(forward, path, dtype=torch.bfloat16)
+        load(forward, path, dtype="bfloat16")
     with pytest.raises(UsageError, match=r"edits the blocks \[2, 3\], but layers is \[1, 2\]"):
         load(forward, path, layers=(1, 2), matrices=edited_matrices(forward.host, (1, 2)))
 

@@ -20,9 +20,9 @@ On a GPU a pass has 16,384 padded tokens and a ROME case about 200 of them in a 
 three times as many passes stay full while the cases that have converged leave the batch (computed, not measured).
 """
 
-
 BF16_WEIGHTS = "bf16-weights"
-"""The dtype float32 with the matrices kept, and multiplied, in bfloat16 (`engine.bf16_weights`)."""
+"""The dtype that is float32 with the matrices kept, and multiplied, in bfloat16 (`engine.bf16_weights`)."""
+
 
 FETCH, SHOWN = "fetch and convert", 0.05
 """The stage in which a model is brought here, and from how many seconds on it is one."""
