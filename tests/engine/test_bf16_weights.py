@@ -19,10 +19,10 @@ from pytest_editpitfalls.engine.editors.kept_weights import check_before_loading
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.matrices import is_transposed
-from pytest_editpitfalls.engine.models import BF16_WEIGHTS, placement
+from pytest_editpitfalls.engine.models import placement
 from pytest_editpitfalls.engine.probing.one_row import rounding
 from pytest_editpitfalls.engine.session import EngineSession
-from pytest_editpitfalls.engine.settings import EngineSettings
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS, EngineSettings
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.program import CaseScores, Program, SuitePrograms
 from tests.engine.test_seeds_of_editors import PROGRAM, QUICK
