@@ -197,7 +197,7 @@ class CaseRunner:
             if self._run.replay:
                 raise self._cache.missing(case, self._suites.of(case.suite))
             if case.planned in self.batches.finished:  # it was let go, and is asked for again
-                self._finish(case.planned, self._again(self._job_of([case])))
+                self._finish(case.planned, self._judged(case, self._again(self._job_of([case]))))
             else:
                 self._compute(case)
         return self._scores[case.planned]
@@ -367,11 +367,13 @@ class CaseRunner:
         model = self._executor.describe(*pair)["model"]
         return str(model.get("computed_in", model["dtype"]))  # quantised weights are computed with in another
 
+    def _judged(self, case: SelectedCase, scores: CaseScores) -> CaseScores:
+        return scores if self._judge is None else self._judge.scores(case.program(), scores)
+
     def _keep(self, answers: Answers) -> None:
         """Take the scores of a finished batch, and store them at once."""
         for planned, scores in answers.items():
-            program = self.batches.selected(planned).program()
-            self._finish(planned, scores if self._judge is None else self._judge.scores(program, scores))
+            self._finish(planned, self._judged(self.batches.selected(planned), scores))
         if self.first_batch is None:
             self.first_batch = sum(scores.seconds for scores in answers.values())
         cases = [self.batches.selected(planned) for planned in answers]
