@@ -1,7 +1,8 @@
-"""Progress bars of transformers would stand between pytest's lines. Torch-free until entered."""
+"""Progress bars and warnings of libraries would stand between pytest's lines. Torch-free until entered."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +13,25 @@ def without_bars() -> Iterator[None]:
     """transformers draws no progress bar; afterwards as before."""
     from transformers.utils import logging as transformers_logging
 
-    logging: Any = transformers_logging
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = transformers_logging
+    were_on = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
-        if bars:
-            logging.enable_progress_bar()
+        if were_on:
+            bars.enable_progress_bar()
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Nothing up to a warning is logged; afterwards as before.
+
+    Where torchao is installed, transformers imports it, and it tells which of its kernels it could not load.
+    """
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)

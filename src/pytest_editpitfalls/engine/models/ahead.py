@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from pytest_editpitfalls.engine.quiet import without_warnings
 from pytest_editpitfalls.engine.settings import EngineSettings
 
 from .embedded import GGUF_SHA256, embedded_gguf
@@ -56,7 +57,7 @@ def fetched_meanwhile(settings: EngineSettings, announce: Callable[[str], None] 
     thread.start()
     yield
     for name in _MODEL_CODE:
-        with suppress(ImportError):  # if it is needed, it is missed where it is
+        with without_warnings(), suppress(ImportError):  # if it is needed, it is missed where it is
             importlib.import_module(name)
     thread.join()
     if raised:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging as python_logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from pytest_editpitfalls.engine.quiet import without_bars
+from pytest_editpitfalls.engine.quiet import without_bars, without_warnings
 from pytest_editpitfalls.errors import UsageError, did_you_mean
 
 from .gguf import first_line
@@ -23,16 +22,13 @@ def _quiet(source: ModelSource) -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
-    verbosity, disabled = logging.get_verbosity(), python_logging.root.manager.disable
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    # Where torchao is installed, transformers imports it, and it tells which of its kernels it could not load.
-    python_logging.disable(python_logging.WARNING)
     try:
-        with nullcontext() if source.kind == "hub" else without_bars():
+        with without_warnings(), nullcontext() if source.kind == "hub" else without_bars():
             yield
     finally:
         logging.set_verbosity(verbosity)
-        python_logging.disable(disabled)
 
 
 @contextmanager
