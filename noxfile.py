@@ -106,7 +106,7 @@ def lock(session: nox.Session) -> None:
     """Writes constraints.txt anew. It keeps what still fits; ``nox -s lock -- --upgrade`` takes the newest versions."""
     command = (
         *("uv", "pip", "compile", "pyproject.toml", "--constraint", "constraints.in", "--all-extras"),
-        *("--universal", "--python-version", "3.10", "--strip-extras", "--annotation-style", "line"),
+        *("--universal", "--python-version", "3.10", "--strip-extras", "--annotation-style", "split"),
         # Where the packages came from is nobody else's address.
         *("--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "nox -s lock"),
         *("--quiet", "--output-file", "constraints.txt", *session.posargs),
