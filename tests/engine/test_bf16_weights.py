@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pytest_editpitfalls.engine.editors.kept_weights import check_before_loading
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors
 from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.matrices import is_transposed
-from pytest_editpitfalls.engine.models import placement
+from pytest_editpitfalls.engine.models import memory_estimate, placement, resolve
 from pytest_editpitfalls.engine.probing.one_row import rounding
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.engine.settings import BF16_WEIGHTS, EngineSettings
@@ -83,6 +84,20 @@ def test_a_checkpoint_of_any_precision(stored: torch.dtype) -> None:
     model, tokenizer = converted("gpt2", dtype=stored)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32, torch.bfloat16}
     assert (log_p(model, tokenizer) - log_p(*tiny_model("gpt2"))).abs().mean() < 0.06
+
+
+@pytest.mark.parametrize(
+    ("stored", "bytes_each"), [(torch.float32, 2), (torch.bfloat16, 2), (torch.float16, 4)], ids=str
+)
+def test_the_estimate_counts_what_is_read_before_it_is_rounded(
+    stored: torch.dtype, bytes_each: int, tmp_path: Path
+) -> None:
+    """A file of float16 is converted to float32 as a whole; one of float32 is mapped."""
+    model, tokenizer = tiny_model("gpt2")
+    model.to(stored).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    memory = memory_estimate(resolve(str(tmp_path)), BF16_WEIGHTS, "cpu")
+    assert memory.weights_bytes == bytes_each * memory.parameters
 
 
 @pytest.mark.parametrize("kind", [nn.Linear, Conv1D, FalconLinear])

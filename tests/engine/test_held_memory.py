@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_editpitfalls.engine.held import HeldAnswers, HeldMemory
+from pytest_editpitfalls.engine.held import HeldAnswers, HeldMemory, memory
 from pytest_editpitfalls.program import HeldQuestion
 from tests.engine.conftest import make_forward
 
@@ -50,3 +50,19 @@ def test_what_is_damaged_is_asked_again_and_what_cannot_be_written_is_no_error(t
     blocked = HeldMemory(tmp_path / "file" / "held.jsonl", "a")
     blocked.add({("one",): True})
     assert blocked.get([("one",)]) == {}
+
+
+def test_answers_of_other_code_or_libraries_are_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    HeldMemory(tmp_path / "held.jsonl", "a").add({("one",): True})
+    assert HeldMemory(tmp_path / "held.jsonl", "a").get([("one",)])
+    monkeypatch.setattr(memory, "_answered_by", lambda: ["2.99", "6.0", "other code"])
+    assert not HeldMemory(tmp_path / "held.jsonl", "a").get([("one",)])
+
+
+def test_nothing_is_kept_once_somebody_elses_code_has_had_the_model(tmp_path: Path) -> None:
+    """It may have written into the weights, which is noticed behind the answers."""
+    forward, path = make_forward("llama"), tmp_path / "held.jsonl"
+    answers = HeldAnswers(forward, forward.host.encoder, max_tokens=200, memory=HeldMemory(path, "a"))
+    answers.is_trusted = False
+    assert len(answers.holds(QUESTIONS)) == len(QUESTIONS)
+    assert not path.exists()

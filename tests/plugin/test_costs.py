@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin_helpers import case_ids
 
 from pytest_editpitfalls import pitfalls
 from pytest_editpitfalls.cases import digests
 from pytest_editpitfalls.execution import case_runner
+from pytest_editpitfalls.execution.case_runner import CaseRunner
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.result_cache import ResultCache
 from pytest_editpitfalls.garbage import held_back
+from pytest_editpitfalls.pitfalls.composite import Composite
 from pytest_editpitfalls.results import build
 from pytest_editpitfalls.session.recorder import Recorder
 from pytest_editpitfalls.store import directory as files
@@ -192,6 +195,46 @@ def test_batches_behind_the_first_are_filled_with_cases_of_the_next_suites(proje
     assert [each["cached"] for each in cases] == [True] * 15
     assert sorted(id for ids in calls for id in ids) == sorted(each["id"] for each in cases)
     assert len(project.calls("run")) == 4
+
+
+def test_a_kind_that_raises_in_one_suite_stops_no_other(project, monkeypatch):
+    """A batch is filled with cases of the next suites, whose programs are made for that."""
+
+    def broken(*_):
+        raise ZeroDivisionError("no program")
+
+    monkeypatch.setattr(Composite, "program", broken)
+    names = ("reverse", "composite", "easy")
+    result = project.run(*(f"--pitfalls-suite={name}" for name in names), "--pitfalls-limit=3")
+    result.assert_outcomes(passed=6, errors=3)
+
+
+def test_cases_that_no_test_waits_for_are_not_computed(project):
+    (project.path / "test_own.py").write_text(
+        "import pytest\n@pytest.mark.pitfalls('easy')\ndef test_one(pitfall_case): assert pitfall_case.id\n"
+    )
+    project.run("test_own.py", "--pitfalls-suite=reverse", "--pitfalls-suite=composite", "--pitfalls-limit=3")
+    ran = {id for call in project.calls("run") for id in call["ids"]}
+    assert ran == {*case_ids("reverse", 3), *case_ids("composite", 3)}
+
+
+def test_a_batch_is_not_filled_by_reading_the_whole_store(project, monkeypatch):
+    stored = [project.whole(name, 10) for name in ("easy", "hard", "coverage")]
+    project.run(*stored).assert_outcomes(passed=30)
+    looked, for_filling = [], []
+    lookup, filled = ResultCache.lookup, CaseRunner._filled
+
+    def counted(self, job):
+        before, found = len(looked), filled(self, job)
+        for_filling.append(len(looked) - before)
+        return found
+
+    monkeypatch.setattr(ResultCache, "lookup", lambda self, *case: looked.append(case) or lookup(self, *case))
+    monkeypatch.setattr(CaseRunner, "_filled", counted)
+    new = ("--pitfalls-suite=reverse", "--pitfalls-suite=composite")
+    project.run(*new, *stored, "--pitfalls-limit=10", "stored").assert_outcomes(passed=50)
+    assert 0 < max(for_filling) <= 8  # the fake engine takes four at once
+    assert len(looked) == 50
 
 
 def test_editors_share_no_batch(project):

@@ -68,6 +68,20 @@ def test_several_tests_of_ones_own_about_one_suite(project: Any) -> None:
     assert "sub/test_own.py::test_one" in commands(document, "failed")[0]
 
 
+def test_a_suite_and_a_test_of_ones_own_about_the_same_case(project: Any) -> None:
+    """Whichever fails is the one that is run again."""
+    (case,) = case_ids("reverse", 1)
+    own = "import pytest\n@pytest.mark.pitfalls('reverse')\ndef test_one(pitfall_case): assert {passes}\n"
+    (project.path / "test_own.py").write_text(own.format(passes=False))
+    both = ("--pitfalls-suite=reverse", "--pitfalls-limit=1", "test_own.py")
+    (command,) = commands(project.results(*both), "failed")
+    assert "test_own.py::test_one" in command
+    project.engine(lose=[case])
+    (project.path / "test_own.py").write_text(own.format(passes=True))
+    (command,) = commands(project.results(*both), "failed")
+    assert "pitfalls/reverse.py::test_reverse" in command
+
+
 def test_a_command_is_what_a_reader_sees() -> None:
     def one(*selects: str, options: tuple[str, ...] = ()) -> RerunRecord:
         return RerunRecord(suite="s", editor="e", model="m", selects=list(selects), options=list(options))

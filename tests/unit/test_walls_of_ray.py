@@ -63,3 +63,13 @@ def test_it_travels_by_way_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> Non
     assert caller.batch_size("rome", "tiny", 1000) == 4
     run_eight(second, caller._walls.known)
     assert (first._executor.tried, second._executor.tried) == ([8], [4])  # type: ignore[attr-defined]
+
+
+def test_running_a_case_again_loses_no_answer_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = BatchGroup("s", "rome", "tiny")
+    mine, other = PlannedCase(group, 0), PlannedCase(group, 1)
+    caller: Any = RayExecutor(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    answers = [{other: CaseScores("P1")}, {mine: CaseScores("P0")}]
+    monkeypatch.setattr(RayExecutor, "run", lambda self, wanted, jobs: iter(answers))
+    assert caller.run_again(SimpleNamespace(batch=(mine,))).case_id == "P0"
+    assert list(caller._finished) == [{other: CaseScores("P1")}]

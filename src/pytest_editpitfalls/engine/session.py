@@ -24,6 +24,7 @@ from .chains.checkpoints import ChainFiles, is_long
 from .chains.run import Run
 from .description import described_model, versions
 from .editing.interface import EditorResources, KeepsState, SaysWhatItWrites, WritesModel
+from .editors.editor_registry import EDITORS
 from .editors_of_model import EditorsOfModel
 from .families import family_for
 from .forward import Forward
@@ -185,6 +186,7 @@ class EngineSession:
             self.editors.set_tokens(editor, tokens)
             scorer = Scorer(self.forward, max_tokens=self._sizes.scoring_tokens(tokens))
             self._held.max_tokens = scorer.max_tokens
+            self._held.is_trusted &= EDITORS.is_ours(editor)
             with self._products():
                 files = self._chain_files(editor, part, identity)
                 own = [suites[id(program)] for program in part]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_editpitfalls.engine.settings import Expected
@@ -17,6 +15,7 @@ from pytest_editpitfalls.program import CaseScores, Program
 from . import planning
 from .executor import Answers, Executor, Job, ProgressListener
 from .judging import Judge
+from .pending import PendingBatch, PendingBatches
 from .planning import BatchGroup, PlannedCase, Unit
 from .repeatability import Pair, RepeatCheck, Unrepeatable
 from .result_cache import ResultCache
@@ -24,91 +23,6 @@ from .selected_case import CompiledSuites, SelectedCase
 
 SHORT = 4
 """Edits of a case that shares a batch with cases of other suites: chains take hundreds of times as long."""
-
-
-@dataclass
-class PendingBatch:
-    """What is left of a batch. Kept from one call to the next: the engine takes a large batch in several parts.
-
-    Attributes:
-        cases: the cases that have no scores yet, in order.
-        missing: those of them that are known not to be in the store.
-    """
-
-    cases: dict[PlannedCase, None]
-    missing: set[PlannedCase] = field(default_factory=set)
-
-
-class PendingBatches:
-    """The selected cases of a run, cut into batches; isolated units run apart, since a worker died in their batch.
-
-    Attributes:
-        finished: the cases that have had scores.
-    """
-
-    def __init__(self, isolated_units: Callable[[], Iterable[Unit]] = tuple) -> None:
-        self._isolated_units = isolated_units
-        self._items: list[PlannedCase | None] = []
-        self._selected: dict[PlannedCase, SelectedCase] = {}
-        self._batches: tuple[PendingBatch, ...] = ()
-        self._batch_of: dict[PlannedCase, PendingBatch] = {}
-        self._waiting: Counter[PlannedCase] = Counter()
-        self.finished: set[PlannedCase] = set()
-
-    def plan(self, items: Sequence[SelectedCase | None], size: int = planning.UNLIMITED) -> list[tuple[int, ...]]:
-        """Take the items of the run, None for those without a case; batches are cut from these and nothing else.
-
-        Returns the items of each batch.
-        """
-        self._items = [None if item is None else item.planned for item in items]
-        self._waiting = Counter(planned for planned in self._items if planned is not None)
-        self._selected = {item.planned: item for item in items if item is not None}
-        batches = planning.plan(self._selected, size)
-        self._batches = tuple(PendingBatch(dict.fromkeys(batch)) for batch in batches)
-        self._batch_of = {case: batch for batch in self._batches for case in batch.cases}
-        return planning.items_of(batches, self._items)
-
-    def add(self, case: SelectedCase) -> None:
-        """Make a case known that the plan may not have."""
-        self._selected.setdefault(case.planned, case)
-
-    def selected(self, case: PlannedCase) -> SelectedCase:
-        """Return what the plan calls ``case``."""
-        return self._selected[case]
-
-    def containing(self, case: PlannedCase) -> PendingBatch:
-        """Return what is left of a case's batch: of the unit that was isolated, otherwise of the planned batch."""
-        for unit in self._isolated_units():
-            isolated = {self._items[item] for item in unit}
-            if case in isolated:
-                left = (each for each in self._selected if each in isolated and each not in self.finished)
-                return PendingBatch(dict.fromkeys(left))
-        planned = self._batch_of.get(case)
-        return PendingBatch({case: None}) if planned is None else planned
-
-    def finish(self, case: PlannedCase) -> None:
-        """The case has its scores."""
-        self.finished.add(case)
-        if (batch := self._batch_of.get(case)) is not None:
-            batch.cases.pop(case, None)
-            batch.missing.discard(case)
-
-    def reported(self, case: PlannedCase) -> bool:
-        """One item about the case is over; whether it was the last of the plan."""
-        self._waiting[case] -= 1
-        return self._waiting[case] <= 0
-
-    def __iter__(self) -> Iterator[PendingBatch]:
-        """Iterate over the planned batches."""
-        return iter(self._batches)
-
-    def all_selected(self) -> Iterable[SelectedCase]:
-        """Return every case that is known here."""
-        return self._selected.values()
-
-    def __len__(self) -> int:
-        """Return how many cases are known here."""
-        return len(self._selected)
 
 
 class CaseRunner:
@@ -245,8 +159,9 @@ class CaseRunner:
         scores = self._cache.lookup(case, self._suites.of(case.suite))
         if scores is None:
             return False
+        if planned not in self.batches.finished:  # else this run computed it, and let it go
+            self._cached.add(planned)
         self._finish(planned, scores)
-        self._cached.add(planned)
         return True
 
     def _missing(self, batch: PendingBatch, count: int) -> list[PlannedCase]:
@@ -326,20 +241,28 @@ class CaseRunner:
         if not self._fills or self.first_batch is None or not all(map(_is_short, job.programs)):
             return job
         size = self._executor.batch_size(job.editor, job.model, len(self.batches))
-        more = itertools.islice(self._alike(job), max(0, size - len(job.batch)))
+        looked_up = itertools.islice(
+            self._alike(job), 2 * size
+        )  # an underfull batch costs less than a whole store read
+        more = itertools.islice((case for case in looked_up if case is not None), max(0, size - len(job.batch)))
         return self._job_of([*map(self.batches.selected, job.batch), *more])
 
-    def _alike(self, job: Job) -> Iterator[SelectedCase]:
-        """Yield the cases without scores that could be in the same batch as a job's."""
+    def _alike(self, job: Job) -> Iterator[SelectedCase | None]:
+        """Yield the cases without scores that could be in the same batch as a job's; None for one in the store."""
         group, there = job.batch[0].group, set(job.batch)
         for batch in self.batches:
             own = next((each.group for each in batch.cases), None)
             if own is None or (own.editor, own.model) != (group.editor, group.model):
                 continue
-            for planned in [each for each in batch.cases if each not in there]:
+            for planned in [each for each in batch.cases if each not in there and self.batches.is_awaited(each)]:
                 case = self.batches.selected(planned)
-                if _is_short(case.program()) and self._is_missing(planned, batch):
-                    yield case
+                try:
+                    fits = _is_short(case.program())
+                    is_missing = fits and self._is_missing(planned, batch)
+                except Exception:  # whatever its kind raises: its own test says so
+                    continue
+                if fits:
+                    yield case if is_missing else None
 
     def _job_of(self, cases: Sequence[SelectedCase]) -> Job:
         """The job of cases of one editor and model."""
@@ -393,4 +316,4 @@ class CaseRunner:
 
 def _is_short(program: Program) -> bool:
     """Whether a program may share a batch with those of other suites: it has few edits, all its own."""
-    return not program.shared and len(program.steps) <= SHORT
+    return not program.shared and sum(map(len, program.steps)) <= SHORT

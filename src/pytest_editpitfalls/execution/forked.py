@@ -44,6 +44,7 @@ class ForkedCases:
         from pytest_editpitfalls.engine import threads
 
         if self._is_first:
+            threads.keep_to_cores()  # before this process keeps to one
             self._threads = threads.count()
             threads.use(1)
 

@@ -85,7 +85,7 @@ class DistributionHooks:
         self._line = WorkersLine(
             TerminalLine(config),
             controller.directory.progress,
-            lambda: (len(recorder.reports), controller.case_count(), recorder.computed_count()),
+            lambda: (len(recorder.reports), controller.case_count(), recorder.computed),
         )
 
     @pytest.hookimpl(tryfirst=True)

@@ -276,7 +276,7 @@ class SessionHooks:
             self.recorder.add_property(PropertyRecord.model_validate(found["record"]), found["usage_error"])
         result = yield
         if wire is not None:
-            del report.pitfall  # the terminal keeps all reports
+            report.__dict__.pop("pitfall", None)  # the terminal keeps all reports
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -60,6 +60,7 @@ class Recorder:
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.perf_counter()
         self._results: RunResults | None = None
+        self.computed = 0
 
     def add(self, report: ItemReport, *, counts: bool = True) -> None:
         """Take one item's report; one that does not ``count`` only says what the run is made of and what it took."""
@@ -79,12 +80,10 @@ class Recorder:
         if not counts:
             return
         known = self.reports.get(key)
+        before = known is not None and not known.record.cached
         self.reports[key] = kept = report if known is None else _merged(known, report)
+        self.computed += (not kept.record.cached) - before
         kept.record.pack()
-
-    def computed_count(self) -> int:
-        """Return how many reported cases were computed in this run, and not found in the store."""
-        return sum(not report.record.cached for report in self.reports.values())
 
     def add_property(self, record: PropertyRecord, usage_error: str | None) -> None:
         """Take what was found of one property; the latest, where an item is run again."""
@@ -244,5 +243,5 @@ def _merged(known: ItemReport, fresh: ItemReport) -> ItemReport:
     # of two equally bad ones the first by name: the order in which workers report must not matter
     worst = min(known, fresh, key=lambda report: (-SEVERITY.index(report.record.outcome), report.nodeid))
     full.set_outcome(worst.record.outcome, worst.record.reason)
-    full.nodeid = worst.nodeid
+    full.nodeid, full.is_own_test = worst.nodeid, worst.is_own_test
     return full

@@ -186,7 +186,7 @@ class BatchSize:
         """Take no more cases than did fit in a process where memory ran out."""
         most = self._told()
         if most is not None and most < self.choice.cases:
-            why = f"memory ran out in another worker, where {most} did fit"
+            why = f"memory ran out before, where {most} did fit"
             self._fits = self.choice = replace(self.choice, cases=most, why=why)
 
     def _next(self, longest: Program, length: int, left: int) -> int:

@@ -10,9 +10,12 @@ import importlib
 import pkgutil
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_editpitfalls.engine.editing.declaration import EditorDeclaration
-from pytest_editpitfalls.engine.hypernetworks.hyperparameters import TrainingHyperparameters
+
+if TYPE_CHECKING:
+    from pytest_editpitfalls.engine.hypernetworks.hyperparameters import TrainingHyperparameters
 
 
 @cache
@@ -39,6 +42,8 @@ def training_options_of(name: str) -> type[TrainingHyperparameters] | None:
 
     Torch-free. None where that module has no class for it: then it is known with the training alone, which takes torch.
     """
+    from pytest_editpitfalls.engine.hypernetworks.hyperparameters import TrainingHyperparameters
+
     module = importlib.import_module(f"{package_of(name)}.hyperparameters")
     found = [
         each

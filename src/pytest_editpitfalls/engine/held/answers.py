@@ -72,6 +72,9 @@ class HeldAnswers:
         encoder: its texts.
         max_tokens: the most padded tokens per pass.
         memory: the answers of earlier runs, by `holds`.
+
+    Attributes:
+        is_trusted: whether nobody else's code has had the model: then answers are kept for later runs.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class HeldAnswers:
         self._forward, self._encoder = forward, encoder
         self.max_tokens = max_tokens
         self._memory = memory
+        self.is_trusted = True
         self._known: dict[tuple[object, ...], bool | None] = {}
         self._tree = lru_cache(maxsize=256)(self._tree_of)
 
@@ -93,7 +97,7 @@ class HeldAnswers:
         found = self._answer(list(new.values()), silent, Goal.WINS_ALL)
         answers = {key: answer.holds for key, answer in zip(new, found, strict=True)}
         self._known |= answers
-        if answers and self._memory is not None:
+        if answers and self._memory is not None and self.is_trusted:
             self._memory.add(answers)
         return [self._known[key] for key in keys]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
-FORMAT = 1
-"""Raised when the same question may have another answer."""
+from pytest_editpitfalls.files import digest
 
 Key = tuple[object, ...]
 """All that a question asks."""
@@ -21,7 +22,7 @@ class HeldMemory:
 
     Args:
         path: a file of lines, to which each process adds its own.
-        model: what the answers depend on besides the question: the model's fingerprint and precision.
+        model: the model's fingerprint and precision. Answers of other libraries or of other code are not found.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -63,5 +64,12 @@ class HeldMemory:
         return found
 
     def _name(self, key: Key) -> str:
-        text = json.dumps([FORMAT, self._model, key], sort_keys=True, default=str)
+        text = json.dumps([self._model, _answered_by(), key], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _answered_by() -> list[str]:
+    """What computes the answers: the versions of the libraries, and a digest of the engine's code."""
+    code = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return [version("torch"), version("transformers"), digest(path.read_bytes() for path in code)]

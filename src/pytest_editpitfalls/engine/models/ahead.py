@@ -15,6 +15,9 @@ from .gguf import converted_name
 from .loading import check_available
 from .source import resolve
 
+PATIENCE = 3.0
+"""Seconds that a run which is interrupted waits for pip to end."""
+
 _MODEL_CODE = (
     "gguf",
     "transformers.generation",
@@ -55,7 +58,11 @@ def fetched_meanwhile(settings: EngineSettings, announce: Callable[[str], None] 
     # A daemon: Ctrl-C during the imports ends the run without it.
     thread = threading.Thread(target=fetch, name="editpitfalls-fetch", daemon=True)
     thread.start()
-    yield
+    try:
+        yield
+    except BaseException:
+        thread.join(PATIENCE)  # Ctrl-C ends pip, too: what it has written so far is removed
+        raise
     for name in _MODEL_CODE:
         with without_warnings(), suppress(ImportError):  # if it is needed, it is missed where it is
             importlib.import_module(name)

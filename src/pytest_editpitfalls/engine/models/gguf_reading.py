@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 
 @functools.cache
 def bounded_reader() -> Any:
@@ -21,6 +19,7 @@ def bounded_reader() -> Any:
 
     Arrays of the header are read in one go; fields, tensors and errors are as the package's own reader has them.
     """
+    import numpy as np
     from gguf.constants import GGUFValueType
     from gguf.gguf_reader import GGUFReader
 

@@ -377,6 +377,8 @@ def _estimate(
     d_k = 0  # of experts no second moments are taken
     if not family.mixture:
         d_k = matrix_shape(skeleton.get_submodule(f"{family.blocks}.0.{family.down_projection}"))[1]
+    if asked == BF16_WEIGHTS and config.dtype != torch.float32 and (source.adapter or config.dtype != dtype):
+        dtype = torch.float32  # what is read before it is rounded; a file of float32 is mapped
     memory = estimate(source.short_name, skeleton, d_k, dtype, place, bits_of(config, asked))
     gpus = several_gpus() if device == "auto" and not memory.fits else ()
     if not gpus:

@@ -102,11 +102,18 @@ class RayExecutor:
             self._wait()
 
     def run_again(self, job: Job) -> CaseScores:
-        """Run one case once more, in the next free actor."""
+        """Run one case once more, in the next free actor; what others have finished meanwhile waits for its test."""
         (wanted,) = job.batch
         self._taken.discard(wanted)
-        self._jobs = None
-        return next(answers[wanted] for answers in self.run(wanted, [job]) if wanted in answers)
+        mine: list[CaseScores] = []
+        others: list[Answers] = []
+        try:
+            for answers in self.run(wanted, [job]):
+                mine += [scores for case, scores in answers.items() if case == wanted]
+                others += [rest] if (rest := {case: answers[case] for case in answers if case != wanted}) else []
+        finally:
+            self._finished.extend(others)
+        return mine[-1]
 
     def session(self, model: str, seed: int | None = None) -> NoReturn:
         """Raise `CaseError`: there is no model in this process."""
