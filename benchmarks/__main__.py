@@ -50,8 +50,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="parts:\n" + "\n".join(f"  {name:<11}{words}" for name, words in PARTS.items()),
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="parts to measure (default: all)")
-    parser.add_argument("--quick", action="store_true", help="few cases: ends within five minutes on two cores")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="parts to measure (default: all but gpu)")
+    parser.add_argument("--quick", action="store_true", help="few cases: faster, noisier, and of lower ratios")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables")
     parser.add_argument("--against", type=Path, metavar="DIR", help="also time a checkout of the released code")

@@ -35,7 +35,7 @@ def usable_cores(root: Path = Path("/")) -> Cores:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     found = Cores(max(1, physical), "the cores of this machine")
     if allowed < found.count:
-        found = Cores(allowed, f"of {found.count} cores those that this process may run on")
+        found = Cores(allowed, f"those of {found.count} cores that this process may run on")
     quota = cpu_quota(root)
     if quota is not None and int(quota) < found.count:
         found = Cores(max(1, int(quota)), f"the quota of {quota:g} processors that its container has")

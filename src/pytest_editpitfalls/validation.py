@@ -52,10 +52,10 @@ _LIMITS = {
     "less_than": "this has to be below {lt}",
     "less_than_equal": "this has to be at most {le}",
     "multiple_of": "this has to be a multiple of {multiple_of}",
-    "string_too_short": "this has to be at least {min_length} characters",
-    "string_too_long": "this has to be at most {max_length} characters",
-    "too_short": "this has to be a list of at least {min_length} items",
-    "too_long": "this has to be a list of at most {max_length} items",
+    "string_too_short": "this has to be a text of at least {min_length} characters",
+    "string_too_long": "this has to be a text of at most {max_length} characters",
+    "too_short": "this has to have at least {min_length} items",
+    "too_long": "this has to have at most {max_length} items",
     "literal_error": "this has to be {expected}",
     "enum": "this has to be {expected}",
     "union_tag_invalid": "this has to be {expected_tags}",
@@ -135,7 +135,7 @@ def in_words(finding: Mapping[str, Any]) -> str:
         return f"this has to be {wanted}"
     if kind in _LIMITS:
         limit = _LIMITS[kind].format(**context)
-        return limit.replace("at least 1 characters", "a text that is not empty").replace("1 items", "1 item")
+        return limit.replace("a text of at least 1 characters", "a text that is not empty").replace("1 items", "1 item")
     return "this is no value that is allowed here"
 
 

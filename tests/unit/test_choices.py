@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from pytest_editpitfalls.cli import noise
 from pytest_editpitfalls.engine.editors.shipped import shipped_editors, training_options_of
+from pytest_editpitfalls.errors import UsageError
 
 LINES = {
     "--pitfalls-dtype=bf16": "'bfloat16'",
     "--pitfalls-dtype=flaot32": "'float32'",
     "--pitfalls-device=gpu": "'cuda'",
-    "--pitfalls-device=cud:1": "'cuda:0'",
+    "--pitfalls-device=cud:1": "'cuda:N'",
+    "--pitfalls-dtype=4bit": "'nf4'",
     "--pitfalls-engine=rey": "'ray'",
     "--pitfalls-engine=lokal": "'local'",
     "--pitfalls-untaken=juge": "'judge'",
@@ -100,3 +104,27 @@ def test_a_slip_is_told_before_torch_is_imported(told: dict[str, tuple[int, str,
 
 def test_every_training_has_options_that_are_known_without_torch() -> None:
     assert all(training_options_of(each.name) is not None for each in shipped_editors() if each.training)
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("seed=99999999999999", "not a whole number from 0 to 4294967295"),
+        ("seeds=0", "not a whole number of at least 1"),
+        ("batch-size=0", "not a whole number of at least 1"),
+        ("batch-size=-1", "not a whole number of at least 1"),
+    ],
+)
+def test_a_variation_out_of_range_is_told_before_the_first_run(vary: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"--vary {vary}.*{message}"):
+        noise._checked(vary)
+    assert noise._checked("seed=0") == "seed=0"
+    assert noise._checked("batch-size=auto") == "batch-size=auto"
+
+
+def test_products_that_this_machine_does_not_have_are_told_before_the_first_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--vary dtype=tf32: 'cpu' does not multiply in TF32"):
+        noise._checked("dtype=tf32")

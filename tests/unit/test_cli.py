@@ -172,6 +172,7 @@ def test_every_help_has_examples_that_can_be_given(
     lines = [line.strip().removeprefix("$ ") for line in out.splitlines() if line.strip().startswith("$ editpitfalls")]
     assert lines
     for line in lines:
+        assert len(line) <= 76, "at 80 columns it would be two lines, and pasted two commands"
         called, values = parsed(line)
         assert called == words or called.startswith(f"{words} ")
         assert values

@@ -89,7 +89,7 @@ def test_less_than_one_processor_is_one_thread(tmp_path: Path, many: None) -> No
 def test_affinity_and_cores(tmp_path: Path, many: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert usable_cores(tmp_path) == Cores(64, "the cores of this machine")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
-    assert usable_cores(tmp_path) == Cores(3, "of 64 cores those that this process may run on")
+    assert usable_cores(tmp_path) == Cores(3, "those of 64 cores that this process may run on")
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_what_the_user_says(environment: dict[str, str], given: tuple[str, int] 
     ("workers", "environment", "says"),
     [
         (0, {}, "6 threads: six cores"),
-        (2, {}, "3 threads in each of 2 workers, a share of 6: six cores"),
-        (9, {}, "1 thread in each of 9 workers, a share of 6: six cores"),
+        (2, {}, "3 threads in each of 2 workers, which share 6: six cores"),
+        (9, {}, "1 thread in each of 9 workers, which share 6: six cores"),
         (0, {"OMP_NUM_THREADS": "1"}, "1 thread, as OMP_NUM_THREADS says"),
         (2, {"OMP_NUM_THREADS": "4"}, "4 threads in each of 2 workers, as OMP_NUM_THREADS says"),
     ],

@@ -105,7 +105,7 @@ class Example(BaseModel):
         ({"list": "x"}, "suite.toml, field list: this has to be a whole number (found 'x')"),
         ({"choice": "abc"}, "suite.toml, field choice: this has to be 64 hexadecimal digits (found 'abc')"),
         ({"many": 3}, "suite.toml, field many: this has to be a list (found 3)"),
-        ({"many": ()}, "suite.toml, field many: this has to be a list of at least 1 item (found ())"),
+        ({"many": ()}, "suite.toml, field many: this has to have at least 1 item (found ())"),
         ({"many": (1, "x")}, "suite.toml, field many.1: this has to be a whole number (found 'x')"),
     ],
 )

@@ -53,7 +53,7 @@ app.add_typer(suites_app, name="suites")
 _COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
     compare: (
         "editpitfalls compare before.json after.json",
-        "editpitfalls compare before.json after.json --fail-on reverse.cs_exp:2pp --strict",
+        "editpitfalls compare a.json b.json --fail-on reverse.cs_exp:2pp --strict",
     ),
     report: ("editpitfalls report run.json", "editpitfalls report 3f9a --html report.html --markdown report.md"),
     plot: ("editpitfalls plot run.json --out plots --format pdf", "editpitfalls plot a.json b.json --out metrics.png"),
@@ -140,8 +140,8 @@ for shipped in shipped_editors():
     if shipped.training:
         command(
             app,
-            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data edits.jsonl --out {shipped.name}.safetensors",
-            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data edits.jsonl --out n.safetensors --resume",
+            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data e.jsonl --out net.st",
+            f"editpitfalls {TRAIN}{shipped.name} --model gpt2 --data e.jsonl --out net.st --resume",
             name=TRAIN + shipped.name,
             text=f"Train the network that the editor {shipped.name} needs.",
         )(train_network)

@@ -122,7 +122,7 @@ def model_rows() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "id": _EMBEDDED_SOURCE if name == EMBEDDED else KNOWN_MODELS.get(name, f".../{name}"),
+                "id": _EMBEDDED_SOURCE if name == EMBEDDED else KNOWN_MODELS.get(name, f"OWNER/{name}"),
                 "layers": preset_depth(name) if own else None,
                 "presets": [
                     {"editor": preset.editor, "layers": list(preset.layers), "source": preset.source} for preset in own

@@ -16,13 +16,15 @@ import typer
 from rich.text import Text
 
 from pytest_editpitfalls.engine.models.placement import check_dtype
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
 from pytest_editpitfalls.errors import UsageError, check_choice
 from pytest_editpitfalls.escaping import visible
+from pytest_editpitfalls.options.editor_labels import MAX_SEED
 from pytest_editpitfalls.reports.view.tables import Group
 from pytest_editpitfalls.results.named import NamedRun
 from pytest_editpitfalls.results.writer import read_results
 
-from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, SuiteOption, open_runs
+from .runs import DEFAULT_STORE, RUN_HELP, StoreOption, open_runs
 from .show import metric_table, print_json, shared_out, show
 
 if TYPE_CHECKING:
@@ -49,7 +51,14 @@ def noise(
     ] = None,
     editor: Annotated[str | None, typer.Option(metavar="EDITOR", help="Run this editor.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Edit this model.")] = None,
-    suite: SuiteOption = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUITE",
+            help="With --editor: a suite to run. With RUN: the suite of a stored run's cases, where it is none of "
+            "those that ship. May be repeated.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="At most N cases per suite.")] = None,
     vary: Annotated[
         list[str] | None,
@@ -223,6 +232,24 @@ def _checked(text: str) -> str:
         raise UsageError(f"'{text}' is not NAME=VALUE", where="--vary", fix="write for instance --vary seed=1")
     if name == "dtype":
         check_dtype(value, where=f"--vary {text}")
-    elif not (value.isdecimal() or (name, value) == ("batch-size", "auto")):
-        raise UsageError(f"'{value}' is not a whole number", where="--vary", fix=f"write for instance --vary {name}=2")
+        _check_products(value, f"--vary {text}")
+    elif (name, value) != ("batch-size", "auto"):
+        least, most = (0, MAX_SEED) if name == "seed" else (1, None)
+        if not value.isdecimal() or int(value) < least or (most is not None and int(value) > most):
+            wanted = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+            raise UsageError(f"'{value}' is not {wanted}", where=f"--vary {text}", fix=f"for instance --vary {name}=2")
     return text
+
+
+def _check_products(dtype: str, where: str) -> None:
+    """Refuse what this machine cannot multiply, before the first run and not at the second."""
+    if dtype not in ("tf32", BF16_WEIGHTS):
+        return
+    from pytest_editpitfalls.engine.models import resolve_device, resolve_dtype
+
+    try:
+        resolve_dtype(dtype, resolve_device())
+    except UsageError as error:
+        raise UsageError(
+            error.what, where=where, fix="vary another dtype, or run where there is such a device"
+        ) from None

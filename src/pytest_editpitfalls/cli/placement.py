@@ -40,5 +40,10 @@ def checked_model(name: str | None) -> str | None:
 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", callback=checked_device)]
 DtypeOption = Annotated[
-    str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64 or tf32.", callback=checked_dtype)
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bf16-weights, bfloat16, float16, float64 or tf32; int8 or nf4 quantise on loading.",
+        callback=checked_dtype,
+    ),
 ]

@@ -51,7 +51,7 @@ class EditableModel:
             dtype: "float32", "bfloat16", ...; None means float32 on a CPU and the checkpoint's own on a GPU.
             seed: of everything that editors draw.
             hyperparameters: by editor, those that differ from its own: ``{"rome": {"v_lr": 0.1}}``. A function of yours
-                has its keywords.
+                has the defaults of its keywords.
             say: called with notes, such as what is fetched and what the model takes of the memory: ``say=print``.
 
         Raises:
@@ -60,7 +60,9 @@ class EditableModel:
         for editor in hyperparameters or {}:
             if editor not in EDITORS:
                 raise UsageError(
-                    f"unknown editor '{editor}'", where="hyperparameters", fix=did_you_mean(editor, EDITORS)
+                    f"unknown editor '{editor}'",
+                    where="hyperparameters",
+                    fix=f"{did_you_mean(editor, EDITORS)}; a function of yours has the defaults of its keywords",
                 )
         overrides = {
             editor: {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

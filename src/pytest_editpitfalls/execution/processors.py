@@ -27,7 +27,7 @@ def threads_in_words(workers: int = 1, environment: Mapping[str, str] | None = N
         return f"{_threads(given[1])}{each}, as {given[0]} says"
     cores = usable_cores()
     if workers > 1:
-        return f"{_threads(max(1, cores.count // workers))}{each}, a share of {cores.count}: {cores.why}"
+        return f"{_threads(max(1, cores.count // workers))}{each}, which share {cores.count}: {cores.why}"
     if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() < cores.count:
         return f"{_threads(torch.get_num_threads())}, as torch was set in this process"
     return f"{_threads(cores.count)}: {cores.why}"

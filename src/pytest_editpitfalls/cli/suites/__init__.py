@@ -14,7 +14,7 @@ HELP = "Build suites from facts and rules, check suites, and bring published one
 suites_app = typer.Typer(
     help=HELP, epilog=examples("editpitfalls suites check reverse"), no_args_is_help=True, add_completion=False
 )
-_BUILD = "editpitfalls suites build --model smollm2-135m --out my-suites"
-command(suites_app, _BUILD, f"{_BUILD} --suites reverse,coverage --cases 100")(build)
+_BUILD = "editpitfalls suites build --model gpt2 --out mine"
+command(suites_app, _BUILD, f"{_BUILD} --suites easy --cases 50")(build)
 command(suites_app, "editpitfalls suites check reverse my-suite.toml", "editpitfalls suites check all --json")(check)
 command(suites_app, "editpitfalls suites fetch pitfalls counterfact")(fetch)

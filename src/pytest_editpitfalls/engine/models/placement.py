@@ -28,8 +28,8 @@ QUANTISED = {"int8": Quantised("torchao", 8), "nf4": Quantised("bitsandbytes", 4
 DTYPES = ("bfloat16", BF16_WEIGHTS, "float16", "float32", "float64", "tf32", *QUANTISED)
 """What ``--pitfalls-dtype`` takes. "tf32" is float32 whose matrix products a GPU makes in TF32."""
 
-DEVICES = ("auto", "cpu", "cuda", "cuda:0")
-"""What ``--pitfalls-device`` takes; with other numbers, too."""
+DEVICES = ("auto", "cpu", "cuda", "cuda:N")
+"""What ``--pitfalls-device`` takes, as messages say it."""
 
 _CALLED = {
     "bf16": "bfloat16",
@@ -42,6 +42,10 @@ _CALLED = {
     "double": "float64",
     "gpu": "cuda",
     "nvidia": "cuda",
+    "8bit": "int8",
+    "int4": "nf4",
+    "4bit": "nf4",
+    "fp4": "nf4",
 }
 """Names of other tools."""
 

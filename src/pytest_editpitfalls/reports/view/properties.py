@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_editpitfalls.escaping import visible
 from pytest_editpitfalls.results.records import Outcome, PropertyRecord
+
+from .reruns import quoted
 
 OUTCOMES: dict[Outcome, str] = {
     "passed": "holds",
@@ -31,6 +34,7 @@ class PropertyRow:
         declared: why the editor says that it does not have the property; "" where it says nothing.
         example: the edits that show it, one a line, and what is wrong there; or why it was not looked at.
         replay: the command that looks at these edits again; "" where there are none.
+        is_ours: whether that runs pytest and nothing else.
     """
 
     name: str
@@ -41,6 +45,7 @@ class PropertyRow:
     declared: str
     example: list[str]
     replay: str
+    is_ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +95,14 @@ def _row(record: PropertyRecord) -> PropertyRow:
         declared=visible(record.declared or ""),
         example=[visible(line) for line in (*edits, *failure)],
         replay=visible(record.replay or ""),
+        is_ours=_is_ours(record.replay or ""),
     )
+
+
+def _is_ours(line: str) -> bool:
+    """Whether a line runs pytest and nothing else: nobody is offered a command that stands in somebody's file."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return False
+    return words[:1] == ["pytest"] and quoted(words) == line == visible(line)

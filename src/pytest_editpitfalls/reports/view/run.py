@@ -176,7 +176,10 @@ class RunView:
         if any(case.is_scored for case in cases) or (self.results.properties and not cases):
             return ""
         counts = Counter(case.outcome for case in cases)
-        why = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+        why = ", ".join(
+            count(number, "error") if outcome == "error" else f"{number} {outcome}"
+            for outcome, number in counts.items()
+        )
         return f"no case was scored ({why}): there are no figures" if cases else "no case ran: there are no figures"
 
     @property
