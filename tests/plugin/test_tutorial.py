@@ -62,7 +62,7 @@ def test_the_tutorial_shows_what_it_claims() -> None:
     shown = "\n".join("\n".join(step.shown) for step in commands)
     for line in (
         "cs_exp >= 1: failed",
-        "0.598 .* what edit 1 writes",
+        "0.596 .* what edit 1 writes",
         "exit status 1",
         "exit status 0",
         "P246-0001 failed",
