@@ -142,7 +142,7 @@ def test_a_file_of_the_users_of_that_name_wins(project):
     assert project.ids("pitfalls/reverse.py") == ["pitfalls/reverse.py::test_reverse"]
     project.engine(lose=case_ids("reverse", 1))
     result = project.run("--pitfalls-suite=reverse", "--pitfalls-limit=1")
-    name = f"rome-smollm2-135m-{case_ids('reverse', 1)[0]}"
+    (name,) = case_ids("reverse", 1)
     result.stdout.fnmatch_lines(["rerun:", f"  pytest -k {name} --pitfalls-suite=reverse --editor=rome"])
     assert len(project.ids("-k", name, "--pitfalls-suite=reverse")) == 1
 
