@@ -14,12 +14,13 @@ class Precision:
     Attributes:
         name: in the figures.
         words: in the tables.
-        weights: what the model's weights are converted to; from one line to the next never to more bits, since the
-            same model is converted.
+        weights: what the model's weights are converted to. The same model is converted from line to line: where they
+            get more bits again, they stay as rounded as they are, which does not matter for time.
         dtype: ``--pitfalls-dtype``; None takes the weights as they are.
         rate: the matrix rate that it is held against (`machine.matrix_rates`).
         reference: whether today's way is measured in it, too; it knows no other precision.
         needs_gpu: whether a CPU has no such thing.
+        matrices_in_bf16: whether the matrices are then rounded to bfloat16 and all else is left (`bf16-weights`).
     """
 
     name: str
@@ -29,6 +30,12 @@ class Precision:
     rate: str
     reference: bool
     needs_gpu: bool
+    matrices_in_bf16: bool = False
+
+    @property
+    def kept(self) -> tuple[torch.dtype, bool]:
+        """How the weights are kept."""
+        return self.weights, self.matrices_in_bf16
 
     @property
     def tf32(self) -> bool:
@@ -46,6 +53,16 @@ PRECISIONS = (
         "square_bfloat16",
         reference=False,
         needs_gpu=False,
+    ),
+    Precision(
+        "bf16-weights",
+        "matrices in bfloat16, all else in float32",
+        torch.float32,
+        None,
+        "square_bfloat16",
+        reference=False,
+        needs_gpu=False,
+        matrices_in_bf16=True,
     ),
 )
 """In the order in which they are measured."""

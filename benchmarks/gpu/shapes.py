@@ -16,6 +16,8 @@ from benchmarks.answers import checked, differences
 from benchmarks.programs import reverse_programs
 from benchmarks.random_models import RandomModel, Shape, random_model
 from benchmarks.reference.runner import ReferenceRunner
+from pytest_editpitfalls.engine.bf16_weights import keep_matrices_in_bf16
+from pytest_editpitfalls.engine.families import family_for
 from pytest_editpitfalls.engine.products import float32_products
 from pytest_editpitfalls.engine.session import EngineSession
 from pytest_editpitfalls.pitfalls import Program
@@ -54,10 +56,12 @@ def measure(recorder: Recorder, sizes: Sizes, *, shape: Shape, editor: str) -> N
         run = _Shape(recorder, sizes, model, editor, programs)
         left = list(available(recorder.device))
         while left:
-            weights = left[0].weights
-            model.model.to(weights)
-            now = [each for each in left if each.weights == weights]
-            left = [each for each in left if each.weights != weights]
+            first = left[0]
+            model.model.to(first.weights)
+            if first.matrices_in_bf16:
+                keep_matrices_in_bf16(model.model, family_for(model.model.config).blocks)
+            now = [each for each in left if each.kept == first.kept]
+            left = [each for each in left if each.kept != first.kept]
             run.measure(now, behind=left)
 
 

@@ -82,6 +82,7 @@ def test_the_whole_path_on_a_tiny_shape(monkeypatch: pytest.MonkeyPatch) -> None
     assert units["float32 automatic"]["cases_per_second"] > 0
     assert units["float32 reference"]["seconds_per_case"] > 0
     assert units["bfloat16 automatic"]["difference_of_log_p"]["max"] > 0
+    assert units["bf16-weights automatic"]["difference_of_log_p"]["max"] > 0
     assert json.loads(json.dumps(figures)) == figures
     text = render(figures)
     assert text.startswith("## A rehearsal of part gpu")

@@ -112,7 +112,7 @@ def verdict(results: RunResults) -> str:
     ):
         word = "failed"
     else:
-        word = "not decided" if open_ else "passed"
+        word = "not decided" if open_ or RunView(results).nothing else "passed"
     parts = ["edits no longer take"] if any(each.what == "unreliable" for each in results.reasons) else []
     parts += [f"{failed} of {count(len(gates), 'gate')} failed"] if gates else []
     if open_:
