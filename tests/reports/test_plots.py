@@ -106,7 +106,7 @@ def test_rules_stand_in_words_with_their_cases(plots) -> None:  # type: ignore[n
     axes = figure.axes[0]
     assert axes.get_title() == "reverse: CS exp ↑"
     told = [" ".join(text.get_text().split()) for text in axes.get_yticklabels()]
-    assert told == ["capital → capital of, n = 4", "official language (1-N), n = 2"]
+    assert told == ["capital → capital of n = 4", "official language (1-N) n = 2"]
 
 
 def test_what_is_no_share_and_what_is_counted_has_its_own_scale(plots) -> None:  # type: ignore[no-untyped-def]
