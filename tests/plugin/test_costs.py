@@ -17,8 +17,8 @@ from pytest_editpitfalls.execution import case_runner
 from pytest_editpitfalls.execution.case_runner import CaseRunner
 from pytest_editpitfalls.execution.local import LocalExecutor
 from pytest_editpitfalls.execution.result_cache import ResultCache
+from pytest_editpitfalls.execution.selected_case import SelectedCase
 from pytest_editpitfalls.garbage import held_back
-from pytest_editpitfalls.pitfalls.composite import Composite
 from pytest_editpitfalls.results import build
 from pytest_editpitfalls.session.recorder import Recorder
 from pytest_editpitfalls.store import directory as files
@@ -200,10 +200,14 @@ def test_batches_behind_the_first_are_filled_with_cases_of_the_next_suites(proje
 def test_a_kind_that_raises_in_one_suite_stops_no_other(project, monkeypatch):
     """A batch is filled with cases of the next suites, whose programs are made for that."""
 
-    def broken(*_):
-        raise ZeroDivisionError("no program")
+    compiled = SelectedCase.program
 
-    monkeypatch.setattr(Composite, "program", broken)
+    def program(case):
+        if case.case.kind == "composite":
+            raise ZeroDivisionError("no program")
+        return compiled(case)
+
+    monkeypatch.setattr(SelectedCase, "program", program)
     names = ("reverse", "composite", "easy")
     result = project.run(*(f"--pitfalls-suite={name}" for name in names), "--pitfalls-limit=3")
     result.assert_outcomes(passed=6, errors=3)
