@@ -286,7 +286,7 @@ def test_a_halved_batch_is_told_to_the_other_workers(fixed: int | None, tmp_path
     other.run(programs, second)
     assert first.sizes[:4] == [16, 8, 4, 2]
     assert second.sizes == [2] * 8
-    assert other.choice.why == "memory ran out in another worker, where 2 did fit"
+    assert other.choice.why == "memory ran out before, where 2 did fit"
     third = Machine(room=3)  # another editor of theirs may take less memory
     batch_size(8, tell=lambda _: None, told=partial(run.walls("gw1").told, ("model", "ft"))).run(programs, third)
     assert third.sizes[0] == 8
