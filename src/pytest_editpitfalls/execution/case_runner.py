@@ -241,9 +241,8 @@ class CaseRunner:
         if not self._fills or self.first_batch is None or not all(map(_is_short, job.programs)):
             return job
         size = self._executor.batch_size(job.editor, job.model, len(self.batches))
-        looked_up = itertools.islice(
-            self._alike(job), 2 * size
-        )  # an underfull batch costs less than a whole store read
+        # No more than so many are looked up: a batch that is not full costs less than reading a whole store.
+        looked_up = itertools.islice(self._alike(job), 2 * size)
         more = itertools.islice((case for case in looked_up if case is not None), max(0, size - len(job.batch)))
         return self._job_of([*map(self.batches.selected, job.batch), *more])
 
@@ -254,7 +253,9 @@ class CaseRunner:
             own = next((each.group for each in batch.cases), None)
             if own is None or (own.editor, own.model) != (group.editor, group.model):
                 continue
-            for planned in [each for each in batch.cases if each not in there and self.batches.is_awaited(each)]:
+            for planned in tuple(batch.cases):
+                if planned in there or not self.batches.is_awaited(planned):
+                    continue
                 case = self.batches.selected(planned)
                 try:
                     fits = _is_short(case.program())

@@ -277,7 +277,7 @@ def rerun_of_property(selected: SelectedProperty, run: RunConfig, edits: Sequenc
             f"{NODE_FOLDER}/{PROPERTIES}.py::{selected.name}",
             *(f"--pitfalls-facts={path}" for path in asked.facts),
             *([f"--pitfalls-relations={asked.relations}"] if asked.relations is not None else []),
-            *settings_of(selected, run),
+            *settings_of(selected.editor, selected.model, run),
             f"--pitfalls-example={as_text(edits)}",
         ]
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 import pytest
 
@@ -29,7 +27,7 @@ from .selection import parse_target
 def rerun_command(item: pytest.Item, case: SelectedCase, run: RunConfig) -> str:
     """Return the pytest command that selects ``item`` from the directory where pytest was started."""
     suite = None if is_own_test(item) else case.suite
-    selects, options = _words(item.nodeid, case.case.id, suite, case, item.config, run)
+    selects, options = _words(item.nodeid, case.case.id, suite, case.editor, case.model, item.config, run)
     return quoted(["pytest", *selects, *options])
 
 
@@ -54,7 +52,7 @@ def rerun_records(
         most, _ = Counter({test: len(ids) for test, ids in by_test.items()}).most_common(1)[0]
         for (is_own, node), ids in by_test.items():
             suite = None if is_own else suites[name]
-            selects, options = _words(node, ID, suite, _Labels(editor, model), config, run)
+            selects, options = _words(node, ID, suite, editor, model, config, run)
             named = [] if (is_own, node) == most else ids
             if any(encodable(word, "utf-8") != word for word in (*selects, *options)):
                 continue  # the name of a file that no text can say
@@ -71,11 +69,11 @@ def _without_id(report: ItemReport) -> str:
 
 
 def _words(
-    nodeid: str, case_id: str, suite: Suite | None, selected: Selected, config: pytest.Config, run: RunConfig
+    nodeid: str, case_id: str, suite: Suite | None, editor: str, model: str, config: pytest.Config, run: RunConfig
 ) -> tuple[list[str], list[str]]:
     """Return the arguments that select an item, and the others; ``suite`` is None for a test of the user's own."""
     here = config.invocation_params.dir
-    settings = settings_of(selected, run)
+    settings = settings_of(editor, model, run)
     if suite is None:
         file, colons, name = nodeid.partition("::")
         return [os.path.relpath(config.rootpath / file, here).replace(os.sep, "/") + colons + name], settings
@@ -98,49 +96,17 @@ def _suite_options(suite: Suite, run: RunConfig) -> list[str]:
     ]
 
 
-class Selected(Protocol):
-    """What an item is about: a case, or a property of an editor."""
-
-    @property
-    def editor(self) -> str: ...
-
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def engine_editor(self) -> str: ...
-
-    @property
-    def seed(self) -> int | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """An editor on a model."""
-
-    editor: str
-    model: str
-
-    @property
-    def engine_editor(self) -> str:
-        return editor_name(self.editor)
-
-    @property
-    def seed(self) -> int | None:
-        return seed_of(self.editor)
-
-
-def settings_of(case: Selected, run: RunConfig) -> list[str]:
-    """Return the options under which an item's editor and model are as in this run."""
+def settings_of(editor: str, model: str, run: RunConfig) -> list[str]:
+    """Return the options under which an editor and a model, given by their labels, are as in this run."""
     flags = {long: long if short in run.short_forms_taken else short for short, long in SHORT_FORMS.items()}
-    model = run.model_of(case.model)
+    source = run.model_of(model)
     # a label with a number is only right beside the model that took the plain one
-    models = [model] if model_labels([model])[model] == case.model else list(run.models)
+    models = [source] if model_labels([source])[source] == model else list(run.models)
     if run.is_audit:
-        options = [f"{flags['--pitfalls-edited']}={name}" for name in _checkpoints(case, run)]
+        options = [f"{flags['--pitfalls-edited']}={name}" for name in _checkpoints(editor, run)]
         options += [f"{flags['--pitfalls-base']}={name}" for name in models]
     else:
-        options = [f"{flags['--pitfalls-editor']}={as_typed(case.editor, run)}"]
+        options = [f"{flags['--pitfalls-editor']}={as_typed(editor, run)}"]
         options += [f"{flags['--pitfalls-model']}={name}" for name in models if models != [DEFAULT_MODEL]]
     options += [f"--pitfalls-checkout={name}={folder}" for name, folder in run.checkouts.items()]
     if run.editor_python is not None:
@@ -148,8 +114,8 @@ def settings_of(case: Selected, run: RunConfig) -> list[str]:
     if run.config_path is not None:
         options.append(f"--pitfalls-config={run.config_path}")
     options += [
-        f"--pitfalls-set={case.engine_editor}.{key}={value}"
-        for key, value in run.overrides.get(case.engine_editor, {}).items()
+        f"--pitfalls-set={editor_name(editor)}.{key}={value}"
+        for key, value in run.overrides.get(editor_name(editor), {}).items()
     ]
     if run.device != "auto":
         options.append(f"--pitfalls-device={run.device}")
@@ -163,12 +129,12 @@ def settings_of(case: Selected, run: RunConfig) -> list[str]:
         options.append(f"--pitfalls-judge={run.judge}")
     if not run.fails_untaken:
         options.append("--pitfalls-untaken=judge")
-    if run.seed and case.seed is None:
+    if run.seed and seed_of(editor) is None:
         options.append(f"--pitfalls-seed={run.seed}")
     return options
 
 
-def _checkpoints(case: Selected, run: RunConfig) -> list[str]:
-    """Return the case's checkpoint, and those beside which alone its label is right."""
-    own = run.checkpoints[case.editor]
-    return [own] if case.editor in checkpoint_labels((own,)) else list(run.checkpoints.values())
+def _checkpoints(label: str, run: RunConfig) -> list[str]:
+    """Return the checkpoint of a label, and those beside which alone the label is right."""
+    own = run.checkpoints[label]
+    return [own] if label in checkpoint_labels((own,)) else list(run.checkpoints.values())
