@@ -7,6 +7,7 @@ number of cases (the inverse or the Cholesky factor of a second moment).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,11 @@ def _attention_backward(
     return _attention(query, key, value) * 5 // 2
 
 
+def _prepacked(x: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    """x W^T through a rearranged copy of W."""
+    return 2 * math.prod(out_shape) * x[-1]
+
+
 def _solve(matrix: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
     """LU and two triangular solves of an n x n system with m right sides."""
     n, m = matrix[-1], right[-1]
@@ -55,4 +61,5 @@ _ADDED: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     torch.ops.aten._linalg_solve_ex: _solve,
     torch.ops.aten.cholesky_solve: _factored_solve,
+    torch.ops.mkldnn._linear_pointwise: _prepacked,
 }

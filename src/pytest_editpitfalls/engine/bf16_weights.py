@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from .matrices import is_matrix, is_transposed
+from .matrices import is_matrix, is_plain, is_transposed
 
 HALF = torch.bfloat16
 
@@ -125,26 +125,19 @@ def has_bf16_weights(model: Any) -> bool:
     return model in _CONVERTED
 
 
+def rounds_inputs(module: nn.Module) -> bool:
+    """Whether all that a linear layer does besides W x + b is to round x for the product; the head does more."""
+    return isinstance(module, _Matrix) and not isinstance(module, _Head)
+
+
 def _kind(module: nn.Module) -> type[_Bf16] | None:
     """What the module is to become; None where it is left alone."""
     if type(module).__name__.endswith("Experts"):
         own = list(module.parameters(recurse=False))
         return _Experts if own and all(parameter.ndim == 3 for parameter in own) else None
-    if not is_matrix(module) or not _is_plain(module):
+    if not is_matrix(module) or not is_plain(module):
         return None
     return _TransposedMatrix if is_transposed(module) else _Matrix
-
-
-def _is_plain(module: Any) -> bool:
-    """Whether a linear layer computes W x + b: a subclass may have its own ``forward`` (Falcon's does the same)."""
-    matrix = module.weight.T if is_transposed(module) else module.weight
-    x = torch.linspace(-1, 1, matrix.shape[1], dtype=matrix.dtype, device=matrix.device)[None]
-    with torch.no_grad():
-        try:
-            found, expected = module(x), linear(x, matrix, module.bias)
-        except (RuntimeError, TypeError):
-            return False
-    return bool((found - expected).norm() <= 8 * torch.finfo(x.dtype).eps * len(x.T) ** 0.5 * expected.norm())
 
 
 @cache

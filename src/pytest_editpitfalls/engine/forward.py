@@ -266,6 +266,7 @@ class Forward:
             )
             stack.callback(hook.remove)
             stack.enter_context(self._standing_in(running, hidden))
+            stack.enter_context(self.host.prepacked.of(self.host.blocks[layer] for layer in running))
             self.host.model.base_model(
                 input_ids=rows.ids,
                 attention_mask=rows.mask,
@@ -285,7 +286,7 @@ class Forward:
             words = self.host.model.get_output_embeddings().weight.shape[0]
             return hidden.new_zeros(0, words, dtype=torch.promote_types(hidden.dtype, torch.float32))
         ids = torch.zeros(count, 1, dtype=torch.long, device=hidden.device)
-        with self._standing_in(range(0), hidden[:, None, :]):
+        with self._standing_in(range(0), hidden[:, None, :]), self.host.prepacked.of([self.host.head]):
             output = self.host.model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=ids, use_cache=False
             )

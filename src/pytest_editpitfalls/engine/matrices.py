@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from .quantised import plain
 
@@ -34,3 +36,16 @@ def matrix_shape(module: nn.Module) -> tuple[int, int]:
     rows, columns = weight.shape
     # Decided by module type, never by shape: square matrices exist.
     return (columns, rows) if is_transposed(module) else (rows, columns)
+
+
+def is_plain(module: Any) -> bool:
+    """Whether a linear layer computes W x + b: a subclass may have its own ``forward`` (Falcon's does the same)."""
+    matrix = module.weight.T if is_transposed(module) else module.weight
+    x = torch.linspace(-1, 1, matrix.shape[1], dtype=matrix.dtype, device=matrix.device)[None]
+    with torch.no_grad():
+        try:
+            expected = linear(x, matrix, module.bias)
+            wrong = (module(x) - expected).norm()
+        except (RuntimeError, TypeError):
+            return False
+    return bool(wrong <= 8 * torch.finfo(x.dtype).eps * len(x.T) ** 0.5 * expected.norm())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from .bf16_weights import HALF, has_bf16_weights
 from .declared_paths import check_paths, found_at
 from .families import Family, experts_width
 from .matrices import matrix_shape
+from .prepacked import Prepacked
 from .settings import BF16_WEIGHTS
 from .tokens import Encoder
 
@@ -31,12 +32,14 @@ class ModelAdapter:
         model: a Hugging Face causal language model in evaluation mode.
         family: where the architecture keeps its layers.
         encoder: text to token ids, targets and subject positions.
+        prepacked: copies of its matrices that passes on a CPU multiply through, none before `pack`.
     """
 
     model: Any
     tokenizer: Any
     family: Family
     encoder: Encoder
+    prepacked: Prepacked = field(default_factory=Prepacked, repr=False, compare=False)
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, family: Family) -> ModelAdapter:
@@ -111,6 +114,15 @@ class ModelAdapter:
     def config(self) -> Any:
         """The language model's config: of a model that also takes images, the part about its text."""
         return self.model.config.get_text_config(decoder=True)
+
+    @property
+    def head(self) -> nn.Module:
+        """The model's own head, which makes logits."""
+        return self.model.get_output_embeddings()  # type: ignore[no-any-return]
+
+    def pack(self, free: int) -> None:
+        """Make copies of the matrices for faster products (`Prepacked`), where ``free`` bytes have room for them."""
+        self.prepacked.pack([*self.blocks, self.head], free)
 
     def down_projection_path(self, layer: int) -> str:
         """Full name of the MLP's down-projection in ``layer``: the matrix that the locate-then-edit family writes.

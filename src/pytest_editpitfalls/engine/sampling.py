@@ -56,9 +56,10 @@ def sample(
     for _ in range(length - ids.shape[1]):
         mask = torch.ones_like(ids)
         positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
-        output = host.model(
-            input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
+        with host.prepacked.everywhere():
+            output = host.model(
+                input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache = output.past_key_values
         logits = output.logits[:, -1].float()
         logits[:, forbidden] = -torch.inf

@@ -72,6 +72,7 @@ class EngineSession:
         self.forward = Forward(host)
         self.dtype = _dtype_name(settings, host)
         self._sizes = BatchSizes(host, settings, announce)
+        host.pack(self._sizes.free_memory())
         tokens = self._sizes.most_tokens
         known_by = f"{self.fingerprint}-torch.{self.dtype}"
         moments = SecondMoments(

@@ -147,7 +147,7 @@ class Generator:
             if len(stay) < len(rows):
                 cache.keep(chosen)
             rows, lengths, served = [rows[place] for place in stay], lengths[chosen], served.take(chosen)
-            with overlay.going_on(served):
+            with overlay.going_on(served), self._host.prepacked.everywhere():
                 while going and len(going) > len(rows) * (1 - FINISHED):
                     latest = [[said[row].tokens[-1]] for row in rows]
                     batch = Rows.behind(lengths, cache.length, latest)

@@ -1,0 +1,191 @@
+"""Copies of the base model's matrices in the layout that oneDNN multiplies fastest: "weight prepacking", on a CPU only.
+
+A linear layer rearranges its matrix in each call, which for the few rows of a batch of edits takes as long as the
+product itself. The base model's matrices never change, so that they can be rearranged once: for x W^T, and W once
+more for the gradient by x, g W. The model keeps its own weights, and uses them wherever anything is not as it was
+loaded. The sums are those of another library, so results differ from those of `torch.nn.functional.linear` by rounding.
+
+torch makes such copies for itself when a frozen model is compiled (``torch.compile``), by operators that have no public
+name. Where they are missing, or answer otherwise than expected, no copy is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from .bf16_weights import rounds_inputs
+from .matrices import is_matrix, is_plain, is_transposed
+
+ROWS = 128
+"""Rows of a typical product, for which oneDNN picks a layout. On two CPU cores 16 and 512 made no difference."""
+
+SHARE = 0.25
+"""Share of the free memory that copies may take."""
+
+
+class _Matrix:
+    """A matrix W (d_o, d_k) ready for products.
+
+    Attributes:
+        own: W as the module has it.
+        there: W rearranged, for x W^T.
+        back: W^T rearranged, for the gradient; None where W itself makes it.
+        bias: (d_o,) added to x W^T.
+    """
+
+    def __init__(self, own: Tensor, there: Tensor, back: Tensor | None, bias: Tensor | None) -> None:
+        self.own, self.there, self.back, self.bias = own, there, back, bias
+
+    def product(self, x: Tensor) -> Tensor:
+        """x W^T + b; where W is kept in less than x's precision (`bf16_weights`), x is rounded for the product."""
+        if x.dtype == self.own.dtype:
+            return _multiplied(x, self.there, self.bias)
+        result = _multiplied(x.to(self.own.dtype), self.there, None).to(x.dtype)
+        return result if self.bias is None else result + self.bias
+
+    def gradient(self, g: Tensor) -> Tensor:
+        """g W, which has a gradient, too."""
+        if self.back is None:
+            return (g.to(self.own.dtype) @ self.own).to(g.dtype)
+        return _product(g, _Matrix(self.own.T, self.back, self.there, None))
+
+
+class _Product(torch.autograd.Function):
+    """x W^T + b with a gradient by x alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: _Matrix) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.product(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        matrix: _Matrix = ctx.matrix
+        return matrix.gradient(gradients[0]), None
+
+
+def _product(x: Tensor, matrix: _Matrix) -> Tensor:
+    if not x.numel():
+        return linear(x.to(matrix.own.dtype), matrix.own).to(x.dtype)
+    if torch.is_grad_enabled() and x.requires_grad:
+        result: Tensor = _Product.apply(x, matrix)  # type: ignore[no-untyped-call]
+        return result
+    return matrix.product(x)
+
+
+class _Entry:
+    """A module with the copy of its matrix, and how to see that it is as it was."""
+
+    def __init__(self, module: Any, matrix: _Matrix) -> None:
+        self.module, self._parameters, self._own = module, module._parameters, vars(module)
+        tensors = [module.weight] if module.bias is None else [module.weight, module.bias]
+        # Of each: itself, its memory, and how often it had been written to.
+        self._seen: list[tuple[Tensor, Tensor, int]] = [(each, each.detach(), each._version) for each in tensors]
+
+        def forward(x: Tensor) -> Tensor:
+            return _product(x, matrix)
+
+        self.forward = forward
+
+    def is_as_loaded(self) -> bool:
+        """Whether nothing was put in the place of its weights or of its ``forward``, or written to them."""
+        now = (self._parameters.get("weight"), self._parameters.get("bias"))
+        if "forward" in self._own or (len(self._seen) == 1 and now[1] is not None):
+            return False
+        return all(
+            tensor is current and tensor.is_set_to(memory) and tensor._version == version
+            for current, (tensor, memory, version) in zip(now, self._seen, strict=False)
+        )
+
+
+class Prepacked:
+    """The rearranged copies of a model's matrices; empty until `pack` is called.
+
+    Attributes:
+        nbytes: bytes that the copies take.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[nn.Module, list[_Entry]] = {}
+        self.nbytes = 0
+
+    @torch.no_grad()
+    def pack(self, parts: Iterable[nn.Module], free: int) -> None:
+        """Make the copies, where this machine and these weights are of the kind that they are for.
+
+        Without room for all that is useful, copies for gradients are left out first.
+
+        Args:
+            parts: the blocks and the head.
+            free: bytes that this process may count on; `SHARE` of them may be taken.
+        """
+        found: dict[nn.Module, list[Any]] = {part: [m for m in part.modules() if _suits(m)] for part in parts}
+        weights: list[Tensor] = [module.weight for modules in found.values() for module in modules]
+        size = sum(weight.nbytes for weight in weights)
+        copies = min(2, int(SHARE * free) // size) if size else 0
+        if not copies or not all(_works(dtype) for dtype in {weight.dtype for weight in weights}):
+            return
+        for part, modules in found.items():
+            self._entries[part] = [_Entry(module, _packed(module, back=copies > 1)) for module in modules]
+        self.nbytes = copies * size
+
+    @contextmanager
+    def of(self, parts: Iterable[nn.Module]) -> Iterator[None]:
+        """While open, matrices in these ``parts``, which were given to `pack`, are multiplied through their copies."""
+        taken = [entry for part in parts for entry in self._entries.get(part, ()) if entry.is_as_loaded()]
+        try:
+            for entry in taken:  # past nn.Module's own way of setting an attribute, which is slow
+                vars(entry.module)["forward"] = entry.forward
+            yield
+        finally:
+            for entry in taken:
+                vars(entry.module).pop("forward", None)
+
+    def everywhere(self) -> AbstractContextManager[None]:
+        """`of` all parts."""
+        return self.of(self._entries)
+
+
+def _suits(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    if not is_matrix(module) or type(weight) is not nn.Parameter or weight.device.type != "cpu" or not weight.numel():
+        return False
+    return rounds_inputs(module) or (weight.dtype == torch.float32 and is_plain(module))
+
+
+def _packed(module: Any, *, back: bool) -> _Matrix:
+    weight = module.weight.detach()
+    own = weight.T if is_transposed(module) else weight
+    return _Matrix(own, _rearranged(own), _rearranged(own.T) if back else None, module.bias)
+
+
+def _rearranged(matrix: Tensor) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS)
+    return result
+
+
+def _multiplied(x: Tensor, rearranged: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, rearranged, bias, "none", [], "")
+    return result
+
+
+@cache
+def _works(dtype: torch.dtype) -> bool:
+    """Whether torch has these operators here, and they multiply."""
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    x, matrix = torch.linspace(-1, 1, 15).reshape(3, 5).to(dtype), torch.linspace(-2, 1, 35).reshape(7, 5).to(dtype)
+    expected = linear(x, matrix)
+    try:
+        found = _multiplied(x, _rearranged(matrix), None)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    bound = 8 * torch.finfo(dtype).eps * expected.norm()
+    return found.shape == expected.shape and bool((found - expected).norm() <= bound)
