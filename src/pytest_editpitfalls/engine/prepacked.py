@@ -85,14 +85,17 @@ class _Entry:
 
     def __init__(self, module: Any, matrix: _Matrix) -> None:
         self.module, self._parameters, self._own = module, module._parameters, vars(module)
-        tensors = [module.weight] if module.bias is None else [module.weight, module.bias]
-        # Of each: itself, its memory, and how often it had been written to.
-        self._seen: list[tuple[Tensor, Tensor, int]] = [(each, each.detach(), each._version) for each in tensors]
+        self._tensors: list[Tensor] = [module.weight] if module.bias is None else [module.weight, module.bias]
+        self.look()
 
         def forward(x: Tensor) -> Tensor:
             return _product(x, matrix)
 
         self.forward = forward
+
+    def look(self) -> None:
+        """Remember the memory of weight and bias, and how often they have been written to."""
+        self._seen = [(each, each.detach(), each._version) for each in self._tensors]
 
     def is_as_loaded(self) -> bool:
         """Whether nothing was put in the place of its weights or of its ``forward``, or written to them."""
@@ -135,6 +138,12 @@ class Prepacked:
         for part, modules in found.items():
             self._entries[part] = [_Entry(module, _packed(module, back=copies > 1)) for module in modules]
         self.nbytes = copies * size
+
+    def put_back(self) -> None:
+        """To be called when somebody has put weights back, bit for bit, into memory of their own."""
+        for entries in self._entries.values():
+            for entry in entries:
+                entry.look()
 
     @contextmanager
     def of(self, parts: Iterable[nn.Module]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -29,10 +29,11 @@ class Pristine:
 
     Args:
         model: the base model; from now on its tensors share their memory with the snapshot.
+        moved: called when its weights are the base model's, bit for bit, in other memory than before.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, moved: Callable[[], None] = lambda: None) -> None:
+        self.model, self._moved = model, moved
         self.structure = Structure(model)
         self.snapshot: dict[str, Tensor] = {}
         self._out = False  # whether it is lent
@@ -40,6 +41,7 @@ class Pristine:
             self.snapshot[name] = copy_on_write(tensor.data)  # in a storage of its own, which nothing else refers to
             tensor.data = copy_on_write(self.snapshot[name])
         self._checksums = dict(zip(self.snapshot, checksums(list(self.snapshot.values())), strict=True))
+        moved()
 
     @contextmanager
     def lent(self, start: ModelDifference) -> Iterator[Loan]:
@@ -95,6 +97,7 @@ class Pristine:
             tensor.requires_grad_(False)
             tensor.grad = None
         self._out = False
+        self._moved()
 
 
 def written_behind(names: Sequence[str]) -> str:
