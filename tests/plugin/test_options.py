@@ -42,7 +42,7 @@ def test_model_labels_fit_into_node_ids():
     ("arguments", "message"),
     [
         (["--pitfalls-editor=rom"], "--pitfalls-editor: unknown editor 'rom'*did you mean 'rome'*"),
-        (["--model=smollm2-135"], "*unknown model 'smollm2-135'*did you mean 'smollm2-135m'*"),
+        (["--model=smollm2-135"], "--model: unknown model 'smollm2-135'*did you mean 'smollm2-135m'*"),
         (["--pitfalls-suite=revers"], "--pitfalls-suite: unknown suite 'revers'*did you mean 'reverse'*"),
         (["--pitfalls-suite=no/such.json"], "*no/such.json*"),
         (

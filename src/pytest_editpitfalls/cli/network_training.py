@@ -207,7 +207,7 @@ def training_options(editor: str, model: str, given: Mapping[str, str] | None = 
     """
     from pytest_editpitfalls.engine.models.loading import load_config
 
-    source = models.resolve(model)
+    source = models.resolve(model, option="--model")
     models.prepare(source)
     n_layers = int(load_config(source).num_hidden_layers)
     kind: type[TrainingHyperparameters] = EDITORS.get(editor).training_class().options_class

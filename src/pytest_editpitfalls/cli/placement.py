@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pytest_editpitfalls.errors import UsageError
-
 
 def checked_device(name: str) -> str:
     """Return the name; raises `UsageError` where it is no device's."""
@@ -31,10 +29,7 @@ def checked_model(name: str | None) -> str | None:
     from pytest_editpitfalls.engine.models.source import resolve
 
     if name is not None:
-        try:
-            resolve(name)
-        except UsageError as error:
-            raise UsageError(error.what, where=error.where or "--model", fix=error.fix) from None
+        resolve(name, option="--model")
     return name
 
 

@@ -313,7 +313,7 @@ def _check_names(run: RunConfig) -> None:
         check_dtype(run.dtype, where="--pitfalls-dtype")
     if run.dtype == "tf32" and run.device == "cpu":
         raise no_tf32(run.device)
-    sources = [resolve(model) for model in run.models]
+    sources = [resolve(model, option="--model") for model in run.models]
     if not run.replay:
         edit = (editor_name(label) for label in run.editors if label not in run.checkpoints)
         check_before_loading(edit, sources, run.dtype)

@@ -100,7 +100,7 @@ def _tokens(model: str | None) -> Any:
     from pytest_editpitfalls.engine.models.source import resolve
     from pytest_editpitfalls.engine.tokens import Encoder
 
-    return Encoder(load_tokenizer(resolve(model)))
+    return Encoder(load_tokenizer(resolve(model, option="--model")))
 
 
 def _document(material: Material, found: dict[str, list[Finding]], model: str | None) -> dict[str, Any]:

@@ -43,11 +43,16 @@ class ModelSource:
     adapter: Adapter | None = None
 
 
-def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool = False) -> ModelSource:
+def resolve(
+    name: str, *, cache_dir: Path | None = None, allow_remote_code: bool = False, option: str | None = None
+) -> ModelSource:
     """Return the model that ``name`` means; nothing is fetched.
 
     Short names come first (write ``./NAME`` for a directory of that name), then paths, then Hugging Face ids
     (``owner/name`` or ``owner/name@revision``).
+
+    Args:
+        option: what the user typed the name behind, for the message.
 
     Raises:
         UsageError: no such short name ("did you mean"), directory or file; an adapter that cannot be merged.
@@ -85,6 +90,7 @@ def resolve(name: str, *, cache_dir: Path | None = None, allow_remote_code: bool
         )
     raise UsageError(
         f"unknown model '{name}'",
+        where=option,
         fix=f"{did_you_mean(text, known_names())}; or OWNER/NAME on Hugging Face, a directory, a .gguf file",
     )
 

@@ -3,7 +3,8 @@
 On a CPU transformers maps the safetensors files: every worker's weights are the same pages of the page cache, and an
 in-place write reaches only the writer's own copy of a page. Weights that have to be converted to another dtype are
 private copies; so are those of experts, which transformers joins, and those that in-place editors are lent (their
-snapshot is made by torch's copy-on-write, which does not work on a file's pages).
+snapshot is made by torch's copy-on-write, which does not work on a file's pages). Rearranged copies of matrices
+(`engine.prepacked`) are not counted: they are made only where there is room for them.
 """
 
 from __future__ import annotations
