@@ -1,6 +1,6 @@
-"""Part ``editing``: the reference, ours at batch 1 and ours at the automatic batch size, on the same cases.
+"""Part ``editing``: the reference and ours in batches of 1, of 4 and of the automatic size, on the same cases.
 
-The three are run in turns, so that other work on the machine slows all of them alike. Operations and memory come from
+They are run in turns, so that other work on the machine slows all of them alike. Operations and memory come from
 processes of their own, because counting slows down what it counts.
 """
 
@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
+from pytest_editpitfalls.engine.session import EngineSession
+from pytest_editpitfalls.engine.settings import BF16_WEIGHTS
+from pytest_editpitfalls.errors import UsageError
 from pytest_editpitfalls.pitfalls import Program
 from pytest_editpitfalls.program import CaseScores
 
-from . import machine, released
+from . import machine, other_pitfalls, released
 from .answers import differences
 from .isolated import Counted, Order
 from .isolated import measure as count_in_a_process
@@ -26,7 +29,7 @@ from .part import Asked, Measured
 from .programs import reverse_programs
 from .reference.runner import EDITORS
 from .tables import number, percent, table
-from .ways import AUTOMATIC, REFERENCE, SINGLE, WAYS, Ways, open_session
+from .ways import AUTOMATIC, BATCHES, FOUR, REFERENCE, ROUNDED, SINGLE, WAYS, Ways, open_session
 
 
 @dataclass(frozen=True)
@@ -36,26 +39,30 @@ class Amount:
     Attributes:
         cases: cases that are timed.
         single: of these, cases that are timed at batch 1.
+        four: of these, cases that are timed at batch 4.
         counted: of these, cases whose operations are counted.
         counted_ways: in these ways.
+        others: suites besides, of other pitfalls.
     """
 
     cases: int
     single: int
+    four: int
     counted: int
     counted_ways: Collection[str]
+    others: Collection[str] = ()
 
 
 # The reference and the automatic batch have the same cases: a longer case would count for one of them only.
 FULL = {
-    "rome": Amount(16, 4, 2, WAYS),
-    "memit": Amount(8, 3, 2, WAYS),
+    "rome": Amount(16, 4, 8, 2, (REFERENCE, SINGLE, AUTOMATIC), other_pitfalls.SUITES),
+    "memit": Amount(8, 3, 4, 2, (REFERENCE, SINGLE, AUTOMATIC)),
 }
 # Two cases of ROME and one of MEMIT take about two minutes on two cores. A case of ROME takes 50 s to be counted; one
 # of MEMIT would take as long again.
 QUICK = {
-    "rome": Amount(2, 1, 1, (REFERENCE, AUTOMATIC)),
-    "memit": Amount(1, 1, 0, ()),
+    "rome": Amount(2, 1, 0, 1, (REFERENCE, AUTOMATIC)),
+    "memit": Amount(1, 1, 0, 0, ()),
 }
 
 
@@ -87,21 +94,23 @@ def measure(asked: Asked) -> Measured:
     amounts = QUICK if asked.quick else FULL
     rates = machine.matrix_rates(asked.device)
     session = open_session(asked.model, asked.device)
+    rounded, without_it = (None, "") if asked.quick else _rounded(asked)
     editors: dict[str, Any] = {}
     for editor in EDITORS:
         amount = amounts[editor]
         programs = reverse_programs(amount.cases)
-        ways = Ways(session, editor)
-        timed = in_turns(ways, programs, amount.single)
+        ways = Ways(session, editor, rounded)
+        timed = in_turns(ways, programs, amount.single, amount.four)
         editors[editor] = {
             "cases": [program.case_id for program in programs],
             "batch": ways.batch(),
             "difference_of_log_p": {
                 way: differences(timed[REFERENCE].answers, timed[way].answers) for way in (SINGLE, AUTOMATIC)
             },
-            "ways": {way: _figures(each) for way, each in timed.items()},
+            "ways": {way: _figures(each) for way, each in timed.items() if each.cases},
+            "other_suites": other_pitfalls.measure(ways, amount.others),
         }
-    del session, ways  # their memory is not wanted while others are counted
+    del session, rounded, ways  # their memory is not wanted while others are counted
     for editor, way, counted in _count_all(asked, amounts):
         own = editors[editor]["ways"][way]
         own["counted_cases"] = counted.cases
@@ -118,14 +127,29 @@ def measure(asked: Asked) -> Measured:
         "matrix_gflop_per_second": rates,
         "editors": editors,
     }
+    if without_it:
+        figures["without_bf16_weights"] = without_it
     if asked.against is not None:
         figures["released_code"] = released.measure(asked, reverse_programs(1 if asked.quick else 4))
     return Measured(figures, render(figures), ratios(editors))
 
 
-def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, Timed]:
-    """Time the three ways: two of them case by case in turns, the batch in the middle."""
-    timed = {way: Timed([], 0, 0.0, 0.0, []) for way in WAYS}
+def _rounded(asked: Asked) -> tuple[EngineSession | None, str]:
+    """A session whose matrices are kept in bfloat16; where there can be none, why."""
+    try:
+        return open_session(asked.model, asked.device, BF16_WEIGHTS), ""
+    except UsageError as error:
+        return None, str(error).splitlines()[0]
+
+
+def in_turns(ways: Ways, programs: Sequence[Program], single: int, four: int = 0) -> dict[str, Timed]:
+    """Time all ways: two of them case by case in turns, batches of four behind their cases, the others in the middle.
+
+    Args:
+        single: cases at batch 1.
+        four: cases at batch 4.
+    """
+    timed = {way: Timed([], 0, 0.0, 0.0, []) for way in ways.known}
 
     def run(way: str, part: Sequence[Program]) -> None:
         started = time.perf_counter()
@@ -141,13 +165,17 @@ def in_turns(ways: Ways, programs: Sequence[Program], single: int) -> dict[str, 
         run(REFERENCE, [program])
         if index < single:
             run(SINGLE, [program])
+        if (done := index + 1) % BATCHES[FOUR] == 0 and done <= four:
+            run(FOUR, programs[done - BATCHES[FOUR] : done])
         if index == (len(programs) - 1) // 2:  # never first: what is done once a run is done by then
-            run(AUTOMATIC, programs)
+            for way in (AUTOMATIC, ROUNDED):
+                if way in timed:
+                    run(way, programs)
     return timed
 
 
 def ratios(editors: dict[str, Any]) -> dict[str, float]:
-    """The reference's cost over ours at the automatic batch size (or at batch 1), and scoring's share of ours."""
+    """The reference's cost over ours at the automatic batch size (or another), and scoring's share of ours."""
     found: dict[str, float] = {}
     for editor, own in editors.items():
         ways = own["ways"]
@@ -159,6 +187,12 @@ def ratios(editors: dict[str, Any]) -> dict[str, float]:
         found[f"{editor}.wall_batch1"] = statistics.median(reference["seconds"][: len(alone)]) / statistics.median(
             alone
         )
+        if FOUR in ways:
+            found[f"{editor}.wall_batch4"] = statistics.fmean(
+                reference["seconds"][: ways[FOUR]["timed_cases"]]
+            ) / statistics.fmean(ways[FOUR]["seconds"])
+        if ROUNDED in ways:
+            found[f"{editor}.wall_bf16_weights"] = reference["seconds_per_case"] / ways[ROUNDED]["seconds_per_case"]
         found[f"{editor}.scoring_share"] = ours["scoring_share"]
     return {name: round(value, 3) for name, value in found.items()}
 
@@ -211,13 +245,17 @@ def render(figures: dict[str, Any]) -> str:
     ]
     for editor, own in figures["editors"].items():
         parts += [f"### {editor}", table(_HEADER, [_row(way, each) for way, each in own["ways"].items()])]
-        parts.append(_ratios_text(own["ways"]))
+        parts.append(_ratios_text(editor, figures["editors"]))
         apart = own["difference_of_log_p"]
         parts.append(
             f"{_amounts(own['ways'])}; automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
             f"Largest difference of log-probability from the reference: {apart[AUTOMATIC]['max']:.1e} "
             f"(median {apart[AUTOMATIC]['median']:.1e}) of {apart[AUTOMATIC]['values']} probabilities."
         )
+        if own["other_suites"]:
+            parts.append(other_pitfalls.render(own["other_suites"]))
+    if "without_bf16_weights" in figures:
+        parts.append(f"Without a row for `bf16-weights`: {figures['without_bf16_weights']}.")
     if "released_code" in figures:
         parts += ["### The released code itself", _released(figures["released_code"])]
     return "\n\n".join(parts) + "\n"
@@ -226,6 +264,8 @@ def render(figures: dict[str, Any]) -> str:
 def _amounts(ways: dict[str, Any]) -> str:
     """ "16 case(s) timed, 4 of them at batch 1; operations of the first 2"."""
     text = f"{ways[REFERENCE]['timed_cases']} case(s) timed, {ways[SINGLE]['timed_cases']} of them at batch 1"
+    if FOUR in ways:
+        text += f" and {ways[FOUR]['timed_cases']} at batch 4"
     counted = ways[REFERENCE].get("counted_cases")
     return text if counted is None else f"{text}; operations of the first {counted}"
 
@@ -244,13 +284,16 @@ def _row(way: str, own: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ratios_text(ways: dict[str, Any]) -> str:
-    reference, ours = ways[REFERENCE], ways[AUTOMATIC]
-    faster = reference["seconds_per_case"] / ours["seconds_per_case"]
-    text = f"The reference over ours at the automatic batch size: **{faster:.1f} x** the time"
-    if "gflop_per_case" in reference and "gflop_per_case" in ours:
-        text += f", **{reference['gflop_per_case'] / ours['gflop_per_case']:.1f} x** the floating-point operations"
-    return text + "."
+def _ratios_text(editor: str, editors: dict[str, Any]) -> str:
+    found = ratios(editors)
+    text = f"The reference over ours at the automatic batch size: **{found[f'{editor}.wall']:.1f} x** the time"
+    if f"{editor}.flops" in found:
+        text += f", **{found[f'{editor}.flops']:.1f} x** the floating-point operations"
+    more = {"at batch 1": "wall_batch1", "at batch 4": "wall_batch4", "in `bf16-weights`": "wall_bf16_weights"}
+    times = [
+        f"{found[f'{editor}.{name}']:.1f} x {words}" for words, name in more.items() if f"{editor}.{name}" in found
+    ]
+    return f"{text}. The time: {', '.join(times)}."
 
 
 def _released(own: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""The cases that are measured: reverse cases of the shipped suite, as programs."""
+"""The cases that are measured, as programs: reverse cases, and some of other shipped suites."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_editpitfalls.pitfalls import Case, Program, compile_case
@@ -20,14 +20,25 @@ def reverse_programs(count: int) -> list[Program]:
         ValueError: so many cannot be made.
     """
     cases = load_suite("reverse").cases
-    if count <= len(cases):
-        spread = [cases[index * len(cases) // count] for index in range(count)]
-        chosen = [case for start in range(4) for case in spread[start::4]]  # its first quarter is spread as well
-    else:
-        chosen = list(itertools.islice(_recombined(cases), count))
+    chosen = _spread(cases, count) if count <= len(cases) else list(itertools.islice(_recombined(cases), count))
     if len(chosen) < count:
         raise ValueError(f"the suite gives {len(chosen)} different cases, not {count}")
-    return [replace(compile_case(case), held=()) for case in chosen]
+    return _asked(chosen)
+
+
+def programs_of(suite: str, count: int) -> list[Program]:
+    """``count`` programs of a shipped suite, or as many as it has, evenly spread over it."""
+    cases = load_suite(suite).cases
+    return _asked(_spread(cases, min(count, len(cases))))
+
+
+def _spread(cases: Sequence[Case], count: int) -> list[Case]:
+    spread = [cases[index * len(cases) // count] for index in range(count)]
+    return [case for start in range(4) for case in spread[start::4]]  # its first quarter is spread as well
+
+
+def _asked(cases: Iterable[Case]) -> list[Program]:
+    return [replace(compile_case(case), held=()) for case in cases]
 
 
 def _recombined(cases: tuple[Case, ...]) -> Iterator[Case]:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmark_samples import make_program, open_tiny
-from benchmarks import editing, released
+from benchmarks import editing, other_pitfalls, released
 from benchmarks.answers import differences
 from benchmarks.isolated import Counted, Order
 from benchmarks.part import Asked
-from benchmarks.programs import reverse_programs
+from benchmarks.programs import programs_of, reverse_programs
 from benchmarks.reference.runner import EDITORS, ReferenceRunner
-from benchmarks.ways import AUTOMATIC, REFERENCE, SINGLE, Ways
+from benchmarks.ways import AUTOMATIC, FOUR, REFERENCE, ROUNDED, SINGLE, Ways
 
+from pytest_editpitfalls.errors import UsageError
+from pytest_editpitfalls.pitfalls import Probe
 from pytest_editpitfalls.program import CaseScores, ProbeScore
 
 
 def test_the_ways_answer_the_same_cases_in_their_order(tmp_path: Path) -> None:
     session = open_tiny(tmp_path, "llama")
-    programs = [make_program(str(index)) for index in range(3)]
-    timed = editing.in_turns(Ways(session, "rome"), programs, single=2)
-    assert [answer.case_id for answer in timed[REFERENCE].answers] == ["0", "1", "2"]
-    assert [answer.case_id for answer in timed[AUTOMATIC].answers] == ["0", "1", "2"]
-    assert [answer.case_id for answer in timed[SINGLE].answers] == ["0", "1"]
-    assert {way: each.cases for way, each in timed.items()} == {REFERENCE: 3, SINGLE: 2, AUTOMATIC: 3}
-    assert len(timed[AUTOMATIC].seconds) == 1  # one batch, per case
+    programs = [make_program(str(index)) for index in range(6)]
+    timed = editing.in_turns(Ways(session, "rome", rounded=session), programs, single=2, four=4)
+    for way, cases in {REFERENCE: 6, AUTOMATIC: 6, ROUNDED: 6, SINGLE: 2, FOUR: 4}.items():
+        assert [answer.case_id for answer in timed[way].answers] == list("012345")[:cases]
+        assert timed[way].cases == cases
+    assert [len(timed[way].seconds) for way in (AUTOMATIC, ROUNDED, FOUR)] == [1, 1, 1]  # one batch, per case
     for each in timed.values():
         assert 0 < each.editing + each.scoring <= each.cases * max(each.seconds)
     assert differences(timed[REFERENCE].answers, timed[AUTOMATIC].answers)["max"] < 1e-7
@@ -53,6 +55,52 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.markdown.startswith("## Editing and scoring\n")
     for words in ("### rome", "### memit", "| reference |", "**4.0 x** the floating-point operations"):
         assert words in found.markdown
+
+
+def test_all_ways_and_the_cases_of_other_pitfalls_are_in_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_tiny(tmp_path, "gpt2", "float32")
+    opened = list[str]()
+
+    def open_it(_model: str, _device: str, dtype: str = "float32") -> object:
+        opened.append(dtype)
+        return session
+
+    monkeypatch.setattr(editing, "open_session", open_it)
+    monkeypatch.setattr(editing, "reverse_programs", lambda count: [make_program(str(i)) for i in range(count)])
+    monkeypatch.setattr(
+        other_pitfalls, "programs_of", lambda suite, count: [make_program(f"{suite}-{i}") for i in range(count)]
+    )
+    monkeypatch.setattr(editing, "count_in_a_process", lambda order, _: Counted(order.cases, 10**9, 1500.0, 1200.0))
+    amount = replace(editing.FULL["rome"], cases=4, single=1, four=4, others=("composite", "ripple"))
+    monkeypatch.setattr(editing, "FULL", {"rome": amount, "memit": replace(amount, others=())})
+    found = editing.measure(Asked(quick=False, device="cpu", model="tiny"))
+    assert opened == ["float32", "bf16-weights"]
+    for name in ("wall", "wall_batch1", "wall_batch4", "wall_bf16_weights", "scoring_share", "flops"):
+        assert found.ratios[f"rome.{name}"] > 0
+    others = found.figures["editors"]["rome"]["other_suites"]
+    assert {suite: each["cases"] for suite, each in others.items()} == {"composite": 8, "ripple": 8}
+    assert all(each["difference_of_log_p"] < 1e-2 < each["ratio"] for each in others.values())
+    for words in ("| ours, batch 4 |", "| the same, `bf16-weights` |", "| composite |", "x at batch 4"):
+        assert words in found.markdown
+
+
+def test_where_bf16_weights_cannot_be_the_table_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("this CPU has no products in bfloat16", where="--pitfalls-dtype", fix="another")
+
+    monkeypatch.setattr(editing, "open_session", refuse)
+    session, why = editing._rounded(Asked(quick=False, device="cpu", model="tiny"))
+    assert session is None
+    assert "this CPU has no products in bfloat16" in why
+
+
+@pytest.mark.parametrize("suite", other_pitfalls.SUITES)
+def test_the_reference_can_answer_the_cases_of_other_pitfalls(suite: str) -> None:
+    for program in programs_of(suite, 8):
+        assert not program.held
+        assert all(isinstance(probe, Probe) for probe in program.probes)
 
 
 def test_programs_are_spread_over_the_suite_and_never_alike() -> None:
