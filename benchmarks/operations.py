@@ -61,5 +61,6 @@ _ADDED: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     torch.ops.aten._linalg_solve_ex: _solve,
     torch.ops.aten.cholesky_solve: _factored_solve,
-    torch.ops.mkldnn._linear_pointwise: _prepacked,
 }
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # not without oneDNN
+    _ADDED[torch.ops.mkldnn._linear_pointwise] = _prepacked

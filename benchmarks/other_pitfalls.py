@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from pytest_editpitfalls.errors import CaseError
 from pytest_editpitfalls.pitfalls import Program
 
 from .answers import differences
@@ -26,13 +27,20 @@ def measure(ways: Ways, suites: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def _measured(ways: Ways, programs: Sequence[Program]) -> dict[str, Any]:
+    try:
+        return _timed(ways, programs)
+    except CaseError as error:  # another model may be unable to score a case: the other suites count
+        return {"error": str(error).splitlines()[0]}
+
+
+def _timed(ways: Ways, programs: Sequence[Program]) -> dict[str, Any]:
     few = programs[:OF_THEM]
     expected, seconds = [], []
-    for number_of, program in enumerate(few):
+    for index, program in enumerate(few):
         started = time.perf_counter()
         expected += ways.run(REFERENCE, [program])
         seconds.append(time.perf_counter() - started)
-        if number_of == (len(few) - 1) // 2:
+        if index == (len(few) - 1) // 2:
             started = time.perf_counter()
             found = ways.run(AUTOMATIC, programs)
             ours = (time.perf_counter() - started) / len(programs)
@@ -63,10 +71,12 @@ def render(figures: dict[str, dict[str, Any]]) -> str:
             number(own["difference_of_log_p"], ".1e"),
         ]
         for suite, own in figures.items()
+        if "error" not in own
     ]
-    some = next(iter(figures.values()))
-    return (
-        f"Cases of other pitfalls, {some['cases']} of each suite in one batch, {some['reference_cases']} of them by "
-        "the reference (*difference* of log-probability; *prompts* that a case asks, in all its states):\n\n"
-        f"{table(header, rows)}"
+    failed = [f"Not measured, {suite}: {own['error']}." for suite, own in figures.items() if "error" in own]
+    text = (
+        f"Cases of other pitfalls, {CASES} of each suite in one batch, {OF_THEM} of them by the reference. The ratio "
+        "is of both means, so not all of its cases are the same. *Prompts* are those of a case in all its states, "
+        "*largest difference* is of log-probability."
     )
+    return "\n\n".join([text, table(header, rows), *failed])

@@ -61,7 +61,7 @@ class Ways:
         if way == REFERENCE:
             return [self._reference.run(program) for program in programs]
         # The session itself cuts what it is given into batches; a single program cannot be cut.
-        size = BATCHES.get(way, len(programs))
+        size = BATCHES.get(way, max(1, len(programs)))
         parts = [programs[start : start + size] for start in range(0, len(programs), size)]
         session = self._rounded if way == ROUNDED and self._rounded is not None else self._session
         answers = [answer for part in parts for answer in session.run(self._editor, part)]

@@ -83,6 +83,7 @@ class ReferenceRunner:
             finally:
                 if copies:
                     self._editor.matrices.restore(copies[0])
+                self._host.prepacked.look_again()
         return CaseScores(
             case_id=program.case_id,
             probes=tuple(answers[index] for index in range(len(program.probes))),

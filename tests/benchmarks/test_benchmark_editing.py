@@ -82,7 +82,7 @@ def test_all_ways_and_the_cases_of_other_pitfalls_are_in_the_tables(
     others = found.figures["editors"]["rome"]["other_suites"]
     assert {suite: each["cases"] for suite, each in others.items()} == {"composite": 8, "ripple": 8}
     assert all(each["difference_of_log_p"] < 1e-2 < each["ratio"] for each in others.values())
-    for words in ("| ours, batch 4 |", "| the same, `bf16-weights` |", "| composite |", "x at batch 4"):
+    for words in ("| ours, batch 4 |", "| the same, `bf16-weights` |", "| composite |", "at batch 4 "):
         assert words in found.markdown
 
 

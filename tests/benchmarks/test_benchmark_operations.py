@@ -9,7 +9,10 @@ import torch
 from benchmark_samples import open_tiny
 from benchmarks import isolated, machine, operations
 from benchmarks.reference.rows import padded
+from torch import nn
 from torch.nn import functional
+
+from pytest_editpitfalls.engine.prepacked import Prepacked
 
 
 def test_products_attention_and_solves_are_counted() -> None:
@@ -20,6 +23,19 @@ def test_products_attention_and_solves_are_counted() -> None:
     matrix, right = torch.eye(6).double(), torch.randn(6, 2).double()
     assert operations.count(lambda: torch.linalg.solve(matrix, right)) == 2 * 6**3 // 3 + 2 * 36 * 2
     assert operations.count(lambda: torch.cholesky_solve(right, matrix)) == 2 * 36 * 2
+
+
+def test_products_through_rearranged_matrices_are_counted() -> None:
+    module = nn.Linear(5, 7).requires_grad_(False)
+    copies = Prepacked()
+    copies.pack([module], 10**9)
+    x = torch.randn(3, 5, requires_grad=True)
+
+    def work() -> None:
+        with copies.of([module]):
+            module(x).sum().backward()
+
+    assert operations.count(work) == 2 * (2 * 3 * 5 * 7)  # there and back
 
 
 def test_a_backward_pass_through_attention_is_counted() -> None:

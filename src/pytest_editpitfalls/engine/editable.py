@@ -72,7 +72,7 @@ class EditableModel:
 
     @property
     def model(self) -> Any:
-        """The Hugging Face model, unedited."""
+        """The Hugging Face model, unedited. Nobody may write to its weights: the engine may hold copies of them."""
         return self._session.model
 
     @property

@@ -46,6 +46,6 @@ def is_plain(module: Any) -> bool:
         try:
             expected = linear(x, matrix, module.bias)
             wrong = (module(x) - expected).norm()
-        except (RuntimeError, TypeError):
+        except Exception:  # a subclass may ask for more than an input
             return False
     return bool(wrong <= 8 * torch.finfo(x.dtype).eps * len(x.T) ** 0.5 * expected.norm())

@@ -2,18 +2,19 @@
 
 A linear layer rearranges its matrix in each call, which for the few rows of a batch of edits takes as long as the
 product itself. The base model's matrices never change, so that they can be rearranged once: for x W^T, and W once
-more for the gradient by x, g W. The model keeps its own weights, and uses them wherever anything is not as it was
-loaded. The sums are those of another library, so results differ from those of `torch.nn.functional.linear` by rounding.
+more for the gradient by x, g W. The model keeps its own weights, and uses them where others were put in their place or
+torch has counted a write. It does not count writes to ``weight.data``, so nobody may make any but the in-place editors,
+after whom `Prepacked.look_again` is called. The sums are those of another library, so results differ from those of
+`torch.nn.functional.linear` by rounding.
 
 torch makes such copies for itself when a frozen model is compiled (``torch.compile``), by operators that have no public
-name. Where they are missing, or answer otherwise than expected, no copy is made.
+name. Where they are missing, or answer otherwise than the layer itself, it has no copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ from .matrices import is_matrix, is_plain, is_transposed
 
 ROWS = 128
 """Rows of a typical product, for which oneDNN picks a layout. On two CPU cores 16 and 512 made no difference."""
+
+TRIED = 3
+"""Rows of the products that each copy is tried with before it is used."""
 
 SHARE = 0.25
 """Share of the free memory that copies may take."""
@@ -83,15 +87,17 @@ def _product(x: Tensor, matrix: _Matrix) -> Tensor:
 class _Entry:
     """A module with the copy of its matrix, and how to see that it is as it was."""
 
-    def __init__(self, module: Any, matrix: _Matrix) -> None:
-        self.module, self._parameters, self._own = module, module._parameters, vars(module)
+    def __init__(self, module: Any, matrix: _Matrix, dtype: torch.dtype) -> None:
+        self._attributes, self._parameters = vars(module), module._parameters
         self._tensors: list[Tensor] = [module.weight] if module.bias is None else [module.weight, module.bias]
         self.look()
 
-        def forward(x: Tensor) -> Tensor:
-            return _product(x, matrix)
+        def forward(*args: Any, **options: Any) -> Any:
+            if len(args) == 1 and not options and args[0].dtype == dtype:
+                return _product(args[0], matrix)
+            return type(module).forward(module, *args, **options)
 
-        self.forward = forward
+        self._forward = forward
 
     def look(self) -> None:
         """Remember the memory of weight and bias, and how often they have been written to."""
@@ -100,12 +106,26 @@ class _Entry:
     def is_as_loaded(self) -> bool:
         """Whether nothing was put in the place of its weights or of its ``forward``, or written to them."""
         now = (self._parameters.get("weight"), self._parameters.get("bias"))
-        if "forward" in self._own or (len(self._seen) == 1 and now[1] is not None):
+        if "forward" in self._attributes or (len(self._seen) == 1 and now[1] is not None):
             return False
         return all(
-            tensor is current and tensor.is_set_to(memory) and tensor._version == version
+            tensor is current
+            and tensor.is_set_to(memory)
+            and tensor._version == version
+            and not tensor.requires_grad  # a copy gives none
             for current, (tensor, memory, version) in zip(now, self._seen, strict=False)
         )
+
+    def stand_in(self) -> None:
+        """Have the module multiply through the copy, where it is as it was loaded."""
+        self.stand_aside()  # what an interrupt has left there would answer for any weights
+        if self.is_as_loaded():
+            self._attributes["forward"] = self._forward  # nn.Module's own way of setting an attribute is slow
+
+    def stand_aside(self) -> None:
+        """Have the module multiply by itself again."""
+        if self._attributes.get("forward") is self._forward:
+            del self._attributes["forward"]
 
 
 class Prepacked:
@@ -129,18 +149,20 @@ class Prepacked:
             parts: the blocks and the head.
             free: bytes that this process may count on; `SHARE` of them may be taken.
         """
-        found: dict[nn.Module, list[Any]] = {part: [m for m in part.modules() if _suits(m)] for part in parts}
-        weights: list[Tensor] = [module.weight for modules in found.values() for module in modules]
-        size = sum(weight.nbytes for weight in weights)
-        copies = min(2, int(SHARE * free) // size) if size else 0
-        if not copies or not all(_works(dtype) for dtype in {weight.dtype for weight in weights}):
+        if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
             return
-        for part, modules in found.items():
-            self._entries[part] = [_Entry(module, _packed(module, back=copies > 1)) for module in modules]
-        self.nbytes = copies * size
+        found: dict[nn.Module, list[Any]] = {part: [m for m in part.modules() if _suits(m)] for part in parts}
+        size = sum(int(module.weight.nbytes) for modules in found.values() for module in modules)
+        copies = min(2, int(SHARE * max(0, free)) // size) if size else 0
+        for part, modules in found.items() if copies else ():
+            for module in modules:
+                if (matrix := _packed(module, back=copies > 1)) is not None:
+                    # Where inputs are rounded (`bf16_weights`), they come in single precision, too.
+                    self._entries.setdefault(part, []).append(_Entry(module, matrix, torch.float32))
+                    self.nbytes += copies * int(module.weight.nbytes)
 
-    def put_back(self) -> None:
-        """To be called when somebody has put weights back, bit for bit, into memory of their own."""
+    def look_again(self) -> None:
+        """To be called when weights have been put back, bit for bit, into memory of their own."""
         for entries in self._entries.values():
             for entry in entries:
                 entry.look()
@@ -148,14 +170,14 @@ class Prepacked:
     @contextmanager
     def of(self, parts: Iterable[nn.Module]) -> Iterator[None]:
         """While open, matrices in these ``parts``, which were given to `pack`, are multiplied through their copies."""
-        taken = [entry for part in parts for entry in self._entries.get(part, ()) if entry.is_as_loaded()]
+        entries = [entry for part in parts for entry in self._entries.get(part, ())]
         try:
-            for entry in taken:  # past nn.Module's own way of setting an attribute, which is slow
-                vars(entry.module)["forward"] = entry.forward
+            for entry in entries:
+                entry.stand_in()
             yield
         finally:
-            for entry in taken:
-                vars(entry.module).pop("forward", None)
+            for entry in entries:
+                entry.stand_aside()
 
     def everywhere(self) -> AbstractContextManager[None]:
         """`of` all parts."""
@@ -166,13 +188,28 @@ def _suits(module: Any) -> bool:
     weight = getattr(module, "weight", None)
     if not is_matrix(module) or type(weight) is not nn.Parameter or weight.device.type != "cpu" or not weight.numel():
         return False
+    if "forward" in vars(module):
+        return False
     return rounds_inputs(module) or (weight.dtype == torch.float32 and is_plain(module))
 
 
-def _packed(module: Any, *, back: bool) -> _Matrix:
+def _packed(module: Any, *, back: bool) -> _Matrix | None:
+    """The matrix with its copies; None where they cannot be made, or give other products than the matrix itself."""
     weight = module.weight.detach()
     own = weight.T if is_transposed(module) else weight
-    return _Matrix(own, _rearranged(own), _rearranged(own.T) if back else None, module.bias)
+    bias = None if module.bias is None else module.bias.detach().contiguous()  # the operator reads no strides of it
+    x, g = (torch.linspace(-1, 1, TRIED * width).reshape(TRIED, width) for width in (own.shape[1], own.shape[0]))
+    try:
+        matrix = _Matrix(own, _rearranged(own), _rearranged(own.T) if back else None, bias)
+        pairs = [(matrix.product(x), module(x)), (matrix.gradient(g), (g.to(own.dtype) @ own).to(g.dtype))]
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    eps = torch.finfo(own.dtype).eps
+    return matrix if all(_are_close(found, expected, eps * len(x.T) ** 0.5) for found, expected in pairs) else None
+
+
+def _are_close(found: Tensor, expected: Tensor, eps: float) -> bool:
+    return found.shape == expected.shape and bool((found - expected).norm() <= 8 * eps * expected.norm())
 
 
 def _rearranged(matrix: Tensor) -> Tensor:
@@ -183,18 +220,3 @@ def _rearranged(matrix: Tensor) -> Tensor:
 def _multiplied(x: Tensor, rearranged: Tensor, bias: Tensor | None) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, rearranged, bias, "none", [], "")
     return result
-
-
-@cache
-def _works(dtype: torch.dtype) -> bool:
-    """Whether torch has these operators here, and they multiply."""
-    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
-        return False
-    x, matrix = torch.linspace(-1, 1, 15).reshape(3, 5).to(dtype), torch.linspace(-2, 1, 35).reshape(7, 5).to(dtype)
-    expected = linear(x, matrix)
-    try:
-        found = _multiplied(x, _rearranged(matrix), None)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    bound = 8 * torch.finfo(dtype).eps * expected.norm()
-    return found.shape == expected.shape and bool((found - expected).norm() <= bound)

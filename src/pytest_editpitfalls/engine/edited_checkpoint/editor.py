@@ -1,9 +1,10 @@
 """An edited checkpoint in an editor's place: whatever edit a case asks for has been made already.
 
 Base and edited model are one model object, in which the weights that differ are exchanged for the passes of the
-edited one (`overlay.difference`), so that each answer is what that checkpoint answers, bit for bit: no delta is added
-to an output, and norms, embeddings and experts count as any matrix does. All cases have one edited model, so their
-rows share passes, and it is kept once: the memory is that of the weights that differ, at most a second model.
+edited one (`overlay.difference`), so that each answer is what that checkpoint answers, up to the rounding of other
+matrix products (`prepacked`): no delta is added to an output, and norms, embeddings and experts count as any matrix
+does. All cases have one edited model, so their rows share passes, and it is kept once: the memory is that of the
+weights that differ, at most a second model.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class InPlaceEditor:
     def prepare(self, progress: ProgressCallback = silent) -> None:
         """Take the snapshot."""
         if self._pristine is None:
-            self._pristine = Pristine(self._host.model, self._host.prepacked.put_back)
+            self._pristine = Pristine(self._host.model, self._host.prepacked.look_again)
 
     def edit(self, jobs: Sequence[EditJob], progress: ProgressCallback = silent) -> list[EditResult]:
         """One call per job, one after another: there is one model object."""
