@@ -14,7 +14,7 @@ from .programs import programs_of
 from .tables import number, table
 from .ways import AUTOMATIC, REFERENCE, Ways
 
-SUITES = ("composite", "coverage", "hard", "inverse", "ripple", "distraction", "deduction")
+SUITES = ("composite", "coverage", "hard", "ripple", "distraction")
 """Those whose cases ask for probabilities alone, which the reference can answer; part ``generation`` times the rest."""
 
 CASES, OF_THEM = 8, 2
