@@ -251,6 +251,22 @@ def test_a_call_that_no_copy_is_for_is_the_modules_own() -> None:
     assert module.weight.grad is not None
 
 
+def test_where_onednn_fails_the_matrix_itself_is_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = made("gpt2")
+    expected = answers(forward)
+
+    tried = list[int]()
+
+    def fail(*_: Any) -> Tensor:
+        tried.append(1)
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(prepacked, "_multiplied", fail)
+    close(answers(forward), expected)
+    assert tried == [1]  # it would crash later
+    assert forward.host.prepacked.nbytes == 0
+
+
 def test_without_memory_there_are_no_copies() -> None:
     assert made("llama", free=-(10**9)).host.prepacked.nbytes == 0
 

@@ -13,7 +13,7 @@ name. Where they are missing, or answer otherwise than the layer itself, it has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -42,23 +42,39 @@ class _Matrix:
         there: W rearranged, for x W^T.
         back: W^T rearranged, for the gradient; None where W itself makes it.
         bias: (d_o,) added to x W^T.
+        failed: called when oneDNN cannot multiply.
     """
 
-    def __init__(self, own: Tensor, there: Tensor, back: Tensor | None, bias: Tensor | None) -> None:
-        self.own, self.there, self.back, self.bias = own, there, back, bias
+    def __init__(
+        self,
+        own: Tensor,
+        there: Tensor | None,
+        back: Tensor | None,
+        bias: Tensor | None,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.own, self.there, self.back, self.bias, self.failed = own, there, back, bias, failed
 
     def product(self, x: Tensor) -> Tensor:
         """x W^T + b; where W is kept in less than x's precision (`bf16_weights`), x is rounded for the product."""
         if x.dtype == self.own.dtype:
-            return _multiplied(x, self.there, self.bias)
-        result = _multiplied(x.to(self.own.dtype), self.there, None).to(x.dtype)
+            return self._product(x, self.bias)
+        result = self._product(x.to(self.own.dtype), None).to(x.dtype)
         return result if self.bias is None else result + self.bias
 
     def gradient(self, g: Tensor) -> Tensor:
         """g W, which has a gradient, too."""
         if self.back is None:
             return (g.to(self.own.dtype) @ self.own).to(g.dtype)
-        return _product(g, _Matrix(self.own.T, self.back, self.there, None))
+        return _product(g, _Matrix(self.own.T, self.back, self.there, None, self.failed))
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        if self.there is not None:
+            try:
+                return _multiplied(x, self.there, bias)
+            except RuntimeError:
+                self.failed()
+        return linear(x, self.own, bias)
 
 
 class _Product(torch.autograd.Function):
@@ -88,7 +104,7 @@ class _Entry:
     """A module with the copy of its matrix, and how to see that it is as it was."""
 
     def __init__(self, module: Any, matrix: _Matrix, dtype: torch.dtype) -> None:
-        self._attributes, self._parameters = vars(module), module._parameters
+        self.matrix, self._attributes, self._parameters = matrix, vars(module), module._parameters
         self._tensors: list[Tensor] = [module.weight] if module.bias is None else [module.weight, module.bias]
         self.look()
 
@@ -157,9 +173,22 @@ class Prepacked:
         for part, modules in found.items() if copies else ():
             for module in modules:
                 if (matrix := _packed(module, back=copies > 1)) is not None:
+                    matrix.failed = self.give_up
                     # Where inputs are rounded (`bf16_weights`), they come in single precision, too.
                     self._entries.setdefault(part, []).append(_Entry(module, matrix, torch.float32))
                     self.nbytes += copies * int(module.weight.nbytes)
+
+    def give_up(self) -> None:
+        """Let all copies go: oneDNN could not multiply.
+
+        It does so where memory runs out, does not say so, and crashes sooner or later if it is asked again. Without the
+        copies there is more memory, and torch's own product says what is wrong.
+        """
+        for entries in self._entries.values():
+            for entry in entries:
+                entry.matrix.there = entry.matrix.back = None
+        self._entries.clear()
+        self.nbytes = 0
 
     def look_again(self) -> None:
         """To be called when weights have been put back, bit for bit, into memory of their own."""
@@ -200,7 +229,9 @@ def _packed(module: Any, *, back: bool) -> _Matrix | None:
     bias = None if module.bias is None else module.bias.detach().contiguous()  # the operator reads no strides of it
     x, g = (torch.linspace(-1, 1, TRIED * width).reshape(TRIED, width) for width in (own.shape[1], own.shape[0]))
     try:
-        matrix = _Matrix(own, _rearranged(own), _rearranged(own.T) if back else None, bias)
+        there, to_back = _rearranged(own), _rearranged(own.T) if back else None
+        _multiplied(x.to(own.dtype), there, None)  # raises where it cannot
+        matrix = _Matrix(own, there, to_back, bias)
         pairs = [(matrix.product(x), module(x)), (matrix.gradient(g), (g.to(own.dtype) @ own).to(g.dtype))]
     except (AttributeError, RuntimeError, TypeError):
         return None
