@@ -465,7 +465,7 @@ def test_the_meter_counts_what_lies_between_passes_and_the_largest_pass() -> Non
         meter.look()
     assert meter.tokens == 12
     assert meter.between == pytest.approx(20e6, rel=0.05)
-    assert 150e6 < meter.peak < 300e6
+    assert 150e6 < meter.peak < 450e6  # 180 MB; behind thousands of other tests 331 were seen once
     assert not base._forward_pre_hooks
 
 
@@ -484,7 +484,7 @@ def test_memory_that_has_been_freed_before_is_counted_when_it_is_taken_again() -
             large.add_(1)
         del large
     assert above.sum() == 1000
-    assert 150e6 < meter.peak < 300e6
+    assert 150e6 < meter.peak < 450e6  # 180 MB; behind thousands of other tests 331 were seen once
 
 
 def test_on_a_gpu_the_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
