@@ -53,31 +53,33 @@ def sample(
     generator = torch.Generator(device=host.device).manual_seed(seed)
     cache = None
     step = ids
-    for _ in range(length - ids.shape[1]):
-        mask = torch.ones_like(ids)
-        positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
-        with host.prepacked.everywhere():
+    with host.prepacked.everywhere():
+        for _ in range(length - ids.shape[1]):
+            mask = torch.ones_like(ids)
+            positions = torch.arange(ids.shape[1] - step.shape[1], ids.shape[1], device=host.device).expand_as(step)
             output = host.model(
                 input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
-        cache = output.past_key_values
-        logits = output.logits[:, -1].float()
-        logits[:, forbidden] = -torch.inf
-        if top_k is not None:
-            logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
-        # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
-        cumulated = logits.softmax(dim=1).cumsum(dim=1)
-        # Checked here, where one number per row is enough: what is drawn from NaN would be the last word there is.
-        if not bool(cumulated[:, -1].isfinite().all()):
-            raise UsageError(
-                f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
-                where="sampling text",
-                fix="use a wider dtype: --pitfalls-dtype=bfloat16 or float32",
-            )
-        drawn = torch.rand(len(ids), 1, generator=generator, device=host.device) * cumulated[:, -1:]
-        step = torch.searchsorted(cumulated, drawn, right=True).clamp(max=cumulated.shape[1] - 1)
-        ids = torch.cat([ids, step], dim=1)
-        on_tokens(ids.numel())
+            cache = output.past_key_values
+            logits = output.logits[:, -1].float()
+            logits[:, forbidden] = -torch.inf
+            if top_k is not None:
+                logits = logits.masked_fill(
+                    logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf
+                )
+            # By the inverse of the distribution function: torch.multinomial draws a number for every word there is.
+            cumulated = logits.softmax(dim=1).cumsum(dim=1)
+            # Checked here, where one number per row is enough: what is drawn from NaN would be the last word there is.
+            if not bool(cumulated[:, -1].isfinite().all()):
+                raise UsageError(
+                    f"the model's probabilities in {host.dtype} are not finite (NaN or infinity)",
+                    where="sampling text",
+                    fix="use a wider dtype: --pitfalls-dtype=bfloat16 or float32",
+                )
+            drawn = torch.rand(len(ids), 1, generator=generator, device=host.device) * cumulated[:, -1:]
+            step = torch.searchsorted(cumulated, drawn, right=True).clamp(max=cumulated.shape[1] - 1)
+            ids = torch.cat([ids, step], dim=1)
+            on_tokens(ids.numel())
     return [list(map(int, row)) for row in ids.tolist()]
 
 
