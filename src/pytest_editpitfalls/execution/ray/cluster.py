@@ -152,6 +152,8 @@ class Cluster:
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray gives way to other processes, and beside one per core its actors would hardly run (ray-project/ray 24928).
+        os.environ.setdefault("RAY_worker_niceness", "0")
         is_own, address = not ray.is_initialized(), os.environ.get("RAY_ADDRESS")
         if is_own:
             options: dict[str, Any] = {"address": address}
