@@ -115,6 +115,8 @@ def measure(asked: Asked) -> Measured:
         own = editors[editor]["ways"][way]
         own["counted_cases"] = counted.cases
         own["gflop_per_case"] = round(counted.operations / counted.cases / 1e9, 2)
+        if counted.scoring is not None:
+            own["scoring_gflop_per_case"] = round(counted.scoring / counted.cases / 1e9, 2)
         own["peak_mb"], own["loaded_mb"] = counted.peak_mb, counted.loaded_mb
         seconds = own["seconds_per_case"] if way == AUTOMATIC else statistics.fmean(own["seconds"][: counted.cases])
         own["gflop_per_second"] = round(own["gflop_per_case"] / seconds, 1)
@@ -252,6 +254,7 @@ def render(figures: dict[str, Any]) -> str:
             f"{_amounts(own['ways'])}; automatic batch: {own['batch']['cases']} cases ({own['batch']['why']}). "
             f"Largest difference of log-probability from the reference: {apart[AUTOMATIC]['max']:.1e} "
             f"(median {apart[AUTOMATIC]['median']:.1e}) of {apart[AUTOMATIC]['values']} probabilities."
+            + _least_scoring(own["ways"][AUTOMATIC], rates["square_float32"])
         )
         if own["other_suites"]:
             parts.append(other_pitfalls.render(own["other_suites"]))
@@ -260,6 +263,18 @@ def render(figures: dict[str, Any]) -> str:
     if "released_code" in figures:
         parts += ["### The released code itself", _released(figures["released_code"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _least_scoring(own: dict[str, Any], rate: float) -> str:
+    """What scoring would take at the matrix rate (GFLOP/s): with as many operations its share cannot be smaller."""
+    if "scoring_gflop_per_case" not in own:
+        return ""
+    seconds = own["scoring_gflop_per_case"] / rate
+    share = seconds / (seconds + own["editing_seconds_per_case"])
+    return (
+        f" Scoring has {own['scoring_gflop_per_case']:,.0f} GFLOP a case: {seconds:.2f} s at the matrix rate, which "
+        f"would be {percent(share)} of a case whose editing takes as long as here."
+    )
 
 
 def _amounts(ways: dict[str, Any]) -> str:

@@ -12,9 +12,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from pytest_editpitfalls.errors import UsageError
 
@@ -28,12 +31,14 @@ class Counted:
     Attributes:
         cases: cases whose operations were counted.
         operations: floating-point operations of all of them.
+        scoring: those of the scoring among them; None where the reference scores.
         peak_mb: the most memory of the process (CPU) or of the GPU, automatic batches with all cases.
         loaded_mb: the same before: model, second moments and libraries.
     """
 
     cases: int
     operations: int
+    scoring: int | None
     peak_mb: float
     loaded_mb: float
 
@@ -91,11 +96,29 @@ def count(order: Order) -> Counted:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     loaded = torch.cuda.memory_allocated() / 1e6 if on_gpu else machine.resident_mb()
-    total = operations.count(lambda: ways.run(order.way, programs[: order.cases]))
+    with _counting_scoring() as scoring:
+        total = operations.count(lambda: ways.run(order.way, programs[: order.cases]))
     if order.way == AUTOMATIC and order.cases < order.of:
         ways.run(order.way, programs)  # the batch whose memory is asked for
     peak = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else machine.peak_mb()
-    return Counted(order.cases, total, round(peak, 1), round(loaded, 1))
+    return Counted(order.cases, total, sum(scoring) if scoring else None, round(peak, 1), round(loaded, 1))
+
+
+@contextmanager
+def _counting_scoring() -> Iterator[list[int]]:
+    """While open, the operations of each batch's scoring are added to the list, besides being counted elsewhere."""
+    from pytest_editpitfalls.engine import runner
+
+    from . import operations
+
+    found: list[int] = []
+    score = runner._score
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        found.append(operations.count(lambda: score(*arguments, **options)))
+
+    with patch.object(runner, "_score", counted):
+        yield found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

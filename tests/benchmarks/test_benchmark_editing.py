@@ -42,7 +42,8 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
 
     def counted(order: Order, threads: int | None = None) -> Counted:
         assert threads == 1
-        return Counted(order.cases, int(order.cases * operations[order.way]), 1500.0, 1200.0)
+        scoring = None if order.way == REFERENCE else order.cases * 10**9
+        return Counted(order.cases, int(order.cases * operations[order.way]), scoring, 1500.0, 1200.0)
 
     monkeypatch.setattr(editing, "count_in_a_process", counted)
     found = editing.measure(Asked(quick=True, device="cpu", model="tiny"))
@@ -52,6 +53,10 @@ def test_the_part_measures_and_says_it(tmp_path: Path, monkeypatch: pytest.Monke
     ours = found.figures["editors"]["rome"]["ways"][AUTOMATIC]
     assert ours["gflop_per_second"] == pytest.approx(2 / ours["seconds_per_case"], rel=0.05, abs=0.1)
     assert found.figures["editors"]["rome"]["difference_of_log_p"][AUTOMATIC]["max"] < 1e-2
+    least = 1 / found.figures["matrix_gflop_per_second"]["square_float32"]
+    share = least / (least + ours["editing_seconds_per_case"])
+    assert f"Scoring has 1 GFLOP a case: {least:.2f} s at the matrix rate" in found.markdown
+    assert f"would be {100 * share:.0f} % of a case" in found.markdown
     assert found.markdown.startswith("## Editing and scoring\n")
     for words in ("### rome", "### memit", "| reference |", "**4.0 x** the floating-point operations"):
         assert words in found.markdown
@@ -72,7 +77,9 @@ def test_all_ways_and_the_cases_of_other_pitfalls_are_in_the_tables(
     monkeypatch.setattr(
         other_pitfalls, "programs_of", lambda suite, count: [make_program(f"{suite}-{i}") for i in range(count)]
     )
-    monkeypatch.setattr(editing, "count_in_a_process", lambda order, _: Counted(order.cases, 10**9, 1500.0, 1200.0))
+    monkeypatch.setattr(
+        editing, "count_in_a_process", lambda order, _: Counted(order.cases, 10**9, None, 1500.0, 1200.0)
+    )
     amount = replace(editing.FULL["rome"], cases=4, single=1, four=4, others=("composite", "ripple"))
     monkeypatch.setattr(editing, "FULL", {"rome": amount, "memit": replace(amount, others=())})
     found = editing.measure(Asked(quick=False, device="cpu", model="tiny"))

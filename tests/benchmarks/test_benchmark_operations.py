@@ -69,6 +69,8 @@ def test_a_way_is_counted_in_its_own_process(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("benchmarks.ways.open_session", lambda _model, _device: session)
     found = {way: isolated.count(isolated.Order(way, "rome", 1, 2, "tiny", "cpu")) for way in ("reference", "batch_1")}
     assert found["reference"].operations > found["batch_1"].operations > 1e6
+    assert found["reference"].scoring is None
+    assert 0.01 < found["batch_1"].scoring / found["batch_1"].operations < 0.9
     assert all(each.peak_mb >= each.loaded_mb * 0.9 > 50 for each in found.values())
 
 

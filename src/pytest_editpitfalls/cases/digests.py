@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields, replace
-from functools import lru_cache
+from dataclasses import Field, fields, replace
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -56,8 +56,13 @@ def _by_field(value: Any) -> dict[str, Any]:
             if not (LEFT_OUT_AT_DEFAULT in known.metadata and given == known.default):
                 found[name] = given
         return found
-    for each in fields(value):
-        if each.compare:
-            given = getattr(value, each.name)
-            found.update(each.metadata["digest"](each.name, given) if each.metadata else {each.name: given})
+    for each in _compared(value.__class__):
+        given = getattr(value, each.name)
+        found.update(each.metadata["digest"](each.name, given) if each.metadata else {each.name: given})
     return found
+
+
+@cache
+def _compared(kind: Any) -> tuple[Field[Any], ...]:
+    """The fields that objects of a dataclass are compared by."""
+    return tuple(each for each in fields(kind) if each.compare)
