@@ -83,5 +83,4 @@ class BatchSizes:
 def shape_of(host: ModelAdapter) -> Shape:
     """Return what of a model its memory depends on."""
     d_model, d_k = host.widths
-    vocabulary = int(host.model.get_output_embeddings().weight.shape[0])
-    return Shape(host.n_layers, d_model, d_k, vocabulary, host.edit_dtype.itemsize)
+    return Shape(host.n_layers, d_model, d_k, host.vocabulary, host.edit_dtype.itemsize)

@@ -283,8 +283,7 @@ class Forward:
         """
         count = hidden.shape[0]
         if count == 0:  # some models cannot reshape a batch of no rows
-            words = self.host.model.get_output_embeddings().weight.shape[0]
-            return hidden.new_zeros(0, words, dtype=torch.promote_types(hidden.dtype, torch.float32))
+            return hidden.new_zeros(0, self.host.vocabulary, dtype=torch.promote_types(hidden.dtype, torch.float32))
         ids = torch.zeros(count, 1, dtype=torch.long, device=hidden.device)
         with self._standing_in(range(0), hidden[:, None, :]), self.host.prepacked.of([self.host.head]):
             output = self.host.model(

@@ -120,6 +120,11 @@ class ModelAdapter:
         """The model's own head, which makes logits."""
         return self.model.get_output_embeddings()  # type: ignore[no-any-return]
 
+    @property
+    def vocabulary(self) -> int:
+        """How many logits the head makes for a token."""
+        return int(self.head.weight.shape[0])  # type: ignore[index]
+
     def pack(self, free: int) -> None:
         """Make copies of the matrices for faster products (`Prepacked`), where ``free`` bytes have room for them."""
         self.prepacked.pack([*self.blocks, self.head], free)

@@ -240,8 +240,7 @@ class HeldAnswers:
 
     def _log_probs(self, hidden: Tensor) -> Iterator[tuple[int, NDArray[Any]]]:
         """Log-probabilities (vocabulary,) after each of (n, hidden) vectors, with its place."""
-        words = int(self._forward.host.model.get_output_embeddings().weight.shape[0])
-        at_once = max(1, LOGITS // words)
+        at_once = max(1, LOGITS // self._forward.host.vocabulary)
         for start in range(0, len(hidden), at_once):
             found = self._forward.head(hidden[start : start + at_once]).log_softmax(dim=1).cpu().numpy()
             for row, log_probs in enumerate(found):

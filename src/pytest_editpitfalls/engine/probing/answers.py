@@ -110,7 +110,7 @@ class Probing:
             held_readings.append(self._ask_held(asked, [held for held in program.held if is_brief(held)]))
         log_probs = self.scorer.mean_log_probs(models, asked.questions)
         generator = Generator(self.scorer.forward, max_tokens=self.scorer.max_tokens)
-        words = self.scorer.forward.host.model.get_output_embeddings().weight.shape[0]
+        words = self.scorer.forward.host.vocabulary
         check = OneRow(self.scorer, generator, models)
         check.check_probabilities(asked.questions, log_probs)
         said = generator.continued(models, asked.prompts)
