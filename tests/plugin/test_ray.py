@@ -295,6 +295,29 @@ def test_a_cluster_that_is_not_there(monkeypatch):
 
 
 @needs_ray
+@pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("5", "5")])
+def test_actors_have_the_run_s_priority_or_the_user_s(monkeypatch, given, expected):
+    import ray
+
+    from pytest_editpitfalls.execution.ray.cluster import Cluster
+    from pytest_editpitfalls.options.config import RunConfig
+
+    name = "RAY_worker_niceness"
+
+    def refuse(**_):
+        raise ConnectionError(os.environ[name])
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv(name, given or "")  # so that it is put back
+    if given is None:
+        monkeypatch.delenv(name)
+    with pytest.raises(UsageError, match=rf"ConnectionError: {expected}\b"):
+        Cluster.connect(RunConfig(), with_progress=False)
+
+
+@needs_ray
 def test_real_actors_with_an_editor_of_the_conftest_one_of_them_killed(tmp_path, alone):
     """A tiny random model, two actors of a cluster of the run's own; the editor kills its process once."""
     from tests.tiny_models import save_tiny

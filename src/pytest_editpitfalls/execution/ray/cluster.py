@@ -152,8 +152,6 @@ class Cluster:
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray gives way to other processes, and beside one per core its actors would hardly run (ray-project/ray 24928).
-        os.environ.setdefault("RAY_worker_niceness", "0")
         is_own, address = not ray.is_initialized(), os.environ.get("RAY_ADDRESS")
         if is_own:
             options: dict[str, Any] = {"address": address}
@@ -161,6 +159,8 @@ class Cluster:
                 cpus = max(processor_count(), run.actors or 1)
                 options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
                 options["object_store_memory"] = OBJECT_STORE
+                # Ray's workers give way to other processes (ray-project/ray#24928); beside busy ones they hardly run.
+                os.environ.setdefault("RAY_worker_niceness", "0")
             try:
                 ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:
